@@ -1,0 +1,150 @@
+//! `list`: a line for each recording.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Directory, Format, WELL, form_of, print, read_all, request_form, say, wrong};
+use crate::cassette::{Blob, Cassette};
+use crate::engine::DirectoryEngine;
+use crate::error::Result;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    directory: Directory,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let engine = DirectoryEngine::new(&arguments.directory.dir);
+    let (mut rows, mut exit) = (Vec::new(), WELL);
+    for (listed, cassette) in read_all(&engine)? {
+        match cassette {
+            Ok(cassette) => rows.push((listed.name, cassette)),
+            Err(error) => {
+                say(&format!("error: {}", error.report()));
+                exit = wrong();
+            }
+        }
+    }
+    print(&match arguments.format {
+        Format::Text => table(&rows),
+        Format::Json => document(&rows),
+    })?;
+    Ok(exit)
+}
+
+fn table(rows: &[(String, Cassette)]) -> String {
+    let cells: Vec<[String; 4]> = rows
+        .iter()
+        .map(|(name, cassette)| {
+            let answers: Vec<String> = cassette
+                .responses
+                .iter()
+                .map(|response| format!("{} {}", response.status.as_u16(), form_of(response)))
+                .collect();
+            [
+                name.clone(),
+                cassette.request.line(),
+                answers.join(", "),
+                cassette.recorded.at.clone(),
+            ]
+        })
+        .collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second, third) = (width(0), width(1), width(2));
+    let mut text: String = cells
+        .iter()
+        .map(|[name, line, answers, at]| format!("{name:first$}  {line:second$}  {answers:third$}  {at}\n"))
+        .collect();
+    text.push_str(&format!("{}\n", Totals::of(rows)));
+    text
+}
+
+fn document(rows: &[(String, Cassette)]) -> String {
+    let cassettes: Vec<_> = rows
+        .iter()
+        .map(|(name, cassette)| {
+            let responses: Vec<_> = cassette
+                .responses
+                .iter()
+                .map(|response| json!({ "status": response.status.as_u16(), "body": form_of(response) }))
+                .collect();
+            json!({
+                "name": name,
+                "key": cassette.key,
+                "method": cassette.request.method,
+                "path": cassette.request.path,
+                "query": cassette.request.query,
+                "request_body": request_form(&cassette.request.body),
+                "responses": responses,
+                "recorded_at": cassette.recorded.at,
+                "recorded_from": cassette.recorded.from,
+                "test": cassette.recorded.test,
+            })
+        })
+        .collect();
+    let totals = Totals::of(rows);
+    let document = json!({
+        "cassettes": cassettes,
+        "summary": {
+            "cassettes": rows.len(),
+            "responses": totals.responses,
+            "bodies": totals.bodies,
+            "readable_bodies": totals.readable,
+            "readable_percent": totals.readable_percent(),
+        },
+    });
+    format!("{document:#}\n")
+}
+
+struct Totals {
+    cassettes: usize,
+    responses: usize,
+    /// Of responses, those that are not empty.
+    bodies: usize,
+    /// Of those, the ones kept as `json` or `events`.
+    readable: usize,
+}
+
+impl Totals {
+    fn of(rows: &[(String, Cassette)]) -> Self {
+        let responses = || rows.iter().flat_map(|(_, cassette)| &cassette.responses);
+        let has_body = |body: &Blob| !body.is_empty();
+        Self {
+            cassettes: rows.len(),
+            responses: responses().count(),
+            bodies: responses().filter(|response| has_body(&response.body)).count(),
+            readable: responses()
+                .filter(|response| matches!(form_of(response), "json" | "events"))
+                .count(),
+        }
+    }
+
+    /// To one decimal place.
+    fn readable_percent(&self) -> f64 {
+        if self.bodies == 0 {
+            return 100.0;
+        }
+        (self.readable as f64 * 1000.0 / self.bodies as f64).round() / 10.0
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            cassettes,
+            responses,
+            bodies,
+            readable,
+        } = self;
+        write!(
+            f,
+            "{cassettes} cassettes, {responses} responses, {readable} of {bodies} bodies readable ({} %)",
+            self.readable_percent()
+        )
+    }
+}

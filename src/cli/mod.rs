@@ -1,0 +1,234 @@
+//! The command line: one file a subcommand.
+
+mod completions;
+mod list;
+mod proxy;
+mod run;
+mod show;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cassette::{Blob, Cassette, Form, RecordedBody, RecordedResponse, format};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mode::Mode;
+use crate::recorder::Recorder;
+use crate::upstream::Upstream;
+
+/// All is well.
+const WELL: ExitCode = ExitCode::SUCCESS;
+
+/// The recordings are wrong, differ or were missed.
+fn wrong() -> ExitCode {
+    ExitCode::from(1)
+}
+
+/// Record and replay Mistral API calls: readable cassettes, keyed by the whole request, for tests that run offline.
+#[derive(Parser)]
+#[command(
+    name = "mistral-cassette",
+    version,
+    after_help = "Exit status: 0 well; 1 the recordings are wrong, differ or were missed; 2 anything else."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Say what becomes of each request.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API on this machine, from recordings or recording: point any client's base URL at it.
+    Proxy(ProxyArguments),
+    /// Start a proxy, run a command with the base-URL variables set, and give the verdict.
+    Run(run::Arguments),
+    /// List the recordings.
+    List(list::Arguments),
+    /// Show recordings as a person reads them: messages, tool calls, the text of a stream, usage.
+    Show(show::Arguments),
+    /// Check every recording: that it can be read, fits its key and its name, and holds no secret.
+    Verify(verify::Arguments),
+    /// Print the completion script of a shell.
+    Completions(completions::Arguments),
+}
+
+/// The directory that a command reads.
+#[derive(Args)]
+struct Directory {
+    /// The cassette directory.
+    #[arg(long, value_name = "DIR", default_value = "cassettes")]
+    dir: PathBuf,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON document.
+    Json,
+}
+
+/// What `proxy` and `run` share.
+#[derive(Args)]
+struct ProxyArguments {
+    #[command(flatten)]
+    directory: Directory,
+    /// record, replay, strict or live; by default MISTRAL_CASSETTE_MODE, else strict where CI is set, else replay.
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Where the real API is.
+    #[arg(long, value_name = "URL", default_value = crate::upstream::DEFAULT_UPSTREAM)]
+    upstream: String,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Keep answers that speak of the day and not of the request (401, 403, 408, 429, 5xx) too.
+    #[arg(long)]
+    save_errors: bool,
+    /// Allow mode record where the variable CI is set.
+    #[arg(long)]
+    allow_ci: bool,
+    /// Allow an address that other machines reach: they could use your key and read your recordings.
+    #[arg(long)]
+    allow_remote: bool,
+    /// How long to wait for the upstream to connect, and between two pieces of an answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
+    timeout: u64,
+}
+
+impl ProxyArguments {
+    async fn start(&self) -> Result<crate::proxy::Proxy> {
+        let mut recorder = Recorder::builder(DirectoryEngine::new(&self.directory.dir));
+        if let Some(mode) = self.mode {
+            recorder = recorder.mode(mode);
+        }
+        if self.save_errors {
+            recorder = recorder.save_errors();
+        }
+        if self.allow_ci {
+            recorder = recorder.allow_record_in_ci();
+        }
+        let recorder = recorder.build()?;
+        let mut upstream = Upstream::builder()
+            .base_url(&self.upstream)
+            .timeout(Duration::from_secs(self.timeout));
+        if let Ok(key) = std::env::var(crate::recorder::KEY_VARIABLE) {
+            upstream = upstream.api_key(key);
+        }
+        let upstream = upstream.build()?;
+        if self.allow_remote {
+            crate::proxy::Proxy::start_remote(&self.listen, recorder, upstream).await
+        } else {
+            crate::proxy::Proxy::start(&self.listen, recorder, upstream).await
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = if arguments.verbose {
+        tracing::Level::INFO
+    } else {
+        tracing::Level::WARN
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let done = match arguments.command {
+        Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        say(&format!("error: {}", error.report()));
+        ExitCode::from(2)
+    })
+}
+
+/// Writes to stderr; whoever closed it does not want to hear.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Writes to stdout; a reader that has gone (`| head`) has seen enough.
+fn print(text: &str) -> Result<()> {
+    match io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Settings, "the output cannot be written").with_source(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Settings, "the async runtime cannot be started").with_source(error))
+}
+
+/// The cassettes of a directory, each read or with the error that kept it from being read.
+fn read_all(engine: &DirectoryEngine) -> Result<Vec<(Listed, Result<Cassette>)>> {
+    let read = |listed: &Listed| {
+        let place = listed.path.display().to_string();
+        let document = std::fs::read(&listed.path)
+            .map_err(|error| Error::new(ErrorKind::Engine, format!("cannot read {place}")).with_source(error))?;
+        format::read(&document, &place)
+    };
+    Ok(engine
+        .list()?
+        .into_iter()
+        .map(|listed| {
+            let cassette = read(&listed);
+            (listed, cassette)
+        })
+        .collect())
+}
+
+/// The bytes of a body, from the document or from beside it.
+async fn bytes_of(engine: &DirectoryEngine, blob: &Blob) -> Result<bytes::Bytes> {
+    match blob {
+        Blob::Here(bytes) => Ok(bytes.clone()),
+        Blob::Filed { sha256 } => engine
+            .get_body(sha256)
+            .await?
+            .ok_or_else(|| Error::new(ErrorKind::Cassette, format!("the body bodies/{sha256} is missing"))),
+    }
+}
+
+/// The form in which a response's body stands in its cassette.
+fn form_of(response: &RecordedResponse) -> &'static str {
+    match &response.body {
+        Blob::Here(bytes) => Form::of(bytes, response.is_event_stream()).name(),
+        Blob::Filed { .. } => "file",
+    }
+}
+
+fn request_form(body: &RecordedBody) -> &'static str {
+    match body {
+        RecordedBody::Blob(Blob::Here(bytes)) => Form::of(bytes, false).name(),
+        RecordedBody::Blob(Blob::Filed { .. }) => "file",
+        RecordedBody::Multipart(_) => "multipart",
+    }
+}

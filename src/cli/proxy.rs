@@ -1,0 +1,70 @@
+//! `proxy`: serve until a signal, then give the verdict.
+
+use std::process::ExitCode;
+
+use super::{ProxyArguments, WELL, print, runtime, say, wrong};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Summary;
+
+pub(super) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
+    runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let proxy = arguments.start().await?;
+        print(&format!("listening on {}\n", proxy.url()))?;
+        signals.next().await;
+        // Recordings may take a while to finish; who asks twice does not want to wait for them.
+        let verdict = tokio::select! {
+            verdict = proxy.stop() => verdict,
+            () = signals.next() => return Err(Error::new(ErrorKind::Upstream, "stopped while recordings were still being made")),
+        };
+        Ok(tell(verdict))
+    })
+}
+
+/// Prints the verdict; the exit status that it means.
+pub(super) fn tell(verdict: Result<Summary>) -> ExitCode {
+    match verdict {
+        Ok(summary) => {
+            say(&format!("mistral-cassette: {summary}"));
+            WELL
+        }
+        Err(error) => {
+            say(&format!("mistral-cassette: {}", error.report()));
+            wrong()
+        }
+    }
+}
+
+/// The signals that ask a process to stop.
+pub(super) struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let failed = |error| Error::new(ErrorKind::Settings, "signals cannot be listened to").with_source(error);
+            Ok(Self {
+                terminate: signal(SignalKind::terminate()).map_err(failed)?,
+                interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    pub(super) async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,113 @@
+//! `run`: a command with a proxy beside it.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::{ExitCode, ExitStatus};
+
+use super::proxy::{Signals, tell};
+use super::{ProxyArguments, runtime};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Scope;
+use crate::mode::Mode;
+use crate::recorder::KEY_VARIABLE;
+
+/// What stands in `MISTRAL_API_KEY` in mode strict, where no key is needed: SDKs refuse to start without one, and a
+/// program that goes past the proxy gets a 401 instead of a bill.
+const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    proxy: ProxyArguments,
+    /// Record and replay in this scope, a folder of its own in the cassette directory.
+    #[arg(long, value_name = "NAME")]
+    scope: Option<String>,
+    /// The command and its arguments, behind --.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
+    runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let proxy = arguments.proxy.start().await?;
+        let mut base = proxy.url();
+        if let Some(scope) = scope {
+            base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
+        }
+        let mode = arguments.proxy.mode.map_or_else(Mode::from_env, Ok)?;
+        let status = child(&arguments.command, &base, mode, &mut signals).await;
+        let verdict = tell(proxy.stop().await);
+        let status = status?;
+        Ok(if status.success() {
+            verdict
+        } else {
+            ExitCode::from(code_of(status))
+        })
+    })
+}
+
+async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signals) -> Result<ExitStatus> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
+    let mut child = tokio::process::Command::new(program);
+    child.args(arguments).envs(variables(base));
+    if mode.is_offline() {
+        child.env(KEY_VARIABLE, DUMMY_KEY);
+    }
+    let failed = |what: &str| {
+        let what = format!("{} {what}", program.display());
+        move |error| Error::new(ErrorKind::Settings, what).with_source(error)
+    };
+    let mut child = child.spawn().map_err(failed("cannot be run"))?;
+    loop {
+        tokio::select! {
+            status = child.wait() => return status.map_err(failed("cannot be waited for")),
+            () = signals.next() => pass_on(&child),
+        }
+    }
+}
+
+/// The base URL for every client that reads one from its environment, each in the form that it expects: with `/v1` for
+/// those that append only `/chat/completions`.
+fn variables(base: &str) -> Vec<(&'static str, String)> {
+    let with_version = format!("{base}/v1");
+    let no_proxy = |name: &str| {
+        let others = env::var(name).unwrap_or_default();
+        let separator = if others.is_empty() { "" } else { "," };
+        format!("{others}{separator}127.0.0.1,localhost")
+    };
+    vec![
+        ("MISTRAL_SERVER_URL", base.to_owned()),
+        ("MISTRAL_ENDPOINT", base.to_owned()),
+        ("MISTRAL_BASE_URL", with_version.clone()),
+        ("MISTRAL_AZURE_API_BASE", with_version.clone()),
+        ("OPENAI_BASE_URL", with_version),
+        ("NO_PROXY", no_proxy("NO_PROXY")),
+        ("no_proxy", no_proxy("no_proxy")),
+    ]
+}
+
+/// A terminal sends its interrupt to the child as well; a signal from elsewhere only reaches us.
+fn pass_on(child: &tokio::process::Child) {
+    #[cfg(unix)]
+    if let Some(pid) = child
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+/// The status as shells give it: of a signal, 128 and its number.
+fn code_of(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return u8::try_from(128 + signal).unwrap_or(u8::MAX);
+    }
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

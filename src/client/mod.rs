@@ -1,0 +1,167 @@
+//! The typed client: a door for Rust programs.
+
+mod chat;
+
+use std::env;
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+
+pub use chat::{
+    ChatChoice, ChatChunk, ChatChunkChoice, ChatMessage, ChatRequest, ChatResponse, ChatStream, Content, FunctionCall,
+    ToolCall, Usage,
+};
+
+use crate::engine::CacheEngine;
+use crate::error::Result;
+use crate::message::{Request, Response};
+use crate::recorder::Recorder;
+use crate::upstream::{Upstream, UpstreamBuilder};
+
+/// The environment variable with the base URL, without `/v1`; `mistral-cassette run` sets it.
+const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
+
+/// An async client for the Mistral API; [`cached`](Self::cached) makes it record and replay.
+///
+/// It sends what the official SDKs send for the same call, so that one cassette serves all of them. Chat has methods of
+/// its own; everything else goes through [`request`](Self::request).
+///
+/// ```
+/// use mistral_cassette::client::{ChatRequest, Client};
+/// use mistral_cassette::DirectoryEngine;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # unsafe { std::env::set_var("MISTRAL_CASSETTE_MODE", "strict") };
+/// let client = Client::from_env()?.cached(DirectoryEngine::new("cassettes"))?;
+/// let question = ChatRequest::new("mistral-small-latest").user("What is the capital of France?");
+/// let answer = client.chat(question).await?;
+/// assert!(answer.text().contains("Paris"));
+/// # Ok::<(), mistral_cassette::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    upstream: Upstream,
+    recorder: Option<Recorder>,
+}
+
+/// How a [`Client`] is made.
+#[derive(Debug, Default)]
+pub struct ClientBuilder {
+    upstream: UpstreamBuilder,
+    recorder: Option<Recorder>,
+}
+
+impl ClientBuilder {
+    /// The API key.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.upstream = self.upstream.api_key(key);
+        self
+    }
+
+    /// Where the API is, without `/v1`: `https://api.mistral.ai` by default.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.upstream = self.upstream.base_url(url);
+        self
+    }
+
+    /// How long to wait for a connection, and between two pieces of an answer: 300 seconds by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.upstream = self.upstream.timeout(timeout);
+        self
+    }
+
+    /// An HTTP client of your own.
+    #[must_use]
+    pub fn http_client(mut self, client: reqwest::Client) -> Self {
+        self.upstream = self.upstream.client(client);
+        self
+    }
+
+    /// What records and replays; without one every call is live.
+    #[must_use]
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Makes it; nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// As [`UpstreamBuilder::build`].
+    pub fn build(self) -> Result<Client> {
+        Ok(Client {
+            upstream: self.upstream.build()?,
+            recorder: self.recorder,
+        })
+    }
+}
+
+impl Client {
+    /// A client with settings of its own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A live client with the key of `MISTRAL_API_KEY`, for the API at `MISTRAL_SERVER_URL` or at its public address.
+    /// Without a key it can still replay.
+    ///
+    /// # Errors
+    /// As [`UpstreamBuilder::build`].
+    pub fn from_env() -> Result<Self> {
+        let mut builder = Self::builder();
+        if let Ok(key) = env::var(crate::recorder::KEY_VARIABLE) {
+            builder = builder.api_key(key);
+        }
+        if let Some(url) = env::var(BASE_URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
+            builder = builder.base_url(url);
+        }
+        builder.build()
+    }
+
+    /// This client with recordings in an engine, in the mode of the environment (see [`Mode`](crate::Mode)). For more
+    /// to choose, make a [`Recorder`] and give it to [`ClientBuilder::recorder`].
+    ///
+    /// # Errors
+    /// As [`RecorderBuilder::build`](crate::RecorderBuilder::build).
+    pub fn cached(self, engine: impl CacheEngine + 'static) -> Result<Self> {
+        let recorder = Recorder::builder(engine).build()?;
+        Ok(Self {
+            recorder: Some(recorder),
+            ..self
+        })
+    }
+
+    /// The recorder, for its session and verdict; `None` when every call is live.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Sends any request, on the same road as the typed calls; an error status is a response, not an error.
+    ///
+    /// ```no_run
+    /// use mistral_cassette::{Request, client::Client};
+    ///
+    /// # async fn example() -> mistral_cassette::Result<()> {
+    /// let client = Client::from_env()?;
+    /// let models: serde_json::Value = client.request(Request::get("/v1/models")?).await?.json().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Any kind but [`ErrorKind::Api`](crate::ErrorKind::Api).
+    pub async fn request(&self, mut request: Request) -> Result<Response> {
+        if !request.header_map().contains_key(header::USER_AGENT) {
+            const USER_AGENT: HeaderValue =
+                HeaderValue::from_static(concat!("mistral-cassette/", env!("CARGO_PKG_VERSION")));
+            request = request.header(header::USER_AGENT, USER_AGENT);
+        }
+        match &self.recorder {
+            Some(recorder) => recorder.answer(request, self.upstream.clone()).await,
+            None => crate::transport::Transport::send(self.upstream.clone(), request).await,
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Cassettes as files in a directory, to be committed to git.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::CacheEngine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{RequestKey, Scope};
+use crate::settings::Settings;
+
+const BODIES: &str = "bodies";
+const SETTINGS: &str = "settings.yaml";
+const EXTENSION: &str = ".yaml";
+const TEMPORARY_PREFIX: &str = ".mistral-cassette-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// A temporary file this old belongs to no recording that is still going on.
+const ABANDONED: Duration = Duration::from_secs(600);
+
+/// Keeps each cassette in a file of its own.
+///
+/// ```text
+/// cassettes/
+///   settings.yaml                                                optional, see Settings
+///   chat-completions/capital-of-france-3f9a1c2b7d4e8a10.yaml     <endpoint>/<slug>-<first 16 digits of the key>
+///   weather_agent/chat-completions/…                             a scope: a folder of its own
+///   bodies/<sha256>                                              large bodies, once each
+/// ```
+///
+/// A file is found by its computed name, and when a person renamed it (inside its folder), by the `-<key>.yaml` at its
+/// end; renaming takes effect with the next session. Saving writes one new file and renames it into place, whatever the
+/// directory holds, so any number of processes may record at once and a reader never sees half a file.
+#[derive(Clone, Debug)]
+pub struct DirectoryEngine {
+    root: PathBuf,
+    folders: Arc<Mutex<HashMap<PathBuf, Arc<Folder>>>>,
+    /// The folders that this session has written to, and cleaned of what killed processes left.
+    swept: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+/// The files of one endpoint folder, by short key, as they were when the session first missed a name.
+type Folder = HashMap<String, PathBuf>;
+
+/// A cassette file found in a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) path: PathBuf,
+    /// The path inside the directory, with slashes.
+    pub(crate) name: String,
+    /// What the file name says, when it ends in a key.
+    pub(crate) key: Option<RequestKey>,
+}
+
+impl DirectoryEngine {
+    /// Cassettes in this directory. It need not exist: the first recording makes it.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            folders: Arc::default(),
+            swept: Arc::default(),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every cassette file below the directory, sorted by name.
+    pub(crate) fn list(&self) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        walk(&self.root, &mut |path| found.push(path)).map_err(|error| failed("read", &self.root, error))?;
+        let mut listed: Vec<Listed> = found.into_iter().filter_map(|path| self.listed(path)).collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    fn listed(&self, path: PathBuf) -> Option<Listed> {
+        let inside = path.strip_prefix(&self.root).ok()?;
+        let folders: Vec<&str> = inside
+            .parent()?
+            .iter()
+            .map(|folder| folder.to_str())
+            .collect::<Option<_>>()?;
+        let file = inside.file_name()?.to_str()?;
+        if !file.ends_with(EXTENSION)
+            || file.starts_with('.')
+            || inside == Path::new(SETTINGS)
+            || folders.first() == Some(&BODIES)
+        {
+            return None;
+        }
+        let name = folders.iter().chain([&file]).copied().collect::<Vec<_>>().join("/");
+        let key = short_key_of(file).and_then(|(slug, short)| {
+            let (endpoint, scope) = folders.split_last()?;
+            let scope = if scope.is_empty() {
+                Scope::root()
+            } else {
+                Scope::new(&scope.join("/")).ok()?
+            };
+            Some(RequestKey::from_parts(
+                short.to_owned(),
+                scope,
+                (*endpoint).to_owned(),
+                slug.to_owned(),
+            ))
+        });
+        Some(Listed { path, name, key })
+    }
+
+    /// The path that a new recording of this key gets.
+    pub(crate) fn computed_path(&self, key: &RequestKey) -> PathBuf {
+        self.folder_of(key)
+            .join(format!("{}-{}{EXTENSION}", key.slug(), key.short()))
+    }
+
+    fn folder_of(&self, key: &RequestKey) -> PathBuf {
+        let mut folder = self.root.clone();
+        folder.extend(key.scope().as_str().split('/').filter(|part| !part.is_empty()));
+        folder.push(key.endpoint());
+        folder
+    }
+
+    /// The file of a key under another name than the computed one.
+    fn renamed(&self, key: &RequestKey) -> Result<Option<PathBuf>> {
+        let folder = self.folder_of(key);
+        let known = self
+            .folders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&folder)
+            .cloned();
+        let names = match known {
+            Some(names) => names,
+            None => {
+                let names = Arc::new(read_folder(&folder).map_err(|error| failed("read", &folder, error))?);
+                self.folders
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(folder, names.clone());
+                names
+            }
+        };
+        Ok(names.get(key.short()).filter(|path| path.exists()).cloned())
+    }
+
+    fn find(&self, key: &RequestKey) -> Result<Option<PathBuf>> {
+        let computed = self.computed_path(key);
+        if computed.exists() {
+            return Ok(Some(computed));
+        }
+        self.renamed(key)
+    }
+
+    fn body_path(&self, sha256: &str) -> PathBuf {
+        self.root.join(BODIES).join(sha256)
+    }
+}
+
+#[async_trait]
+impl CacheEngine for DirectoryEngine {
+    // A cassette is a few kilobytes on a local disk: reading it here takes less time than a hop to another thread.
+    async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
+        let computed = self.computed_path(key);
+        if let Some(document) = read_file(&computed)? {
+            return Ok(Some(document));
+        }
+        match self.renamed(key)? {
+            Some(path) => read_file(&path),
+            None => Ok(None),
+        }
+    }
+
+    async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
+        let path = self.find(key)?.unwrap_or_else(|| self.computed_path(key));
+        let folder = self.folder_of(key);
+        let is_new = self
+            .swept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(folder.clone());
+        blocking(move || {
+            if is_new {
+                sweep(&folder);
+            }
+            write_file(&path, &cassette)
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &RequestKey) -> Result<()> {
+        match self.find(key)? {
+            Some(path) => fs::remove_file(&path).map_err(|error| failed("remove", &path, error)),
+            None => Ok(()),
+        }
+    }
+
+    async fn keys(&self) -> Result<Vec<RequestKey>> {
+        let engine = self.clone();
+        let listed = blocking(move || engine.list()).await?;
+        Ok(listed.into_iter().filter_map(|listed| listed.key).collect())
+    }
+
+    async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
+        let path = self.body_path(sha256);
+        blocking(move || read_file(&path)).await
+    }
+
+    async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
+        let (path, body) = (self.body_path(sha256), body.clone());
+        blocking(move || {
+            if !path.exists() {
+                write_file(&path, &body)?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        let root = self.root.clone();
+        blocking(move || {
+            // The directory may not exist yet: then the nearest folder above it must take it.
+            let nearest = root
+                .ancestors()
+                .map(or_here)
+                .find(|folder| folder.exists())
+                .unwrap_or(Path::new("."));
+            if !nearest.is_dir() {
+                return Err(failed("write to", nearest, io::ErrorKind::NotADirectory.into()));
+            }
+            tempfile::tempfile_in(nearest)
+                .map(drop)
+                .map_err(|error| failed("write to", nearest, error))
+        })
+        .await
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let path = self.root.join(SETTINGS);
+        match read_file(&path)? {
+            Some(text) => Settings::from_yaml(&text, &path.display().to_string()),
+            None => Ok(Settings::default()),
+        }
+    }
+
+    fn place_of(&self, key: &RequestKey) -> String {
+        let path = self.find(key).ok().flatten().unwrap_or_else(|| self.computed_path(key));
+        path.display().to_string()
+    }
+}
+
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }
+}
+
+/// Slug and key digits of a file name: `capital-of-france-3f9a1c2b7d4e8a10.yaml`.
+fn short_key_of(file: &str) -> Option<(&str, &str)> {
+    let (slug, short) = file.strip_suffix(EXTENSION)?.rsplit_once('-')?;
+    let is_key = short.len() == 16 && short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_key.then_some((slug, short))
+}
+
+fn read_folder(folder: &Path) -> io::Result<Folder> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Folder::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Folder::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some((_, short)) = entry.file_name().to_str().and_then(short_key_of) {
+            names.insert(short.to_owned(), entry.path());
+        }
+    }
+    Ok(names)
+}
+
+fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        match entry.file_type()? {
+            _ if hidden => {}
+            kind if kind.is_dir() => walk(&entry.path(), found)?,
+            _ => found(entry.path()),
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a file; `None` when it does not exist.
+fn read_file(path: &Path) -> Result<Option<Bytes>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path, error)),
+    }
+}
+
+/// Writes a file beside the old one and renames it into place.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
+    #[cfg(unix)]
+    {
+        // As any new file, what the umask leaves of this.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(|error| failed("write to", folder, error))?;
+    file.write_all(bytes).map_err(|error| failed("write", path, error))?;
+    file.persist(path).map_err(|error| failed("write", path, error.error))?;
+    Ok(())
+}
+
+/// Removes what a process that was killed while it wrote has left behind.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_temporary = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX));
+        let age = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .map(|time| SystemTime::now().duration_since(time));
+        if is_temporary && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+            // Another process may have been quicker.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    let place = path.display();
+    let message = match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            format!("cannot {what} {place}: a file stands where a directory should be")
+        }
+        io::ErrorKind::NotFound => format!("cannot {what} {place}: it does not exist"),
+        _ => format!("cannot {what} {place}: {error}"),
+    };
+    Error::new(ErrorKind::Engine, message).with_source(error)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Error::engine("the runtime stopped before the file was written").with_source(error)),
+    }
+}

@@ -1,0 +1,182 @@
+//! The one error of this crate: a kind to match on, a message for people, a hint, the cause.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// `std::result::Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in one of seven [kinds](ErrorKind), with a message that says where and what to do.
+///
+/// It is cheap to clone: concurrent callers of one failed request all get the same error.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    api: Option<ApiAnswer>,
+    timed_out: bool,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Clone)]
+struct ApiAnswer {
+    status: u16,
+    body: Arc<[u8]>,
+}
+
+/// The kinds of [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is not recorded, and the mode forbids asking the upstream.
+    Miss,
+    /// A cassette is damaged, is of a newer version or does not fit its key.
+    Cassette,
+    /// The place where cassettes are kept failed (a directory, a store, somebody's own engine).
+    Engine,
+    /// The real API could not be reached, or its answer broke off.
+    Upstream,
+    /// The API answered with an error status; see [`Error::status`] and [`Error::body`].
+    Api,
+    /// A setting, a mode or a flag is wrong.
+    Settings,
+    /// The request itself cannot be sent or recorded (a bad URL, a bad scope name, a body that is not JSON).
+    Request,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Miss => "miss",
+            Self::Cassette => "cassette",
+            Self::Engine => "engine",
+            Self::Upstream => "upstream",
+            Self::Api => "api",
+            Self::Settings => "settings",
+            Self::Request => "request",
+        })
+    }
+}
+
+impl Error {
+    /// An error of a kind with a message; [`hint`](Self::with_hint) and [`source`](Self::with_source) can be added.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            api: None,
+            timed_out: false,
+            source: None,
+        }))
+    }
+
+    /// An error of an engine: what a [`CacheEngine`](crate::CacheEngine) of your own returns when its store fails.
+    pub fn engine(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Engine, message)
+    }
+
+    /// Adds what the reader can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_answer(mut self, status: u16, body: &[u8]) -> Self {
+        self.0.api = Some(ApiAnswer {
+            status,
+            body: body.into(),
+        });
+        self
+    }
+
+    pub(crate) fn with_timed_out(mut self, timed_out: bool) -> Self {
+        self.0.timed_out = timed_out;
+        self
+    }
+
+    /// The kind, to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message without the hint and without the cause.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What the reader can do about it, when there is something.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The HTTP status of the API's answer; `None` unless the kind is [`ErrorKind::Api`].
+    pub fn status(&self) -> Option<u16> {
+        self.0.api.as_ref().map(|answer| answer.status)
+    }
+
+    /// The raw body of the API's answer; `None` unless the kind is [`ErrorKind::Api`].
+    pub fn body(&self) -> Option<&[u8]> {
+        self.0.api.as_ref().map(|answer| &*answer.body)
+    }
+
+    /// Whether the upstream took longer than the timeout.
+    pub fn is_timeout(&self) -> bool {
+        self.0.timed_out
+    }
+
+    /// The message, the causes and the hint, each on a line of its own.
+    pub fn report(&self) -> String {
+        let mut text = self.0.message.clone();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text.push_str("\n  caused by: ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        if let Some(hint) = &self.0.hint {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As [`Error::report`], so that `main` returning an error and a failed `unwrap` in a test are readable.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} error: {}", self.0.kind, self.report())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
+}

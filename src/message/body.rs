@@ -1,0 +1,109 @@
+//! A response body: whole, in pieces that are already here, or still arriving.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+
+use crate::error::Result;
+
+type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// The body of a [`Response`](crate::Response): bytes, or a stream of them.
+#[derive(Default)]
+pub struct Body(Kind);
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    Stream(BodyStream),
+}
+
+impl Body {
+    /// A body that is still arriving.
+    pub fn from_stream(stream: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
+        Self(Kind::Stream(Box::pin(stream)))
+    }
+
+    /// A body that is here already and is handed on in these pieces.
+    pub(crate) fn from_pieces(pieces: Vec<Bytes>) -> Self {
+        Self::from_stream(stream::iter(pieces.into_iter().map(Ok)))
+    }
+
+    /// The bytes, when all of them are here already.
+    pub(crate) fn as_whole(&self) -> Option<Bytes> {
+        match &self.0 {
+            Kind::Empty => Some(Bytes::new()),
+            Kind::Whole(bytes) => Some(bytes.clone()),
+            Kind::Stream(_) => None,
+        }
+    }
+
+    /// Waits for the rest and returns all of it.
+    ///
+    /// # Errors
+    /// Whatever broke the stream off.
+    pub async fn bytes(self) -> Result<Bytes> {
+        let mut stream = match self.0 {
+            Kind::Empty => return Ok(Bytes::new()),
+            Kind::Whole(bytes) => return Ok(bytes),
+            Kind::Stream(stream) => stream,
+        };
+        let Some(first) = stream.next().await.transpose()? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = stream.next().await.transpose()? else {
+            return Ok(first);
+        };
+        let mut all = BytesMut::from(first.as_ref());
+        all.extend_from_slice(&second);
+        while let Some(chunk) = stream.next().await {
+            all.extend_from_slice(&chunk?);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The pieces as they arrive.
+    pub fn into_stream(self) -> Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>> {
+        match self.0 {
+            Kind::Empty => Box::pin(stream::empty()),
+            Kind::Whole(bytes) => Box::pin(stream::once(async { Ok(bytes) })),
+            Kind::Stream(stream) => stream,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(if bytes.is_empty() {
+            Kind::Empty
+        } else {
+            Kind::Whole(bytes)
+        })
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Empty => f.write_str("Body(empty)"),
+            Kind::Whole(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Kind::Stream(_) => f.write_str("Body(stream)"),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What travels: a request with its whole body, and a response whose body may still be arriving.
+
+mod body;
+mod json;
+mod multipart;
+mod request;
+mod response;
+mod sse;
+
+pub use body::Body;
+pub use request::Request;
+pub use response::Response;
+
+pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_number};
+pub(crate) use multipart::{boundary_of, parts};
+pub(crate) use sse::{Event, Splitter, events, is_event_stream};

@@ -1,0 +1,70 @@
+//! Multipart bodies: what they hold, without the boundary, which is different each time.
+
+use bytes::Bytes;
+use futures_util::{FutureExt, stream};
+
+/// One part of a `multipart/form-data` body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) filename: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) content: Bytes,
+}
+
+/// The boundary that a content type names; `None` when it is not `multipart/form-data`.
+pub(crate) fn boundary_of(content_type: &str) -> Option<String> {
+    multer::parse_boundary(content_type).ok()
+}
+
+/// The parts of a body, in their order; `None` when it is not well-formed.
+pub(crate) fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
+    let body = body.clone();
+    let source = stream::once(async move { Ok::<_, std::convert::Infallible>(body) });
+    let mut multipart = multer::Multipart::new(source, boundary);
+    let read = async {
+        let mut parts = Vec::new();
+        while let Some(field) = multipart.next_field().await? {
+            parts.push(Part {
+                name: field.name().unwrap_or_default().to_owned(),
+                filename: field.file_name().map(str::to_owned),
+                content_type: field.content_type().map(|kind| kind.as_ref().to_owned()),
+                content: field.bytes().await?,
+            });
+        }
+        Ok::<_, multer::Error>(parts)
+    };
+    // The whole body is here, so the reader never has to wait.
+    read.now_or_never()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_in_their_order_with_name_file_and_bytes() {
+        let body = Bytes::from_static(
+            b"--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nocr\r\n\
+              --XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/x-wav\r\n\r\n\x00\xff\r\n\r\n\
+              --XX--\r\n",
+        );
+        let boundary = boundary_of("multipart/form-data; boundary=XX").unwrap();
+        let parts = parts(&body, &boundary).unwrap();
+        assert_eq!(parts.len(), 2);
+        assert_eq!(
+            (parts[0].name.as_str(), &parts[0].content[..]),
+            ("purpose", &b"ocr"[..])
+        );
+        assert_eq!(parts[1].filename.as_deref(), Some("a.wav"));
+        assert_eq!(parts[1].content_type.as_deref(), Some("audio/x-wav"));
+        assert_eq!(&parts[1].content[..], b"\x00\xff\r\n");
+    }
+
+    #[test]
+    fn a_body_that_is_cut_is_not_well_formed() {
+        let body = Bytes::from_static(b"--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nocr");
+        assert_eq!(parts(&body, "XX"), None);
+        assert_eq!(boundary_of("application/json"), None);
+    }
+}

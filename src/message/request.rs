@@ -1,0 +1,181 @@
+//! A request on its way to the API, with the whole of its body.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A request for the Mistral API: method, path, query, headers and the whole body.
+///
+/// It names no host: the door it leaves by knows the upstream. The path begins with a slash
+/// (`/v1/chat/completions`); a doubled version (`/v1/v1/…`, what a client sends whose base URL already ends in `/v1`)
+/// is collapsed.
+///
+/// ```
+/// use mistral_cassette::Request;
+///
+/// let request = Request::post("/v1/embeddings")?.json(&serde_json::json!({
+///     "model": "mistral-embed",
+///     "input": ["Mistral is a wind"],
+/// }))?;
+/// assert_eq!(request.path(), "/v1/embeddings");
+/// # Ok::<(), mistral_cassette::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Request {
+    /// A request with no headers and no body. `target` is a path with an optional query, percent-encoded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] when the target does not start with a slash or holds what cannot stand in a URL.
+    pub fn new(method: Method, target: &str) -> Result<Self> {
+        let target = target.split('#').next().unwrap_or_default();
+        if !target.starts_with('/') {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!("the path {target:?} does not start with a slash"),
+            )
+            .with_hint("give the path alone, as in /v1/chat/completions; the host is the upstream's"));
+        }
+        let uri: http::Uri = target.parse().map_err(|error| {
+            Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
+        })?;
+        let mut path = uri.path().to_owned();
+        if path.starts_with("/v1/v1/") {
+            tracing::warn!(
+                "the base URL ends in /v1 and the client adds it again: {path} is taken as {}",
+                &path[3..]
+            );
+            path.drain(..3);
+        }
+        Ok(Self {
+            method,
+            path,
+            query: uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        })
+    }
+
+    /// A `GET` request; see [`Request::new`].
+    ///
+    /// # Errors
+    /// As [`Request::new`].
+    pub fn get(target: &str) -> Result<Self> {
+        Self::new(Method::GET, target)
+    }
+
+    /// A `POST` request; see [`Request::new`].
+    ///
+    /// # Errors
+    /// As [`Request::new`].
+    pub fn post(target: &str) -> Result<Self> {
+        Self::new(Method::POST, target)
+    }
+
+    /// A `DELETE` request; see [`Request::new`].
+    ///
+    /// # Errors
+    /// As [`Request::new`].
+    pub fn delete(target: &str) -> Result<Self> {
+        Self::new(Method::DELETE, target)
+    }
+
+    /// Sets the body to this value as JSON, and the content type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] when the value cannot be written as JSON (a map with keys that are not strings).
+    pub fn json(self, value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            Error::new(ErrorKind::Request, "the request body cannot be written as JSON").with_source(error)
+        })?;
+        Ok(self
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body))
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets a header, in place of what it was.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sets all headers.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path, percent-encoded, without the query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query without its question mark, percent-encoded; `None` when there is none or it is empty.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Path and query as they stand in a request line.
+    pub fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// The headers.
+    pub fn header_map(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The whole body.
+    pub fn body_bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The content type, when it is text.
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.headers.get(header::CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// The key that the caller sent, whatever the header it came in.
+    pub(crate) fn credential(&self) -> Option<&str> {
+        let authorization = self
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token = match authorization {
+            Some(value) => value.split_once(' ').map_or(value, |(_, token)| token),
+            None => self
+                .headers
+                .get("x-api-key")
+                .or_else(|| self.headers.get("api-key"))?
+                .to_str()
+                .ok()?,
+        };
+        Some(token.trim()).filter(|token| !token.is_empty())
+    }
+}

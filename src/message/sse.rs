@@ -1,0 +1,180 @@
+//! Server-sent events: where one ends in a stream of bytes, and what it says.
+//!
+//! The bytes are never changed: a stream is split at its blank lines and stays as it was sent.
+//! Line ends may be `\n`, `\r\n` or `\r`, as the [specification](https://html.spec.whatwg.org/multipage/server-sent-events.html) has it.
+
+use bytes::{Bytes, BytesMut};
+
+/// Whether a content type says `text/event-stream`.
+pub(crate) fn is_event_stream(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
+/// Splits a stream that arrives in chunks of any size behind each event's blank line.
+#[derive(Debug, Default)]
+pub(crate) struct Splitter {
+    buffer: BytesMut,
+    /// How much of the buffer has been looked at.
+    seen: usize,
+    line_has_content: bool,
+    event_has_content: bool,
+    /// Where the event ends, when a `\r` ended it and a `\n` may still belong to it.
+    ended_by_cr: bool,
+    after_cr: bool,
+}
+
+impl Splitter {
+    /// Takes a chunk, and returns the events that are whole now, each with its blank line.
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
+        self.buffer.extend_from_slice(chunk);
+        let mut events = Vec::new();
+        while self.seen < self.buffer.len() {
+            let byte = self.buffer[self.seen];
+            if self.ended_by_cr {
+                let end = self.seen + usize::from(byte == b'\n');
+                self.ended_by_cr = false;
+                events.push(self.cut(end));
+                continue;
+            }
+            self.seen += 1;
+            let second_half_of_crlf = byte == b'\n' && self.after_cr;
+            self.after_cr = byte == b'\r';
+            match byte {
+                _ if second_half_of_crlf => {}
+                b'\n' | b'\r' if self.line_has_content => self.line_has_content = false,
+                b'\n' if self.event_has_content => {
+                    let end = self.seen;
+                    events.push(self.cut(end));
+                }
+                b'\r' if self.event_has_content => self.ended_by_cr = true,
+                b'\n' | b'\r' => {}
+                _ => {
+                    self.line_has_content = true;
+                    self.event_has_content = true;
+                }
+            }
+        }
+        events
+    }
+
+    /// What is left when the stream has ended: an event without its blank line, or nothing.
+    pub(crate) fn rest(&mut self) -> Option<Bytes> {
+        let end = self.buffer.len();
+        (end > 0).then(|| self.cut(end))
+    }
+
+    fn cut(&mut self, end: usize) -> Bytes {
+        self.seen = 0;
+        self.line_has_content = false;
+        self.event_has_content = false;
+        self.after_cr = false;
+        self.buffer.split_to(end).freeze()
+    }
+}
+
+/// One event: its type, when it names one, and its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) name: Option<String>,
+    pub(crate) data: String,
+}
+
+impl Event {
+    /// Reads the lines of one event; `None` when it has no data (a comment, a lone `retry`).
+    pub(crate) fn parse(block: &str) -> Option<Self> {
+        let block = block.strip_prefix('\u{feff}').unwrap_or(block);
+        let (mut name, mut data) = (None, None::<String>);
+        for line in block.split("\r\n").flat_map(|line| line.split(['\n', '\r'])) {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => name = Some(value.to_owned()),
+                "data" => match &mut data {
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    None => data = Some(value.to_owned()),
+                },
+                _ => {}
+            }
+        }
+        Some(Self { name, data: data? })
+    }
+}
+
+/// The events of a whole stream.
+pub(crate) fn events(body: &[u8]) -> Vec<Event> {
+    let mut splitter = Splitter::default();
+    let mut blocks = splitter.push(body);
+    blocks.extend(splitter.rest());
+    blocks
+        .iter()
+        .filter_map(|block| Event::parse(&String::from_utf8_lossy(block)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn split(chunks: &[&[u8]]) -> Vec<String> {
+        let mut splitter = Splitter::default();
+        let mut found: Vec<Bytes> = chunks.iter().flat_map(|chunk| splitter.push(chunk)).collect();
+        found.extend(splitter.rest());
+        found
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn an_event_ends_behind_its_blank_line_whatever_the_line_end() {
+        for end in ["\n", "\r\n", "\r"] {
+            let (first, second) = (format!("event: a{end}data: 1{end}{end}"), format!("data: 2{end}{end}"));
+            let stream = format!("{first}{second}data: cut");
+            let expected = vec![first, second, "data: cut".to_owned()];
+            assert_eq!(split(&[stream.as_bytes()]), expected, "{end:?}");
+            let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(split(&bytes), expected, "{end:?}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn blank_lines_before_an_event_belong_to_it() {
+        assert_eq!(split(&[b"\n\ndata: 1\n\n\n\n"]), ["\n\ndata: 1\n\n", "\n\n"]);
+    }
+
+    #[test]
+    fn an_event_is_what_its_lines_say() {
+        let event = Event::parse(": ping\r\nevent: delta\r\ndata: {\"a\":\r\ndata:1}\r\nid: 7\r\n\r\n").unwrap();
+        assert_eq!(event.name.as_deref(), Some("delta"));
+        assert_eq!(event.data, "{\"a\":\n1}");
+        assert_eq!(Event::parse(": ping\n\n"), None);
+        assert_eq!(Event::parse("\u{feff}data: x").unwrap().data, "x");
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_loses_no_byte_and_does_not_depend_on_the_chunks(
+            stream in "[a:\r\n ]{0,60}",
+            cuts in proptest::collection::vec(1usize..8, 0..30),
+        ) {
+            let whole = split(&[stream.as_bytes()]);
+            prop_assert_eq!(whole.concat(), stream.as_str());
+            let (mut rest, mut chunks) = (stream.as_bytes(), Vec::new());
+            for cut in cuts {
+                let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            chunks.push(rest);
+            prop_assert_eq!(split(&chunks), whole);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The localhost proxy: a door for programs in any language.
+
+mod answer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Scope;
+use crate::message::{Request, Response};
+use crate::recorder::Recorder;
+use crate::session::Summary;
+use crate::transport::Transport;
+use crate::upstream::Upstream;
+
+/// What precedes a scope in a path: `/c/<scope>/v1/…`.
+const SCOPE_PREFIX: &str = "/c/";
+
+/// How long callers may take, after everything is recorded, to read the rest of their answers.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// An HTTP server on this machine that answers as the Mistral API would: point any client's base URL at it.
+///
+/// Any method and path is taken, with bodies of any kind; streams are handed on as they arrive. `/c/<scope>/v1/…`
+/// records and replays in a [`Scope`], so that one proxy serves many tests. A request that cannot be answered gets an
+/// error in the API's own shape, with a status that no SDK retries (424) unless the upstream itself failed (502, 504).
+///
+/// ```no_run
+/// use mistral_cassette::proxy::Proxy;
+/// use mistral_cassette::{DirectoryEngine, Recorder, Upstream};
+///
+/// # async fn example() -> mistral_cassette::Result<()> {
+/// let recorder = Recorder::builder(DirectoryEngine::new("cassettes")).build()?;
+/// let proxy = Proxy::start("127.0.0.1:0", recorder, Upstream::from_env()?).await?;
+/// println!("listening on {}", proxy.url());
+/// // … run what uses it …
+/// let summary = proxy.stop().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    stop: Arc<Notify>,
+    serving: JoinHandle<()>,
+    recorder: Recorder,
+}
+
+impl Proxy {
+    /// Listens on a loopback address (port 0 takes a free one) and starts to serve.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`]: no address, not a loopback address (see [`start_remote`](Self::start_remote)), or a
+    /// port that is taken.
+    pub async fn start(listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Self> {
+        let address = resolve(listen).await?;
+        if !address.ip().is_loopback() {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "refusing to listen on {address}: others could use your API key and read your recordings through it"
+                ),
+            )
+            .with_hint("listen on 127.0.0.1, or allow it by name: --allow-remote, Proxy::start_remote"));
+        }
+        Self::serve(address, recorder, upstream).await
+    }
+
+    /// As [`start`](Self::start), on any address: whoever reaches it can use your API key and read your recordings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`]: no address, or a port that is taken.
+    pub async fn start_remote(listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Self> {
+        Self::serve(resolve(listen).await?, recorder, upstream).await
+    }
+
+    async fn serve(address: SocketAddr, recorder: Recorder, upstream: Upstream) -> Result<Self> {
+        let cannot = |error| {
+            Error::new(ErrorKind::Settings, format!("cannot listen on {address}"))
+                .with_hint("take another port, or port 0 for any that is free")
+                .with_source(error)
+        };
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let stop = Arc::new(Notify::new());
+        let door = Door {
+            recorder: recorder.clone(),
+            upstream,
+            requests: TaskTracker::new(),
+        };
+        let serving = tokio::spawn(accept(listener, door, stop.clone()));
+        Ok(Self {
+            address,
+            stop,
+            serving,
+            recorder,
+        })
+    }
+
+    /// The base URL, without `/v1`, such as `http://127.0.0.1:49152`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops taking requests, finishes those under way and their recordings, and gives the verdict.
+    ///
+    /// # Errors
+    /// As [`Session::verdict`](crate::Session::verdict).
+    pub async fn stop(self) -> Result<Summary> {
+        self.stop.notify_one();
+        if let Err(error) = self.serving.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        self.recorder.finish().await
+    }
+}
+
+async fn resolve(listen: &str) -> Result<SocketAddr> {
+    let found = tokio::net::lookup_host(listen)
+        .await
+        .ok()
+        .and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| {
+        Error::new(ErrorKind::Settings, format!("{listen:?} is no address to listen on"))
+            .with_hint("give host and port, as in 127.0.0.1:0")
+    })
+}
+
+async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.notified() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, door.clone());
+                tokio::spawn(connections.watch(connection));
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: one that closes makes room.
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = tokio::spawn(connections.shutdown());
+    door.requests.close();
+    door.requests.wait().await;
+    let _ = door.recorder.finish().await;
+    if tokio::time::timeout(GRACE, drained).await.is_err() {
+        tracing::warn!("some callers had not read their answers to the end");
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    door: Door,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
+    // A stream's events are small, and each must leave at once.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, std::convert::Infallible>(door.answer(request).await) }
+    });
+    http1::Builder::new()
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+#[derive(Clone)]
+struct Door {
+    recorder: Recorder,
+    upstream: Upstream,
+    requests: TaskTracker,
+}
+
+impl Door {
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<answer::AnswerBody> {
+        let (scope, request) = match read(request).await {
+            Ok(read) => read,
+            Err(error) => return answer::of_error(&error),
+        };
+        // A task of its own, so that a caller who leaves early does not take the recording along.
+        let recorder = self.recorder.scoped(scope);
+        let upstream = self.upstream.clone();
+        let answered = self
+            .requests
+            .spawn(async move { handle(&recorder, request, upstream).await })
+            .await;
+        match answered {
+            Ok(Ok(response)) => answer::of(response),
+            Ok(Err(error)) => answer::of_error(&error),
+            Err(error) => answer::of_error(
+                &Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect").with_source(error),
+            ),
+        }
+    }
+}
+
+async fn handle(recorder: &Recorder, request: Request, upstream: impl Transport) -> Result<Response> {
+    let line = format!("{} {}", request.method(), request.target());
+    let answered = recorder.answer(request, upstream).await;
+    match &answered {
+        Ok(response) => tracing::info!("{} {line}", response.status().as_u16()),
+        Err(error) => tracing::warn!("{line}: {}", error.report()),
+    }
+    answered
+}
+
+async fn read(request: http::Request<Incoming>) -> Result<(Scope, Request)> {
+    let (head, body) = request.into_parts();
+    if head.method == http::Method::CONNECT {
+        return Err(
+            Error::new(ErrorKind::Request, "this is no forward proxy: it takes no CONNECT")
+                .with_hint("do not set it as HTTPS_PROXY; set it as the base URL of the Mistral client"),
+        );
+    }
+    if head.headers.contains_key(http::header::UPGRADE) {
+        return Err(Error::new(
+            ErrorKind::Request,
+            "a connection that is upgraded (WebSocket) cannot be recorded",
+        ));
+    }
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let (scope, target) = scoped(target)?;
+    let request = Request::new(head.method, target)?.headers(head.headers);
+    let body = body.collect().await.map_err(|error| {
+        Error::new(ErrorKind::Request, "the request broke off before its body was whole").with_source(error)
+    })?;
+    Ok((scope, request.body(body.to_bytes())))
+}
+
+/// The scope that a target names, and the target inside it.
+fn scoped(target: &str) -> Result<(Scope, &str)> {
+    let Some(rest) = target.strip_prefix(SCOPE_PREFIX) else {
+        return Ok((Scope::root(), target));
+    };
+    let (name, inner) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    let scope = Scope::new(&name)?;
+    if inner.is_empty() {
+        return Err(
+            Error::new(ErrorKind::Request, format!("{target} names a scope and no endpoint"))
+                .with_hint(format!("a request in a scope is {SCOPE_PREFIX}{scope}/v1/…")),
+        );
+    }
+    Ok((scope, inner))
+}

@@ -1,0 +1,159 @@
+//! What happened since the start: turns, counts, and the verdict at the end.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::cassette::{Recorded, RecordedResponse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::RequestKey;
+
+/// One run of a program or a test suite against a recorder: how often each request was asked, and what became of it.
+#[derive(Debug, Default)]
+pub struct Session {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    turns: HashMap<RequestKey, usize>,
+    kept: HashMap<RequestKey, Kept>,
+    summary: Summary,
+    failures: Vec<Error>,
+}
+
+/// How many requests were answered in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Answered from a cassette, or with the answer that another request was just waiting for.
+    pub replayed: usize,
+    /// Answered by the upstream, and kept.
+    pub recorded: usize,
+    /// Answered by the upstream, and not kept: mode `live`, or an answer of the day (401, 429, 5xx).
+    pub passed_on: usize,
+    /// Not recorded, and not asked of the upstream.
+    pub missed: usize,
+    /// Failed otherwise: a damaged cassette, an upstream that broke off, a directory that cannot be written.
+    pub failed: usize,
+}
+
+/// What this session has kept under one key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// How many asks the kept responses have answered: the next response belongs behind as many.
+    pub(crate) asks: usize,
+    /// What an earlier session had kept, to be taken over where a new answer says the same.
+    pub(crate) earlier: Vec<RecordedResponse>,
+    /// Who had recorded that; `None` as soon as anything is different.
+    pub(crate) earlier_recorded: Option<Recorded>,
+}
+
+impl Session {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an ask of this key, and returns how many there were before.
+    pub(crate) fn next_turn(&self, key: &RequestKey) -> usize {
+        let mut state = self.state();
+        match state.turns.get_mut(key) {
+            Some(turn) => {
+                *turn += 1;
+                *turn - 1
+            }
+            None => {
+                state.turns.insert(key.clone(), 1);
+                0
+            }
+        }
+    }
+
+    pub(crate) fn kept(&self, key: &RequestKey) -> Option<Kept> {
+        self.state().kept.get(key).cloned()
+    }
+
+    pub(crate) fn set_kept(&self, key: &RequestKey, kept: Kept) {
+        self.state().kept.insert(key.clone(), kept);
+    }
+
+    pub(crate) fn count(&self, what: impl FnOnce(&mut Summary)) {
+        what(&mut self.state().summary);
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        let mut state = self.state();
+        match error.kind() {
+            ErrorKind::Miss => state.summary.missed += 1,
+            _ => state.summary.failed += 1,
+        }
+        state.failures.push(error.clone());
+    }
+
+    /// How many requests were answered in which way so far.
+    pub fn summary(&self) -> Summary {
+        self.state().summary
+    }
+
+    /// Everything that went wrong so far, in order, whether or not the caller noticed.
+    pub fn failures(&self) -> Vec<Error> {
+        self.state().failures.clone()
+    }
+
+    /// Whether all went well: no miss and no failure, not even one that the caller swallowed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Miss`] when a request was missed, else the kind of the first failure; the message tells them all.
+    pub fn verdict(&self) -> Result<Summary> {
+        const TOLD: usize = 3;
+        let state = self.state();
+        let Some(first) = state.failures.first() else {
+            return Ok(state.summary);
+        };
+        let kind = if state.summary.missed > 0 {
+            ErrorKind::Miss
+        } else {
+            first.kind()
+        };
+        let mut message = match (state.summary.missed, state.summary.failed) {
+            (missed, 0) => format!("{} not recorded", requests(missed, "was", "were")),
+            (0, failed) => format!("{} failed", requests(failed, "has", "have")),
+            (missed, failed) => format!("{} not recorded, and {failed} failed", requests(missed, "was", "were")),
+        };
+        for failure in state.failures.iter().take(TOLD) {
+            message.push_str("\n\n");
+            message.push_str(&failure.report());
+        }
+        if state.failures.len() > TOLD {
+            message.push_str(&format!("\n\n… and {} more", state.failures.len() - TOLD));
+        }
+        Err(Error::new(kind, message))
+    }
+}
+
+fn requests(count: usize, one: &str, more: &str) -> String {
+    if count == 1 {
+        format!("1 request {one}")
+    } else {
+        format!("{count} requests {more}")
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            replayed,
+            recorded,
+            passed_on,
+            missed,
+            failed,
+        } = self;
+        write!(f, "{replayed} replayed, {recorded} recorded")?;
+        for (count, what) in [(passed_on, "passed on"), (missed, "missed"), (failed, "failed")] {
+            if *count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}

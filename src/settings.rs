@@ -1,0 +1,185 @@
+//! What a team agrees on for its cassettes: `settings.yaml` in the cassette directory.
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::cassette::format;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How requests are matched, what is redacted, which headers are kept, and how recordings are replayed.
+///
+/// It is read from `settings.yaml` in the cassette directory; every member is optional.
+///
+/// ```yaml
+/// exhausted: repeat          # repeat | cycle | fail: what comes after the last recorded response
+/// pace: instant              # instant | recorded: how fast a recorded stream is handed on
+/// save_errors: false         # keep 401, 403, 408, 429 and 5xx answers too
+/// rewrite_unchanged: false   # rewrite a cassette whose new answer says the same
+/// inline_body_bytes: 65536   # larger bodies go to bodies/<sha256>
+/// matching:
+///   ignore: [/metadata/run_id, /messages/*/name]   # JSON pointers into the body; * is any member
+///   ignore_query: [page_token]
+///   replace:
+///   - pattern: '\d{4}-\d\d-\d\d'
+///     with: <date>
+/// redaction:
+/// - pattern: 'ACME-\d+'
+///   with: <customer>
+/// headers:
+///   keep: [x-request-cost]
+/// ```
+///
+/// Only matching takes part in the request key: changing it means recording again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What comes after the last recorded response of a request.
+    pub exhausted: Exhausted,
+    /// How fast a recorded stream is handed on.
+    pub pace: Pace,
+    /// Whether answers that speak of the day and not of the request (401, 403, 408, 429, 5xx) are kept too.
+    pub save_errors: bool,
+    /// Whether a cassette is written anew even when the new answer says the same as the one on file.
+    pub rewrite_unchanged: bool,
+    /// Bodies of more bytes than this are kept beside the cassette.
+    pub inline_body_bytes: usize,
+    /// What takes no part in the request key.
+    pub matching: Matching,
+    /// More secrets than the API key, replaced in requests and responses before anything is kept.
+    pub redaction: Vec<Replacement>,
+    /// Which response headers are kept.
+    pub headers: Headers,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exhausted: Exhausted::Repeat,
+            pace: Pace::Instant,
+            save_errors: false,
+            rewrite_unchanged: false,
+            inline_body_bytes: 64 * 1024,
+            matching: Matching::default(),
+            redaction: Vec::new(),
+            headers: Headers::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings from YAML; `source` names the text in errors.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with the line of what is wrong.
+    pub fn from_yaml(text: &[u8], source: &str) -> Result<Self> {
+        format::read_settings(text, source)
+    }
+}
+
+/// What comes after the last recorded response of a request.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Exhausted {
+    /// The last one again.
+    #[default]
+    Repeat,
+    /// The first one again.
+    Cycle,
+    /// A miss.
+    Fail,
+}
+
+/// How fast a recorded stream is handed on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// Event by event, with no pause between them.
+    #[default]
+    Instant,
+    /// Event by event, as far apart as they came.
+    Recorded,
+}
+
+/// What takes no part in the request key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Matching {
+    /// Members of a JSON body to leave out.
+    pub ignore: Vec<Pointer>,
+    /// Query parameters to leave out.
+    pub ignore_query: Vec<String>,
+    /// What to replace in strings (JSON strings, text bodies, text parts, query values).
+    pub replace: Vec<Replacement>,
+}
+
+/// Which response headers are kept beside the built-in list.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Headers {
+    /// Names, in any case. Cookies and hop-by-hop headers are never kept.
+    pub keep: Vec<String>,
+}
+
+/// A regular expression and what stands in place of its matches (`$1` is the first group).
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// What is replaced.
+    pub pattern: Regex,
+    /// What stands in its place.
+    pub with: String,
+}
+
+impl<'de> Deserialize<'de> for Replacement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Form {
+            pattern: String,
+            #[serde(default = "placeholder")]
+            with: String,
+        }
+        fn placeholder() -> String {
+            crate::redaction::PLACEHOLDER.to_owned()
+        }
+        let Form { pattern, with } = Form::deserialize(deserializer)?;
+        let pattern = Regex::new(&pattern).map_err(de::Error::custom)?;
+        Ok(Self { pattern, with })
+    }
+}
+
+/// A JSON pointer (RFC 6901) in which `*` stands for any member or item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer(Vec<String>);
+
+impl Pointer {
+    pub(crate) fn segments(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Pointer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let rest = text.strip_prefix('/').ok_or_else(|| {
+            Error::new(
+                ErrorKind::Settings,
+                format!("{text:?} is no JSON pointer: it begins with a slash, as in /metadata/run_id"),
+            )
+        })?;
+        Ok(Self(
+            rest.split('/')
+                .map(|segment| segment.replace("~1", "/").replace("~0", "~"))
+                .collect(),
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for Pointer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

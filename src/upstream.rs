@@ -1,0 +1,278 @@
+//! The HTTP way to the upstream, over reqwest.
+
+use std::env;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Body, Request, Response, is_event_stream};
+use crate::redaction::strip_hop_by_hop;
+use crate::transport::Transport;
+
+/// The public API.
+pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
+
+/// What the official SDKs wait, for a connection and between two pieces of an answer.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The real API over HTTP: connections are kept and reused, answers are decoded (gzip, br, zstd, deflate), nothing is
+/// retried, and no redirect is followed, since the key would go with it.
+///
+/// A request without credentials gets the key that this was made with, if any; a request with its own keeps it.
+#[derive(Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+    /// Without a slash at its end.
+    base_url: Arc<str>,
+    origin: Arc<str>,
+    api_key: Option<Arc<str>>,
+}
+
+/// How an [`Upstream`] is made.
+#[derive(Debug, Default)]
+pub struct UpstreamBuilder {
+    base_url: Option<String>,
+    api_key: Option<String>,
+    timeout: Option<Duration>,
+    client: Option<reqwest::Client>,
+}
+
+impl UpstreamBuilder {
+    /// Where the API is, without `/v1`: `https://api.mistral.ai` by default.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The key for requests that bring none.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// How long to wait for a connection, and between two pieces of an answer: 300 seconds by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// A client of your own, with its own timeouts, TLS, proxies and redirect policy.
+    #[must_use]
+    pub fn client(mut self, client: reqwest::Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Makes it; nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when the base URL is none, or has a query, or the key cannot stand in a header.
+    pub fn build(self) -> Result<Upstream> {
+        let base_url = self.base_url.unwrap_or_else(|| DEFAULT_UPSTREAM.to_owned());
+        let url = checked_base_url(&base_url)?;
+        let api_key = self.api_key.filter(|key| !key.is_empty());
+        if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key).is_err()) {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                "the API key holds characters that cannot stand in a header",
+            )
+            .with_hint("look for a line break or a quote around it"));
+        }
+        let mut shown = url.clone();
+        // A failure means that there were none to remove.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        Ok(Upstream {
+            client: self
+                .client
+                .map_or_else(|| new_client(self.timeout.unwrap_or(DEFAULT_TIMEOUT)), Ok)?,
+            base_url: url.as_str().trim_end_matches('/').into(),
+            origin: shown.as_str().trim_end_matches('/').into(),
+            api_key: api_key.map(Arc::from),
+        })
+    }
+}
+
+fn checked_base_url(base_url: &str) -> Result<reqwest::Url> {
+    let wrong = |what: &str| {
+        Error::new(
+            ErrorKind::Settings,
+            format!("{base_url:?} cannot be the base URL of the API: {what}"),
+        )
+        .with_hint("give scheme and host, as in https://api.mistral.ai")
+    };
+    let url: reqwest::Url = base_url
+        .parse()
+        .map_err(|error| wrong("it is no URL").with_source(error))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("it must begin with http:// or https://"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has a query or a fragment"));
+    }
+    let path = url.path().trim_end_matches('/');
+    if path.ends_with("/v1") {
+        let mut url = url.clone();
+        url.set_path(&path[..path.len() - "/v1".len()]);
+        return Ok(url);
+    }
+    Ok(url)
+}
+
+fn new_client(timeout: Duration) -> Result<reqwest::Client> {
+    let failed = |what: &str| Error::new(ErrorKind::Settings, format!("TLS cannot be set up: {what}"));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
+        .map_err(|error| failed("the system's root certificates cannot be read").with_source(error))?;
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed("no protocol version fits").with_source(error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(timeout)
+        .read_timeout(timeout)
+        .build()
+        .map_err(|error| failed("the HTTP client cannot be built").with_source(error))
+}
+
+impl Upstream {
+    /// The API at its public address, without a key.
+    pub fn builder() -> UpstreamBuilder {
+        UpstreamBuilder::default()
+    }
+
+    /// The API at its public address, with the key of `MISTRAL_API_KEY` if it is set.
+    ///
+    /// # Errors
+    /// As [`UpstreamBuilder::build`].
+    pub fn from_env() -> Result<Self> {
+        let mut builder = Self::builder();
+        builder.api_key = env::var(crate::recorder::KEY_VARIABLE).ok();
+        builder.build()
+    }
+
+    /// Where it is, without credentials: what a cassette keeps as `recorded.from`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    fn headers(&self, request: &Request) -> HeaderMap {
+        let mut headers = request.header_map().clone();
+        strip_hop_by_hop(&mut headers);
+        headers.remove(header::HOST);
+        // The client decodes what it asks for itself.
+        headers.remove(header::ACCEPT_ENCODING);
+        if request.credential().is_none()
+            && let Some(key) = &self.api_key
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {key}"))
+        {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        headers
+    }
+
+    fn failed(&self, what: &str, error: reqwest::Error) -> Error {
+        let timed_out = error.is_timeout();
+        let why = if timed_out { "it took too long" } else { what };
+        // The URL is in the message already, without credentials.
+        Error::new(ErrorKind::Upstream, format!("{} {why}", self.origin))
+            .with_timed_out(timed_out)
+            .with_source(error.without_url())
+    }
+}
+
+impl Transport for Upstream {
+    fn has_key(&self, request: &Request) -> bool {
+        self.api_key.is_some() || request.credential().is_some()
+    }
+
+    async fn send(self, request: Request) -> Result<Response> {
+        let response = self
+            .client
+            .request(
+                request.method().clone(),
+                format!("{}{}", self.base_url, request.target()),
+            )
+            .headers(self.headers(&request))
+            .body(request.body_bytes().clone())
+            .send()
+            .await
+            .map_err(|error| {
+                let what = if error.is_connect() {
+                    "cannot be reached"
+                } else {
+                    "gave no answer that is HTTP"
+                };
+                self.failed(what, error)
+            })?;
+        let (status, headers, version) = (response.status(), response.headers().clone(), response.version());
+        let has_an_end = version > http::Version::HTTP_11
+            || headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING);
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let must_end_in_blank_line = is_event_stream(kind) && !has_an_end;
+        let origin = self.origin.to_string();
+        let pieces = response.bytes_stream().map_err({
+            let upstream = self.clone();
+            move |error| upstream.failed("broke off in the middle of its answer", error)
+        });
+        let body = if must_end_in_blank_line {
+            Body::from_stream(whole_events(pieces, self))
+        } else {
+            Body::from_stream(pieces)
+        };
+        Ok(Response::new(status, body).headers(headers).origin(origin))
+    }
+}
+
+/// A stream that ends with its connection: when that is in the middle of an event, it was cut.
+fn whole_events(
+    pieces: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static,
+    upstream: Upstream,
+) -> impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static {
+    use futures_util::{StreamExt, stream};
+    let last = Arc::new(std::sync::Mutex::new(b'\n'));
+    let seen = last.clone();
+    let end = stream::once(async move {
+        match *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            b'\n' | b'\r' | b']' => None,
+            _ => Some(Err(Error::new(
+                ErrorKind::Upstream,
+                format!("{} broke off in the middle of an event", upstream.origin),
+            ))),
+        }
+    });
+    pieces
+        .inspect_ok(move |piece| {
+            if let Some(byte) = piece.last() {
+                *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = *byte;
+            }
+        })
+        .map(Some)
+        .chain(end)
+        .filter_map(async |item| item)
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("origin", &self.origin)
+            .field("has_key", &self.api_key.is_some())
+            .finish_non_exhaustive()
+    }
+}
