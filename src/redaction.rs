@@ -201,7 +201,7 @@ impl Redactor {
                 *text = redacted;
                 true
             }
-            Value::Array(items) => items.iter_mut().fold(false, |found, item| self.value(item) || found),
+            Value::Array(items) => items.iter_mut().map(|item| self.value(item)).fold(false, |a, b| a | b),
             Value::Object(members) => {
                 let hidden = members.keys().any(|name| matches!(self.text(name), Cow::Owned(_)));
                 if hidden {
@@ -212,7 +212,8 @@ impl Redactor {
                 }
                 members
                     .values_mut()
-                    .fold(hidden, |found, member| self.value(member) || found)
+                    .map(|member| self.value(member))
+                    .fold(hidden, |a, b| a | b)
             }
             _ => false,
         }

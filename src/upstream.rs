@@ -119,11 +119,10 @@ fn checked_base_url(base_url: &str) -> Result<reqwest::Url> {
         return Err(wrong("it has a query or a fragment"));
     }
     let path = url.path().trim_end_matches('/');
-    if path.ends_with("/v1") {
-        let mut url = url.clone();
-        url.set_path(&path[..path.len() - "/v1".len()]);
-        return Ok(url);
-    }
+    // Paths bring their version along.
+    let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+    let mut url = url;
+    url.set_path(&path);
     Ok(url)
 }
 

@@ -1,0 +1,551 @@
+//! The road in the library: modes, turns, single flight, streams, redaction, against a real server.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use mistral_cassette::{CacheEngine, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Recorder, Request, Upstream};
+use support::KEY;
+use support::server::{Reply, Server, Step};
+
+fn upstream(server: &Server) -> Upstream {
+    Upstream::builder().base_url(&server.url).api_key(KEY).build().unwrap()
+}
+
+fn question(text: &str) -> Request {
+    Request::post("/v1/chat/completions")
+        .unwrap()
+        .json(&serde_json::json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }))
+        .unwrap()
+}
+
+fn recorder(mode: Mode, engine: impl CacheEngine + 'static) -> Recorder {
+    Recorder::builder(engine)
+        .mode(mode)
+        .allow_record_in_ci()
+        .build()
+        .unwrap()
+}
+
+/// A server whose answers count its calls.
+async fn counting() -> Server {
+    Server::start(|number, _| Reply::json(format!(r#"{{"id":"{number}","answer":{number}}}"#))).await
+}
+
+async fn ask(recorder: &Recorder, server: &Server, text: &str) -> String {
+    recorder
+        .answer(question(text), upstream(server))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
+}
+
+/// Mode × what is on file: the answer, and how often the upstream was asked.
+#[tokio::test]
+async fn each_mode_does_what_its_row_says() {
+    let mut table = String::new();
+    for mode in [Mode::Record, Mode::Replay, Mode::Strict, Mode::Live] {
+        for state in ["hit", "miss", "no directory", "damaged file"] {
+            let server = counting().await;
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("cassettes");
+            if state != "no directory" {
+                ask(&recorder(Mode::Replay, DirectoryEngine::new(&root)), &server, "hello").await;
+            }
+            let file = root.join("chat-completions");
+            let file = std::fs::read_dir(&file)
+                .ok()
+                .map(|mut entries| entries.next().unwrap().unwrap().path());
+            match state {
+                "miss" => std::fs::remove_file(file.as_ref().unwrap()).unwrap(),
+                "damaged file" => std::fs::write(file.as_ref().unwrap(), "version: 1\nkey: [").unwrap(),
+                _ => {}
+            }
+            let calls = server.call_count();
+            let session = recorder(mode, DirectoryEngine::new(&root));
+            let answer = match session.answer(question("hello"), upstream(&server)).await {
+                Ok(response) => response.text().await.unwrap(),
+                Err(error) => format!("{} error", error.kind()),
+            };
+            let on_file = match file.or_else(|| {
+                Some(
+                    std::fs::read_dir(root.join("chat-completions"))
+                        .ok()?
+                        .next()?
+                        .ok()?
+                        .path(),
+                )
+            }) {
+                Some(path) if path.exists() => {
+                    let text = std::fs::read_to_string(path).unwrap();
+                    text.lines()
+                        .find_map(|line| line.trim().strip_prefix("answer: "))
+                        .map_or("damaged".to_owned(), |n| format!("answer {n}"))
+                }
+                _ => "nothing".to_owned(),
+            };
+            let asked = server.call_count() - calls;
+            let verdict = if session.finish().await.is_ok() {
+                "well"
+            } else {
+                "fails"
+            };
+            table.push_str(&format!(
+                "{:8} {state:13} {answer:25} asked {asked}, on file: {on_file:9} verdict: {verdict}\n",
+                mode.name()
+            ));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[tokio::test]
+async fn replay_without_a_key_fails_like_strict() {
+    let server = counting().await;
+    let keyless = Upstream::builder().base_url(&server.url).build().unwrap();
+    let recorder = recorder(Mode::Replay, MemoryEngine::new());
+    let error = recorder.answer(question("hello"), keyless).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Miss);
+    assert!(error.message().contains("no API key"), "{error}");
+    assert_eq!(server.connection_count(), 0);
+}
+
+#[tokio::test]
+async fn the_nth_ask_gets_the_nth_response_and_the_last_one_repeats() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    for _ in 0..3 {
+        ask(&recording, &server, "poll").await;
+    }
+    let replaying = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(ask(&replaying, &server, "poll").await);
+    }
+    assert_eq!(
+        answers
+            .iter()
+            .map(|answer| answer[7..8].parse::<u8>().unwrap())
+            .collect::<Vec<_>>(),
+        [0, 1, 2, 2, 2]
+    );
+    // A new session begins at the first again, and recording again replaces all of it.
+    assert_eq!(
+        ask(
+            &recorder(Mode::Strict, DirectoryEngine::new(folder.path())),
+            &server,
+            "poll"
+        )
+        .await,
+        answers[0]
+    );
+    ask(
+        &recorder(Mode::Record, DirectoryEngine::new(folder.path())),
+        &server,
+        "poll",
+    )
+    .await;
+    let after = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    assert_eq!(ask(&after, &server, "poll").await, ask(&after, &server, "poll").await);
+    assert_eq!(server.call_count(), 4);
+}
+
+#[tokio::test]
+async fn exhausted_is_a_setting() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    for _ in 0..2 {
+        ask(&recording, &server, "poll").await;
+    }
+    for (setting, third) in [("cycle", Some("\"0\"")), ("repeat", Some("\"1\"")), ("fail", None)] {
+        std::fs::write(folder.path().join("settings.yaml"), format!("exhausted: {setting}\n")).unwrap();
+        let session = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+        ask(&session, &server, "poll").await;
+        ask(&session, &server, "poll").await;
+        match (session.answer(question("poll"), upstream(&server)).await, third) {
+            (Ok(answer), Some(expected)) => assert!(answer.text().await.unwrap().contains(expected), "{setting}"),
+            (Err(error), None) => assert_eq!(error.kind(), ErrorKind::Miss),
+            other => panic!("{setting}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn concurrent_identical_misses_make_one_call() {
+    let server = counting().await;
+    let recorder = recorder(Mode::Replay, MemoryEngine::new());
+    let answers = futures_util::future::join_all((0..24).map(|_| ask(&recorder, &server, "same"))).await;
+    assert_eq!(server.call_count(), 1);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let summary = recorder.finish().await.unwrap();
+    assert_eq!((summary.recorded, summary.replayed), (1, 23));
+}
+
+#[tokio::test]
+async fn asks_that_shared_a_call_count_as_turns() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    let (first, second) = tokio::join!(ask(&recording, &server, "same"), ask(&recording, &server, "same"));
+    assert_eq!(first, second);
+    let third = ask(&recording, &server, "same").await;
+    assert_ne!(third, first);
+    let replaying = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    for expected in [&first, &second, &third, &third] {
+        assert_eq!(ask(&replaying, &server, "same").await, *expected);
+    }
+}
+
+#[tokio::test]
+async fn the_first_event_is_handed_on_before_the_upstream_sends_the_second() {
+    let (director, reply) = Reply::directed("text/event-stream");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    let asked = tokio::spawn({
+        let (recorder, upstream) = (recorder.clone(), upstream(&server));
+        async move { recorder.answer(question("stream"), upstream).await.unwrap() }
+    });
+    director
+        .send(Step::Send(Bytes::from_static(b"data: 1\n\n")))
+        .ok()
+        .unwrap();
+    let mut events = asked.await.unwrap().into_body().into_stream();
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
+    // Only now, with the first event in the caller's hand, does the upstream go on.
+    director
+        .send(Step::Send(Bytes::from_static(b"data: [DONE]\n\n")))
+        .ok()
+        .unwrap();
+    drop(director);
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: [DONE]\n\n");
+    assert!(events.next().await.is_none());
+    // Whoever has read the end can rely on the file.
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("chat-completions"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_early_does_not_spoil_the_recording() {
+    let (director, reply) = Reply::directed("text/event-stream");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let recorder = recorder(Mode::Replay, MemoryEngine::new());
+    director
+        .send(Step::Send(Bytes::from_static(b"data: 1\n\n")))
+        .ok()
+        .unwrap();
+    drop(recorder.answer(question("stream"), upstream(&server)).await.unwrap());
+    director
+        .send(Step::Send(Bytes::from_static(b"data: 2\n\n")))
+        .ok()
+        .unwrap();
+    drop(director);
+    assert_eq!(recorder.finish().await.unwrap().recorded, 1);
+    assert_eq!(ask(&recorder, &server, "stream").await, "data: 1\n\ndata: 2\n\n");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_handed_on_as_cut_and_not_kept() {
+    let (director, reply) = Reply::directed("text/event-stream");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    director
+        .send(Step::Send(Bytes::from_static(b"data: 1\n\n")))
+        .ok()
+        .unwrap();
+    let response = recorder.answer(question("stream"), upstream(&server)).await.unwrap();
+    let mut events = response.into_body().into_stream();
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
+    director.send(Step::Cut).ok().unwrap();
+    let error = events.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Upstream);
+    assert_eq!(recorder.finish().await.unwrap_err().kind(), ErrorKind::Upstream);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn answers_of_the_day_are_handed_on_and_not_kept() {
+    for status in [401, 403, 408, 429, 500, 503] {
+        let server = Server::start(move |number, _| match number {
+            0 => Reply::new(status, "application/json", r#"{"detail":"not today"}"#).header("retry-after", "2"),
+            _ => Reply::json("{}"),
+        })
+        .await;
+        let recorder = recorder(Mode::Replay, MemoryEngine::new());
+        let first = recorder.answer(question("x"), upstream(&server)).await.unwrap();
+        assert_eq!(
+            (
+                first.status().as_u16(),
+                first.header_map()["retry-after"].to_str().unwrap()
+            ),
+            (status, "2")
+        );
+        assert_eq!(first.text().await.unwrap(), r#"{"detail":"not today"}"#);
+        assert_eq!(ask(&recorder, &server, "x").await, "{}");
+        assert_eq!(ask(&recorder, &server, "x").await, "{}");
+        assert_eq!(server.call_count(), 2, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn errors_that_speak_of_the_request_are_kept_and_others_when_asked() {
+    let server = Server::start(|number, _| {
+        Reply::new(
+            if number == 0 { 429 } else { 422 },
+            "application/json",
+            r#"{"detail":[]}"#,
+        )
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let recording = Recorder::builder(DirectoryEngine::new(folder.path()))
+        .mode(Mode::Record)
+        .allow_record_in_ci()
+        .save_errors()
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        ask(&recording, &server, "x").await;
+    }
+    let strict = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    for status in [429, 422, 422] {
+        assert_eq!(
+            strict
+                .answer(question("x"), upstream(&server))
+                .await
+                .unwrap()
+                .status()
+                .as_u16(),
+            status
+        );
+    }
+}
+
+#[tokio::test]
+async fn strict_opens_no_socket_and_a_swallowed_miss_fails_the_session() {
+    let server = counting().await;
+    let recorder = recorder(Mode::Strict, MemoryEngine::new());
+    let _ = recorder.answer(question("never recorded"), upstream(&server)).await;
+    assert_eq!(server.connection_count(), 0);
+    let error = recorder.session().verdict().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Miss);
+    assert!(error.message().starts_with("1 request was not recorded"), "{error}");
+}
+
+#[tokio::test]
+async fn the_key_is_nowhere_on_disk_and_the_live_call_is_untouched() {
+    let server = Server::start(|_, call| {
+        let echo = call.header("authorization").unwrap().to_owned();
+        Reply::json(format!(r#"{{"you said":"{echo}"}}"#))
+            .header("x-ratelimit-of", KEY)
+            .header("set-cookie", "a=cookie-value")
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    let text = format!("my key is {KEY}");
+    let request = Request::post(&format!("/v1/files?token={KEY}"))
+        .unwrap()
+        .json(&serde_json::json!({ "input": text, "max_tokens": 5 }))
+        .unwrap();
+    let request = request.header(http::header::AUTHORIZATION, format!("Bearer {KEY}").parse().unwrap());
+    let live = recorder.answer(request, upstream(&server)).await.unwrap();
+    assert!(!live.header_map().contains_key("set-cookie"));
+    assert!(live.text().await.unwrap().contains(KEY));
+    let call = &server.calls()[0];
+    assert!(call.target.contains(KEY) && call.json()["input"] == text);
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder.path().join("files")).unwrap() {
+        let path = entry.unwrap().path();
+        let content = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !path.to_str().unwrap().contains("secret") && !content.contains(KEY) && !content.contains("cookie"),
+            "{content}"
+        );
+        assert!(content.contains("max_tokens: 5"), "{content}");
+        files += 1;
+    }
+    assert_eq!(files, 1);
+}
+
+#[tokio::test]
+async fn recording_what_says_the_same_changes_no_byte() {
+    let server = Server::start(|number, call| match call.json()["stream"].as_bool() {
+        Some(true) => Reply::events(format!(
+            "data: {{\"id\":\"{number}\",\"choices\":[],\"p\":\"{}\"}}\n\ndata: [DONE]\n\n",
+            "x".repeat(number)
+        )),
+        _ => Reply::json(format!(
+            r#"{{"id":"{number}","created":{number},"choices":[{{"message":{{"content":"same"}}}}]}}"#
+        )),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let stream = || {
+        Request::post("/v1/chat/completions")
+            .unwrap()
+            .json(&serde_json::json!({ "stream": true }))
+            .unwrap()
+    };
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+        ask(&recorder, &server, "twice").await;
+        ask(&recorder, &server, "twice").await;
+        recorder
+            .answer(stream(), upstream(&server))
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(folder.path().join("chat-completions"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        seen.push(
+            files
+                .iter()
+                .map(|path| std::fs::read_to_string(path).unwrap())
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(seen[0].len(), 2);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+}
+
+#[tokio::test]
+async fn large_bodies_lie_beside_the_cassettes_once_each() {
+    let large = format!(r#"{{"data":"{}"}}"#, "x".repeat(100_000));
+    let server = Server::start({
+        let large = large.clone();
+        move |_, _| Reply::json(large.clone())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    for text in ["one", "two"] {
+        assert_eq!(ask(&recording, &server, text).await, large);
+    }
+    let bodies: Vec<_> = std::fs::read_dir(folder.path().join("bodies"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(bodies.len(), 1);
+    let strict = || recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    assert_eq!(ask(&strict(), &server, "two").await, large);
+    std::fs::write(&bodies[0], "changed").unwrap();
+    let error = strict().answer(question("one"), upstream(&server)).await.unwrap_err();
+    assert!(error.message().contains("is damaged"), "{error}");
+    std::fs::remove_file(&bodies[0]).unwrap();
+    let error = strict().answer(question("one"), upstream(&server)).await.unwrap_err();
+    assert!(error.message().contains("is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_renamed_file_is_found_and_replaced_where_it_is() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let answer = ask(
+        &recorder(Mode::Record, DirectoryEngine::new(folder.path())),
+        &server,
+        "hello",
+    )
+    .await;
+    let endpoint = folder.path().join("chat-completions");
+    let name = std::fs::read_dir(&endpoint)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .file_name()
+        .into_string()
+        .unwrap();
+    let renamed = endpoint.join(name.replace("hello", "greeting of my own"));
+    std::fs::rename(endpoint.join(&name), &renamed).unwrap();
+    assert_eq!(
+        ask(
+            &recorder(Mode::Strict, DirectoryEngine::new(folder.path())),
+            &server,
+            "hello"
+        )
+        .await,
+        answer
+    );
+    ask(
+        &recorder(Mode::Record, DirectoryEngine::new(folder.path())),
+        &server,
+        "hello",
+    )
+    .await;
+    assert_eq!(std::fs::read_dir(&endpoint).unwrap().count(), 1);
+    assert!(std::fs::read_to_string(renamed).unwrap().contains("answer: 1"));
+}
+
+#[tokio::test]
+async fn compressed_answers_are_decoded_and_recorded_as_text() {
+    let server = Server::start(|_, call| {
+        assert!(call.header("accept-encoding").unwrap().contains("gzip"));
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut gzip, br#"{"a":"compressed"}"#).unwrap();
+        Reply::json(gzip.finish().unwrap()).header("content-encoding", "gzip")
+    })
+    .await;
+    let recorder = recorder(Mode::Replay, MemoryEngine::new());
+    for _ in 0..2 {
+        let response = recorder.answer(question("x"), upstream(&server)).await.unwrap();
+        assert!(!response.header_map().contains_key("content-encoding"));
+        assert_eq!(response.text().await.unwrap(), r#"{"a":"compressed"}"#);
+    }
+    assert_eq!(server.call_count(), 1);
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed_with_the_key_on_board() {
+    let elsewhere = counting().await;
+    let location = elsewhere.url.clone();
+    let server = Server::start(move |_, _| Reply::new(307, "text/plain", "").header("location", &location)).await;
+    let recorder = recorder(Mode::Live, MemoryEngine::new());
+    let response = recorder.answer(question("x"), upstream(&server)).await.unwrap();
+    assert_eq!(response.status().as_u16(), 307);
+    assert_eq!(elsewhere.connection_count(), 0);
+}
+
+#[tokio::test]
+async fn the_key_is_filled_in_only_for_who_brings_none() {
+    let server = counting().await;
+    let recorder = recorder(Mode::Live, MemoryEngine::new());
+    let upstream = upstream(&server);
+    let own = question("x").header(http::header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+    for request in [own, question("x")] {
+        recorder
+            .answer(request, upstream.clone())
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+    }
+    let sent: Vec<String> = server
+        .calls()
+        .iter()
+        .map(|call| call.header("authorization").unwrap().to_owned())
+        .collect();
+    assert_eq!(sent, ["Bearer mine".to_owned(), format!("Bearer {KEY}")]);
+    assert_eq!(server.connection_count(), 1, "the connection is reused");
+}

@@ -1,0 +1,251 @@
+//! A stand-in for the Mistral API: answers in the shapes that the real one has, with ids, times and padding that are
+//! different from call to call. It knows a few conversations and echoes the rest.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::server::{Call, Reply, Server};
+
+/// Starts the stand-in. Its base URL says what it is, so that cassettes recorded from it do as well.
+pub async fn start() -> Server {
+    let mut server = Server::start(|number, call| route(number, call)).await;
+    server.url.push_str("/stand-in");
+    server
+}
+
+fn route(number: usize, call: &Call) -> Reply {
+    let Some(path) = call
+        .target
+        .strip_prefix("/stand-in")
+        .map(|target| target.split('?').next().unwrap_or(target))
+    else {
+        return error(404, "no Route matched with those values");
+    };
+    if !call
+        .header("authorization")
+        .is_some_and(|value| value.starts_with("Bearer ") && value.len() > "Bearer ".len())
+    {
+        return Reply::new(401, "application/json", r#"{"detail":"Unauthorized"}"#);
+    }
+    let request = call.json();
+    let reply = match (call.method.as_str(), path) {
+        ("POST", "/v1/chat/completions" | "/v1/agents/completions") if request["stream"] == true => {
+            chat_stream(number, &request)
+        }
+        ("POST", "/v1/chat/completions" | "/v1/agents/completions") => chat(number, &request),
+        ("POST", "/v1/fim/completions") => fim(number, &request),
+        ("POST", "/v1/embeddings") => embeddings(number, &request),
+        ("POST", "/v1/moderations") => moderation(number, &request),
+        ("GET", "/v1/models") => models(),
+        ("POST", "/v1/files") => file(number, call),
+        ("POST", "/v1/audio/transcriptions") => transcription(number),
+        ("GET", path) if path.starts_with("/v1/files/") && path.ends_with("/content") => Reply::new(
+            200,
+            "application/octet-stream",
+            Bytes::from_static(b"\x00\x01\x02 stand-in \xff"),
+        ),
+        ("DELETE", path) if path.starts_with("/v1/files/") => {
+            let id = path.rsplit('/').next().unwrap_or_default();
+            Reply::json(json!({ "id": id, "object": "file", "deleted": true }).to_string())
+        }
+        ("DELETE", path) if path.starts_with("/v1/agents/") => Reply::new(204, "application/json", ""),
+        _ => error(404, "no Route matched with those values"),
+    };
+    let id = format!("019f0000-0000-7000-8000-{number:012}");
+    reply
+        .header("date", "Sat, 21 Nov 2026 10:00:00 GMT")
+        .header("server", "stand-in")
+        .header("mistral-correlation-id", &id)
+        .header("x-kong-request-id", &id)
+        .header("x-kong-upstream-latency", "211")
+        .header("x-ratelimit-limit-req-minute", "60")
+        .header("x-ratelimit-remaining-req-minute", &(59 - number % 60).to_string())
+        .header("set-cookie", "__cf_bm=stand-in-cookie-value; path=/; HttpOnly; Secure")
+        .header("set-cookie", "_cfuvid=stand-in-visitor-value; path=/; HttpOnly; Secure")
+}
+
+fn error(status: u16, message: &str) -> Reply {
+    let body = json!({ "object": "error", "message": message, "type": "invalid_request_error", "param": null, "code": "1500", "raw_status_code": status });
+    Reply::new(status, "application/json", body.to_string())
+}
+
+/// 32 hex digits that no other call has.
+fn id(number: usize) -> String {
+    format!(
+        "{:016x}{:016x}",
+        (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        (number as u64 + 7).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
+    )
+}
+
+fn created(number: usize) -> u64 {
+    1_795_255_200 + number as u64
+}
+
+fn tokens(text: &str) -> usize {
+    text.split_whitespace().count().max(1) * 4 / 3
+}
+
+fn usage(request: &Value, answer: &str) -> Value {
+    let (prompt, completion) = (tokens(&request["messages"].to_string()), tokens(answer));
+    json!({
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + completion,
+        "completion_tokens": completion,
+        "num_cached_tokens": 0,
+        "prompt_tokens_details": { "cached_tokens": 0 },
+    })
+}
+
+/// What the model says: known answers, else an echo that counts its calls.
+fn said(number: usize, request: &Value) -> String {
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = messages
+        .last()
+        .map(|message| &message["content"])
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    match last {
+        "What is the capital of France?" => "The capital of France is **Paris**.".to_owned(),
+        "Tell me about the mistral." => {
+            "The mistral is a strong, cold wind.\n\n- It blows from the north-west.\n- It's felt in the Rhône valley, down to Marseille.".to_owned()
+        }
+        _ if messages.last().is_some_and(|message| message["role"] == "tool") => format!("The tool says: {last}"),
+        other => format!("Answer {number} to: {other}"),
+    }
+}
+
+fn wants_tool(request: &Value) -> Option<Value> {
+    let is_answered = request["messages"]
+        .as_array()
+        .is_some_and(|messages| messages.iter().any(|message| message["role"] == "tool"));
+    let tool = &request["tools"][0]["function"]["name"];
+    (tool.is_string() && !is_answered).then(|| tool.clone())
+}
+
+fn chat(number: usize, request: &Value) -> Reply {
+    let (message, reason, answer) = match wants_tool(request) {
+        Some(name) => {
+            let call = json!({ "id": &id(number)[..9], "function": { "name": name, "arguments": "{\"city\": \"Paris\"}" }, "index": 0 });
+            (
+                json!({ "role": "assistant", "tool_calls": [call], "content": "" }),
+                "tool_calls",
+                String::new(),
+            )
+        }
+        None => {
+            let answer = said(number, request);
+            (
+                json!({ "role": "assistant", "tool_calls": null, "content": answer }),
+                "stop",
+                answer,
+            )
+        }
+    };
+    let body = json!({
+        "id": id(number),
+        "created": created(number),
+        "model": request["model"],
+        "usage": usage(request, &answer),
+        "object": "chat.completion",
+        "choices": [{ "index": 0, "finish_reason": reason, "message": message }],
+    });
+    Reply::json(body.to_string())
+}
+
+fn chat_stream(number: usize, request: &Value) -> Reply {
+    let mut deltas = vec![json!({ "role": "assistant", "content": "" })];
+    let (reason, answer) = match wants_tool(request) {
+        Some(name) => {
+            let call = json!({ "id": &id(number)[..9], "function": { "name": name, "arguments": "{\"city\": \"Paris\"}" }, "index": 0 });
+            deltas.push(json!({ "content": "", "tool_calls": [call] }));
+            ("tool_calls", String::new())
+        }
+        None => {
+            let answer = said(number, request);
+            deltas.extend(answer.split_inclusive(' ').map(|word| json!({ "content": word })));
+            deltas.push(json!({ "content": "" }));
+            ("stop", answer)
+        }
+    };
+    let mut stream = String::new();
+    let last = deltas.len() - 1;
+    for (at, delta) in deltas.into_iter().enumerate() {
+        let mut chunk = json!({
+            "id": id(number),
+            "object": "chat.completion.chunk",
+            "created": created(number),
+            "model": request["model"],
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": if at == last { json!(reason) } else { Value::Null } }],
+        });
+        if at == last {
+            chunk["usage"] = usage(request, &answer);
+        } else {
+            // The real API pads its chunks with text of random length.
+            chunk["p"] = json!(&"abcdefghijklmnopqrstuvwxyz0123456789"[..(number * 7 + at * 5) % 36]);
+        }
+        stream.push_str(&format!("data: {chunk}\n\n"));
+    }
+    stream.push_str("data: [DONE]\n\n");
+    Reply::events(stream)
+}
+
+fn fim(number: usize, request: &Value) -> Reply {
+    let body = json!({
+        "id": id(number), "object": "chat.completion", "created": created(number), "model": request["model"],
+        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "    return a + b\n" }, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 17 },
+    });
+    Reply::json(body.to_string())
+}
+
+fn embeddings(number: usize, request: &Value) -> Reply {
+    let inputs = match &request["input"] {
+        Value::Array(inputs) => inputs.clone(),
+        one => vec![one.clone()],
+    };
+    let data: Vec<Value> = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let seed = input
+                .as_str()
+                .unwrap_or_default()
+                .bytes()
+                .fold(1u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+            let vector: Vec<f64> = (0..8)
+                .map(|at| f64::from(seed.rotate_left(at * 4) % 4096) / 32768.0 - 0.0625)
+                .collect();
+            json!({ "object": "embedding", "embedding": vector, "index": index })
+        })
+        .collect();
+    let body = json!({ "id": id(number), "object": "list", "data": data, "model": request["model"], "usage": { "prompt_tokens": 6, "total_tokens": 6, "completion_tokens": 0 } });
+    Reply::json(body.to_string())
+}
+
+/// With the floats of a Python server, as the real one has them here.
+fn moderation(number: usize, request: &Value) -> Reply {
+    let body = format!(
+        r#"{{"id":"{}","model":{},"results":[{{"categories":{{"sexual":false,"pii":false}},"category_scores":{{"sexual":1.1984e-05,"pii":0.00021}}}}]}}"#,
+        id(number),
+        request["model"]
+    );
+    Reply::json(body)
+}
+
+fn models() -> Reply {
+    let model = |id: &str| json!({ "id": id, "object": "model", "created": 1_795_255_200, "owned_by": "mistralai", "capabilities": { "completion_chat": true } });
+    Reply::json(
+        json!({ "object": "list", "data": [model("mistral-small-latest"), model("mistral-embed")] }).to_string(),
+    )
+}
+
+fn file(number: usize, call: &Call) -> Reply {
+    let body = json!({ "id": id(number), "object": "file", "bytes": call.body.len(), "created_at": created(number), "filename": "upload", "purpose": "ocr", "sample_type": "ocr_input", "source": "upload" });
+    Reply::new(200, "application/json; charset=utf-8", body.to_string())
+}
+
+fn transcription(number: usize) -> Reply {
+    let body = json!({ "model": "voxtral-mini-latest", "text": format!("Transcript {number}."), "language": null, "segments": [], "usage": { "prompt_audio_seconds": 3, "prompt_tokens": 4, "total_tokens": 40, "completion_tokens": 5 } });
+    Reply::json(body.to_string())
+}

@@ -1,0 +1,10 @@
+//! What the tests stand on: a real HTTP server that each test scripts, a stand-in for the Mistral API, the real binary
+//! in a temporary project.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
+
+pub mod api;
+pub mod project;
+pub mod server;
+
+/// The key of the tests: long enough to be taken for a secret.
+pub const KEY: &str = "sk-test-secret-0123456789abcdef";

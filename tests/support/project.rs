@@ -1,0 +1,174 @@
+//! A temporary project with the real binary in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::KEY;
+
+/// A folder of its own, removed at the end.
+pub struct Project {
+    folder: tempfile::TempDir,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Done {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+}
+
+impl Project {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn cassettes(&self) -> PathBuf {
+        self.folder.path().join("cassettes")
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The binary in this folder, with a key and without what the tests' own environment says.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mistral-cassette"));
+        command.args(arguments).current_dir(self.path());
+        for name in [
+            "CI",
+            "MISTRAL_CASSETTE_MODE",
+            "MISTRAL_SERVER_URL",
+            "NO_PROXY",
+            "no_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+        ] {
+            command.env_remove(name);
+        }
+        command.env("MISTRAL_API_KEY", KEY);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Done {
+        done(&mut self.command(arguments))
+    }
+
+    /// `proxy` with these flags beside `--mode` and `--upstream`.
+    pub fn proxy(&self, mode: &str, upstream: &str, more: &[&str]) -> RunningProxy {
+        let mut arguments = vec!["proxy", "--mode", mode, "--upstream", upstream];
+        arguments.extend(more);
+        RunningProxy::start(&mut self.command(&arguments))
+    }
+
+    /// Every file with its content, by path.
+    pub fn tree(&self) -> BTreeMap<String, Vec<u8>> {
+        fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(root, &path, found);
+                } else {
+                    found.insert(
+                        path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+                        fs::read(&path).unwrap(),
+                    );
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        walk(self.path(), self.path(), &mut found);
+        found
+    }
+}
+
+/// Runs a command to its end.
+pub fn done(command: &mut Command) -> Done {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    Done {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A proxy of the real binary; it is killed when dropped.
+pub struct RunningProxy {
+    pub url: String,
+    child: Child,
+}
+
+impl RunningProxy {
+    /// Starts it and waits for the line that names its address.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let Some(url) = line.trim().strip_prefix("listening on ") else {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("the proxy did not say where it listens: {line:?}, {said}");
+        };
+        Self {
+            url: url.to_owned(),
+            child,
+        }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
+    }
+
+    /// Sends SIGTERM and waits.
+    pub fn stop(self) -> Done {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Done {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        Done {
+            status: self.child.wait().unwrap(),
+            stdout: String::new(),
+            stderr: said,
+        }
+    }
+}
+
+impl Drop for RunningProxy {
+    fn drop(&mut self) {
+        // It has mostly ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
