@@ -1,4 +1,40 @@
-//! Record and replay Mistral API calls.
+//! Record real Mistral API calls once into readable files, and replay them in tests: offline, with no key, byte for byte.
+//!
+//! ```
+//! use mistral_cassette::DirectoryEngine;
+//! use mistral_cassette::client::{ChatRequest, Client};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let client = Client::from_env()?.cached(DirectoryEngine::new("cassettes"))?;
+//! let question = ChatRequest::new("mistral-small-latest").user("What is the capital of France?");
+//! println!("{}", client.chat(question).await?.text());
+//! # Ok::<(), mistral_cassette::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! Three things to know:
+//!
+//! - A [`Mode`] says when recordings are read and what a miss means: `record`, `replay`, `strict` or `live`.
+//! - A [`Recorder`] is one session with an [engine](CacheEngine): a [directory](DirectoryEngine), [memory](MemoryEngine), or one
+//!   of your own in two methods. At its end it gives the [verdict](Session::verdict).
+//! - A door is a way in: the typed [`client::Client`], the localhost [`proxy`] for every other language, or
+//!   [`Recorder::answer`] with any [`Transport`].
+//!
+//! What is on disk, the settings and the command line are in the
+//! [README](https://docs.rs/crate/mistral-cassette/latest); why it is so is in [`design`].
+//!
+//! # Layout
+//!
+//! `recorder` is the road that every request takes; read it first. Above it are the doors (`client`, `proxy`, with
+//! `upstream` as the way out) and the command line (`cli`); below it `miss`, `engine`, `cassette` (`format` alone knows
+//! YAML), `key`, `redaction`, `mode`, `settings`, and at the bottom `message` and `error`.
+//!
+//! # Features
+//!
+//! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
+//! - `proxy`: the localhost proxy.
+//!
+//! Without default features there are the client, the recorder and the engines.
 
 mod cassette;
 #[cfg(feature = "cli")]
@@ -19,6 +55,14 @@ mod session;
 mod settings;
 mod transport;
 mod upstream;
+
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}
+
+/// The README's programs, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use async_trait::async_trait;
 

@@ -75,6 +75,7 @@ impl<'a> Form<'a> {
     }
 
     /// The name, as it stands in the document.
+    #[cfg(feature = "cli")]
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Empty => "empty",

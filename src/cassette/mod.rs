@@ -12,7 +12,9 @@ mod unchanged;
 use bytes::Bytes;
 use http::StatusCode;
 
-pub(crate) use body::{Blob, Form, RecordedBody, RecordedPart};
+#[cfg(feature = "cli")]
+pub(crate) use body::Form;
+pub(crate) use body::{Blob, RecordedBody, RecordedPart};
 pub(crate) use unchanged::says_the_same;
 
 /// One request and its responses.

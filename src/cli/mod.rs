@@ -191,8 +191,9 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 /// The cassettes of a directory, each read or with the error that kept it from being read.
 fn read_all(engine: &DirectoryEngine) -> Result<Vec<(Listed, Result<Cassette>)>> {
     let read = |listed: &Listed| {
-        let place = listed.path.display().to_string();
-        let document = std::fs::read(&listed.path)
+        let path = engine.root().join(&listed.name);
+        let place = path.display().to_string();
+        let document = std::fs::read(&path)
             .map_err(|error| Error::new(ErrorKind::Engine, format!("cannot read {place}")).with_source(error))?;
         format::read(&document, &place)
     };

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let all = read_all(&engine)?;
     let runtime = runtime()?;
     for wanted in &arguments.cassettes {
-        let found = find(&all, wanted);
+        let found = find(&engine, &all, wanted);
         if found.is_empty() {
             return Err(Error::new(
                 ErrorKind::Settings,
@@ -47,9 +47,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 type Read = (Listed, Result<Cassette>);
 
 /// The cassettes that a person means: exactly named ones, else those whose name or key holds the words.
-fn find<'a>(all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
+fn find<'a>(engine: &DirectoryEngine, all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
     let is_named = |(listed, _): &&Read| {
-        listed.path == *wanted || listed.name == wanted || listed.name.strip_suffix(".yaml") == Some(wanted)
+        engine.root().join(&listed.name) == *wanted
+            || listed.name == wanted
+            || listed.name.strip_suffix(".yaml") == Some(wanted)
     };
     let exact: Vec<_> = all.iter().filter(is_named).collect();
     if !exact.is_empty() {

@@ -93,7 +93,7 @@ impl<'a> Verifier<'a> {
         let mut problems = Vec::new();
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
         for (listed, cassette) in cassettes {
-            let file = listed.path.display().to_string();
+            let file = self.engine.root().join(&listed.name).display().to_string();
             let found = match cassette {
                 // The message names file and line already.
                 Err(error) => vec![

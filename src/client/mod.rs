@@ -31,7 +31,6 @@ const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 /// use mistral_cassette::DirectoryEngine;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// # unsafe { std::env::set_var("MISTRAL_CASSETTE_MODE", "strict") };
 /// let client = Client::from_env()?.cached(DirectoryEngine::new("cassettes"))?;
 /// let question = ChatRequest::new("mistral-small-latest").user("What is the capital of France?");
 /// let answer = client.chat(question).await?;

@@ -51,7 +51,6 @@ type Folder = HashMap<String, PathBuf>;
 /// A cassette file found in a directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
-    pub(crate) path: PathBuf,
     /// The path inside the directory, with slashes.
     pub(crate) name: String,
     /// What the file name says, when it ends in a key.
@@ -77,12 +76,12 @@ impl DirectoryEngine {
     pub(crate) fn list(&self) -> Result<Vec<Listed>> {
         let mut found = Vec::new();
         walk(&self.root, &mut |path| found.push(path)).map_err(|error| failed("read", &self.root, error))?;
-        let mut listed: Vec<Listed> = found.into_iter().filter_map(|path| self.listed(path)).collect();
+        let mut listed: Vec<Listed> = found.iter().filter_map(|path| self.listed(path)).collect();
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
 
-    fn listed(&self, path: PathBuf) -> Option<Listed> {
+    fn listed(&self, path: &Path) -> Option<Listed> {
         let inside = path.strip_prefix(&self.root).ok()?;
         let folders: Vec<&str> = inside
             .parent()?
@@ -112,7 +111,7 @@ impl DirectoryEngine {
                 slug.to_owned(),
             ))
         });
-        Some(Listed { path, name, key })
+        Some(Listed { name, key })
     }
 
     /// The path that a new recording of this key gets.

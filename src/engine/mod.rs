@@ -11,6 +11,7 @@ use crate::key::RequestKey;
 use crate::settings::Settings;
 
 pub use directory::DirectoryEngine;
+#[cfg(feature = "cli")]
 pub(crate) use directory::Listed;
 pub use memory::MemoryEngine;
 

@@ -34,6 +34,7 @@ impl Body {
     }
 
     /// The bytes, when all of them are here already.
+    #[cfg(feature = "proxy")]
     pub(crate) fn as_whole(&self) -> Option<Bytes> {
         match &self.0 {
             Kind::Empty => Some(Bytes::new()),
