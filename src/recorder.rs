@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::flight::{Answer, Boarding, Flights, Lead};
+use self::tape::EndsWithTask;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
 use crate::engine::CacheEngine;
 use crate::error::{Error, ErrorKind, Result};
@@ -437,6 +438,7 @@ impl Recorder {
 
     /// Takes the body from the upstream to the tape, and the whole of it to the engine.
     async fn roll(&self, recording: Recording, mut lead: Lead, answer: Answer, origin: Option<String>, body: Body) {
+        let _ends = EndsWithTask(answer.tape.clone());
         let mut pieces = body.into_stream();
         let mut clock = Clock::new(&answer.headers, recording.started);
         while let Some(piece) = pieces.next().await {

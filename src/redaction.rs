@@ -79,14 +79,16 @@ impl Redactor {
         }
     }
 
-    /// This redactor, which knows the key of this request too.
+    /// This redactor, which knows the keys of this request too.
     pub(crate) fn knowing(&self, request: &Request) -> Self {
-        match request.credential() {
-            Some(token) if is_secret(token) && !self.secrets.iter().any(|known| known == token) => Self {
-                secrets: self.secrets.iter().cloned().chain([token.to_owned()]).collect(),
-                ..self.clone()
-            },
-            _ => self.clone(),
+        let is_new = |token: &&str| is_secret(token) && !self.secrets.iter().any(|known| known == token);
+        let tokens: Vec<String> = request.credentials().filter(is_new).map(str::to_owned).collect();
+        if tokens.is_empty() {
+            return self.clone();
+        }
+        Self {
+            secrets: self.secrets.iter().cloned().chain(tokens).collect(),
+            ..self.clone()
         }
     }
 

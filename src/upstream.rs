@@ -173,9 +173,10 @@ impl Upstream {
         let mut headers = request.header_map().clone();
         strip_hop_by_hop(&mut headers);
         headers.remove(header::HOST);
-        // The client decodes what it asks for itself.
+        // The body is whole already, and the client decodes what it asks for itself.
+        headers.remove(header::EXPECT);
         headers.remove(header::ACCEPT_ENCODING);
-        if request.credential().is_none()
+        if request.credentials().next().is_none()
             && let Some(key) = &self.api_key
             && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {key}"))
         {
@@ -197,28 +198,28 @@ impl Upstream {
 
 impl Transport for Upstream {
     fn has_key(&self, request: &Request) -> bool {
-        self.api_key.is_some() || request.credential().is_some()
+        self.api_key.is_some() || request.credentials().next().is_some()
     }
 
     async fn send(self, request: Request) -> Result<Response> {
-        let response = self
+        let mut sent = self
             .client
             .request(
                 request.method().clone(),
                 format!("{}{}", self.base_url, request.target()),
             )
-            .headers(self.headers(&request))
-            .body(request.body_bytes().clone())
-            .send()
-            .await
-            .map_err(|error| {
-                let what = if error.is_connect() {
-                    "cannot be reached"
-                } else {
-                    "gave no answer that is HTTP"
-                };
-                self.failed(what, error)
-            })?;
+            .headers(self.headers(&request));
+        if !request.body_bytes().is_empty() {
+            sent = sent.body(request.body_bytes().clone());
+        }
+        let response = sent.send().await.map_err(|error| {
+            let what = if error.is_connect() {
+                "cannot be reached"
+            } else {
+                "gave no answer that is HTTP"
+            };
+            self.failed(what, error)
+        })?;
         let (status, headers, version) = (response.status(), response.headers().clone(), response.version());
         let has_an_end = version > http::Version::HTTP_11
             || headers.contains_key(header::CONTENT_LENGTH)

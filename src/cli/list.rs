@@ -41,15 +41,11 @@ fn table(rows: &[(String, Cassette)]) -> String {
     let cells: Vec<[String; 4]> = rows
         .iter()
         .map(|(name, cassette)| {
-            let answers: Vec<String> = cassette
-                .responses
-                .iter()
-                .map(|response| format!("{} {}", response.status.as_u16(), form_of(response)))
-                .collect();
+            let answers = answers_of(cassette);
             [
                 name.clone(),
                 cassette.request.line(),
-                answers.join(", "),
+                answers,
                 cassette.recorded.at.clone(),
             ]
         })
@@ -62,6 +58,20 @@ fn table(rows: &[(String, Cassette)]) -> String {
         .collect();
     text.push_str(&format!("{}\n", Totals::of(rows)));
     text
+}
+
+/// Status and form of each response, equal neighbours counted: `429 json, 200 events ×3`.
+fn answers_of(cassette: &Cassette) -> String {
+    let answers: Vec<String> = cassette
+        .responses
+        .iter()
+        .map(|response| format!("{} {}", response.status.as_u16(), form_of(response)))
+        .collect();
+    let counted = answers.chunk_by(|a, b| a == b).map(|same| match same {
+        [one] => one.clone(),
+        same => format!("{} ×{}", same[0], same.len()),
+    });
+    counted.collect::<Vec<_>>().join(", ")
 }
 
 fn document(rows: &[(String, Cassette)]) -> String {

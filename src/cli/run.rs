@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if let Some(scope) = scope {
             base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
         }
-        let mode = arguments.proxy.mode.map_or_else(Mode::from_env, Ok)?;
+        let mode = proxy.recorder().mode();
         let status = child(&arguments.command, &base, mode, &mut signals).await;
         let verdict = tell(proxy.stop().await);
         let status = status?;

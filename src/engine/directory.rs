@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -43,6 +44,7 @@ pub struct DirectoryEngine {
     folders: Arc<Mutex<HashMap<PathBuf, Arc<Folder>>>>,
     /// The folders that this session has written to, and cleaned of what killed processes left.
     swept: Arc<Mutex<HashSet<PathBuf>>>,
+    is_writable: Arc<AtomicBool>,
 }
 
 /// The files of one endpoint folder, by short key, as they were when the session first missed a name.
@@ -64,6 +66,7 @@ impl DirectoryEngine {
             root: root.into(),
             folders: Arc::default(),
             swept: Arc::default(),
+            is_writable: Arc::default(),
         }
     }
 
@@ -224,6 +227,9 @@ impl CacheEngine for DirectoryEngine {
     }
 
     async fn check_writable(&self) -> Result<()> {
+        if self.is_writable.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let root = self.root.clone();
         blocking(move || {
             // The directory may not exist yet: then the nearest folder above it must take it.
@@ -239,7 +245,9 @@ impl CacheEngine for DirectoryEngine {
                 .map(drop)
                 .map_err(|error| failed("write to", nearest, error))
         })
-        .await
+        .await?;
+        self.is_writable.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn settings(&self) -> Result<Settings> {

@@ -161,21 +161,12 @@ impl Request {
         self.headers.get(header::CONTENT_TYPE)?.to_str().ok()
     }
 
-    /// The key that the caller sent, whatever the header it came in.
-    pub(crate) fn credential(&self) -> Option<&str> {
-        let authorization = self
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = match authorization {
-            Some(value) => value.split_once(' ').map_or(value, |(_, token)| token),
-            None => self
-                .headers
-                .get("x-api-key")
-                .or_else(|| self.headers.get("api-key"))?
-                .to_str()
-                .ok()?,
-        };
-        Some(token.trim()).filter(|token| !token.is_empty())
+    /// The keys that the caller sent, whatever the headers they came in.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
+        [header::AUTHORIZATION.as_str(), "x-api-key", "api-key"]
+            .into_iter()
+            .filter_map(|name| self.headers.get(name)?.to_str().ok())
+            .map(|value| value.split_once(' ').map_or(value, |(_scheme, token)| token).trim())
+            .filter(|token| !token.is_empty())
     }
 }

@@ -113,6 +113,11 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
+    /// The recorder, for its session.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address

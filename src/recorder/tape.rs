@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::Notify;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Body;
 
 /// The pieces that have arrived so far, and how it ended.
@@ -32,9 +32,9 @@ impl Tape {
         self.changed.notify_waiters();
     }
 
-    /// Ends the tape; readers get everything first, then the error if there is one.
+    /// Ends the tape; readers get everything first, then the error if there is one. It ends once.
     pub(super) fn finish(&self, end: Result<()>) {
-        self.state().end = Some(end);
+        self.state().end.get_or_insert(end);
         self.changed.notify_waiters();
     }
 
@@ -73,5 +73,17 @@ impl Tape {
             }
             changed.await;
         }
+    }
+}
+
+/// Ends a tape when the task that fills it is dropped with the runtime, or panics: its readers must not wait forever.
+pub(super) struct EndsWithTask(pub(super) Arc<Tape>);
+
+impl Drop for EndsWithTask {
+    fn drop(&mut self) {
+        self.0.finish(Err(Error::new(
+            ErrorKind::Upstream,
+            "the recording was given up before the answer was whole",
+        )));
     }
 }
