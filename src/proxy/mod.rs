@@ -228,7 +228,8 @@ async fn handle(recorder: &Recorder, request: Request, upstream: impl Transport)
     let answered = recorder.answer(request, upstream).await;
     match &answered {
         Ok(response) => tracing::info!("{} {line}", response.status().as_u16()),
-        Err(error) => tracing::warn!("{line}: {}", error.report()),
+        // The whole of it goes to the caller and into the verdict.
+        Err(error) => tracing::warn!("{}", error.message().lines().next().unwrap_or(&line)),
     }
     answered
 }
