@@ -273,12 +273,14 @@ impl serde_json::ser::Formatter for Writer {
     }
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !self.layout.ascii || fragment.is_ascii() {
+        // Python escapes DEL as well.
+        let stays = |character: char| character.is_ascii() && character != '\u{7f}';
+        if !self.layout.ascii || fragment.chars().all(stays) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut units = [0; 2];
         for character in fragment.chars() {
-            if character.is_ascii() {
+            if stays(character) {
                 writer.write_all(&[character as u8])?;
             } else {
                 for unit in character.encode_utf16(&mut units) {
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn the_layouts_of_known_servers_come_back() {
         comes_back(r#"{"a":1,"b":[1.5,-0.0,1e-7,18446744073709551615],"c":{},"d":[],"e":"é\n\u0001"}"#);
-        comes_back(r#"{"a": 1, "b": [1, 2], "c": {}, "d": "\u00e9 \ud83c\udf89"}"#);
+        comes_back(r#"{"a": 1, "b": [1, 2], "c": {}, "d": "\u00e9 \ud83c\udf89 \u007f"}"#);
         comes_back("{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}\n");
         comes_back("[\n    1,\n    2\n]");
         comes_back(r#"{"a":[1e-05,0.0001,-2.5e-07,1e+16,123456789012345.6,1.0,1e+300,0.00012]}"#);
