@@ -10,10 +10,7 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::message::{Layout, Request, boundary_of, from_exact, parse, parts};
-use crate::settings::Replacement;
-
-/// What stands in place of a secret.
-pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
+use crate::settings::{PLACEHOLDER, Replacement};
 
 /// What stands in place of a secret in a path or a query, where brackets would have to be escaped.
 const PLACEHOLDER_IN_URL: &str = "REDACTED";

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, de};
 use crate::cassette::format;
 use crate::error::{Error, ErrorKind, Result};
 
+/// What stands in place of a secret, unless a setting says otherwise.
+pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
+
 /// How requests are matched, what is redacted, which headers are kept, and how recordings are replayed.
 ///
 /// It is read from `settings.yaml` in the cassette directory; every member is optional.
@@ -73,7 +76,18 @@ impl Settings {
     /// # Errors
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with the line of what is wrong.
     pub fn from_yaml(text: &[u8], source: &str) -> Result<Self> {
-        format::read_settings(text, source)
+        let is_content = |line: &[u8]| !matches!(line.trim_ascii().first(), None | Some(b'#'));
+        if !text.split(|byte| *byte == b'\n').any(is_content) {
+            return Ok(Self::default());
+        }
+        format::read_yaml(text, source).map_err(|error| {
+            let message = error
+                .message()
+                .replace("the cassette cannot be read", "the settings cannot be read");
+            Error::new(ErrorKind::Settings, message).with_hint(
+                "every setting is described in the README, and in the documentation of mistral_cassette::Settings",
+            )
+        })
     }
 }
 
@@ -142,7 +156,7 @@ impl<'de> Deserialize<'de> for Replacement {
             with: String,
         }
         fn placeholder() -> String {
-            crate::redaction::PLACEHOLDER.to_owned()
+            PLACEHOLDER.to_owned()
         }
         let Form { pattern, with } = Form::deserialize(deserializer)?;
         let pattern = Regex::new(&pattern).map_err(de::Error::custom)?;

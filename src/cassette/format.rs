@@ -19,7 +19,6 @@ use super::body::{Blob, Events, Form, RecordedBody, RecordedPart};
 use super::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Layout, Spacing, serialize_number};
-use crate::settings::Settings;
 
 /// The version of the format that is written.
 pub(crate) const VERSION: u32 = 1;
@@ -113,19 +112,11 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
     })
 }
 
-/// Reads `settings.yaml`; an empty file is the default.
-pub(crate) fn read_settings(text: &[u8], source: &str) -> Result<Settings> {
-    let has_content = text
-        .split(|byte| *byte == b'\n')
-        .any(|line| !matches!(line.trim_ascii().first(), None | Some(b'#')));
-    if !has_content {
-        return Ok(Settings::default());
-    }
-    read_yaml(text, source)
-        .map_err(|error: Error| Error::new(ErrorKind::Settings, error.message()).with_hint("the settings are described at https://docs.rs/mistral-cassette/latest/mistral_cassette/struct.Settings.html"))
-}
-
-fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
+/// Reads any YAML text with the limits of a cassette; `source` names it in errors.
+///
+/// # Errors
+/// [`ErrorKind::Cassette`] with the line of what is wrong.
+pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
     let text = std::str::from_utf8(document).map_err(|error| {
         let line = document[..error.valid_up_to()]
             .iter()
