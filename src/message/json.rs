@@ -293,15 +293,46 @@ impl serde_json::ser::Formatter for Writer {
 }
 
 /// The shortest digits of a float as Python's `repr` lays them out.
+///
+/// The digits are those that `serde_json` writes: of two shortest ones it takes the even one, as Python does and as the
+/// standard library does not.
 fn python_float(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        return format!("{value:?}");
+    let shortest = Number::from_f64(value.abs())
+        .map(|number| number.to_string())
+        .unwrap_or_default();
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0');
+    // Where the point stands, counted from the first digit that is not zero.
+    let point = whole.len() as i32 + exponent.parse().unwrap_or(0) - (all.len() - digits.len()) as i32;
+    let digits = digits.trim_end_matches('0');
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
+    if digits.is_empty() {
+        return format!("{sign}0.0");
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+    match point {
+        -3..=0 => format!("{sign}0.{}{digits}", zeros(-point)),
+        1..=16 => match digits.split_at_checked(point as usize) {
+            Some((whole, fraction)) if !fraction.is_empty() => format!("{sign}{whole}.{fraction}"),
+            _ => format!("{sign}{digits}{}.0", zeros(point - digits.len() as i32)),
+        },
+        _ => {
+            let (first, rest) = digits.split_at(1);
+            let point_and_rest = if rest.is_empty() {
+                String::new()
+            } else {
+                format!(".{rest}")
+            };
+            let exponent = point - 1;
+            let direction = if exponent < 0 { '-' } else { '+' };
+            format!(
+                "{sign}{first}{point_and_rest}e{direction}{:02}",
+                exponent.unsigned_abs()
+            )
+        }
+    }
 }
 
 #[cfg(test)]
@@ -320,7 +351,10 @@ mod tests {
         comes_back(r#"{"a": 1, "b": [1, 2], "c": {}, "d": "\u00e9 \ud83c\udf89 \u007f"}"#);
         comes_back("{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}\n");
         comes_back("[\n    1,\n    2\n]");
-        comes_back(r#"{"a":[1e-05,0.0001,-2.5e-07,1e+16,123456789012345.6,1.0,1e+300,0.00012]}"#);
+        // Written by Python.
+        comes_back(
+            r#"{"a":[1e-05,0.0001,-2.5e-07,1e+16,123456789012345.6,1.0,1e+300,0.00012,1000000000000000.0,-0.0,0.0010080337524414062,9007199254740992.0]}"#,
+        );
         comes_back("{}");
         comes_back("\"a text\"");
         comes_back("[\"a: b\",\"\\\"\"]");
