@@ -140,16 +140,20 @@ impl Error {
 
     /// The message, the causes and the hint, each on a line of its own.
     pub fn report(&self) -> String {
+        match &self.0.hint {
+            Some(hint) => format!("{}\nhint: {hint}", self.with_causes()),
+            None => self.with_causes(),
+        }
+    }
+
+    /// The message and the causes, each on a line of its own.
+    pub(crate) fn with_causes(&self) -> String {
         let mut text = self.0.message.clone();
         let mut source = self.source();
         while let Some(cause) = source {
             text.push_str("\n  caused by: ");
             text.push_str(&cause.to_string());
             source = cause.source();
-        }
-        if let Some(hint) = &self.0.hint {
-            text.push_str("\nhint: ");
-            text.push_str(hint);
         }
         text
     }

@@ -1,6 +1,7 @@
 //! A miss explained: the nearest recordings, and how the request differs from the first of them.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +18,9 @@ const COMPARED: usize = 32;
 
 /// How many of them are named.
 const NAMED: usize = 3;
+
+/// From here on a second recording is worth a line.
+const NEAR: f32 = 0.5;
 
 const LONGEST_DIFF: usize = 60;
 const LONGEST_LINE: usize = 200;
@@ -36,7 +40,8 @@ pub(crate) async fn explain(
     matching: &Matching,
     why: &str,
 ) -> Error {
-    let mut message = format!("not recorded: {} ({}, {why})", request.line(), key.name());
+    let mut message = format!("not recorded: {} ({}, {why})", request.line(), engine.place_of(key));
+    let mut hint = "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY".to_owned();
     let keys = match engine.keys().await {
         Ok(keys) => keys,
         Err(error) => {
@@ -51,38 +56,51 @@ pub(crate) async fn explain(
         message.push_str(&format!(
             "\nthe same request is recorded in {}: {}",
             scope_name(elsewhere),
-            elsewhere.name()
+            engine.place_of(elsewhere)
         ));
+        let way = match elsewhere.scope().as_str() {
+            "" => "without a scope".to_owned(),
+            scope => format!("with --scope {scope} or the base URL …/c/{scope}"),
+        };
+        hint = format!("run the same {way}; or, {hint}");
     }
     let wanted = text_of(request, matching);
     let near = nearest(engine, key, &wanted, &keys, matching).await;
     match near.split_first() {
         Some((nearest, others)) => {
             message.push_str(&format!(
-                "\nthe nearest recording is {} ({:.0} % alike):\n{}",
-                nearest.place,
-                nearest.alike * 100.0,
+                "\nthe nearest recording is {nearest}:\n{}",
                 diff(&nearest.text, &wanted)
             ));
-            for other in others {
-                message.push_str(&format!(
-                    "\nalso near: {} ({:.0} % alike)",
-                    other.place,
-                    other.alike * 100.0
-                ));
+            for other in others.iter().filter(|other| other.alike >= NEAR) {
+                message.push_str(&format!("\nalso near: {other}"));
             }
         }
         None => {
             let here = keys.iter().filter(|other| other.scope() == key.scope()).count();
-            message.push_str(&format!(
-                "\nnothing is recorded for {} in {} ({here} recordings for other endpoints)",
-                key.endpoint(),
-                scope_name(key)
-            ));
+            message.push_str(&match here {
+                0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
+                _ => format!(
+                    "\nnothing is recorded for {} in {} (for other endpoints: {here})",
+                    key.endpoint(),
+                    scope_name(key)
+                ),
+            });
         }
     }
-    Error::new(ErrorKind::Miss, message)
-        .with_hint("to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY")
+    Error::new(ErrorKind::Miss, message).with_hint(hint)
+}
+
+impl fmt::Display for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // They differ, or it would be a hit: never 100.
+        write!(
+            f,
+            "{} ({:.0} % alike)",
+            self.place,
+            (self.alike * 100.0).floor().min(99.0)
+        )
+    }
 }
 
 fn scope_name(key: &RequestKey) -> String {

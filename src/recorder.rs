@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use self::flight::{Answer, Boarding, Flights, Lead};
 use self::tape::EndsWithTask;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
-use crate::engine::CacheEngine;
+use crate::engine::{CacheEngine, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope, sha256_hex};
 use crate::message::{Body, Request, Response, Splitter, is_event_stream};
@@ -376,27 +376,8 @@ impl Recorder {
     }
 
     async fn bytes_of(&self, blob: &Blob, key: &RequestKey) -> Result<Bytes> {
-        let sha256 = match blob {
-            Blob::Here(bytes) => return Ok(bytes.clone()),
-            Blob::Filed { sha256 } => sha256,
-        };
-        let place = || self.shared.engine.place_of(key);
-        match self.shared.engine.get_body(sha256).await? {
-            Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
-            Some(_) => Err(Error::new(
-                ErrorKind::Cassette,
-                format!(
-                    "{}: the body bodies/{sha256} is damaged: its SHA-256 is another",
-                    place()
-                ),
-            )
-            .with_hint("bring it back from version control, or record this request again")),
-            None => Err(Error::new(
-                ErrorKind::Cassette,
-                format!("{}: the body bodies/{sha256} is missing", place()),
-            )
-            .with_hint("commit the folder bodies with the cassettes, or record this request again")),
-        }
+        let engine = &*self.shared.engine;
+        bytes_of(engine, blob, || engine.place_of(key)).await
     }
 
     /// Asks the upstream, hands its answer on as it arrives, and keeps it when it is whole.

@@ -120,12 +120,17 @@ impl Session {
             (0, failed) => format!("{} failed", requests(failed, "has", "have")),
             (missed, failed) => format!("{} not recorded, and {failed} failed", requests(missed, "was", "were")),
         };
+        let mut hints: Vec<&str> = Vec::new();
         for failure in state.failures.iter().take(TOLD) {
             message.push_str("\n\n");
-            message.push_str(&failure.report());
+            message.push_str(&failure.with_causes());
+            hints.extend(failure.hint().filter(|hint| !hints.contains(hint)));
         }
         if state.failures.len() > TOLD {
             message.push_str(&format!("\n\n… and {} more", state.failures.len() - TOLD));
+        }
+        for hint in hints {
+            message.push_str(&format!("\n\nhint: {hint}"));
         }
         Err(Error::new(kind, message))
     }

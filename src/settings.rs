@@ -49,7 +49,8 @@ pub struct Settings {
     pub inline_body_bytes: usize,
     /// What takes no part in the request key.
     pub matching: Matching,
-    /// More secrets than the API key, replaced in requests and responses before anything is kept.
+    /// More secrets than the API key, replaced in requests and responses before anything is kept: in strings, so that
+    /// the numbers of a JSON body are left alone.
     pub redaction: Vec<Replacement>,
     /// Which response headers are kept.
     pub headers: Headers,
@@ -159,7 +160,12 @@ impl<'de> Deserialize<'de> for Replacement {
             PLACEHOLDER.to_owned()
         }
         let Form { pattern, with } = Form::deserialize(deserializer)?;
-        let pattern = Regex::new(&pattern).map_err(de::Error::custom)?;
+        let pattern = Regex::new(&pattern).map_err(|error| {
+            // The crate draws the place on lines of its own, which an error in YAML cannot show.
+            let error = error.to_string();
+            let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            de::Error::custom(format!("{pattern:?} is no regular expression: {what}"))
+        })?;
         Ok(Self { pattern, with })
     }
 }

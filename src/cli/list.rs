@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Directory, Format, WELL, form_of, print, read_all, request_form, say, wrong};
+use super::{Directory, Format, WELL, count, form_of, print, read_all, request_form, say, wrong};
 use crate::cassette::{Blob, Cassette};
 use crate::engine::DirectoryEngine;
 use crate::error::Result;
@@ -153,7 +153,9 @@ impl std::fmt::Display for Totals {
         } = self;
         write!(
             f,
-            "{cassettes} cassettes, {responses} responses, {readable} of {bodies} bodies readable ({} %)",
+            "{}, {}, {readable} of {bodies} bodies readable ({} %)",
+            count(*cassettes, "cassette"),
+            count(*responses, "response"),
             self.readable_percent()
         )
     }

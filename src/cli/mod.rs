@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cassette::{Blob, Cassette, Form, RecordedBody, RecordedResponse, format};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed};
+use crate::engine::{DirectoryEngine, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::recorder::Recorder;
@@ -159,7 +159,10 @@ pub fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         say(&format!("error: {}", error.report()));
-        ExitCode::from(2)
+        match error.kind() {
+            ErrorKind::Miss | ErrorKind::Cassette => wrong(),
+            _ => ExitCode::from(2),
+        }
     })
 }
 
@@ -208,14 +211,12 @@ fn read_all(engine: &DirectoryEngine) -> Result<Vec<(Listed, Result<Cassette>)>>
         .collect())
 }
 
-/// The bytes of a body, from the document or from beside it.
-async fn bytes_of(engine: &DirectoryEngine, blob: &Blob) -> Result<bytes::Bytes> {
-    match blob {
-        Blob::Here(bytes) => Ok(bytes.clone()),
-        Blob::Filed { sha256 } => engine
-            .get_body(sha256)
-            .await?
-            .ok_or_else(|| Error::new(ErrorKind::Cassette, format!("the body bodies/{sha256} is missing"))),
+/// A number of things: `1 cassette`, `2 cassettes`.
+fn count(number: usize, thing: &str) -> String {
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
     }
 }
 

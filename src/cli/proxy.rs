@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
         // Recordings may take a while to finish; who asks twice does not want to wait for them.
         let verdict = tokio::select! {
             verdict = proxy.stop() => verdict,
-            () = signals.next() => return Err(Error::new(ErrorKind::Upstream, "stopped while recordings were still being made")),
+            _ = signals.next() => return Err(Error::new(ErrorKind::Upstream, "stopped while recordings were still being made")),
         };
         Ok(tell(verdict))
     })
@@ -33,6 +33,16 @@ pub(super) fn tell(verdict: Result<Summary>) -> ExitCode {
             wrong()
         }
     }
+}
+
+/// A signal that asks a process to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// SIGINT: a terminal sends it to every process of the command.
+    Interrupt,
+    /// SIGTERM: it reaches this process alone.
+    #[cfg(unix)]
+    Terminate,
 }
 
 /// The signals that ask a process to stop.
@@ -58,13 +68,16 @@ impl Signals {
         Ok(Self {})
     }
 
-    pub(super) async fn next(&mut self) {
+    pub(super) async fn next(&mut self) -> Signal {
         #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        return tokio::select! {
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+        };
         #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
+        {
+            let _ = tokio::signal::ctrl_c().await;
+            Signal::Interrupt
+        }
     }
 }

@@ -4,16 +4,13 @@ use std::env;
 use std::ffi::OsString;
 use std::process::{ExitCode, ExitStatus};
 
-use super::proxy::{Signals, tell};
+use super::proxy::{Signal, Signals, tell};
 use super::{ProxyArguments, runtime};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
+use crate::message::DUMMY_KEY;
 use crate::mode::Mode;
 use crate::recorder::KEY_VARIABLE;
-
-/// What stands in `MISTRAL_API_KEY` in mode strict, where no key is needed: SDKs refuse to start without one, and a
-/// program that goes past the proxy gets a 401 instead of a bill.
-const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -38,8 +35,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         let mode = proxy.recorder().mode();
         let status = child(&arguments.command, &base, mode, &mut signals).await;
-        let verdict = tell(proxy.stop().await);
+        let verdict = proxy.stop().await;
         let status = status?;
+        let verdict = tell(verdict);
         Ok(if status.success() {
             verdict
         } else {
@@ -54,7 +52,7 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
         .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
     let mut child = tokio::process::Command::new(program);
     child.args(arguments).envs(variables(base));
-    if mode.is_offline() {
+    if mode.is_offline() || !env::var(KEY_VARIABLE).is_ok_and(|key| !key.is_empty()) {
         child.env(KEY_VARIABLE, DUMMY_KEY);
     }
     let failed = |what: &str| {
@@ -65,7 +63,8 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
     loop {
         tokio::select! {
             status = child.wait() => return status.map_err(failed("cannot be waited for")),
-            () = signals.next() => pass_on(&child),
+            // A terminal has sent its interrupt to the command as well.
+            signal = signals.next() => if signal != Signal::Interrupt { terminate(&child) },
         }
     }
 }
@@ -90,13 +89,13 @@ fn variables(base: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A terminal sends its interrupt to the child as well; a signal from elsewhere only reaches us.
-fn pass_on(child: &tokio::process::Child) {
+fn terminate(child: &tokio::process::Child) {
     #[cfg(unix)]
     if let Some(pid) = child
         .id()
         .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
     {
+        // It may have ended by itself.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
     #[cfg(not(unix))]

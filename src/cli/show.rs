@@ -1,13 +1,14 @@
 //! `show`: a recording as a person reads it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use super::{Directory, WELL, bytes_of, print, read_all, runtime};
+use super::{Directory, WELL, print, read_all, runtime};
 use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, format};
-use crate::engine::{DirectoryEngine, Listed};
+use crate::engine::{DirectoryEngine, Listed, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Event, events, parse};
 
@@ -46,10 +47,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 type Read = (Listed, Result<Cassette>);
 
+/// Whether two paths lead to the same file, however they are written.
+fn is_same_file(path: &Path, other: &str) -> bool {
+    matches!((path.canonicalize(), Path::new(other).canonicalize()), (Ok(path), Ok(other)) if path == other)
+}
+
 /// The cassettes that a person means: exactly named ones, else those whose name or key holds the words.
 fn find<'a>(engine: &DirectoryEngine, all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
     let is_named = |(listed, _): &&Read| {
-        engine.root().join(&listed.name) == *wanted
+        is_same_file(&engine.root().join(&listed.name), wanted)
             || listed.name == wanted
             || listed.name.strip_suffix(".yaml") == Some(wanted)
     };
@@ -65,6 +71,7 @@ fn find<'a>(engine: &DirectoryEngine, all: &'a [Read], wanted: &str) -> Vec<&'a 
 }
 
 async fn transcript(engine: &DirectoryEngine, listed: &Listed, cassette: &Cassette) -> Result<String> {
+    let place = || engine.root().join(&listed.name).display().to_string();
     let mut page = Page::default();
     page.line(&format!("# {}", listed.name));
     let from = cassette
@@ -85,11 +92,11 @@ async fn transcript(engine: &DirectoryEngine, listed: &Listed, cassette: &Casset
         cassette.recorded.at
     ));
     match &cassette.request.body {
-        RecordedBody::Multipart(parts) => page.parts(engine, parts).await?,
-        RecordedBody::Blob(blob) => page.request(&bytes_of(engine, blob).await?),
+        RecordedBody::Multipart(parts) => page.parts(engine, parts, &place).await?,
+        RecordedBody::Blob(blob) => page.request(&bytes_of(engine, blob, place).await?),
     }
     for (number, response) in cassette.responses.iter().enumerate() {
-        let body = bytes_of(engine, &response.body).await?;
+        let body = bytes_of(engine, &response.body, place).await?;
         page.response(number, cassette.responses.len(), response, &body);
     }
     page.text.push('\n');
@@ -120,9 +127,14 @@ impl Page {
         }
     }
 
-    async fn parts(&mut self, engine: &DirectoryEngine, parts: &[RecordedPart]) -> Result<()> {
+    async fn parts(
+        &mut self,
+        engine: &DirectoryEngine,
+        parts: &[RecordedPart],
+        place: &impl Fn() -> String,
+    ) -> Result<()> {
         for part in parts {
-            let content = bytes_of(engine, &part.content).await?;
+            let content = bytes_of(engine, &part.content, place).await?;
             match (&part.filename, std::str::from_utf8(&content)) {
                 (None, Ok(text)) => self.line(&format!("{}: {text}", part.name)),
                 (filename, _) => {
@@ -205,6 +217,7 @@ impl Page {
     fn content(&mut self, content: &Value) {
         match content {
             Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
             Value::String(text) => self.block(text),
             Value::Array(chunks) => chunks.iter().for_each(|chunk| self.chunk(chunk)),
             other => self.block(&format::display(other)),
@@ -256,7 +269,13 @@ impl Page {
 
     fn answer(&mut self, mut value: Value) {
         let usage = value.as_object_mut().and_then(|members| members.shift_remove("usage"));
-        let (choices, outputs) = (value["choices"].take(), value["outputs"].take());
+        let mut take = |name: &str| {
+            value
+                .as_object_mut()
+                .and_then(|members| members.shift_remove(name))
+                .unwrap_or_default()
+        };
+        let (choices, outputs) = (take("choices"), take("outputs"));
         if let Value::Array(choices) = choices {
             for choice in &choices {
                 self.message(&choice["message"]);

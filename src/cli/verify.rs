@@ -1,20 +1,23 @@
 //! `verify`: whether every recording is what its name and its key say, and holds no secret.
 
-use std::collections::HashMap;
-use std::env;
+use std::collections::{BTreeSet, HashMap};
 use std::process::ExitCode;
+use std::{env, fmt, fs};
 
+use bytes::Bytes;
 use regex::Regex;
 use serde_json::json;
 
-use super::{Directory, Format, WELL, bytes_of, print, read_all, runtime, wrong};
+use super::{Directory, Format, WELL, count, print, read_all, runtime, wrong};
 use crate::cassette::{Cassette, format};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{RequestKey, Scope, sha256_hex};
+use crate::key::{RequestKey, Scope};
 use crate::recorder::KEY_VARIABLE;
 use crate::redaction::Redactor;
 use crate::settings::Settings;
+
+const REDACTED_BY_SETTINGS: &str = "it holds what the settings redact";
 
 /// What keys, tokens and session cookies look like, whoever's they are.
 const SECRETS: [(&str, &str); 4] = [
@@ -41,22 +44,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let settings = engine.settings()?;
     let verifier = Verifier::new(&engine, &settings)?;
     let cassettes = read_all(&engine)?;
-    let count = cassettes.len();
+    let number = cassettes.len();
     let problems = runtime()?.block_on(verifier.all(cassettes));
     print(&match arguments.format {
         Format::Text => {
-            let lines: String = problems
-                .iter()
-                .map(|problem| format!("{}: {}\n", problem.file, problem.what))
-                .collect();
-            format!("{lines}{count} cassettes, {} problems\n", problems.len())
+            let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+            format!(
+                "{lines}{}, {}\n",
+                count(number, "cassette"),
+                count(problems.len(), "problem")
+            )
         }
         Format::Json => {
-            let problems: Vec<_> = problems
-                .iter()
-                .map(|problem| json!({ "file": problem.file, "problem": problem.what }))
-                .collect();
-            format!("{:#}\n", json!({ "cassettes": count, "problems": problems }))
+            let problem =
+                |problem: &Problem| json!({ "file": problem.file, "line": problem.line, "problem": problem.what });
+            let problems: Vec<_> = problems.iter().map(problem).collect();
+            format!("{:#}\n", json!({ "cassettes": number, "problems": problems }))
         }
     })?;
     Ok(if problems.is_empty() { WELL } else { wrong() })
@@ -64,13 +67,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 struct Problem {
     file: String,
+    line: Option<u64>,
     what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
 }
 
 struct Verifier<'a> {
     engine: &'a DirectoryEngine,
     settings: &'a Settings,
-    redactor: Redactor,
+    /// Knows the API key alone.
+    key: Redactor,
+    /// Knows what the settings redact.
+    patterns: Redactor,
     secrets: Vec<(&'static str, Regex)>,
 }
 
@@ -84,7 +101,8 @@ impl<'a> Verifier<'a> {
         Ok(Self {
             engine,
             settings,
-            redactor: Redactor::new(env::var(KEY_VARIABLE).ok(), &settings.redaction, &[]),
+            key: Redactor::new(env::var(KEY_VARIABLE).ok(), &[], &[]),
+            patterns: Redactor::new([], &settings.redaction, &[]),
             secrets: SECRETS.into_iter().map(compiled).collect::<Result<_>>()?,
         })
     }
@@ -94,76 +112,101 @@ impl<'a> Verifier<'a> {
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
         for (listed, cassette) in cassettes {
             let file = self.engine.root().join(&listed.name).display().to_string();
-            let found = match cassette {
-                // The message names file and line already.
-                Err(error) => vec![
-                    error
-                        .message()
-                        .trim_start_matches(file.as_str())
-                        .trim_start_matches(':')
-                        .trim()
-                        .to_owned(),
-                ],
-                Ok(cassette) => {
-                    let mut found = self.one(&listed, cassette.clone()).await;
-                    let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
-                    if let Some(other) = files.insert((scope, cassette.key.clone()), listed.name.clone()) {
-                        found.push(format!("the same request is recorded in {other}"));
-                    }
-                    found
-                }
+            let mut tell = |line, what| {
+                problems.push(Problem {
+                    file: file.clone(),
+                    line,
+                    what,
+                })
             };
-            problems.extend(found.into_iter().map(|what| Problem {
-                file: file.clone(),
-                what,
-            }));
+            match cassette {
+                Err(error) => {
+                    let (line, what) = without_place(&error, &file);
+                    tell(line, what);
+                    // What cannot be read as a cassette may hold a secret all the same.
+                    let raw = fs::read(&file).unwrap_or_default();
+                    self.secrets_in(&raw.into())
+                        .into_iter()
+                        .for_each(|what| tell(None, what));
+                }
+                Ok(cassette) => {
+                    let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
+                    let other = files.insert((scope, cassette.key.clone()), listed.name.clone());
+                    self.one(&listed, cassette)
+                        .await
+                        .into_iter()
+                        .for_each(|what| tell(None, what));
+                    if let Some(other) = other {
+                        tell(
+                            None,
+                            format!("the same request is recorded in {other}: delete one of them"),
+                        );
+                    }
+                }
+            }
         }
         problems
     }
 
-    async fn one(&self, listed: &Listed, mut cassette: Cassette) -> Vec<String> {
-        let mut found = Vec::new();
-        let text = format::write(&cassette)
-            .map(|document| String::from_utf8_lossy(&document).into_owned())
-            .unwrap_or_default();
-        found.extend(self.secrets_in(&text));
+    async fn one(&self, listed: &Listed, mut cassette: Cassette) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        if let Ok(document) = format::write(&cassette) {
+            found.extend(self.secrets_in(&document));
+        }
+        let mut texts = vec![
+            cassette.request.path.clone(),
+            cassette.request.query.clone().unwrap_or_default(),
+        ];
+        texts.extend(
+            cassette
+                .responses
+                .iter()
+                .flat_map(|response| &response.headers)
+                .map(|(_, value)| value.clone()),
+        );
+        if texts.iter().any(|text| self.patterns.text(text) != *text) {
+            found.insert(REDACTED_BY_SETTINGS.to_owned());
+        }
+        let mut is_whole = true;
         for blob in cassette.blobs_mut() {
-            let named = match blob {
-                crate::cassette::Blob::Filed { sha256 } => sha256.clone(),
-                crate::cassette::Blob::Here(_) => continue,
-            };
-            match bytes_of(self.engine, blob).await {
-                Err(error) => found.push(error.message().to_owned()),
-                Ok(bytes) if sha256_hex(&bytes) != named => {
-                    found.push(format!("the body bodies/{named} is damaged: its SHA-256 is another"))
+            match bytes_of(self.engine, blob, String::new).await {
+                Err(error) => {
+                    found.insert(error.message().trim_start_matches(": ").to_owned());
+                    is_whole = false;
                 }
                 Ok(bytes) => {
-                    found.extend(
-                        self.secrets_in(&String::from_utf8_lossy(&bytes))
-                            .into_iter()
-                            .map(|what| format!("bodies/{named}: {what}")),
-                    );
+                    found.extend(self.secrets_in(&bytes));
+                    if self.patterns.body(&bytes) != bytes {
+                        found.insert(REDACTED_BY_SETTINGS.to_owned());
+                    }
                     *blob = bytes.into();
                 }
             }
         }
-        if !found.is_empty() {
-            return found;
+        if is_whole {
+            found.extend(self.identity(listed, &cassette));
         }
+        found
+    }
+
+    /// Whether key, name and request belong together.
+    fn identity(&self, listed: &Listed, cassette: &Cassette) -> Vec<String> {
+        let mut found = Vec::new();
         let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
         let key = RequestKey::of(&cassette.request, &scope, &self.settings.matching);
         if key.hash() != cassette.key {
             found.push(format!(
-                "the key of its request is {key}, and it says {}: request or settings were changed",
+                "the key of its request is {key}, and it says {}: request or settings were changed; undo that, or record it again",
                 cassette.key
             ));
         }
         match &listed.key {
-            Some(named) if named.short() != &cassette.key[..cassette.key.len().min(16)] => {
+            Some(named) if !cassette.key.starts_with(named.short()) => {
                 found.push(format!(
-                    "its name ends in {}, and its key begins with {}",
+                    "its name ends in {}, and its key is {}: it is never found; call it {}.yaml",
                     named.short(),
-                    key.short()
+                    cassette.key,
+                    key.name()
                 ));
             }
             Some(named) if named.endpoint() != key.endpoint() => {
@@ -183,23 +226,29 @@ impl<'a> Verifier<'a> {
         found
     }
 
-    /// What in a text looks like a secret, without saying the secret.
-    fn secrets_in(&self, text: &str) -> Vec<String> {
+    /// What in some bytes looks like a secret, without saying the secret.
+    fn secrets_in(&self, bytes: &Bytes) -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes);
         let mut found: Vec<String> = self
             .secrets
             .iter()
-            .filter(|(_, pattern)| pattern.is_match(text))
+            .filter(|(_, pattern)| pattern.is_match(&text))
             .map(|(name, _)| format!("it holds {name}"))
             .collect();
-        let (secrets, patterns) = (self.redactor.text(text), self.settings.redaction.iter());
-        if patterns
-            .clone()
-            .any(|replacement| replacement.pattern.replace_all(text, replacement.with.as_str()) != text)
-        {
-            found.push("it holds what the settings redact".to_owned());
-        } else if secrets != text {
+        if self.key.body(bytes) != *bytes {
             found.push(format!("it holds the value of {KEY_VARIABLE}"));
         }
         found
     }
+}
+
+/// The line and the message of an error that begins with its place, and the advice that came with it.
+fn without_place(error: &Error, file: &str) -> (Option<u64>, String) {
+    let message = error.message().strip_prefix(file).unwrap_or(error.message());
+    let (line, message) = match message.strip_prefix(':').and_then(|rest| rest.split_once(": ")) {
+        Some((line, rest)) if !line.is_empty() => (line.parse().ok(), rest),
+        _ => (None, message.trim_start_matches([':', ' '])),
+    };
+    let advice = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    (line, format!("{message}{advice}"))
 }

@@ -206,6 +206,9 @@ impl CacheEngine for DirectoryEngine {
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
         let engine = self.clone();
+        if !self.root.exists() {
+            return Ok(Vec::new());
+        }
         let listed = blocking(move || engine.list()).await?;
         Ok(listed.into_iter().filter_map(|listed| listed.key).collect())
     }

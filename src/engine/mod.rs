@@ -6,8 +6,9 @@ mod memory;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
-use crate::key::RequestKey;
+use crate::cassette::Blob;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
 
 pub use directory::DirectoryEngine;
@@ -118,5 +119,30 @@ pub trait CacheEngine: Send + Sync {
     /// Where a cassette is, for error messages.
     fn place_of(&self, key: &RequestKey) -> String {
         key.name()
+    }
+}
+
+/// The bytes of a body, from its cassette or from beside it; `place` names the cassette in errors.
+///
+/// # Errors
+/// [`ErrorKind::Cassette`] when the body is missing or is another one than was kept.
+pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl Fn() -> String) -> Result<Bytes> {
+    let sha256 = match blob {
+        Blob::Here(bytes) => return Ok(bytes.clone()),
+        Blob::Filed { sha256 } => sha256,
+    };
+    let wrong = |what: &str| {
+        Error::new(
+            ErrorKind::Cassette,
+            format!("{}: the body bodies/{sha256} is {what}", place()),
+        )
+    };
+    match engine.get_body(sha256).await? {
+        Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
+        Some(_) => Err(wrong("damaged: its SHA-256 is another")
+            .with_hint("bring it back from version control, or record this request again")),
+        None => {
+            Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
+        }
     }
 }

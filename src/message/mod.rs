@@ -8,6 +8,8 @@ mod response;
 mod sse;
 
 pub use body::Body;
+#[cfg(feature = "cli")]
+pub(crate) use request::DUMMY_KEY;
 pub use request::Request;
 pub use response::Response;
 

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The key that `run` gives a command which needs none: SDKs refuse to start without one. To the road it is no key, and
+/// a program that goes past the proxy with it gets a 401 instead of a bill.
+pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
+
 /// A request for the Mistral API: method, path, query, headers and the whole body.
 ///
 /// It names no host: the door it leaves by knows the upstream. The path begins with a slash
@@ -161,12 +165,12 @@ impl Request {
         self.headers.get(header::CONTENT_TYPE)?.to_str().ok()
     }
 
-    /// The keys that the caller sent, whatever the headers they came in.
+    /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
         [header::AUTHORIZATION.as_str(), "x-api-key", "api-key"]
             .into_iter()
             .filter_map(|name| self.headers.get(name)?.to_str().ok())
             .map(|value| value.split_once(' ').map_or(value, |(_scheme, token)| token).trim())
-            .filter(|token| !token.is_empty())
+            .filter(|token| !token.is_empty() && *token != DUMMY_KEY)
     }
 }

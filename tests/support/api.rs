@@ -8,7 +8,7 @@ use super::server::{Call, Reply, Server};
 
 /// Starts the stand-in. Its base URL says what it is, so that cassettes recorded from it do as well.
 pub async fn start() -> Server {
-    let mut server = Server::start(|number, call| route(number, call)).await;
+    let mut server = Server::start(route).await;
     server.url.push_str("/stand-in");
     server
 }
