@@ -26,6 +26,12 @@ use crate::settings::Matching;
 /// The longest slug, in bytes: with the endpoint and the key it stays far below every file system's limit.
 const LONGEST_SLUG: usize = 48;
 
+/// The longest name of a scope, in bytes.
+const LONGEST_SCOPE: usize = 200;
+
+/// The folder of large bodies, which is no endpoint and no scope.
+const BODIES: &str = "bodies";
+
 /// Integers beyond this are not all doubles.
 const LARGEST_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -144,21 +150,31 @@ impl Scope {
     ///
     /// # Errors
     /// [`ErrorKind::Request`] unless each folder name is 1 to 100 characters of `A–Z a–z 0–9 _ - .`, does not begin
-    /// with a dot, and is not `bodies`.
+    /// or end with a dot, does not end with `.yaml`, and is not `bodies`; and unless the whole has at most 200.
     pub fn new(name: &str) -> Result<Self> {
+        if name.len() > LONGEST_SCOPE {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!(
+                    "a name of {} bytes cannot be a scope: it has at most {LONGEST_SCOPE}",
+                    name.len()
+                ),
+            ));
+        }
         for folder in name.split('/') {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
             let is_fine = (1..=100).contains(&folder.len())
                 && folder.bytes().all(is_plain)
                 && !folder.starts_with('.')
                 && !folder.ends_with('.')
-                && folder != "bodies";
+                && !folder.ends_with(".yaml")
+                && folder != BODIES;
             if !is_fine {
                 return Err(Error::new(
                     ErrorKind::Request,
                     format!("{name:?} cannot be a scope: {folder:?} is no folder name that every system takes"),
                 )
-                .with_hint("use letters, digits, _, - and . (not first or last), at most 100; \"bodies\" is taken"));
+                .with_hint("use letters, digits, _, - and . (not first or last), at most 100; \"bodies\" and names that end in .yaml are taken"));
             }
         }
         Ok(Self(name.to_owned()))
@@ -380,6 +396,9 @@ fn endpoint_of(path: &str) -> (String, Vec<String>) {
     }
     if words.is_empty() {
         words.push("root".to_owned());
+    }
+    if words == [BODIES] {
+        words.push("endpoint".to_owned());
     }
     (words.join("-"), ids)
 }
@@ -715,6 +734,7 @@ mod tests {
         assert_eq!(name("DELETE", "/v1/files/0b6c", ""), "files/delete-0b6c");
         assert_eq!(name("GET", "/v1/files/0b6c/content", ""), "files-content/0b6c");
         assert_eq!(name("GET", "/", ""), "root/get");
+        assert_eq!(name("GET", "/v1/bodies", ""), "bodies-endpoint/get");
     }
 
     #[test]
@@ -723,11 +743,29 @@ mod tests {
             assert_eq!(Scope::new(name).unwrap().as_str(), name);
         }
         for name in [
-            "", ".", "..", "../x", "a/../b", "a//b", "/a", "a/", "a\\b", "C:", ".git", "a.", "bodies", "bodies/x", "é",
-            "a b", "a\0",
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a/",
+            "a\\b",
+            "C:",
+            ".git",
+            "a.",
+            "bodies",
+            "bodies/x",
+            "settings.yaml",
+            "a/b.yaml",
+            "é",
+            "a b",
+            "a\0",
         ] {
             assert!(Scope::new(name).is_err(), "{name:?}");
         }
         assert!(Scope::new(&"x".repeat(101)).is_err());
+        assert!(Scope::new(&"x/".repeat(200)[..399]).is_err());
     }
 }

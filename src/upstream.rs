@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Request, Response, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
 use crate::transport::Transport;
 
@@ -242,30 +242,31 @@ impl Transport for Upstream {
 
 /// A stream that ends with its connection: when that is in the middle of an event, it was cut.
 fn whole_events(
-    pieces: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static,
+    pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
     upstream: Upstream,
-) -> impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static {
-    use futures_util::{StreamExt, stream};
-    let last = Arc::new(std::sync::Mutex::new(b'\n'));
-    let seen = last.clone();
-    let end = stream::once(async move {
-        match *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            b'\n' | b'\r' | b']' => None,
-            _ => Some(Err(Error::new(
-                ErrorKind::Upstream,
-                format!("{} broke off in the middle of an event", upstream.origin),
-            ))),
-        }
-    });
-    pieces
-        .inspect_ok(move |piece| {
-            if let Some(byte) = piece.last() {
-                *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = *byte;
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    let state = Some((Box::pin(pieces), Splitter::default(), upstream));
+    stream::unfold(state, |state| async move {
+        let (mut pieces, mut splitter, upstream) = state?;
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                splitter.push(&piece);
+                Some((Ok(piece), Some((pieces, splitter, upstream))))
             }
-        })
-        .map(Some)
-        .chain(end)
-        .filter_map(async |item| item)
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                let rest = splitter.rest().unwrap_or_default();
+                let is_whole = matches!(rest.trim_ascii(), b"" | b"data: [DONE]");
+                let cut = || {
+                    Error::new(
+                        ErrorKind::Upstream,
+                        format!("{} broke off in the middle of an event", upstream.origin),
+                    )
+                };
+                (!is_whole).then(|| (Err(cut()), None))
+            }
+        }
+    })
 }
 
 impl fmt::Debug for Upstream {

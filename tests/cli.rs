@@ -1119,7 +1119,7 @@ async fn run_in_a_scope_keeps_its_recordings_in_a_folder_of_their_own() {
 
     --- stderr
     error: "../elsewhere" cannot be a scope: ".." is no folder name that every system takes
-    hint: use letters, digits, _, - and . (not first or last), at most 100; "bodies" is taken
+    hint: use letters, digits, _, - and . (not first or last), at most 100; "bodies" and names that end in .yaml are taken
     "#);
 }
 

@@ -74,6 +74,13 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
     if document.trim_ascii().is_empty() {
         return Err(damaged(source, Some(1), "the file is empty"));
     }
+    if !document.ends_with(b"\n") {
+        return Err(damaged(
+            source,
+            Some(line_at(document, document.len())),
+            "it ends in the middle of a line: it was cut",
+        ));
+    }
     let parsed: Result<DocumentIn> = read_yaml(document, source);
     let parsed = match parsed {
         Ok(parsed) if parsed.version == VERSION => parsed,
@@ -118,12 +125,11 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
 /// [`ErrorKind::Cassette`] with the line of what is wrong.
 pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
     let text = std::str::from_utf8(document).map_err(|error| {
-        let line = document[..error.valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count() as u64
-            + 1;
-        damaged(source, Some(line), "it is not UTF-8 text")
+        damaged(
+            source,
+            Some(line_at(document, error.valid_up_to())),
+            "it is not UTF-8 text",
+        )
     })?;
     serde_yaml::from_str_with_options(text, reader_options()).map_err(|error| {
         let error = error.without_snippet();
@@ -131,7 +137,12 @@ pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> R
             .location()
             .map(|location| location.line())
             .filter(|line| *line > 0);
-        let message = error.to_string();
+        let message = match error.to_string() {
+            limit if limit.starts_with("budget breached: Alias") => {
+                "it uses YAML aliases, which no cassette does".to_owned()
+            }
+            message => message,
+        };
         // The place stands in front, with the file.
         damaged(
             source,
@@ -141,6 +152,11 @@ pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> R
                 .map_or(message.as_str(), |(what, _)| what),
         )
     })
+}
+
+/// The number of the line in which a byte stands, from 1.
+fn line_at(document: &[u8], byte: usize) -> u64 {
+    document[..byte].iter().filter(|byte| **byte == b'\n').count() as u64 + 1
 }
 
 fn reader_options() -> serde_yaml::Options {
@@ -210,8 +226,7 @@ struct ResponseOut<'a> {
     headers: HeadersOut<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<BlobOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timing_ms: Option<FlowSeq<&'a [u64]>>,
+    timing_ms: FlowSeq<&'a [u64]>,
 }
 
 impl<'a> ResponseOut<'a> {
@@ -223,7 +238,7 @@ impl<'a> ResponseOut<'a> {
                 blob: &response.body,
                 is_event_stream: response.is_event_stream(),
             }),
-            timing_ms: (!response.timing_ms.is_empty()).then_some(FlowSeq(&response.timing_ms)),
+            timing_ms: FlowSeq(&response.timing_ms),
         }
     }
 }
@@ -507,7 +522,7 @@ struct ResponseFields {
     #[serde(default)]
     headers: HeadersIn,
     body: Option<BodyIn>,
-    #[serde(default)]
+    /// The last member that is written, and never left out: without it the file was cut.
     timing_ms: Vec<u64>,
 }
 
@@ -932,7 +947,7 @@ mod tests {
             )
             .as_bytes(),
         );
-        tell("nested without end", "[".repeat(100_000).as_bytes());
+        tell("nested without end", format!("{}\n", "[".repeat(100_000)).as_bytes());
         tell(
             "a duplicate key",
             good.replace("  method: POST\n", "  method: POST\n  method: GET\n")

@@ -35,11 +35,17 @@ pub struct Request {
     body: Bytes,
 }
 
+/// Whether a URL parser resolves this segment instead of keeping it.
+fn is_dot_segment(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
 impl Request {
     /// A request with no headers and no body. `target` is a path with an optional query, percent-encoded.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] when the target does not start with a slash or holds what cannot stand in a URL.
+    /// [`ErrorKind::Request`] when the target does not start with a slash, climbs (`/../`) or holds what cannot
+    /// stand in a URL.
     pub fn new(method: Method, target: &str) -> Result<Self> {
         let target = target.split('#').next().unwrap_or_default();
         if !target.starts_with('/') {
@@ -53,6 +59,12 @@ impl Request {
             Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
         })?;
         let mut path = uri.path().to_owned();
+        if path.split('/').any(is_dot_segment) {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!("the path {path:?} climbs: it would be asked of the upstream as another one"),
+            ));
+        }
         if path.starts_with("/v1/v1/") {
             tracing::warn!(
                 "the base URL ends in /v1 and the client adds it again: {path} is taken as {}",

@@ -1,7 +1,7 @@
 //! What the proxy sends back: a response as it is, or an error in the API's own shape.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -16,18 +16,29 @@ use crate::message::Response;
 pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
     Arriving(Pin<Box<dyn Stream<Item = crate::Result<Bytes>> + Send>>),
+    /// Broken off: what came before is sent, then the connection breaks off as well.
+    BrokenOff(Option<Error>),
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Arriving(stream) => stream
-                .poll_next_unpin(context)
-                .map(|item| item.map(|piece| piece.map(Frame::data))),
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let item = match &mut *self {
+            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::BrokenOff(error) => return Poll::Ready(error.take().map(Err)),
+            Self::Arriving(stream) => ready!(stream.poll_next_unpin(context)),
+        };
+        match item {
+            Some(Err(error)) => {
+                // The server drops what it has not written when a body fails: let it write before it hears of that.
+                *self = Self::BrokenOff(Some(error));
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Ok(piece)) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Poll::Ready(None),
         }
     }
 
@@ -38,7 +49,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Arriving(_) => SizeHint::default(),
+            Self::Arriving(_) | Self::BrokenOff(_) => SizeHint::default(),
         }
     }
 }

@@ -204,7 +204,10 @@ impl Door {
     async fn answer(&self, request: http::Request<Incoming>) -> http::Response<answer::AnswerBody> {
         let (scope, request) = match read(request).await {
             Ok(read) => read,
-            Err(error) => return answer::of_error(&error),
+            Err(error) => {
+                self.recorder.session().failed(&error);
+                return answer::of_error(&error);
+            }
         };
         // A task of its own, so that a caller who leaves early does not take the recording along.
         let recorder = self.recorder.scoped(scope);
@@ -229,7 +232,7 @@ async fn handle(recorder: &Recorder, request: Request, upstream: impl Transport)
     match &answered {
         Ok(response) => tracing::info!("{} {line}", response.status().as_u16()),
         // The whole of it goes to the caller and into the verdict.
-        Err(error) => tracing::warn!("{}", error.message().lines().next().unwrap_or(&line)),
+        Err(error) => tracing::info!("{}", error.message().lines().next().unwrap_or(&line)),
     }
     answered
 }
@@ -242,11 +245,13 @@ async fn read(request: http::Request<Incoming>) -> Result<(Scope, Request)> {
                 .with_hint("do not set it as HTTPS_PROXY; set it as the base URL of the Mistral client"),
         );
     }
-    if head.headers.contains_key(http::header::UPGRADE) {
-        return Err(Error::new(
-            ErrorKind::Request,
-            "a connection that is upgraded (WebSocket) cannot be recorded",
-        ));
+    // Any other upgrade (h2c) is an offer that a server may leave.
+    let wanted = head
+        .headers
+        .get(http::header::UPGRADE)
+        .and_then(|value| value.to_str().ok());
+    if wanted.is_some_and(|wanted| wanted.to_ascii_lowercase().contains("websocket")) {
+        return Err(Error::new(ErrorKind::Request, "a WebSocket cannot be recorded"));
     }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let (scope, target) = scoped(target)?;
