@@ -29,6 +29,12 @@ const LONGEST_SLUG: usize = 48;
 /// The longest name of a scope, in bytes.
 const LONGEST_SCOPE: usize = 200;
 
+/// Names that no file has on Windows, with or without an extension.
+const DEVICES: [&str; 22] = [
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
+    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
+
 /// The folder of large bodies, which is no endpoint and no scope.
 const BODIES: &str = "bodies";
 
@@ -48,16 +54,15 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// The key of a redacted request.
+    ///
+    /// The name comes from the canonical request as well, so that one key has one name.
     pub(crate) fn of(request: &RecordedRequest, scope: &Scope, matching: &Matching) -> Self {
-        let json = match &request.body {
-            RecordedBody::Blob(Blob::Here(bytes)) => parse(bytes).filter(|value| value.is_object() || value.is_array()),
-            _ => None,
-        };
-        let (endpoint, rest) = endpoint_of(&request.path);
-        let slug = slug_of(request, json.as_ref(), &rest);
-        let canonical = canonical_text(request, json, matching);
+        let mut canonical = canonical_value(request, matching);
+        let (endpoint, ids) = endpoint_of(&request.path);
+        let slug = slug_of(request, &canonical["body"], &ids);
+        guard_integers(&mut canonical);
         Self {
-            hash: sha256_hex(canonical.as_bytes()),
+            hash: sha256_hex(canonical_text(&canonical).as_bytes()),
             scope: scope.clone(),
             endpoint,
             slug,
@@ -151,6 +156,8 @@ impl Scope {
     /// # Errors
     /// [`ErrorKind::Request`] unless each folder name is 1 to 100 characters of `A–Z a–z 0–9 _ - .`, does not begin
     /// or end with a dot, does not end with `.yaml`, and is not `bodies`; and unless the whole has at most 200.
+    /// Names that Windows keeps for devices (`aux`, `nul`) are none either. Two names that differ in case only share a folder
+    /// where the file system does not tell them apart.
     pub fn new(name: &str) -> Result<Self> {
         if name.len() > LONGEST_SCOPE {
             return Err(Error::new(
@@ -162,13 +169,16 @@ impl Scope {
             ));
         }
         for folder in name.split('/') {
+            let in_lower_case = folder.to_ascii_lowercase();
+            let device = in_lower_case.split('.').next().unwrap_or_default();
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
             let is_fine = (1..=100).contains(&folder.len())
                 && folder.bytes().all(is_plain)
                 && !folder.starts_with('.')
                 && !folder.ends_with('.')
-                && !folder.ends_with(".yaml")
-                && folder != BODIES;
+                && !in_lower_case.ends_with(".yaml")
+                && in_lower_case != BODIES
+                && !DEVICES.contains(&device);
             if !is_fine {
                 return Err(Error::new(
                     ErrorKind::Request,
@@ -209,8 +219,8 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex
 }
 
-/// The canonical request, before it is hashed; its parts are what a miss compares.
-pub(crate) fn canonical_value(request: &RecordedRequest, json: Option<Value>, matching: &Matching) -> Value {
+/// The canonical request, before integers are guarded and it is hashed; its parts are what a miss compares.
+pub(crate) fn canonical_value(request: &RecordedRequest, matching: &Matching) -> Value {
     let mut canonical = Map::new();
     canonical.insert("method".to_owned(), Value::from(request.method.as_str()));
     canonical.insert("path".to_owned(), Value::from(request.path.as_str()));
@@ -218,26 +228,15 @@ pub(crate) fn canonical_value(request: &RecordedRequest, json: Option<Value>, ma
     if !query.is_empty() {
         canonical.insert("query".to_owned(), json!(query));
     }
-    if let Some(body) = canonical_body(&request.body, json, matching) {
+    if let Some(body) = canonical_body(&request.body, matching) {
         canonical.insert("body".to_owned(), body);
     }
     Value::Object(canonical)
 }
 
-/// The canonical request for people who compare two of them: the same, from the recorded request alone.
-pub(crate) fn comparable(request: &RecordedRequest, matching: &Matching) -> Value {
-    let json = match &request.body {
-        RecordedBody::Blob(Blob::Here(bytes)) => parse(bytes).filter(|value| value.is_object() || value.is_array()),
-        _ => None,
-    };
-    canonical_value(request, json, matching)
-}
-
-fn canonical_text(request: &RecordedRequest, json: Option<Value>, matching: &Matching) -> String {
-    let mut value = canonical_value(request, json, matching);
-    guard_integers(&mut value);
+fn canonical_text(canonical: &Value) -> String {
     // Only maps whose keys are no strings and floats that are no numbers cannot be written; a `Value` holds neither.
-    serde_json_canonicalizer::to_string(&Plain(&value)).unwrap_or_else(|_| value.to_string())
+    serde_json_canonicalizer::to_string(&Plain(canonical)).unwrap_or_else(|_| canonical.to_string())
 }
 
 fn query_pairs(request: &RecordedRequest, matching: &Matching) -> Vec<(String, String)> {
@@ -252,31 +251,30 @@ fn query_pairs(request: &RecordedRequest, matching: &Matching) -> Vec<(String, S
     pairs
 }
 
-fn canonical_body(body: &RecordedBody, json: Option<Value>, matching: &Matching) -> Option<Value> {
-    match (body, json) {
-        (_, Some(mut value)) => {
-            for pointer in &matching.ignore {
-                remove(&mut value, pointer.segments());
-            }
-            if !matching.replace.is_empty() {
-                replace_strings(&mut value, matching);
-            }
-            Some(json!({ "json": value }))
-        }
-        (RecordedBody::Multipart(parts), None) => {
+fn canonical_body(body: &RecordedBody, matching: &Matching) -> Option<Value> {
+    let bytes = match body {
+        RecordedBody::Multipart(parts) => {
             let mut parts: Vec<Value> = parts.iter().filter_map(|part| canonical_part(part, matching)).collect();
             parts.sort_by_cached_key(Value::to_string);
-            Some(json!({ "multipart": parts }))
+            return Some(json!({ "multipart": parts }));
         }
-        (RecordedBody::Blob(blob), None) => match blob {
-            Blob::Here(bytes) if bytes.is_empty() => None,
-            Blob::Here(bytes) => Some(match std::str::from_utf8(bytes) {
-                Ok(text) => json!({ "text": replaced(text, matching) }),
-                Err(_) => json!({ "sha256": sha256_hex(bytes) }),
-            }),
-            Blob::Filed { sha256 } => Some(json!({ "sha256": sha256 })),
-        },
+        RecordedBody::Blob(Blob::Filed { sha256 }) => return Some(json!({ "sha256": sha256 })),
+        RecordedBody::Blob(Blob::Here(bytes)) if bytes.is_empty() => return None,
+        RecordedBody::Blob(Blob::Here(bytes)) => bytes,
+    };
+    if let Some(mut value) = parse(bytes).filter(|value| value.is_object() || value.is_array()) {
+        for pointer in &matching.ignore {
+            remove(&mut value, pointer.segments());
+        }
+        if !matching.replace.is_empty() {
+            replace_strings(&mut value, matching);
+        }
+        return Some(json!({ "json": value }));
     }
+    Some(match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "text": replaced(text, matching) }),
+        Err(_) => json!({ "sha256": sha256_hex(bytes) }),
+    })
 }
 
 fn canonical_part(part: &RecordedPart, matching: &Matching) -> Option<Value> {
@@ -296,7 +294,7 @@ fn canonical_part(part: &RecordedPart, matching: &Matching) -> Option<Value> {
     };
     let mut value = json!({ "name": part.name, "sha256": sha256 });
     if let Some(filename) = &part.filename {
-        value["filename"] = Value::from(filename.as_str());
+        value["filename"] = Value::from(replaced(filename, matching));
     }
     Some(value)
 }
@@ -403,12 +401,11 @@ fn endpoint_of(path: &str) -> (String, Vec<String>) {
     (words.join("-"), ids)
 }
 
-/// A few words that tell a person which request this is.
-fn slug_of(request: &RecordedRequest, json: Option<&Value>, ids: &[String]) -> String {
-    let said = match &request.body {
-        RecordedBody::Multipart(parts) => parts.iter().find_map(|part| part.filename.clone()),
-        RecordedBody::Blob(_) => json.and_then(said_in),
-    };
+/// A few words that tell a person which request this is; `body` is that of the canonical request.
+fn slug_of(request: &RecordedRequest, body: &Value, ids: &[String]) -> String {
+    let parts = body["multipart"].as_array().into_iter().flatten();
+    let filename = parts.filter_map(|part| part["filename"].as_str()).next();
+    let said = filename.map(str::to_owned).or_else(|| said_in(&body["json"]));
     let mut words = match request.method.as_str() {
         "GET" | "POST" => String::new(),
         other => format!("{other} "),
@@ -531,11 +528,9 @@ mod tests {
             "/v1/x?b=2&a=%20&a=1",
             r#"{"b":1.0,"a":["\u00e9",9007199254740993]}"#,
         );
-        let json = match &request.body {
-            RecordedBody::Blob(Blob::Here(bytes)) => parse(bytes),
-            _ => None,
-        };
-        let text = canonical_text(&request, json, &Matching::default());
+        let mut canonical = canonical_value(&request, &Matching::default());
+        guard_integers(&mut canonical);
+        let text = canonical_text(&canonical);
         let expected = r#"{"body":{"json":{"a":["é",{"$integer":"9007199254740993"}],"b":1}},"method":"POST","path":"/v1/x","query":[["a"," "],["a","1"],["b","2"]]}"#;
         assert_eq!(text, expected);
         // printf '%s' '<that text>' | sha256sum
@@ -758,6 +753,10 @@ mod tests {
             "bodies",
             "bodies/x",
             "settings.yaml",
+            "Bodies",
+            "X.YAML",
+            "aux",
+            "NUL.x",
             "a/b.yaml",
             "é",
             "a b",

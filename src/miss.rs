@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use crate::cassette::{RecordedRequest, format};
-use crate::engine::CacheEngine;
+use crate::cassette::{RecordedBody, RecordedRequest, format};
+use crate::engine::{CacheEngine, bytes_of};
 use crate::error::{Error, ErrorKind};
-use crate::key::{RequestKey, comparable};
+use crate::key::{RequestKey, canonical_value};
 use crate::settings::Matching;
 
 /// How many recordings, the likeliest by their names, are read and compared.
@@ -133,9 +133,15 @@ async fn nearest(
         let Ok(Some(document)) = engine.get(other).await else {
             continue;
         };
-        let Ok(cassette) = format::read(&document, &place) else {
+        let Ok(mut cassette) = format::read(&document, &place) else {
             continue;
         };
+        if let RecordedBody::Blob(blob) = &mut cassette.request.body {
+            let Ok(bytes) = bytes_of(engine, blob, || place.clone()).await else {
+                continue;
+            };
+            *blob = bytes.into();
+        }
         let text = text_of(&cassette.request, matching);
         let alike = TextDiff::configure()
             .timeout(DIFF_TIMEOUT)
@@ -150,7 +156,7 @@ async fn nearest(
 
 /// A request as lines to compare: what takes part in its key, sorted, as YAML.
 fn text_of(request: &RecordedRequest, matching: &Matching) -> String {
-    let mut value = comparable(request, matching);
+    let mut value = canonical_value(request, matching);
     value.sort_all_objects();
     // What everything hangs on comes last, so that the first lines say which call it is.
     if let Value::Object(members) = &mut value

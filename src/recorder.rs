@@ -15,12 +15,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::flight::{Answer, Boarding, Flights, Lead};
-use self::tape::EndsWithTask;
+use self::tape::Tape;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
 use crate::engine::{CacheEngine, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope, sha256_hex};
-use crate::message::{Body, Request, Response, Splitter, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, in_ci};
 use crate::redaction::{Redactor, strip_hop_by_hop};
@@ -211,8 +211,8 @@ impl Recorder {
     /// As [`Session::verdict`].
     pub async fn finish(&self) -> Result<Summary> {
         self.shared.recordings.close();
+        // It takes and waits for new ones all the same.
         self.shared.recordings.wait().await;
-        self.shared.recordings.reopen();
         self.session().verdict()
     }
 
@@ -227,6 +227,8 @@ impl Recorder {
     pub async fn answer(&self, request: Request, upstream: impl Transport) -> Result<Response> {
         let answered = self.road(request, upstream).await;
         if let Err(error) = &answered {
+            // The whole of it goes to the caller and into the verdict.
+            tracing::info!("{}", error.message().lines().next().unwrap_or_default());
             self.session().failed(error);
         }
         answered
@@ -242,7 +244,7 @@ impl Recorder {
             flights,
             ..
         } = &*self.shared;
-        let redactor = redactor.knowing(&request);
+        let redactor = redactor.knowing(request.credentials().chain(upstream.secret()));
         let asked = redactor.request(&request);
         let key = RequestKey::of(&asked, &self.scope, &settings.matching);
         let turn = session.next_turn(&key);
@@ -264,6 +266,7 @@ impl Recorder {
                 OnMiss::PassOn => {
                     let response = upstream.send(request).await?;
                     session.count(|summary| summary.passed_on += 1);
+                    tracing::info!("passed on {}: {}", asked.line(), response.status());
                     return Ok(without_hop_by_hop(response));
                 }
                 OnMiss::Record => {}
@@ -369,6 +372,7 @@ impl Recorder {
         let response = &cassette.responses[at];
         let body = self.bytes_of(&response.body, key).await?;
         session.count(|summary| summary.replayed += 1);
+        tracing::info!("replayed {} of {recorded} from {}", at + 1, key.name());
         Ok(
             Response::new(response.status, replayed_body(response, body, settings.pace))
                 .headers(replayed_headers(response)),
@@ -390,8 +394,11 @@ impl Recorder {
     ) -> Result<Response> {
         let asked_of_upstream = async {
             self.shared.engine.check_writable().await?;
-            // A damaged cassette must be looked at by a person, not replaced: see it before the upstream is asked.
-            self.recorded(&recording.key).await?;
+            if recording.is_one_ask {
+                // A damaged cassette must be looked at by a person, not replaced: see it before the upstream is asked.
+                // The other modes have looked it up already.
+                self.recorded(&recording.key).await?;
+            }
             upstream.send(request).await
         };
         let response = match asked_of_upstream.await {
@@ -419,35 +426,35 @@ impl Recorder {
 
     /// Takes the body from the upstream to the tape, and the whole of it to the engine.
     async fn roll(&self, recording: Recording, mut lead: Lead, answer: Answer, origin: Option<String>, body: Body) {
-        let _ends = EndsWithTask(answer.tape.clone());
-        let mut pieces = body.into_stream();
-        let mut clock = Clock::new(&answer.headers, recording.started);
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Ok(piece) => {
-                    // A client that has read the last event may ask the same again before the file is written.
-                    if clock.hear(&piece) && recording.is_one_ask {
-                        lead.close();
-                    }
-                    answer.tape.push(piece);
-                }
-                Err(error) => {
-                    self.session().failed(&error);
-                    lead.close();
-                    answer.tape.finish(Err(error));
-                    return;
-                }
-            }
-        }
-        let whole = answer.tape.whole();
-        let kept = self
-            .keep_if_lasting(recording, &lead, &answer, origin, whole, clock.timing())
-            .await;
+        let mut ending = Ending {
+            session: self.session(),
+            tape: &answer.tape,
+            is_over: false,
+        };
+        let kept = match self.take_all(&recording, &mut lead, &answer, body).await {
+            Ok(timing) => self.keep_if_lasting(recording, &lead, &answer, origin, timing).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &kept {
             self.session().failed(error);
         }
         lead.close();
+        ending.is_over = true;
         answer.tape.finish(kept);
+    }
+
+    /// Takes the body to the tape; returns when each of its pieces was whole.
+    async fn take_all(&self, recording: &Recording, lead: &mut Lead, answer: &Answer, body: Body) -> Result<Vec<u64>> {
+        let mut pieces = body.into_stream();
+        let mut clock = Clock::new(&answer.headers, recording.started);
+        while let Some(piece) = pieces.next().await.transpose()? {
+            // A client that has read the last event may ask the same again before the file is written.
+            if clock.hear(&piece) && recording.is_one_ask {
+                lead.close();
+            }
+            answer.tape.push(piece);
+        }
+        Ok(clock.timing())
     }
 
     async fn keep_if_lasting(
@@ -456,22 +463,30 @@ impl Recorder {
         lead: &Lead,
         answer: &Answer,
         origin: Option<String>,
-        whole: Bytes,
         timing_ms: Vec<u64>,
     ) -> Result<()> {
         if speaks_of_the_day(answer.status) && !self.shared.settings.save_errors {
             self.session().count(|summary| summary.passed_on += 1);
+            tracing::info!(
+                "not kept, since it speaks of the day: {} for {}",
+                answer.status,
+                recording.asked.line()
+            );
             return Ok(());
         }
         let response = RecordedResponse {
             status: answer.status,
             headers: recording.redactor.headers(&answer.headers),
-            body: Blob::Here(recording.redactor.body(&whole)),
+            body: Blob::Here(recording.redactor.body(&answer.tape.whole())),
             timing_ms,
         };
-        self.keep(&recording.key, recording.asked, response, origin, lead)
+        let name = recording.key.name();
+        let redacted = |text: &str| recording.redactor.text(text).into_owned();
+        let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
+        self.keep(&recording.key, recording.asked, response, recorded, lead)
             .await?;
         self.session().count(|summary| summary.recorded += 1);
+        tracing::info!("recorded {}", name);
         Ok(())
     }
 
@@ -481,7 +496,7 @@ impl Recorder {
         key: &RequestKey,
         asked: RecordedRequest,
         new: RecordedResponse,
-        origin: Option<String>,
+        recorded: Recorded,
         lead: &Lead,
     ) -> Result<()> {
         let Shared {
@@ -494,38 +509,43 @@ impl Recorder {
         let on_file = self.recorded(key).await?;
         let (mut kept, mut responses) = match (session.kept(key), &on_file) {
             (Some(kept), Some(cassette)) => (kept, cassette.responses.clone()),
-            (None, Some(cassette)) => {
-                let kept = Kept {
-                    asks: 0,
-                    earlier: cassette.responses.clone(),
-                    earlier_recorded: Some(cassette.recorded.clone()),
-                };
-                (kept, Vec::new())
-            }
+            (None, Some(cassette)) => (Kept::after(cassette), Vec::new()),
             (_, None) => (Kept::default(), Vec::new()),
         };
         // Asks that shared a call count as asks: the n-th gets the n-th response when they come one by one.
         if let Some(last) = responses.last().cloned() {
             responses.resize(kept.asks.max(responses.len()), last);
         }
-        let earlier = kept.earlier.get(responses.len());
-        match earlier.filter(|_| !settings.rewrite_unchanged) {
-            Some(earlier) if self.says_the_same_as(earlier, &asked, &new, key).await => responses.push(earlier.clone()),
+        let earlier = kept
+            .earlier
+            .get(responses.len())
+            .filter(|_| !settings.rewrite_unchanged);
+        let new = match earlier {
+            Some(earlier) if self.says_the_same_as(earlier, &asked, &new, key).await => earlier.clone(),
             _ => {
-                kept.earlier_recorded = None;
-                responses.push(new);
+                kept.earlier_head = None;
+                new
             }
-        }
-        let recorded = kept.earlier_recorded.clone();
+        };
+        kept.asks += lead.asks();
+        // What follows the last response is a failure then, so that each ask needs one of its own.
+        let copies = if settings.exhausted == Exhausted::Fail {
+            lead.asks()
+        } else {
+            1
+        };
+        responses.extend(std::iter::repeat_n(new, copies));
+        let (recorded, request) = kept.earlier_head.clone().unwrap_or((recorded, asked));
         let mut cassette = Cassette {
             key: key.hash().to_owned(),
-            recorded: recorded.unwrap_or_else(|| Recorded::now(origin, self.test.as_deref().map(str::to_owned))),
-            request: asked,
+            recorded,
+            request,
             responses,
         };
         self.put_large_bodies_aside(&mut cassette).await?;
-        engine.set(key, format::write(&cassette)?).await?;
-        kept.asks += lead.asks();
+        if on_file.is_none_or(|on_file| *on_file != cassette) {
+            engine.set(key, format::write(&cassette)?).await?;
+        }
         if kept.earlier.len() <= cassette.responses.len() {
             kept.earlier.clear();
         }
@@ -576,6 +596,27 @@ struct Recording {
     is_one_ask: bool,
 }
 
+/// Ends a tape when the task that fills it is dropped with its runtime, or panics: its readers must not wait forever, and
+/// the verdict must know.
+struct Ending<'a> {
+    session: &'a Session,
+    tape: &'a Tape,
+    is_over: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let error = Error::new(
+                ErrorKind::Upstream,
+                "the recording was given up before the answer was whole",
+            );
+            self.session.failed(&error);
+            self.tape.finish(Err(error));
+        }
+    }
+}
+
 /// Notes when each event of a stream was whole, or when a plain body was.
 struct Clock {
     started: Instant,
@@ -599,7 +640,7 @@ impl Clock {
         let events = splitter.push(piece);
         let now = milliseconds(self.started);
         self.timing.extend(events.iter().map(|_| now));
-        events.iter().any(|event| event.trim_ascii() == b"data: [DONE]")
+        events.iter().any(|event| is_done(event))
     }
 
     fn timing(mut self) -> Vec<u64> {

@@ -37,7 +37,7 @@ const KEPT_HEADERS: [&str; 14] = [
 ];
 
 /// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`).
-const KEPT_PREFIXES: [&str; 3] = ["x-ratelimit", "ratelimit", "x-ratelimitbysize"];
+const KEPT_PREFIXES: [&str; 2] = ["x-ratelimit", "ratelimit"];
 
 /// Headers that are for one connection (RFC 9110, section 7.6.1) or for one browser.
 const NEVER_KEPT: [&str; 11] = [
@@ -69,22 +69,33 @@ impl Redactor {
         patterns: &[Replacement],
         more_headers: &[String],
     ) -> Self {
-        Self {
-            secrets: secrets.into_iter().filter(|secret| is_secret(secret)).collect(),
+        let none = Self {
+            secrets: Arc::default(),
             patterns: patterns.into(),
             more_headers: more_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
-        }
+        };
+        let secrets: Vec<String> = secrets.into_iter().collect();
+        none.knowing(secrets.iter().map(String::as_str))
     }
 
-    /// This redactor, which knows the keys of this request too.
-    pub(crate) fn knowing(&self, request: &Request) -> Self {
-        let is_new = |token: &&str| is_secret(token) && !self.secrets.iter().any(|known| known == token);
-        let tokens: Vec<String> = request.credentials().filter(is_new).map(str::to_owned).collect();
-        if tokens.is_empty() {
+    /// This redactor, which knows these secrets too.
+    pub(crate) fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_new =
+            |secret: &&str| secret.len() >= SHORTEST_SECRET && !self.secrets.iter().any(|known| known == secret);
+        let new: Vec<String> = secrets
+            .into_iter()
+            .map(str::trim)
+            .filter(is_new)
+            .map(str::to_owned)
+            .collect();
+        if new.is_empty() {
             return self.clone();
         }
+        let mut secrets: Vec<String> = self.secrets.iter().cloned().chain(new).collect();
+        // One may be the beginning of another: the longer one goes first, or its end would stay.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self {
-            secrets: self.secrets.iter().cloned().chain(tokens).collect(),
+            secrets: secrets.into(),
             ..self.clone()
         }
     }
@@ -220,12 +231,7 @@ impl Redactor {
 
     /// A path without secrets, percent-encoded ones included.
     fn in_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let mut clean = Cow::Borrowed(raw);
-        for secret in self.secrets.iter() {
-            if clean.contains(secret.as_str()) {
-                clean = Cow::Owned(clean.replace(secret.as_str(), PLACEHOLDER_IN_URL));
-            }
-        }
+        let clean = self.raw_url(raw);
         let decoded = percent_decode_str(&clean).decode_utf8_lossy();
         match self.text(&decoded) {
             Cow::Owned(redacted) if redacted != decoded => Cow::Owned(encoded(&redacted)),
@@ -234,15 +240,27 @@ impl Redactor {
     }
 
     fn query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+        let clean = self.raw_url(raw);
         let hidden = |text: &str| self.text(text) != text;
-        if !form_urlencoded::parse(raw.as_bytes()).any(|(name, value)| hidden(&name) || hidden(&value)) {
-            return Cow::Borrowed(raw);
+        if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| hidden(&name) || hidden(&value)) {
+            return clean;
         }
-        let clean = |text: &str| encoded(&self.text(text));
-        let pairs: Vec<String> = form_urlencoded::parse(raw.as_bytes())
-            .map(|(name, value)| format!("{}={}", clean(&name), clean(&value)))
+        let redacted = |text: &str| encoded(&self.text(text));
+        let pairs: Vec<String> = form_urlencoded::parse(clean.as_bytes())
+            .map(|(name, value)| format!("{}={}", redacted(&name), redacted(&value)))
             .collect();
         Cow::Owned(pairs.join("&"))
+    }
+
+    /// A part of a URL without secrets that stand in it as they are.
+    fn raw_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(raw);
+        for secret in self.secrets.iter() {
+            if clean.contains(secret.as_str()) {
+                clean = Cow::Owned(clean.replace(secret.as_str(), PLACEHOLDER_IN_URL));
+            }
+        }
+        clean
     }
 }
 
@@ -254,10 +272,6 @@ fn encoded(redacted: &str) -> String {
         .remove(b'.')
         .remove(b'~');
     percent_encoding::utf8_percent_encode(&redacted.replace(PLACEHOLDER, PLACEHOLDER_IN_URL), KEPT).to_string()
-}
-
-fn is_secret(token: &str) -> bool {
-    token.len() >= SHORTEST_SECRET
 }
 
 fn replaced(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
@@ -272,7 +286,7 @@ fn replaced(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
     out.into()
 }
 
-/// Removes what is for one connection or one browser: hop-by-hop headers, those that `Connection` names, and cookies.
+/// Removes what is for one connection or one browser: hop-by-hop headers, those that `Connection` names, `Set-Cookie`.
 pub(crate) fn strip_hop_by_hop(headers: &mut http::HeaderMap) {
     let named: Vec<String> = headers
         .get_all(header::CONNECTION)
@@ -349,12 +363,20 @@ mod tests {
             .unwrap()
             .headers(headers)
             .body("say another-key-42");
-        let redactor = redactor().knowing(&request);
+        let redactor = redactor().knowing(request.credentials());
         let RecordedBody::Blob(Blob::Here(bytes)) = redactor.request(&request).body else {
             panic!()
         };
         assert_eq!(&bytes[..], b"say [REDACTED]");
         assert_eq!(redactor.text(KEY), PLACEHOLDER);
+    }
+
+    #[test]
+    fn a_secret_that_begins_like_another_leaves_nothing_of_it() {
+        let redactor = Redactor::new(["abcd+efgh".to_owned(), " abcd+efgh-and-more\n".to_owned()], &[], &[]);
+        assert_eq!(redactor.text("abcd+efgh-and-more abcd+efgh"), "[REDACTED] [REDACTED]");
+        let request = Request::get("/v1/x?k=abcd+efgh&l=1").unwrap();
+        assert_eq!(redactor.request(&request).line(), "GET /v1/x?k=REDACTED&l=1");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cassette::{Recorded, RecordedResponse};
+use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 
@@ -45,8 +45,19 @@ pub(crate) struct Kept {
     pub(crate) asks: usize,
     /// What an earlier session had kept, to be taken over where a new answer says the same.
     pub(crate) earlier: Vec<RecordedResponse>,
-    /// Who had recorded that; `None` as soon as anything is different.
-    pub(crate) earlier_recorded: Option<Recorded>,
+    /// Who had recorded that, and of which request; `None` as soon as anything is different.
+    pub(crate) earlier_head: Option<(Recorded, RecordedRequest)>,
+}
+
+impl Kept {
+    /// Nothing yet, after an earlier session has left this cassette.
+    pub(crate) fn after(earlier: &Cassette) -> Self {
+        Self {
+            asks: 0,
+            earlier: earlier.responses.clone(),
+            earlier_head: Some((earlier.recorded.clone(), earlier.request.clone())),
+        }
+    }
 }
 
 impl Session {

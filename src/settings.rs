@@ -101,7 +101,7 @@ pub enum Exhausted {
     Repeat,
     /// The first one again.
     Cycle,
-    /// A miss.
+    /// A failure, in mode `replay` as well: what would come next was never asked.
     Fail,
 }
 

@@ -19,6 +19,11 @@ pub trait Transport: Send {
         true
     }
 
+    /// A key that it adds to requests which bring none, to be redacted like theirs.
+    fn secret(&self) -> Option<&str> {
+        None
+    }
+
     /// Sends the request, and returns as soon as status and headers are there.
     fn send(self, request: Request) -> impl Future<Output = Result<Response>> + Send;
 }

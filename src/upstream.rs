@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Request, Response, Splitter, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
 use crate::transport::Transport;
 
@@ -26,7 +26,9 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A request without credentials gets the key that this was made with, if any; a request with its own keeps it.
 #[derive(Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
+    /// Made with the first request: a session that only replays needs no root certificates.
+    client: Arc<OnceLock<reqwest::Client>>,
+    timeout: Duration,
     /// Without a slash at its end.
     base_url: Arc<str>,
     origin: Arc<str>,
@@ -34,7 +36,7 @@ pub struct Upstream {
 }
 
 /// How an [`Upstream`] is made.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct UpstreamBuilder {
     base_url: Option<String>,
     api_key: Option<String>,
@@ -78,7 +80,10 @@ impl UpstreamBuilder {
     pub fn build(self) -> Result<Upstream> {
         let base_url = self.base_url.unwrap_or_else(|| DEFAULT_UPSTREAM.to_owned());
         let url = checked_base_url(&base_url)?;
-        let api_key = self.api_key.filter(|key| !key.is_empty());
+        let api_key = self
+            .api_key
+            .map(|key| key.trim().to_owned())
+            .filter(|key| !key.is_empty());
         if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key).is_err()) {
             return Err(Error::new(
                 ErrorKind::Settings,
@@ -91,9 +96,8 @@ impl UpstreamBuilder {
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
         Ok(Upstream {
-            client: self
-                .client
-                .map_or_else(|| new_client(self.timeout.unwrap_or(DEFAULT_TIMEOUT)), Ok)?,
+            client: Arc::new(self.client.map_or_else(OnceLock::new, OnceLock::from)),
+            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             base_url: url.as_str().trim_end_matches('/').into(),
             origin: shown.as_str().trim_end_matches('/').into(),
             api_key: api_key.map(Arc::from),
@@ -103,9 +107,13 @@ impl UpstreamBuilder {
 
 fn checked_base_url(base_url: &str) -> Result<reqwest::Url> {
     let wrong = |what: &str| {
+        // Credentials stand before an @, and do not belong into a message.
+        let shown = base_url
+            .rsplit_once('@')
+            .map_or(base_url.to_owned(), |(_, host)| format!("…@{host}"));
         Error::new(
             ErrorKind::Settings,
-            format!("{base_url:?} cannot be the base URL of the API: {what}"),
+            format!("{shown:?} cannot be the base URL of the API: {what}"),
         )
         .with_hint("give scheme and host, as in https://api.mistral.ai")
     };
@@ -169,6 +177,14 @@ impl Upstream {
         &self.origin
     }
 
+    fn client(&self) -> Result<reqwest::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let new = new_client(self.timeout)?;
+        Ok(self.client.get_or_init(|| new).clone())
+    }
+
     fn headers(&self, request: &Request) -> HeaderMap {
         let mut headers = request.header_map().clone();
         strip_hop_by_hop(&mut headers);
@@ -201,9 +217,13 @@ impl Transport for Upstream {
         self.api_key.is_some() || request.credentials().next().is_some()
     }
 
+    fn secret(&self) -> Option<&str> {
+        self.api_key.as_deref()
+    }
+
     async fn send(self, request: Request) -> Result<Response> {
         let mut sent = self
-            .client
+            .client()?
             .request(
                 request.method().clone(),
                 format!("{}{}", self.base_url, request.target()),
@@ -256,14 +276,9 @@ fn whole_events(
             Some(Err(error)) => Some((Err(error), None)),
             None => {
                 let rest = splitter.rest().unwrap_or_default();
-                let is_whole = matches!(rest.trim_ascii(), b"" | b"data: [DONE]");
-                let cut = || {
-                    Error::new(
-                        ErrorKind::Upstream,
-                        format!("{} broke off in the middle of an event", upstream.origin),
-                    )
-                };
-                (!is_whole).then(|| (Err(cut()), None))
+                let is_whole = rest.trim_ascii().is_empty() || is_done(&rest);
+                let message = format!("{} broke off in the middle of an event", upstream.origin);
+                (!is_whole).then(|| (Err(Error::new(ErrorKind::Upstream, message)), None))
             }
         }
     })
@@ -273,6 +288,14 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
             .field("origin", &self.origin)
+            .field("has_key", &self.api_key.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UpstreamBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamBuilder")
             .field("has_key", &self.api_key.is_some())
             .finish_non_exhaustive()
     }

@@ -1517,3 +1517,67 @@ async fn an_answer_of_the_day_is_not_kept_unless_it_is_asked_for() {
         project.run(&["list"]).stdout
     );
 }
+
+#[tokio::test]
+async fn verify_finds_a_secret_in_a_body_that_no_cassette_refers_to() {
+    let project = recorded(&[chat(FRANCE)]).await;
+    project.write(
+        &format!("cassettes/bodies/{}", "0".repeat(64)),
+        format!("an old answer with {KEY}"),
+    );
+    let done = project.run(&["verify"]);
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stdout.contains("bodies/000") && !done.stdout.contains(KEY),
+        "{}",
+        told(&done)
+    );
+}
+
+#[tokio::test]
+async fn the_log_of_verbose_says_what_became_of_each_request_and_no_secret() {
+    let project = Project::new();
+    let server = api::start().await;
+    for mode in ["record", "strict"] {
+        let script = format!(
+            "curl -s -o /dev/null \"$MISTRAL_SERVER_URL/v1/models?key={KEY}\" -H 'authorization: Bearer {KEY}'"
+        );
+        let url = server.url.clone();
+        let mut command = project.command(&[
+            "-v",
+            "run",
+            "--mode",
+            mode,
+            "--upstream",
+            &url,
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ]);
+        let done = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
+        assert_eq!(done.code(), 0, "{}", told(&done));
+        let said = if mode == "record" {
+            "recorded models/get"
+        } else {
+            "replayed 1 of 1 from models/get"
+        };
+        assert!(
+            done.stderr.contains(said) && !done.stderr.contains(KEY),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
+#[tokio::test]
+async fn strict_needs_no_root_certificates() {
+    let project = recorded(&[chat(FRANCE)]).await;
+    let done = done(
+        project
+            .command(&["run", "--mode", "strict", "--", "true"])
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/nonexistent"),
+    );
+    assert_eq!(done.code(), 0, "{}", told(&done));
+}

@@ -218,3 +218,25 @@ async fn a_base_url_may_end_in_the_version() {
         assert_eq!(response.status().as_u16(), 200, "{url}");
     }
 }
+
+#[tokio::test]
+async fn no_member_of_a_chat_is_sent_twice() {
+    let server = api::start().await;
+    let request = ChatRequest::new("a")
+        .user("x")
+        .temperature(0.2)
+        .set("temperature", 0.7)
+        .set("stream", true)
+        .set("model", "b");
+    client(&server.url).chat(request).await.unwrap();
+    let body = String::from_utf8(server.calls()[0].body.to_vec()).unwrap();
+    for (member, value) in [
+        ("temperature", "0.7"),
+        ("stream", "false"),
+        ("model", "\"b\""),
+        ("messages", "["),
+    ] {
+        assert_eq!(body.matches(&format!("\"{member}\":")).count(), 1, "{body}");
+        assert!(body.contains(&format!("\"{member}\":{value}")), "{body}");
+    }
+}

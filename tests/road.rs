@@ -549,3 +549,220 @@ async fn the_key_is_filled_in_only_for_who_brings_none() {
     assert_eq!(sent, ["Bearer mine".to_owned(), format!("Bearer {KEY}")]);
     assert_eq!(server.connection_count(), 1, "the connection is reused");
 }
+
+fn files_in(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn one_key_has_one_file_whatever_the_settings_leave_out() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "matching:\n  ignore: [/model]\n  replace:\n  - pattern: 'run-\\d+'\n    with: <run>\n";
+    std::fs::write(folder.path().join("settings.yaml"), settings).unwrap();
+    let recorder = recorder(Mode::Replay, DirectoryEngine::new(folder.path()));
+    for number in 0..3 {
+        ask(&recorder, &server, &format!("run-{number} says hello")).await;
+    }
+    assert_eq!(server.call_count(), 1);
+    assert_eq!(files_in(&folder.path().join("chat-completions")).len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_given_in_code_is_redacted_and_never_printed() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    let builder = Upstream::builder()
+        .base_url(&server.url)
+        .api_key("sk-of-the-program-42\n");
+    assert!(!format!("{builder:?}").contains("sk-of"));
+    let upstream = builder.build().unwrap();
+    assert!(!format!("{upstream:?}").contains("sk-of"));
+    let request = question("my key is sk-of-the-program-42")
+        .header(http::header::USER_AGENT, "sk-of-the-program-42".parse().unwrap());
+    assert!(!format!("{request:?}").contains("sk-of"));
+    recorder.answer(request, upstream).await.unwrap().bytes().await.unwrap();
+    assert_eq!(
+        server.calls()[0].header("authorization"),
+        Some("Bearer sk-of-the-program-42")
+    );
+    let file = &files_in(&folder.path().join("chat-completions"))[0];
+    assert!(std::fs::read_to_string(file).unwrap().contains("my key is [REDACTED]"));
+}
+
+#[tokio::test]
+async fn a_base_url_with_credentials_is_told_and_recorded_without_them() {
+    let error = Upstream::builder()
+        .base_url("https://user:hunter2@h/v1?x=1")
+        .build()
+        .unwrap_err();
+    assert!(!error.report().contains("hunter2"), "{error}");
+    let upstream = Upstream::builder()
+        .base_url("https://user:hunter2@gateway/mistral/v1/")
+        .build()
+        .unwrap();
+    assert_eq!(upstream.origin(), "https://gateway/mistral");
+}
+
+#[tokio::test]
+async fn a_damaged_large_body_is_mended_by_recording_again() {
+    let large = format!(r#"{{"data":"{}"}}"#, "x".repeat(100_000));
+    let server = Server::start({
+        let large = large.clone();
+        move |_, _| Reply::json(large.clone())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    ask(
+        &recorder(Mode::Record, DirectoryEngine::new(folder.path())),
+        &server,
+        "x",
+    )
+    .await;
+    let body = &files_in(&folder.path().join("bodies"))[0];
+    std::fs::write(body, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    ask(
+        &recorder(Mode::Record, DirectoryEngine::new(folder.path())),
+        &server,
+        "x",
+    )
+    .await;
+    let strict = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    assert_eq!(ask(&strict, &server, "x").await, large);
+}
+
+#[tokio::test]
+async fn what_says_the_same_leaves_the_file_to_the_byte() {
+    let server = Server::start(|_, _| Reply::json(r#"{"answer":"same"}"#)).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("settings.yaml"), "matching:\n  ignore: [/run]\n").unwrap();
+    let asked = |run: u32| {
+        Request::post("/v1/x")
+            .unwrap()
+            .json(&serde_json::json!({ "run": run }))
+            .unwrap()
+    };
+    let mut seen = Vec::new();
+    for run in 0..2 {
+        let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+        recorder
+            .answer(asked(run), upstream(&server))
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let file = files_in(&folder.path().join("x")).remove(0);
+        let text = std::fs::read_to_string(&file).unwrap();
+        if run == 0 {
+            std::fs::write(&file, format!("# a word of a person\n{text}")).unwrap();
+        }
+        seen.push(text);
+    }
+    assert_eq!(server.call_count(), 2);
+    assert_eq!(seen[1], format!("# a word of a person\n{}", seen[0]));
+}
+
+#[tokio::test]
+async fn json_of_any_depth_replays() {
+    for depth in [47, 48, 49, 120] {
+        let body = format!("{}1{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+        let server = Server::start({
+            let body = body.clone();
+            move |_, _| Reply::json(body.clone())
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [Mode::Record, Mode::Strict] {
+            let recorder = recorder(mode, DirectoryEngine::new(folder.path()));
+            let request = Request::post("/v1/deep").unwrap().body(body.clone());
+            let answer = recorder.answer(request, upstream(&server)).await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), body, "{mode} {depth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn asks_that_shared_a_call_replay_where_the_end_is_a_failure() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("settings.yaml"), "exhausted: fail\n").unwrap();
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    tokio::join!(ask(&recording, &server, "same"), ask(&recording, &server, "same"));
+    assert_eq!(server.call_count(), 1);
+    let strict = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    for _ in 0..2 {
+        ask(&strict, &server, "same").await;
+    }
+    let error = strict.answer(question("same"), upstream(&server)).await.unwrap_err();
+    assert!(
+        error.message().contains("asked 3 times and is recorded 2 times"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
+    struct Panics;
+
+    #[mistral_cassette::async_trait]
+    impl CacheEngine for Panics {
+        async fn get(&self, _: &mistral_cassette::RequestKey) -> mistral_cassette::Result<Option<Bytes>> {
+            Ok(None)
+        }
+
+        async fn set(&self, _: &mistral_cassette::RequestKey, _: Bytes) -> mistral_cassette::Result<()> {
+            panic!("an engine that panics on purpose")
+        }
+    }
+
+    let server = counting().await;
+    let recorder = recorder(Mode::Record, Panics);
+    let answer = recorder.answer(question("x"), upstream(&server)).await.unwrap();
+    assert!(answer.bytes().await.is_err());
+    assert!(recorder.finish().await.unwrap_err().message().contains("given up"));
+}
+
+#[tokio::test]
+async fn an_empty_bearer_is_no_key() {
+    let server = counting().await;
+    let recorder = recorder(Mode::Live, MemoryEngine::new());
+    let request = question("x").header(http::header::AUTHORIZATION, "Bearer".parse().unwrap());
+    recorder.answer(request, upstream(&server)).await.unwrap();
+    assert_eq!(
+        server.calls()[0].header("authorization"),
+        Some(format!("Bearer {KEY}").as_str())
+    );
+}
+
+#[tokio::test]
+async fn a_miss_on_a_large_request_shows_the_difference_too() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let large = |temperature: f64| {
+        let history = "a long history, ".repeat(6000);
+        let body = serde_json::json!({ "input": history, "temperature": temperature });
+        Request::post("/v1/conversations").unwrap().json(&body).unwrap()
+    };
+    let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    recording
+        .answer(large(0.2), upstream(&server))
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert_eq!(files_in(&folder.path().join("bodies")).len(), 1);
+    let strict = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
+    let error = strict.answer(large(0.7), upstream(&server)).await.unwrap_err();
+    for words in ["(99 % alike)", "-     temperature: 0.2", "+     temperature: 0.7"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+    assert!(error.message().len() < 2000, "{error}");
+}

@@ -15,10 +15,15 @@ pub(super) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
         // Recordings may take a while to finish; who asks twice does not want to wait for them.
         let verdict = tokio::select! {
             verdict = proxy.stop() => verdict,
-            _ = signals.next() => return Err(Error::new(ErrorKind::Upstream, "stopped while recordings were still being made")),
+            _ = signals.next() => return Err(given_up()),
         };
         Ok(tell(verdict))
     })
+}
+
+/// The error of who asks twice to stop.
+pub(super) fn given_up() -> Error {
+    Error::new(ErrorKind::Upstream, "stopped while recordings were still being made")
 }
 
 /// Prints the verdict; the exit status that it means.

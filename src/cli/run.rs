@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::{ExitCode, ExitStatus};
 
-use super::proxy::{Signal, Signals, tell};
+use super::proxy::{Signal, Signals, given_up, tell};
 use super::{ProxyArguments, runtime};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
@@ -35,7 +35,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         let mode = proxy.recorder().mode();
         let status = child(&arguments.command, &base, mode, &mut signals).await;
-        let verdict = proxy.stop().await;
+        let verdict = tokio::select! {
+            verdict = proxy.stop() => verdict,
+            _ = signals.next() => return Err(given_up()),
+        };
         let status = status?;
         let verdict = tell(verdict);
         Ok(if status.success() {

@@ -1,6 +1,7 @@
 //! `verify`: whether every recording is what its name and its key say, and holds no secret.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fmt, fs};
 
@@ -9,7 +10,7 @@ use regex::Regex;
 use serde_json::json;
 
 use super::{Directory, Format, WELL, count, print, read_all, runtime, wrong};
-use crate::cassette::{Cassette, format};
+use crate::cassette::{Blob, Cassette, format};
 use crate::engine::{CacheEngine, DirectoryEngine, Listed, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
@@ -145,7 +146,34 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
+        problems.extend(self.bodies());
         problems
+    }
+
+    /// Secrets in the bodies beside the cassettes, whether or not a cassette still refers to them.
+    fn bodies(&self) -> Vec<Problem> {
+        let folder = fs::read_dir(self.engine.root().join("bodies"));
+        let mut files: Vec<_> = folder
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        files.sort();
+        let problem = |file: &Path, what| Problem {
+            file: file.display().to_string(),
+            line: None,
+            what,
+        };
+        files
+            .iter()
+            .filter_map(|file| Some((file, fs::read(file).ok()?)))
+            .flat_map(|(file, bytes)| {
+                self.secrets_in(&bytes.into())
+                    .into_iter()
+                    .map(move |what| problem(file, what))
+            })
+            .collect()
     }
 
     async fn one(&self, listed: &Listed, mut cassette: Cassette) -> BTreeSet<String> {
@@ -175,7 +203,9 @@ impl<'a> Verifier<'a> {
                     is_whole = false;
                 }
                 Ok(bytes) => {
-                    found.extend(self.secrets_in(&bytes));
+                    if matches!(blob, Blob::Here(_)) {
+                        found.extend(self.secrets_in(&bytes));
+                    }
                     if self.patterns.body(&bytes) != bytes {
                         found.insert(REDACTED_BY_SETTINGS.to_owned());
                     }

@@ -32,31 +32,19 @@ const PATH: &str = "/v1/chat/completions";
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ChatRequest {
-    model: String,
     messages: Vec<ChatMessage>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    random_seed: Option<i64>,
-    stream: bool,
     #[serde(flatten)]
-    extra: Map<String, Value>,
+    members: Map<String, Value>,
 }
 
 impl ChatRequest {
     /// A request with no messages yet, for a model by its name.
     pub fn new(model: impl Into<String>) -> Self {
         Self {
-            model: model.into(),
             messages: Vec::new(),
-            temperature: None,
-            max_tokens: None,
-            random_seed: None,
-            stream: false,
-            extra: Map::new(),
+            members: Map::new(),
         }
+        .set("model", model.into())
     }
 
     /// Adds a message.
@@ -97,29 +85,32 @@ impl ChatRequest {
 
     /// The sampling temperature, 0 to 1.5.
     #[must_use]
-    pub fn temperature(mut self, temperature: f64) -> Self {
-        self.temperature = Some(temperature);
-        self
+    pub fn temperature(self, temperature: f64) -> Self {
+        self.set("temperature", temperature)
     }
 
     /// The most tokens to generate.
     #[must_use]
-    pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.max_tokens = Some(tokens);
-        self
+    pub fn max_tokens(self, tokens: u32) -> Self {
+        self.set("max_tokens", tokens)
     }
 
     /// The seed, for answers that are the same each time as far as the API can.
     #[must_use]
-    pub fn random_seed(mut self, seed: i64) -> Self {
-        self.random_seed = Some(seed);
-        self
+    pub fn random_seed(self, seed: i64) -> Self {
+        self.set("random_seed", seed)
     }
 
     /// Sets any other member of the request, such as `tools`, `response_format` or `safe_prompt`.
+    ///
+    /// Messages are added by their own methods, and `stream` is set by the call: [`Client::chat`] or
+    /// [`Client::chat_stream`].
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.extra.insert(name.into(), value.into());
+        let name = name.into();
+        if name != "messages" {
+            self.members.insert(name, value.into());
+        }
         self
     }
 }
@@ -327,10 +318,7 @@ impl Client {
     /// [`ErrorKind::Api`] for an error status or an answer of another shape; any other kind from the road.
     pub async fn chat(&self, request: ChatRequest) -> Result<ChatResponse> {
         let request = Request::post(PATH)?
-            .json(&ChatRequest {
-                stream: false,
-                ..request
-            })?
+            .json(&request.set("stream", false))?
             .header(header::ACCEPT, HeaderValue::from_static("application/json"));
         self.request(request).await?.error_for_status().await?.json().await
     }
@@ -341,10 +329,7 @@ impl Client {
     /// As [`chat`](Self::chat); each item of the stream may be an error too.
     pub async fn chat_stream(&self, request: ChatRequest) -> Result<ChatStream> {
         let request = Request::post(PATH)?
-            .json(&ChatRequest {
-                stream: true,
-                ..request
-            })?
+            .json(&request.set("stream", true))?
             .header(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         let response = self.request(request).await?.error_for_status().await?;
         Ok(ChatStream {

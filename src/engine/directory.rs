@@ -221,7 +221,9 @@ impl CacheEngine for DirectoryEngine {
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
         let (path, body) = (self.body_path(sha256), body.clone());
         blocking(move || {
-            if !path.exists() {
+            // One that was damaged is written again.
+            let is_there = fs::read(&path).is_ok_and(|kept| kept == body);
+            if !is_there {
                 write_file(&path, &body)?;
             }
             Ok(true)

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Number, Value};
 
 /// Deeper documents than this stay text: every reader has a limit, and this one is below all of them.
-const MAX_DEPTH: usize = 96;
+const MAX_DEPTH: usize = 48;
 
 /// How a JSON text is spaced and escaped: all that is needed to write the same bytes again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

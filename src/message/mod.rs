@@ -15,4 +15,4 @@ pub use response::Response;
 
 pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_number};
 pub(crate) use multipart::{boundary_of, parts};
-pub(crate) use sse::{Event, Splitter, events, is_event_stream};
+pub(crate) use sse::{Event, Splitter, events, is_done, is_event_stream};

@@ -1,5 +1,7 @@
 //! A request on its way to the API, with the whole of its body.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
@@ -26,7 +28,7 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 /// assert_eq!(request.path(), "/v1/embeddings");
 /// # Ok::<(), mistral_cassette::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     method: Method,
     path: String,
@@ -125,7 +127,7 @@ impl Request {
         self
     }
 
-    /// Sets a header, in place of what it was.
+    /// Sets a header, in place of what it was (a [`Response`](crate::Response) adds, since its headers repeat).
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
@@ -182,7 +184,20 @@ impl Request {
         [header::AUTHORIZATION.as_str(), "x-api-key", "api-key"]
             .into_iter()
             .filter_map(|name| self.headers.get(name)?.to_str().ok())
-            .map(|value| value.split_once(' ').map_or(value, |(_scheme, token)| token).trim())
-            .filter(|token| !token.is_empty() && *token != DUMMY_KEY)
+            .map(|value| {
+                value
+                    .trim()
+                    .split_once(' ')
+                    .map_or(value, |(_scheme, token)| token)
+                    .trim()
+            })
+            .filter(|token| !matches!(*token, "" | "Bearer" | DUMMY_KEY))
+    }
+}
+
+/// Without query, headers and body, which may hold secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {}, {} bytes)", self.method, self.path, self.body.len())
     }
 }

@@ -106,6 +106,12 @@ impl Event {
     }
 }
 
+/// Whether these bytes are the event with which a completion says that it is whole.
+pub(crate) fn is_done(block: &[u8]) -> bool {
+    let event = std::str::from_utf8(block).ok().and_then(Event::parse);
+    event.is_some_and(|event| event.data == "[DONE]")
+}
+
 /// The events of a whole stream.
 pub(crate) fn events(body: &[u8]) -> Vec<Event> {
     let mut splitter = Splitter::default();

@@ -19,10 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
-use crate::message::{Request, Response};
+use crate::message::Request;
 use crate::recorder::Recorder;
 use crate::session::Summary;
-use crate::transport::Transport;
 use crate::upstream::Upstream;
 
 /// What precedes a scope in a path: `/c/<scope>/v1/…`.
@@ -49,7 +48,10 @@ const GRACE: Duration = Duration::from_secs(3);
 /// let summary = proxy.stop().await?;
 /// # Ok(()) }
 /// ```
+///
+/// Dropping it stops it too, without waiting for anything.
 #[derive(Debug)]
+#[must_use = "a proxy that is dropped stops"]
 pub struct Proxy {
     address: SocketAddr,
     stop: Arc<Notify>,
@@ -127,14 +129,20 @@ impl Proxy {
     ///
     /// # Errors
     /// As [`Session::verdict`](crate::Session::verdict).
-    pub async fn stop(self) -> Result<Summary> {
+    pub async fn stop(mut self) -> Result<Summary> {
         self.stop.notify_one();
-        if let Err(error) = self.serving.await
+        if let Err(error) = (&mut self.serving).await
             && error.is_panic()
         {
             std::panic::resume_unwind(error.into_panic());
         }
         self.recorder.finish().await
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.notify_one();
     }
 }
 
@@ -214,27 +222,19 @@ impl Door {
         let upstream = self.upstream.clone();
         let answered = self
             .requests
-            .spawn(async move { handle(&recorder, request, upstream).await })
+            .spawn(async move { recorder.answer(request, upstream).await })
             .await;
         match answered {
             Ok(Ok(response)) => answer::of(response),
             Ok(Err(error)) => answer::of_error(&error),
-            Err(error) => answer::of_error(
-                &Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect").with_source(error),
-            ),
+            Err(error) => {
+                let error = Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect")
+                    .with_source(error);
+                self.recorder.session().failed(&error);
+                answer::of_error(&error)
+            }
         }
     }
-}
-
-async fn handle(recorder: &Recorder, request: Request, upstream: impl Transport) -> Result<Response> {
-    let line = format!("{} {}", request.method(), request.target());
-    let answered = recorder.answer(request, upstream).await;
-    match &answered {
-        Ok(response) => tracing::info!("{} {line}", response.status().as_u16()),
-        // The whole of it goes to the caller and into the verdict.
-        Err(error) => tracing::info!("{}", error.message().lines().next().unwrap_or(&line)),
-    }
-    answered
 }
 
 async fn read(request: http::Request<Incoming>) -> Result<(Scope, Request)> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::Notify;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::message::Body;
 
 /// The pieces that have arrived so far, and how it ended.
@@ -73,17 +73,5 @@ impl Tape {
             }
             changed.await;
         }
-    }
-}
-
-/// Ends a tape when the task that fills it is dropped with the runtime, or panics: its readers must not wait forever.
-pub(super) struct EndsWithTask(pub(super) Arc<Tape>);
-
-impl Drop for EndsWithTask {
-    fn drop(&mut self) {
-        self.0.finish(Err(Error::new(
-            ErrorKind::Upstream,
-            "the recording was given up before the answer was whole",
-        )));
     }
 }
