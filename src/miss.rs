@@ -234,3 +234,30 @@ fn window(line: &str, difference: usize) -> String {
     );
     format!("{before}{shown}{after}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_in_a_long_line_is_in_the_window() {
+        let (old, new) = (
+            format!("{}x{}\n", "a".repeat(500), "b".repeat(500)),
+            format!("{}y{}\n", "a".repeat(500), "b".repeat(500)),
+        );
+        let told = diff(&old, &new);
+        assert!(told.contains("ax") && told.contains("ay"), "{told}");
+        assert!(
+            told.lines().all(|line| line.chars().count() <= LONGEST_LINE + 4),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_long_difference_is_cut_and_says_so() {
+        let lines = |word: &str| (0..200).map(|number| format!("{word} {number}\n")).collect::<String>();
+        let told = diff(&lines("old"), &lines("new"));
+        assert_eq!(told.lines().count(), LONGEST_DIFF + 1);
+        assert!(told.ends_with("more lines"), "{told}");
+    }
+}

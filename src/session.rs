@@ -173,3 +173,39 @@ impl fmt::Display for Summary {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_tells_the_first_failures_and_each_hint_once() {
+        let session = Session::default();
+        session.count(|summary| summary.replayed += 2);
+        assert_eq!(session.verdict().unwrap().to_string(), "2 replayed, 0 recorded");
+        session.failed(&Error::new(ErrorKind::Upstream, "the upstream broke off"));
+        assert_eq!(session.verdict().unwrap_err().kind(), ErrorKind::Upstream);
+        for number in 0..3 {
+            session.failed(&Error::new(ErrorKind::Miss, format!("not recorded: {number}")).with_hint("record it"));
+        }
+        let verdict = session.verdict().unwrap_err();
+        assert_eq!(verdict.kind(), ErrorKind::Miss);
+        insta::assert_snapshot!(verdict, @r"
+        3 requests were not recorded, and 1 failed
+
+        the upstream broke off
+
+        not recorded: 0
+
+        not recorded: 1
+
+        … and 1 more
+
+        hint: record it
+        ");
+        assert_eq!(
+            session.summary().to_string(),
+            "2 replayed, 0 recorded, 3 missed, 1 failed"
+        );
+    }
+}

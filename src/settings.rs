@@ -203,3 +203,60 @@ impl<'de> Deserialize<'de> for Pointer {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Settings> {
+        Settings::from_yaml(yaml.as_bytes(), "cassettes/settings.yaml")
+    }
+
+    #[test]
+    fn every_member_is_optional_and_has_its_default() {
+        for nothing in ["", "\n", "# a comment\n\n  # another\n"] {
+            let settings = read(nothing).unwrap();
+            assert_eq!((settings.exhausted, settings.pace), (Exhausted::Repeat, Pace::Instant));
+            assert_eq!((settings.save_errors, settings.inline_body_bytes), (false, 65536));
+        }
+    }
+
+    #[test]
+    fn the_settings_of_the_readme_are_read() {
+        let readme = include_str!("../README.md");
+        let start = readme.find("exhausted: repeat  ").unwrap();
+        let settings = read(readme[start..].split("```").next().unwrap()).unwrap();
+        assert_eq!(settings.matching.ignore[1], "/messages/*/name".parse().unwrap());
+        assert_eq!(settings.redaction[0].with, "<customer>");
+        assert_eq!(settings.headers.keep, ["x-request-cost"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (yaml, told) in [
+            (
+                "save_errors: false\nexausted: fail\n",
+                "settings.yaml:2: the settings cannot be read: unknown field `exausted`",
+            ),
+            (
+                "exhausted: never\n",
+                "settings.yaml:1: the settings cannot be read: unknown variant `never`",
+            ),
+            (
+                "redaction:\n- pattern: '('\n",
+                "is no regular expression: unclosed group",
+            ),
+            ("matching:\n  ignore: [metadata]\n", "\"metadata\" is no JSON pointer"),
+        ] {
+            let error = read(yaml).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(error.message().contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pointer_unescapes_its_segments() {
+        let pointer: Pointer = "/a~1b/~0c/*".parse().unwrap();
+        assert_eq!(pointer.segments(), ["a/b", "~c", "*"]);
+    }
+}

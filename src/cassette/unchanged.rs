@@ -44,3 +44,71 @@ fn lasting_events(body: &[u8]) -> Vec<(Option<String>, Result<Value, String>)> {
     let lasting_event = |Event { name, data }: Event| (name, lasting(data.as_bytes()).ok_or(data));
     events(body).into_iter().map(lasting_event).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::cassette::RecordedBody;
+
+    fn same(path: &str, kind: &str, old: &str, new: &str) -> bool {
+        let request = RecordedRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            body: RecordedBody::Blob(Blob::Here("".into())),
+        };
+        let response = |body: &str, time: u64| RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![
+                ("content-type".to_owned(), kind.to_owned()),
+                ("mistral-correlation-id".to_owned(), time.to_string()),
+            ],
+            body: Blob::Here(body.to_owned().into()),
+            timing_ms: vec![time],
+        };
+        says_the_same(&request, &response(old, 1), &response(new, 2))
+    }
+
+    #[test]
+    fn ids_times_and_padding_of_completions_say_nothing() {
+        let chat = |old: &str, new: &str| same("/v1/chat/completions", "application/json", old, new);
+        assert!(chat(
+            r#"{"id":"a","created":1,"x":[1]}"#,
+            r#"{"id":"b","created":2,"x":[1]}"#
+        ));
+        assert!(!chat(r#"{"id":"a","x":[1]}"#, r#"{"id":"a","x":[2]}"#));
+        // A later request names the id of a tool call.
+        let call = |id: &str| format!(r#"{{"choices":[{{"message":{{"tool_calls":[{{"id":"{id}"}}]}}}}]}}"#);
+        assert!(!chat(&call("a"), &call("b")));
+        assert!(!chat("not JSON", "not JSON either"));
+        let stream = |id: u8, p: &str| format!("data: {{\"id\":\"{id}\",\"p\":\"{p}\",\"x\":1}}\n\ndata: [DONE]\n\n");
+        assert!(same(
+            "/v1/chat/completions",
+            "text/event-stream",
+            &stream(1, "a"),
+            &stream(2, "bcd")
+        ));
+        assert!(!same(
+            "/v1/chat/completions",
+            "text/event-stream",
+            &stream(1, ""),
+            "data: [DONE]\n\n"
+        ));
+    }
+
+    #[test]
+    fn ids_that_later_requests_name_are_differences() {
+        for path in ["/v1/files", "/v1/conversations", "/v1/batch/jobs", "/v1/agents"] {
+            assert!(
+                !same(path, "application/json", r#"{"id":"a"}"#, r#"{"id":"b"}"#),
+                "{path}"
+            );
+            assert!(
+                same(path, "application/json", r#"{"id":"a"}"#, r#"{"id":"a"}"#),
+                "{path}"
+            );
+        }
+    }
+}

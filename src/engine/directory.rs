@@ -380,3 +380,63 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
         Err(error) => Err(Error::engine("the runtime stopped before the file was written").with_source(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_says_its_slug_and_its_key() {
+        assert_eq!(
+            short_key_of("capital-of-france-3f9a1c2b7d4e8a10.yaml"),
+            Some(("capital-of-france", "3f9a1c2b7d4e8a10"))
+        );
+        for other in [
+            "3f9a1c2b7d4e8a10.yaml",
+            "a-3F9A1C2B7D4E8A10.yaml",
+            "a-3f9a1c2b.yaml",
+            "a-3f9a1c2b7d4e8a10.yml",
+        ] {
+            assert_eq!(short_key_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn listed_is_what_can_be_a_cassette() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "settings.yaml",
+            "bodies/00",
+            "chat/a-3f9a1c2b7d4e8a10.yaml",
+            "chat/.mistral-cassette-x.tmp",
+            "chat/notes.txt",
+            ".git/x.yaml",
+            "one/two/chat/renamed.yaml",
+        ] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let listed = DirectoryEngine::new(folder.path()).list().unwrap();
+        let names: Vec<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
+        assert_eq!(names, ["chat/a-3f9a1c2b7d4e8a10.yaml", "one/two/chat/renamed.yaml"]);
+        assert_eq!(listed[0].key.as_ref().unwrap().name(), "chat/a-3f9a1c2b7d4e8a10");
+        assert!(listed[1].key.is_none());
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_swept_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = |name: &str, age: Duration| {
+            let path = folder.path().join(name);
+            let file = fs::File::create(&path).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let old = left(".mistral-cassette-old.tmp", ABANDONED * 2);
+        let new = left(".mistral-cassette-new.tmp", Duration::ZERO);
+        let other = left("other.tmp", ABANDONED * 2);
+        sweep(folder.path());
+        assert_eq!((old.exists(), new.exists(), other.exists()), (false, true, true));
+    }
+}
