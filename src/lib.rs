@@ -31,6 +31,7 @@
 //!
 //! # Features
 //!
+//! - `middleware` (default): [`CassetteMiddleware`] for programs on `reqwest` and `reqwest-middleware`.
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
 //!
@@ -45,6 +46,8 @@ mod engine;
 mod error;
 mod key;
 mod message;
+#[cfg(feature = "middleware")]
+mod middleware;
 mod miss;
 mod mode;
 #[cfg(feature = "proxy")]
@@ -70,6 +73,8 @@ pub use crate::engine::{CacheEngine, DirectoryEngine, MemoryEngine};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::key::{RequestKey, Scope};
 pub use crate::message::{Body, Request, Response};
+#[cfg(feature = "middleware")]
+pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
 pub use crate::recorder::{Recorder, RecorderBuilder};
 pub use crate::session::{Session, Summary};

@@ -12,7 +12,7 @@ use std::process::Command;
 use support::project::done;
 use support::{KEY, api};
 
-const EXAMPLES: [&str; 3] = ["chat", "stream", "custom_engine"];
+const EXAMPLES: [&str; 4] = ["chat", "stream", "custom_engine", "middleware"];
 
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));

@@ -33,13 +33,13 @@ impl Body {
         Self::from_stream(stream::iter(pieces.into_iter().map(Ok)))
     }
 
-    /// The bytes, when all of them are here already.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn as_whole(&self) -> Option<Bytes> {
-        match &self.0 {
-            Kind::Empty => Some(Bytes::new()),
-            Kind::Whole(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) => None,
+    /// The bytes, when all of them are here already; else the body again.
+    #[cfg(any(feature = "middleware", feature = "proxy"))]
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Empty => Ok(Bytes::new()),
+            Kind::Whole(bytes) => Ok(bytes),
+            stream @ Kind::Stream(_) => Err(Self(stream)),
         }
     }
 

@@ -56,9 +56,9 @@ impl Body for AnswerBody {
 
 pub(super) fn of(response: Response) -> http::Response<AnswerBody> {
     let (status, headers, body) = response.into_parts();
-    let body = match body.as_whole() {
-        Some(bytes) => AnswerBody::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
-        None => AnswerBody::Arriving(body.into_stream()),
+    let body = match body.into_whole() {
+        Ok(bytes) => AnswerBody::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
+        Err(body) => AnswerBody::Arriving(body.into_stream()),
     };
     let mut answer = http::Response::new(body);
     *answer.status_mut() = status;
