@@ -20,6 +20,8 @@
 //! - A door is a way in: the typed [`client::Client`], the localhost [`proxy`] for every other language, or
 //!   [`Recorder::answer`] with any [`Transport`].
 //!
+//! In a test, [`cassette!`] starts a session that is named after it and gives the verdict at its end.
+//!
 //! What is on disk, the settings and the command line are in the
 //! [README](https://docs.rs/crate/mistral-cassette/latest); why it is so is in [`design`].
 //!
@@ -34,6 +36,8 @@
 //! - `middleware` (default): [`CassetteMiddleware`] for programs on `reqwest` and `reqwest-middleware`.
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
+//!
+//! - `insta`: `insta_settings`, for snapshots of answers.
 //!
 //! Without default features there are the client, the recorder and the engines.
 
@@ -56,6 +60,7 @@ mod recorder;
 mod redaction;
 mod session;
 mod settings;
+mod testing;
 mod transport;
 mod upstream;
 
@@ -79,5 +84,8 @@ pub use crate::mode::Mode;
 pub use crate::recorder::{Recorder, RecorderBuilder};
 pub use crate::session::{Session, Summary};
 pub use crate::settings::{Exhausted, Headers, Matching, Pace, Pointer, Replacement, Settings};
+pub use crate::testing::TestSession;
+#[cfg(feature = "insta")]
+pub use crate::testing::insta_settings;
 pub use crate::transport::Transport;
 pub use crate::upstream::{Upstream, UpstreamBuilder};

@@ -40,6 +40,15 @@ async fn every_example_runs_offline_from_the_committed_cassettes() {
             let recorded = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
             assert!(recorded.status.success(), "{name}: {}", recorded.stderr);
         }
+        let mut test = Command::new(env!("CARGO"));
+        test.args(["test", "--quiet", "--test", "whole_test"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("CI");
+        test.env("MISTRAL_CASSETTE_MODE", "record")
+            .env("MISTRAL_API_KEY", KEY)
+            .env("MISTRAL_SERVER_URL", &api.url);
+        let recorded = tokio::task::spawn_blocking(move || done(&mut test)).await.unwrap();
+        assert!(recorded.status.success(), "{}{}", recorded.stdout, recorded.stderr);
     }
     let mut said = String::new();
     for name in EXAMPLES {

@@ -134,6 +134,14 @@ impl Client {
         })
     }
 
+    /// This client with a recorder that is already there.
+    pub(crate) fn recorded_by(self, recorder: Recorder) -> Self {
+        Self {
+            recorder: Some(recorder),
+            ..self
+        }
+    }
+
     /// The recorder, for its session and verdict; `None` when every call is live.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
