@@ -72,6 +72,11 @@ pub mod design {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The page for Rust, compiled.
+#[cfg(all(doctest, feature = "proxy"))]
+#[doc = include_str!("../docs/rust.md")]
+struct Rust;
+
 pub use async_trait::async_trait;
 
 pub use crate::engine::{CacheEngine, DirectoryEngine, MemoryEngine};
