@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Response};
+use mistral_cassette::{DirectoryEngine, MemoryEngine, Mode, Recorder, Request, Response};
 
 const MANY: usize = 10_000;
 const FEW: usize = 10;
@@ -123,9 +123,15 @@ async fn main() {
 
     let strict = recorder(&many, Mode::Strict);
     ask(&strict, 7).await;
-    let (mut warm, mut key) = (Vec::new(), Vec::new());
+    let memory = Recorder::builder(MemoryEngine::new())
+        .mode(Mode::Replay)
+        .build()
+        .unwrap();
+    ask(&memory, 7).await;
+    let (mut warm, mut in_memory, mut key) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..20 * ROUNDS {
         warm.push(ask(&strict, 7).await);
+        in_memory.push(ask(&memory, 7).await);
         let body = question(7).body_bytes().clone();
         let start = Instant::now();
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -133,11 +139,18 @@ async fn main() {
         std::hint::black_box(<sha2::Sha256 as sha2::Digest>::digest(canonical.as_bytes()));
         key.push(start.elapsed());
     }
+    let key = median(key);
     row(
-        "one more replay in a session",
+        "one more replay from a directory",
         median(warm),
         "RFC 8785 and SHA-256 of the body",
-        median(key),
+        key,
+    );
+    row(
+        "one more replay from memory",
+        median(in_memory),
+        "RFC 8785 and SHA-256 of the body",
+        key,
     );
 
     for round in 0..10 {

@@ -13,6 +13,7 @@
 //! RFC 8785 writes every number as the nearest double, so that integers above 2^53 would be merged; here such an integer
 //! becomes the object `{"$integer":"<its digits>"}`. What [`Matching`] leaves out is removed before.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -465,21 +466,23 @@ fn slugged(text: &str, longest: usize) -> String {
     const OPENERS: [&str; 13] = [
         "what", "whats", "who", "is", "are", "the", "a", "an", "please", "can", "could", "you", "me",
     ];
-    let start: String = text.chars().take(400).collect();
-    let ascii = deunicode::deunicode(&start).replace('\'', "");
-    let words: Vec<String> = ascii
-        .split(|character: char| !character.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_ascii_lowercase)
-        .collect();
-    let opening = words.iter().take_while(|word| OPENERS.contains(&word.as_str())).count();
-    let telling = if opening < words.len() {
-        &words[opening..]
+    let start = text.char_indices().nth(400).map_or(text, |(end, _)| &text[..end]);
+    let ascii = if start.is_ascii() {
+        Cow::Borrowed(start)
     } else {
-        &words[..]
+        Cow::Owned(deunicode::deunicode(start))
     };
+    let ascii = ascii.replace('\'', "");
+    let words = || {
+        ascii
+            .split(|character: char| !character.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+    };
+    let opens = |word: &&str| OPENERS.iter().any(|opener| word.eq_ignore_ascii_case(opener));
+    let opening = words().take_while(opens).count();
+    let only_openers = words().nth(opening).is_none();
     let mut slug = String::new();
-    for word in telling {
+    for word in words().skip(if only_openers { 0 } else { opening }) {
         if !slug.is_empty() && slug.len() + 1 + word.len() > longest {
             break;
         }
@@ -488,6 +491,7 @@ fn slugged(text: &str, longest: usize) -> String {
         }
         slug.push_str(word);
     }
+    slug.make_ascii_lowercase();
     slug.truncate(longest);
     slug
 }
