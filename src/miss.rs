@@ -24,6 +24,10 @@ const NEAR: f32 = 0.5;
 
 const LONGEST_DIFF: usize = 60;
 const LONGEST_LINE: usize = 200;
+
+/// How much of two requests is compared, in bytes: what differs behind that is rarely what a person looks for.
+const LONGEST_COMPARED: usize = 512 << 10;
+
 const DIFF_TIMEOUT: Duration = Duration::from_millis(100);
 
 struct Near {
@@ -164,7 +168,12 @@ fn text_of(request: &RecordedRequest, matching: &Matching) -> String {
     {
         members.insert("body".to_owned(), body);
     }
-    format::display(&value)
+    let mut text = format::display(&value);
+    let end = (0..=LONGEST_COMPARED.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
 }
 
 fn diff(recorded: &str, requested: &str) -> String {

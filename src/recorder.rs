@@ -246,6 +246,13 @@ impl Recorder {
         } = &*self.shared;
         let redactor = redactor.knowing(request.credentials().chain(upstream.secret()));
         let asked = redactor.request(&request);
+        if redactor.text(self.scope.as_str()) != self.scope.as_str() {
+            return Err(Error::new(
+                ErrorKind::Request,
+                "the name of the scope holds a secret, and would be a folder name",
+            )
+            .with_hint("name the scope after the test"));
+        }
         let key = RequestKey::of(&asked, &self.scope, &settings.matching);
         let turn = session.next_turn(&key);
         let plan = mode.plan(upstream.has_key(&request));

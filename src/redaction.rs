@@ -36,8 +36,9 @@ const KEPT_HEADERS: [&str; 14] = [
     "warning",
 ];
 
-/// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`).
-const KEPT_PREFIXES: [&str; 2] = ["x-ratelimit", "ratelimit"];
+/// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`); without
+/// `access-control-allow-origin` and its kin a browser refuses the answer.
+const KEPT_PREFIXES: [&str; 3] = ["access-control-", "x-ratelimit", "ratelimit"];
 
 /// Headers that are for one connection (RFC 9110, section 7.6.1) or for one browser.
 const NEVER_KEPT: [&str; 11] = [

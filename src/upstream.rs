@@ -192,19 +192,24 @@ impl Upstream {
         // The body is whole already, and the client decodes what it asks for itself.
         headers.remove(header::EXPECT);
         headers.remove(header::ACCEPT_ENCODING);
-        if request.credentials().next().is_none()
-            && let Some(key) = &self.api_key
-            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {key}"))
-        {
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
+        if request.credentials().next().is_none() {
+            // What it brings is a dummy, and no key to ask anybody with.
+            headers.remove(header::AUTHORIZATION);
+            let key = self
+                .api_key
+                .as_ref()
+                .map(|key| HeaderValue::from_str(&format!("Bearer {key}")));
+            if let Some(Ok(mut value)) = key {
+                value.set_sensitive(true);
+                headers.insert(header::AUTHORIZATION, value);
+            }
         }
         headers
     }
 
     fn failed(&self, what: &str, error: reqwest::Error) -> Error {
         let timed_out = error.is_timeout();
-        let why = if timed_out { "it took too long" } else { what };
+        let why = if timed_out { "took too long to answer" } else { what };
         // The URL is in the message already, without credentials.
         Error::new(ErrorKind::Upstream, format!("{} {why}", self.origin))
             .with_timed_out(timed_out)
@@ -245,19 +250,44 @@ impl Transport for Upstream {
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let must_end_in_blank_line = is_event_stream(kind) && !has_an_end;
+        let is_stream = is_event_stream(kind);
+        let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         let origin = self.origin.to_string();
         let pieces = response.bytes_stream().map_err({
             let upstream = self.clone();
             move |error| upstream.failed("broke off in the middle of its answer", error)
         });
-        let body = if must_end_in_blank_line {
-            Body::from_stream(whole_events(pieces, self))
-        } else {
-            Body::from_stream(pieces)
+        let body = match has_an_end {
+            false if is_stream => Body::from_stream(whole_events(pieces, self)),
+            false if is_json => Body::from_stream(whole_json(pieces, self)),
+            _ => Body::from_stream(pieces),
         };
         Ok(Response::new(status, body).headers(headers).origin(origin))
     }
+}
+
+/// JSON that ends with its connection: when it cannot be read, it was cut.
+fn whole_json(
+    pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    upstream: Upstream,
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    let state = Some((Box::pin(pieces), Vec::new(), upstream));
+    stream::unfold(state, |state| async move {
+        let (mut pieces, mut all, upstream) = state?;
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                all.extend_from_slice(&piece);
+                Some((Ok(piece), Some((pieces, all, upstream))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                let read = serde_json::from_slice::<serde::de::IgnoredAny>(&all);
+                let is_cut = read.is_err_and(|error| error.is_eof()) && !all.is_empty();
+                let message = format!("{} broke off in the middle of its JSON", upstream.origin);
+                is_cut.then(|| (Err(Error::new(ErrorKind::Upstream, message)), None))
+            }
+        }
+    })
 }
 
 /// A stream that ends with its connection: when that is in the middle of an event, it was cut.

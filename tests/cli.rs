@@ -809,8 +809,8 @@ async fn verify_finds_secrets_and_does_not_print_them() {
     .join(".");
     for (secret, is) in [
         ("correct-horse-battery-staple", "it holds the value of MISTRAL_API_KEY"),
-        ("Bearer abcdefghijklmnopqrstuvwxyz", "it holds a bearer token"),
-        ("sk-abcdefghijklmnopqrstuvwxyz", "it holds an API key"),
+        ("Bearer a1b2c3d4e5f6g7h8i9j0klmn", "it holds a bearer token"),
+        ("sk-a1b2c3d4e5f6g7h8i9j0klmn", "it holds an API key"),
         ("__cf_bm=abcdefghijklmnopqrstuvwxyz", "it holds a session cookie"),
         (&json_web_token, "it holds a JSON web token"),
     ] {
@@ -838,7 +838,7 @@ async fn verify_finds_secrets_in_headers_and_in_bytes_that_are_no_text() {
     edit(
         &cassette,
         "content-type:",
-        "x-ratelimit-of: Bearer abcdefghijklmnopqrstuvwxyz\n    content-type:",
+        "x-ratelimit-of: Bearer a1b2c3d4e5f6g7h8i9j0klmn\n    content-type:",
     );
     let done = project.run(&["verify"]);
     assert!(
@@ -1580,4 +1580,38 @@ async fn strict_needs_no_root_certificates() {
             .env("SSL_CERT_DIR", "/nonexistent"),
     );
     assert_eq!(done.code(), 0, "{}", told(&done));
+}
+
+#[tokio::test]
+async fn verify_takes_prose_and_placeholders_for_what_they_are() {
+    for prose in [
+        "Authorization: Bearer YOUR_API_KEY_GOES_HERE_PLEASE",
+        "Bearer authentication-and-authorization-handling",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxx and sk-learn-contrib-packages",
+    ] {
+        let done = recorded(&[chat(prose)]).await.run(&["verify"]);
+        assert_eq!(done.code(), 0, "{prose}: {}", told(&done));
+    }
+}
+
+#[tokio::test]
+async fn the_dummy_key_of_run_goes_to_no_upstream() {
+    let project = Project::new();
+    let server = api::start().await;
+    let script = "curl -s -o /dev/null $MISTRAL_SERVER_URL/v1/models -H \"authorization: Bearer $MISTRAL_API_KEY\"";
+    let mut command = project.command(&[
+        "run",
+        "--mode",
+        "live",
+        "--upstream",
+        &server.url,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    command.env_remove("MISTRAL_API_KEY");
+    let done = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
+    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert_eq!(server.calls()[0].header("authorization"), None);
 }

@@ -1350,6 +1350,8 @@ async fn a_signal_lets_a_request_be_answered_that_the_upstream_has_not_answered_
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", &question("slow")).await;
     let (mut asked, _) = listener.accept().await.unwrap();
+    // An answer that comes before its request is none.
+    assert!(asked.read(&mut [0; 4096]).await.unwrap() > 0);
     proxy.signal(Signal::TERM);
     until_connections_are_refused(&proxy.url).await;
     asked.write_all(&good_answer().unwrap()).await.unwrap();

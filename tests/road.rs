@@ -766,3 +766,49 @@ async fn a_miss_on_a_large_request_shows_the_difference_too() {
     }
     assert!(error.message().len() < 2000, "{error}");
 }
+
+#[tokio::test]
+async fn json_that_ends_with_its_connection_is_kept_only_when_it_is_whole() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        for body in [r#"{"answer":"cut in the mid"#, r#"{"answer":"whole"}"#] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let answer = format!("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let recorder = recorder(Mode::Replay, MemoryEngine::new());
+    let upstream = Upstream::builder().base_url(url).api_key(KEY).build().unwrap();
+    let cut = recorder
+        .answer(question("x"), upstream.clone())
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap_err();
+    assert!(cut.message().ends_with("broke off in the middle of its JSON"), "{cut}");
+    for _ in 0..2 {
+        let whole = recorder.answer(question("x"), upstream.clone()).await.unwrap();
+        assert_eq!(whole.text().await.unwrap(), r#"{"answer":"whole"}"#);
+    }
+    serving.await.unwrap();
+    assert_eq!(recorder.session().summary().recorded, 1);
+}
+
+#[tokio::test]
+async fn a_scope_named_after_a_key_is_refused() {
+    let server = counting().await;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
+    let scoped = recorder.scoped(mistral_cassette::Scope::new(KEY).unwrap());
+    let error = scoped.answer(question("x"), upstream(&server)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request);
+    assert!(!error.report().contains(KEY));
+    assert_eq!(
+        (server.call_count(), std::fs::read_dir(folder.path()).unwrap().count()),
+        (0, 0)
+    );
+}

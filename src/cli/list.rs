@@ -50,7 +50,9 @@ fn table(rows: &[(String, Cassette)]) -> String {
             ]
         })
         .collect();
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    // A row with an odd long cell does not move the columns of all others.
+    let widths = |column: usize| cells.iter().map(move |row| row[column].chars().count());
+    let width = |column: usize| widths(column).filter(|width| *width <= 100).max().unwrap_or(0);
     let (first, second, third) = (width(0), width(1), width(2));
     let mut text: String = cells
         .iter()

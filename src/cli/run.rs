@@ -63,11 +63,17 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
         move |error| Error::new(ErrorKind::Settings, what).with_source(error)
     };
     let mut child = child.spawn().map_err(failed("cannot be run"))?;
+    let mut interrupts = 0;
     loop {
         tokio::select! {
             status = child.wait() => return status.map_err(failed("cannot be waited for")),
-            // A terminal has sent its interrupt to the command as well.
-            signal = signals.next() => if signal != Signal::Interrupt { terminate(&child) },
+            signal = signals.next() => {
+                interrupts += u32::from(signal == Signal::Interrupt);
+                // A terminal has sent its interrupt to the command as well; who sends a second one means it.
+                if signal != Signal::Interrupt || interrupts > 1 {
+                    terminate(&child);
+                }
+            }
         }
     }
 }

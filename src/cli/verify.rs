@@ -20,10 +20,13 @@ use crate::settings::Settings;
 
 const REDACTED_BY_SETTINGS: &str = "it holds what the settings redact";
 
+const BEARER: &str = "a bearer token";
+const KEY: &str = "an API key";
+
 /// What keys, tokens and session cookies look like, whoever's they are.
 const SECRETS: [(&str, &str); 4] = [
-    ("a bearer token", r"(?i)\bbearer\s+[a-z0-9._~+/-]{16,}"),
-    ("an API key", r"\bsk-[A-Za-z0-9_-]{20,}"),
+    (BEARER, r"(?i)\bbearer\s+[a-z0-9._~+/-]{16,}"),
+    (KEY, r"\bsk-[A-Za-z0-9_-]{20,}"),
     ("a session cookie", r"\b(__cf_bm|_cfuvid)=[^;\s]{8,}"),
     (
         "a JSON web token",
@@ -262,7 +265,7 @@ impl<'a> Verifier<'a> {
         let mut found: Vec<String> = self
             .secrets
             .iter()
-            .filter(|(_, pattern)| pattern.is_match(&text))
+            .filter(|(name, pattern)| pattern.find_iter(&text).any(|found| is_random(name, found.as_str())))
             .map(|(name, _)| format!("it holds {name}"))
             .collect();
         if self.key.body(bytes) != *bytes {
@@ -270,6 +273,15 @@ impl<'a> Verifier<'a> {
         }
         found
     }
+}
+
+/// Whether this is not prose (`Bearer authentication-and-authorization`) nor a placeholder (`sk-xxxxxxxxxxxxxxxxxxxxxxxx`).
+fn is_random(name: &str, token: &str) -> bool {
+    if !matches!(name, BEARER | KEY) {
+        return true;
+    }
+    let different: BTreeSet<char> = token.chars().collect();
+    token.contains(|character: char| character.is_ascii_digit()) && different.len() >= 10
 }
 
 /// The line and the message of an error that begins with its place, and the advice that came with it.

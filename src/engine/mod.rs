@@ -140,7 +140,7 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
     match engine.get_body(sha256).await? {
         Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
         Some(_) => Err(wrong("damaged: its SHA-256 is another")
-            .with_hint("bring it back from version control, or record this request again")),
+            .with_hint("bring it back from version control (did git convert its line ends? .gitattributes keeps it from that), or record this request again")),
         None => {
             Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
         }
