@@ -36,6 +36,7 @@
 //! - `middleware` (default): [`CassetteMiddleware`] for programs on `reqwest` and `reqwest-middleware`.
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
+//! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
 //!
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!

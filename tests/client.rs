@@ -52,7 +52,7 @@ async fn a_chat_sends_what_the_official_sdks_send() {
             "messages": [
                 { "role": "system", "content": "Be brief." },
                 { "role": "user", "content": "Hello" },
-                { "role": "assistant", "content": "Hi" },
+                { "role": "assistant", "content": "Hi", "prefix": false },
                 { "role": "tool", "content": "sunny", "tool_call_id": "call-1", "name": "get_weather" },
             ],
             "temperature": 0.2,

@@ -1,17 +1,62 @@
 //! The typed client: a door for Rust programs.
 
-mod chat;
+mod agents;
+mod batch;
+mod classifications;
+mod completions;
+mod conversations;
+mod deleted;
+mod embeddings;
+mod files;
+mod form;
+mod input;
+mod message;
+mod models;
+mod moderations;
+mod nullable;
+mod ocr;
+mod request;
+mod speech;
+mod stream;
+mod tools;
+mod transcriptions;
 
 use std::env;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-pub use chat::{
-    ChatChoice, ChatChunk, ChatChunkChoice, ChatMessage, ChatRequest, ChatResponse, ChatStream, Content, FunctionCall,
-    ToolCall, Usage,
+pub use agents::{Agent, AgentRequest};
+pub use batch::{BatchJob, BatchJobList, BatchRequest};
+pub use classifications::{ChatClassificationRequest, ClassificationRequest, ClassificationResponse};
+pub use completions::{
+    AgentChatRequest, ChatChoice, ChatChunk, ChatChunkChoice, ChatRequest, ChatResponse, ChatStream, FimRequest,
+};
+pub use conversations::{
+    AppendRequest, Conversation, ConversationEntry, ConversationEvent, ConversationHistory, ConversationMessages,
+    ConversationRequest, ConversationResponse, ConversationStream, FunctionCallEntry, FunctionResultEntry, Inputs,
+    MessageEntry, RestartRequest, ToolExecutionEntry,
+};
+pub use deleted::Deleted;
+pub use embeddings::{Embedding, EmbeddingsRequest, EmbeddingsResponse, Vector};
+pub use files::{File, FileList, FileUpload, SignedUrl};
+pub use input::Input;
+pub use message::{ChatMessage, Content, ContentChunk, FunctionCall, ToolCall, Usage};
+pub use models::{Model, ModelList};
+pub use moderations::{ChatModerationRequest, Moderation, ModerationRequest, ModerationResponse};
+pub use nullable::Nullable;
+pub use ocr::{OcrDimensions, OcrImage, OcrPage, OcrRequest, OcrResponse};
+pub use request::ListQuery;
+pub use speech::{SpeechEvent, SpeechRequest, SpeechResponse, SpeechStream};
+pub use stream::EventStream;
+pub use tools::Tool;
+pub use transcriptions::{
+    TranscriptionEvent, TranscriptionRequest, TranscriptionResponse, TranscriptionSegment, TranscriptionStream,
 };
 
+use self::stream::End;
 use crate::engine::CacheEngine;
 use crate::error::Result;
 use crate::message::{Request, Response};
@@ -23,8 +68,11 @@ const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
 /// An async client for the Mistral API; [`cached`](Self::cached) makes it record and replay.
 ///
-/// It sends what the official SDKs send for the same call, so that one cassette serves all of them. Chat has methods of
-/// its own; everything else goes through [`request`](Self::request).
+/// It sends what the official SDKs send for the same call, so that one cassette serves all of them. What has no method
+/// of its own goes through [`request`](Self::request).
+///
+/// Requests are built from what is set; answers keep what they do not name (`extra`), and members that the API knows to
+/// be `null` keep that apart from absent ([`Nullable`]): encoding an answer again loses nothing.
 ///
 /// ```
 /// use mistral_cassette::client::{ChatRequest, Client};
@@ -170,5 +218,35 @@ impl Client {
             Some(recorder) => recorder.answer(request, self.upstream.clone()).await,
             None => crate::transport::Transport::send(self.upstream.clone(), request).await,
         }
+    }
+
+    /// Sends this as JSON, and reads the answer.
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.ask(Request::post(path)?.json(body)?).await
+    }
+
+    /// Sends this as JSON, and reads the events of the answer.
+    async fn post_stream<T>(&self, path: &str, body: &impl Serialize, end: End) -> Result<EventStream<T>> {
+        self.stream(Request::post(path)?.json(body)?, end).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
+        self.accepting("application/json", request).await?.json().await
+    }
+
+    async fn stream<T>(&self, request: Request, end: End) -> Result<EventStream<T>> {
+        let response = self.accepting("text/event-stream", request).await?;
+        Ok(EventStream::new(response.into_body(), end))
+    }
+
+    /// Sends a request whose answer is empty, and reads it to its end all the same: then it is recorded.
+    async fn tell(&self, request: Request) -> Result<()> {
+        self.accepting("application/json", request).await?.bytes().await?;
+        Ok(())
+    }
+
+    async fn accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
+        let request = request.header(header::ACCEPT, HeaderValue::from_static(kind));
+        self.request(request).await?.error_for_status().await
     }
 }

@@ -1,0 +1,132 @@
+//! Speech: a text read aloud.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Client;
+use super::message::Usage;
+use super::request::request;
+use super::stream::{End, EventStream};
+use crate::error::{Error, ErrorKind, Result};
+
+const SPEECH: &str = "/v1/audio/speech";
+
+request! {
+    /// A request for `POST /v1/audio/speech`. What is not set is not sent.
+    ///
+    /// ```
+    /// use mistral_cassette::client::SpeechRequest;
+    ///
+    /// let request = SpeechRequest::new("Hello.").model("voxtral-mini-tts-latest").voice_id("gb_jane_neutral").response_format("mp3");
+    /// ```
+    SpeechRequest {
+        /// The model.
+        model: &str,
+        /// The voice, by its id.
+        voice_id: &str,
+        /// `pcm`, `wav`, `mp3`, `flac` or `opus`.
+        response_format: &str,
+    }
+}
+
+impl SpeechRequest {
+    /// A request for a text.
+    pub fn new(input: impl Into<String>) -> Self {
+        Self::none().set("input", input.into())
+    }
+}
+
+/// The answer to a [`SpeechRequest`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpeechResponse {
+    /// The audio file in base64; see [`audio`](Self::audio).
+    pub audio_data: String,
+    /// Everything else.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl SpeechResponse {
+    /// The bytes of the audio file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Api`] when they are not base64.
+    pub fn audio(&self) -> Result<Bytes> {
+        decoded(&self.audio_data)
+    }
+}
+
+/// An event of a streamed [`SpeechRequest`]. A kind that is not known here, or not in this shape, is
+/// [`Unknown`](Self::Unknown) and loses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum SpeechEvent {
+    /// More audio.
+    #[serde(rename = "speech.audio.delta")]
+    AudioDelta {
+        /// What is new, in base64; see [`audio`](SpeechEvent::audio).
+        audio_data: String,
+        /// Everything else.
+        #[serde(flatten)]
+        extra: Map<String, Value>,
+    },
+    /// It is whole.
+    #[serde(rename = "speech.audio.done")]
+    Done {
+        /// How many tokens it took.
+        usage: Usage,
+        /// Everything else.
+        #[serde(flatten)]
+        extra: Map<String, Value>,
+    },
+    /// Anything else.
+    #[serde(untagged)]
+    Unknown(Value),
+}
+
+impl SpeechEvent {
+    /// The new bytes of the audio file; none unless it is a piece of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Api`] when they are not base64.
+    pub fn audio(&self) -> Result<Bytes> {
+        match self {
+            Self::AudioDelta { audio_data, .. } => decoded(audio_data),
+            _ => Ok(Bytes::new()),
+        }
+    }
+}
+
+fn decoded(base64: &str) -> Result<Bytes> {
+    STANDARD.decode(base64).map(Bytes::from).map_err(|error| {
+        Error::new(ErrorKind::Api, format!("the audio data is not base64: {error}"))
+            .with_answer(200, base64.as_bytes())
+            .with_source(error)
+    })
+}
+
+/// The events of a streamed [`SpeechRequest`].
+pub type SpeechStream = EventStream<SpeechEvent>;
+
+impl Client {
+    /// `POST /v1/audio/speech`: the whole audio file at once.
+    ///
+    /// # Errors
+    /// As [`embeddings`](Self::embeddings).
+    pub async fn speech(&self, request: SpeechRequest) -> Result<SpeechResponse> {
+        self.post(SPEECH, &request.set("stream", false)).await
+    }
+
+    /// `POST /v1/audio/speech` with `stream: true`: the audio file as it is made.
+    ///
+    /// # Errors
+    /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
+    pub async fn speech_stream(&self, request: SpeechRequest) -> Result<SpeechStream> {
+        self.post_stream(SPEECH, &request.set("stream", true), End::Body).await
+    }
+}

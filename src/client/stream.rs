@@ -1,0 +1,117 @@
+//! Streamed answers: server-sent events, read into typed ones as they arrive.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Body, Event, Splitter};
+
+/// The events of a streamed answer, in order, each as soon as it is there.
+///
+/// A stream of completions ends with the API's `[DONE]`, and one that ends without it ends with an error
+/// ([`ErrorKind::Api`]); the others end where the body ends. Reading to the end is what lets a recording be kept before
+/// the program goes on; one that is dropped early is recorded all the same.
+pub struct EventStream<T> {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+    splitter: Splitter,
+    ready: VecDeque<Bytes>,
+    end: End,
+    state: State,
+    event: PhantomData<fn() -> T>,
+}
+
+/// What ends a stream well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// `data: [DONE]`.
+    Done,
+    /// The end of the body.
+    Body,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// `[DONE]` has come; the rest of the body is read so that a recording is kept when the stream ends.
+    Done,
+    Ended,
+}
+
+impl<T> EventStream<T> {
+    pub(super) fn new(body: Body, end: End) -> Self {
+        Self {
+            pieces: body.into_stream(),
+            splitter: Splitter::default(),
+            ready: VecDeque::new(),
+            end,
+            state: State::Open,
+            event: PhantomData,
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Stream for EventStream<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.state == State::Ended {
+                return Poll::Ready(None);
+            }
+            while let Some(block) = self.ready.pop_front() {
+                match Event::parse(&String::from_utf8_lossy(&block)) {
+                    Some(event) if self.end == End::Done && event.data == "[DONE]" => self.state = State::Done,
+                    Some(event) if self.state == State::Open => return Poll::Ready(Some(read(&event))),
+                    _ => {}
+                }
+            }
+            match ready!(self.pieces.poll_next_unpin(context)) {
+                Some(Ok(piece)) => self.ready = self.splitter.push(&piece).into(),
+                Some(Err(error)) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => match self.splitter.rest() {
+                    Some(rest) => self.ready.push_back(rest),
+                    None => {
+                        let is_cut = self.state == State::Open && self.end == End::Done;
+                        self.state = State::Ended;
+                        let cut = || {
+                            Error::new(
+                                ErrorKind::Api,
+                                "the stream ended early: its last event, [DONE], did not come",
+                            )
+                        };
+                        return Poll::Ready(is_cut.then(|| Err(cut())));
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(event: &Event) -> Result<T> {
+    serde_json::from_str(&event.data).map_err(|error| {
+        Error::new(
+            ErrorKind::Api,
+            format!("an event of the stream is not the JSON that was expected: {error}"),
+        )
+        .with_answer(200, event.data.as_bytes())
+        .with_source(error)
+    })
+}
+
+impl<T> fmt::Debug for EventStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream")
+            .field("ended", &(self.state == State::Ended))
+            .finish_non_exhaustive()
+    }
+}
