@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -133,6 +135,32 @@ impl Error {
         self.0.api.as_ref().map(|answer| &*answer.body)
     }
 
+    /// What the API says went wrong: `message` or `detail` of the error body, whatever their shape; the places and
+    /// messages of a list of validation errors are joined. `None` when the body is not JSON or says nothing.
+    ///
+    /// The shapes are those of recorded answers: `{"detail":"…"}`, `{"detail":[{"loc":[…],"msg":"…"}]}`, and
+    /// `{"object":"error","message":…,"type":…,"code":…}` whose message is text, such a list, or an object with one.
+    pub fn api_message(&self) -> Option<String> {
+        let body = self.decoded_body()?;
+        ["message", "detail", "error"]
+            .iter()
+            .find_map(|name| text_of(body.get(name)?))
+    }
+
+    /// The `code` of the error body, such as `1500` or `invalid_api_key`; a number is given as text.
+    pub fn api_code(&self) -> Option<String> {
+        text_of(self.decoded_body()?.get("code")?)
+    }
+
+    /// The `type` of the error body, such as `invalid_model` or `rate_limited`.
+    pub fn api_type(&self) -> Option<String> {
+        text_of(self.decoded_body()?.get("type")?)
+    }
+
+    fn decoded_body(&self) -> Option<Value> {
+        serde_json::from_slice(self.body()?).ok()
+    }
+
     /// Whether the upstream took longer than the timeout.
     pub fn is_timeout(&self) -> bool {
         self.0.timed_out
@@ -159,6 +187,32 @@ impl Error {
     }
 }
 
+/// What a member of an error body says, in one line; `None` when it says nothing.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(values) => {
+            let texts: Vec<String> = values.iter().filter_map(text_of).collect();
+            Some(texts.join("; ")).filter(|text| !text.is_empty())
+        }
+        Value::Object(members) => {
+            let said = ["msg", "message", "detail"]
+                .iter()
+                .find_map(|name| text_of(members.get(*name)?));
+            let place = members.get("loc").and_then(Value::as_array).map(|steps| {
+                let steps: Vec<String> = steps.iter().filter_map(text_of).collect();
+                steps.join(".")
+            });
+            match (place, said) {
+                (Some(place), Some(said)) => Some(format!("{place}: {said}")),
+                (_, said) => said.or_else(|| Some(value.to_string())),
+            }
+        }
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
@@ -182,5 +236,47 @@ impl StdError for Error {
             .source
             .as_ref()
             .map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_says_is_read_in_all_its_shapes() {
+        let read = |body: &str| {
+            let error = Error::new(ErrorKind::Api, "").with_answer(422, body.as_bytes());
+            let all = [error.api_message(), error.api_code(), error.api_type()];
+            all.map(|said| said.unwrap_or_else(|| "-".to_owned())).join(" | ")
+        };
+        for (body, said) in [
+            (r#"{"detail":"Invalid API Key"}"#, "Invalid API Key | - | -"),
+            (
+                r#"{"object":"error","message":"Invalid model: X","type":"invalid_model","param":null,"code":"1500"}"#,
+                "Invalid model: X | 1500 | invalid_model",
+            ),
+            (
+                r#"{"detail":[{"type":"missing","loc":["body","messages",0],"msg":"Field required","input":null}]}"#,
+                "body.messages.0: Field required | - | -",
+            ),
+            (
+                r#"{"object":"error","message":{"detail":[{"loc":["body"],"msg":"a"},{"msg":"b"}]},"type":"invalid_request_error","code":null}"#,
+                "body: a; b | - | invalid_request_error",
+            ),
+            (
+                r#"{"object":"Error","detail":[],"message":[{"msg":"a"}],"code":3001}"#,
+                "a | 3001 | -",
+            ),
+            (r#"{"object":"Error","detail":["b"],"message":[]}"#, "b | - | -"),
+            (r#"{"message":{"of_tomorrow":1}}"#, r#"{"of_tomorrow":1} | - | -"#),
+            (r#"{"error":{"message":"no such route"}}"#, "no such route | - | -"),
+            ("upstream connect error", "- | - | -"),
+            ("[]", "- | - | -"),
+            ("", "- | - | -"),
+        ] {
+            assert_eq!(read(body), said, "{body}");
+        }
+        assert_eq!(Error::engine("x").api_message(), None);
     }
 }

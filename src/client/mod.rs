@@ -16,6 +16,7 @@ mod moderations;
 mod nullable;
 mod ocr;
 mod request;
+mod retries;
 mod speech;
 mod stream;
 mod tools;
@@ -49,6 +50,7 @@ pub use moderations::{ChatModerationRequest, Moderation, ModerationRequest, Mode
 pub use nullable::Nullable;
 pub use ocr::{OcrDimensions, OcrImage, OcrPage, OcrRequest, OcrResponse};
 pub use request::ListQuery;
+pub use retries::Retries;
 pub use speech::{SpeechEvent, SpeechRequest, SpeechResponse, SpeechStream};
 pub use stream::EventStream;
 pub use tools::Tool;
@@ -56,6 +58,7 @@ pub use transcriptions::{
     TranscriptionEvent, TranscriptionRequest, TranscriptionResponse, TranscriptionSegment, TranscriptionStream,
 };
 
+use self::retries::{Limiter, Live};
 use self::stream::End;
 use crate::engine::CacheEngine;
 use crate::error::Result;
@@ -90,6 +93,8 @@ const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 pub struct Client {
     upstream: Upstream,
     recorder: Option<Recorder>,
+    retries: Option<Retries>,
+    limiter: Option<Limiter>,
 }
 
 /// How a [`Client`] is made.
@@ -97,6 +102,8 @@ pub struct Client {
 pub struct ClientBuilder {
     upstream: UpstreamBuilder,
     recorder: Option<Recorder>,
+    retries: Option<Retries>,
+    limiter: Option<Limiter>,
 }
 
 impl ClientBuilder {
@@ -135,6 +142,37 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends requests again that were refused for the moment; by default each is sent once.
+    #[must_use]
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.retries = Some(retries);
+        self
+    }
+
+    /// What to wait for before each request that is really sent, retries included and replayed answers not: a rate
+    /// limiter of your own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use mistral_cassette::client::Client;
+    /// use tokio::sync::Semaphore;
+    ///
+    /// // Something else adds permits as time goes by.
+    /// let turns = Arc::new(Semaphore::new(5));
+    /// let client = Client::builder().rate_limiter(move |_request| {
+    ///     let turns = turns.clone();
+    ///     async move { turns.acquire().await.expect("it is never closed").forget() }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn rate_limiter<Fut>(mut self, turn: impl Fn(&Request) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.limiter = Some(Limiter::new(turn));
+        self
+    }
+
     /// Makes it; nothing is connected before the first request.
     ///
     /// # Errors
@@ -143,6 +181,8 @@ impl ClientBuilder {
         Ok(Client {
             upstream: self.upstream.build()?,
             recorder: self.recorder,
+            retries: self.retries,
+            limiter: self.limiter,
         })
     }
 }
@@ -214,10 +254,10 @@ impl Client {
                 HeaderValue::from_static(concat!("mistral-cassette/", env!("CARGO_PKG_VERSION")));
             request = request.header(header::USER_AGENT, USER_AGENT);
         }
-        match &self.recorder {
-            Some(recorder) => recorder.answer(request, self.upstream.clone()).await,
-            None => crate::transport::Transport::send(self.upstream.clone(), request).await,
-        }
+        let retries = self.retries.clone().unwrap_or(Retries::new(0));
+        Live::new(self.upstream.clone(), self.limiter.clone(), retries)
+            .answer(self.recorder.as_ref(), request)
+            .await
     }
 
     /// Sends this as JSON, and reads the answer.
