@@ -29,16 +29,21 @@ fn route(number: usize, call: &Call) -> Reply {
     }
     let request = call.json();
     let reply = match (call.method.as_str(), path) {
-        ("POST", "/v1/chat/completions" | "/v1/agents/completions") if request["stream"] == true => {
+        ("POST", "/v1/chat/completions" | "/v1/agents/completions" | "/v1/fim/completions")
+            if request["stream"] == true =>
+        {
             chat_stream(number, &request)
         }
         ("POST", "/v1/chat/completions" | "/v1/agents/completions") => chat(number, &request),
         ("POST", "/v1/fim/completions") => fim(number, &request),
         ("POST", "/v1/embeddings") => embeddings(number, &request),
-        ("POST", "/v1/moderations") => moderation(number, &request),
+        ("POST", "/v1/moderations" | "/v1/chat/moderations") => moderation(number, &request),
         ("GET", "/v1/models") => models(),
         ("POST", "/v1/files") => file(number, call),
         ("POST", "/v1/audio/transcriptions") => transcription(number),
+        ("POST", "/v1/audio/speech") => speech(number, &request),
+        ("POST", "/v1/ocr") => ocr(number, &request),
+        ("POST", "/v1/conversations") => conversation(number, &request),
         ("GET", path) if path.starts_with("/v1/files/") && path.ends_with("/content") => Reply::new(
             200,
             "application/octet-stream",
@@ -123,6 +128,11 @@ fn wants_tool(request: &Value) -> Option<Value> {
     (tool.is_string() && !is_answered).then(|| tool.clone())
 }
 
+/// The model that answers: that of the request, or that of an agent.
+fn model(request: &Value) -> &str {
+    request["model"].as_str().unwrap_or("mistral-medium-latest")
+}
+
 fn chat(number: usize, request: &Value) -> Reply {
     let (message, reason, answer) = match wants_tool(request) {
         Some(name) => {
@@ -145,7 +155,7 @@ fn chat(number: usize, request: &Value) -> Reply {
     let body = json!({
         "id": id(number),
         "created": created(number),
-        "model": request["model"],
+        "model": model(request),
         "usage": usage(request, &answer),
         "object": "chat.completion",
         "choices": [{ "index": 0, "finish_reason": reason, "message": message }],
@@ -175,7 +185,7 @@ fn chat_stream(number: usize, request: &Value) -> Reply {
             "id": id(number),
             "object": "chat.completion.chunk",
             "created": created(number),
-            "model": request["model"],
+            "model": model(request),
             "choices": [{ "index": 0, "delta": delta, "finish_reason": if at == last { json!(reason) } else { Value::Null } }],
         });
         if at == last {
@@ -243,6 +253,47 @@ fn models() -> Reply {
 fn file(number: usize, call: &Call) -> Reply {
     let body = json!({ "id": id(number), "object": "file", "bytes": call.body.len(), "created_at": created(number), "filename": "upload", "purpose": "ocr", "sample_type": "ocr_input", "source": "upload" });
     Reply::new(200, "application/json; charset=utf-8", body.to_string())
+}
+
+fn speech(number: usize, request: &Value) -> Reply {
+    let audio = "AAECAwQFBgc"[..4 + number % 2 * 4].to_owned();
+    if request["stream"] == true {
+        return Reply::events(format!(
+            "event: speech.audio.delta\ndata: {}\n\nevent: speech.audio.done\ndata: {}\n\n",
+            json!({ "type": "speech.audio.delta", "audio_data": audio }),
+            json!({ "type": "speech.audio.done", "usage": { "prompt_tokens": 3, "total_tokens": 9, "completion_tokens": 6 } })
+        ));
+    }
+    Reply::json(json!({ "audio_data": audio }).to_string())
+}
+
+fn ocr(number: usize, request: &Value) -> Reply {
+    let page = |index: usize| json!({ "index": index, "markdown": format!("# Page {index} of answer {number}"), "images": [], "dimensions": { "dpi": 200, "height": 2200, "width": 1700 }, "tables": [], "header": null, "footer": null });
+    let body = json!({ "pages": [page(0), page(1)], "model": request["model"], "document_annotation": null, "usage_info": { "pages_processed": 2, "doc_size_bytes": 18810 } });
+    Reply::json(body.to_string())
+}
+
+fn conversation(number: usize, request: &Value) -> Reply {
+    let said = format!("Answer {number} to: {}", request["inputs"]);
+    let (conversation, message) = (format!("conv_{}", id(number)), format!("msg_{}", id(number + 1)));
+    let usage = json!({ "prompt_tokens": 16, "completion_tokens": 2, "total_tokens": 18 });
+    if request["stream"] == true {
+        let delta = |text: &str| json!({ "type": "message.output.delta", "created_at": "2026-11-21T10:00:01Z", "output_index": 0, "id": message, "content_index": 0, "model": request["model"], "role": "assistant", "content": text });
+        let mut events = vec![
+            json!({ "type": "conversation.response.started", "created_at": "2026-11-21T10:00:00Z", "conversation_id": conversation }),
+        ];
+        events.extend(said.split_inclusive(' ').map(delta));
+        events.push(
+            json!({ "type": "conversation.response.done", "created_at": "2026-11-21T10:00:02Z", "usage": usage }),
+        );
+        let named = events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+        return Reply::events(named.collect::<String>());
+    }
+    let entry = json!({ "object": "entry", "type": "message.output", "created_at": "2026-11-21T10:00:00Z", "completed_at": "2026-11-21T10:00:02Z", "model": request["model"], "id": message, "role": "assistant", "content": said });
+    let body = json!({ "object": "conversation.response", "conversation_id": conversation, "outputs": [entry], "usage": usage, "guardrails": null });
+    Reply::json(body.to_string())
 }
 
 fn transcription(number: usize) -> Reply {
