@@ -12,7 +12,7 @@ use std::process::Command;
 use support::project::done;
 use support::{KEY, api};
 
-const EXAMPLES: [&str; 4] = ["chat", "stream", "custom_engine", "middleware"];
+const EXAMPLES: [&str; 6] = ["chat", "stream", "custom_engine", "middleware", "tools", "embeddings"];
 
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));

@@ -1,0 +1,31 @@
+//! Which of two texts is nearer to a question, offline: `cargo run --example embeddings`.
+//!
+//! The vectors are in `cassettes/embeddings/`, one line each.
+
+use mistral_cassette::DirectoryEngine;
+use mistral_cassette::client::{Client, EmbeddingsRequest};
+
+/// The cosine of the angle between two vectors: 1 is the same direction.
+fn likeness(a: &[f64], b: &[f64]) -> f64 {
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    product(a, b) / (product(a, a) * product(b, b)).sqrt()
+}
+
+#[tokio::main]
+async fn main() -> mistral_cassette::Result<()> {
+    let client = Client::from_env()?.cached(DirectoryEngine::new("cassettes"))?;
+    let texts = [
+        "Is there a cold wind?",
+        "The mistral is a cold wind.",
+        "Paris is the capital of France.",
+    ];
+
+    let answer = client
+        .embeddings(EmbeddingsRequest::new("mistral-embed", texts))
+        .await?;
+    let vectors: Vec<&[f64]> = answer.vectors().collect();
+    for (text, vector) in texts.iter().zip(&vectors).skip(1) {
+        println!("{:.3} {text}", likeness(vectors[0], vector));
+    }
+    Ok(())
+}
