@@ -260,8 +260,8 @@ async fn parts(call: &Call) -> Vec<(String, Option<String>, String)> {
     parts
 }
 
-/// What mistralai 3.7.0 for Python sends for the same calls, as captured by a server. Left out: the `metadata` of lists,
-/// which it sends by mistake when it is not set.
+/// What mistralai 3.7.0 for Python sends for the same calls, as captured by a server. Left out: the `metadata` of
+/// lists, which it sends by mistake when it is not set.
 #[tokio::test]
 async fn each_call_sends_what_the_official_sdk_sends() {
     let (server, client) = answering(|| Reply::json("{}")).await;
@@ -303,20 +303,33 @@ async fn each_call_sends_what_the_official_sdk_sends() {
         { "text": "t", "type": "text" }, { "image_url": "u", "type": "image_url" }, { "document_url": "d", "type": "document_url" },
         { "input_audio": "b", "type": "input_audio" }, { "thinking": [{ "text": "q", "type": "text" }], "type": "thinking" },
     ], "role": "user" }], "stream": true });
-    sends!(fim(FimRequest::new("m", "p").suffix("s")), "POST" "/v1/fim/completions", plain, { "model": "m", "prompt": "p", "stream": false, "suffix": "s" });
-    sends!(fim_stream(FimRequest::new("m", "p")), "POST" "/v1/fim/completions", stream, { "model": "m", "prompt": "p", "stream": true });
-    sends!(agent_chat(AgentChatRequest::new("a").user("hi")), "POST" "/v1/agents/completions", plain, { "messages": [{ "content": "hi", "role": "user" }], "agent_id": "a", "stream": false });
-    sends!(agent_chat_stream(AgentChatRequest::new("a").user("hi")), "POST" "/v1/agents/completions", stream, { "messages": [{ "content": "hi", "role": "user" }], "agent_id": "a", "stream": true });
+    sends!(fim(FimRequest::new("m", "p").suffix("s")), "POST" "/v1/fim/completions", plain,
+        { "model": "m", "prompt": "p", "stream": false, "suffix": "s" });
+    sends!(fim_stream(FimRequest::new("m", "p")), "POST" "/v1/fim/completions", stream,
+        { "model": "m", "prompt": "p", "stream": true });
+    sends!(agent_chat(AgentChatRequest::new("a").user("hi")), "POST" "/v1/agents/completions", plain,
+        { "messages": [{ "content": "hi", "role": "user" }], "agent_id": "a", "stream": false });
+    sends!(agent_chat_stream(AgentChatRequest::new("a").user("hi")), "POST" "/v1/agents/completions", stream,
+        { "messages": [{ "content": "hi", "role": "user" }], "agent_id": "a", "stream": true });
 
-    sends!(embeddings(EmbeddingsRequest::new("m", ["a"])), "POST" "/v1/embeddings", plain, { "model": "m", "input": ["a"] });
-    sends!(embeddings(EmbeddingsRequest::new("m", "a").output_dimension(4)), "POST" "/v1/embeddings", plain, { "model": "m", "input": "a", "output_dimension": 4 });
-    sends!(moderate(ModerationRequest::new("m", vec!["a"])), "POST" "/v1/moderations", plain, { "model": "m", "input": ["a"] });
-    sends!(moderate_chat(ChatModerationRequest::new("m", [user()])), "POST" "/v1/chat/moderations", plain, { "input": [{ "content": "hi", "role": "user" }], "model": "m" });
-    sends!(classify(ClassificationRequest::new("m", ["a"])), "POST" "/v1/classifications", plain, { "model": "m", "input": ["a"] });
-    sends!(classify_chat(ChatClassificationRequest::new("m", [[user()]])), "POST" "/v1/chat/classifications", plain, { "model": "m", "input": [{ "messages": [{ "content": "hi", "role": "user" }] }] });
-    sends!(ocr(OcrRequest::new("m", ContentChunk::document("d"))), "POST" "/v1/ocr", plain, { "model": "m", "document": { "document_url": "d", "type": "document_url" }, "include_blocks": true });
-    sends!(ocr(OcrRequest::new("m", ContentChunk::image("d")).pages([0])), "POST" "/v1/ocr", plain, { "model": "m", "document": { "image_url": "d", "type": "image_url" }, "pages": [0], "include_blocks": true });
-    sends!(ocr(OcrRequest::new("m", ContentChunk::file("d"))), "POST" "/v1/ocr", plain, { "model": "m", "document": { "file_id": "d", "type": "file" }, "include_blocks": true });
+    sends!(embeddings(EmbeddingsRequest::new("m", ["a"])), "POST" "/v1/embeddings", plain,
+        { "model": "m", "input": ["a"] });
+    sends!(embeddings(EmbeddingsRequest::new("m", "a").output_dimension(4)), "POST" "/v1/embeddings", plain,
+        { "model": "m", "input": "a", "output_dimension": 4 });
+    sends!(moderate(ModerationRequest::new("m", vec!["a"])), "POST" "/v1/moderations", plain,
+        { "model": "m", "input": ["a"] });
+    sends!(moderate_chat(ChatModerationRequest::new("m", [user()])), "POST" "/v1/chat/moderations", plain,
+        { "input": [{ "content": "hi", "role": "user" }], "model": "m" });
+    sends!(classify(ClassificationRequest::new("m", ["a"])), "POST" "/v1/classifications", plain,
+        { "model": "m", "input": ["a"] });
+    sends!(classify_chat(ChatClassificationRequest::new("m", [[user()]])), "POST" "/v1/chat/classifications", plain,
+        { "model": "m", "input": [{ "messages": [{ "content": "hi", "role": "user" }] }] });
+    sends!(ocr(OcrRequest::new("m", ContentChunk::document("d"))), "POST" "/v1/ocr", plain,
+        { "model": "m", "document": { "document_url": "d", "type": "document_url" }, "include_blocks": true });
+    sends!(ocr(OcrRequest::new("m", ContentChunk::image("d")).pages([0])), "POST" "/v1/ocr", plain,
+        { "model": "m", "document": { "image_url": "d", "type": "image_url" }, "pages": [0], "include_blocks": true });
+    sends!(ocr(OcrRequest::new("m", ContentChunk::file("d"))), "POST" "/v1/ocr", plain,
+        { "model": "m", "document": { "file_id": "d", "type": "file" }, "include_blocks": true });
 
     sends!(models(), "GET" "/v1/models", plain, null);
     sends!(model("ft:a:b é"), "GET" "/v1/models/ft:a:b%20%C3%A9", plain, null);
@@ -327,15 +340,21 @@ async fn each_call_sends_what_the_official_sdk_sends() {
     sends!(file_url("f", 24), "GET" "/v1/files/f/url?expiry=24", plain, null);
     sends!(delete_file("f"), "DELETE" "/v1/files/f", plain, null);
 
-    sends!(start_conversation(ConversationRequest::with_model("m", "hi")), "POST" "/v1/conversations", plain, { "inputs": "hi", "stream": false, "model": "m" });
+    sends!(start_conversation(ConversationRequest::with_model("m", "hi")), "POST" "/v1/conversations", plain,
+        { "inputs": "hi", "stream": false, "model": "m" });
     let request = ConversationRequest::with_agent("a", [ConversationEntry::message("user", "x")])
         .tools([Tool::built_in("web_search")])
         .set("completion_args", json!({ "temperature": 0.1 }));
-    sends!(start_conversation_stream(request), "POST" "/v1/conversations", stream, { "inputs": [{ "role": "user", "content": "x", "object": "entry", "type": "message.input", "prefix": false }], "stream": true, "tools": [{ "type": "web_search" }], "completion_args": { "temperature": 0.1 }, "agent_id": "a" });
-    sends!(append_to_conversation("c", AppendRequest::new([ConversationEntry::function_result("t", "r")])), "POST" "/v1/conversations/c", plain, { "inputs": [{ "tool_call_id": "t", "result": "r", "object": "entry", "type": "function.result" }], "stream": false, "store": true, "handoff_execution": "server" });
-    sends!(append_to_conversation_stream("c", AppendRequest::new("x")), "POST" "/v1/conversations/c", stream, { "inputs": "x", "stream": true, "store": true, "handoff_execution": "server" });
-    sends!(restart_conversation("c", RestartRequest::new("e").inputs("x")), "POST" "/v1/conversations/c/restart", plain, { "from_entry_id": "e", "inputs": "x", "stream": false, "store": true, "handoff_execution": "server" });
-    sends!(restart_conversation_stream("c", RestartRequest::new("e")), "POST" "/v1/conversations/c/restart", stream, { "from_entry_id": "e", "stream": true, "store": true, "handoff_execution": "server" });
+    sends!(start_conversation_stream(request), "POST" "/v1/conversations", stream,
+        { "inputs": [{ "role": "user", "content": "x", "object": "entry", "type": "message.input", "prefix": false }], "stream": true, "tools": [{ "type": "web_search" }], "completion_args": { "temperature": 0.1 }, "agent_id": "a" });
+    sends!(append_to_conversation("c", AppendRequest::new([ConversationEntry::function_result("t", "r")])), "POST" "/v1/conversations/c", plain,
+        { "inputs": [{ "tool_call_id": "t", "result": "r", "object": "entry", "type": "function.result" }], "stream": false, "store": true, "handoff_execution": "server" });
+    sends!(append_to_conversation_stream("c", AppendRequest::new("x")), "POST" "/v1/conversations/c", stream,
+        { "inputs": "x", "stream": true, "store": true, "handoff_execution": "server" });
+    sends!(restart_conversation("c", RestartRequest::new("e").inputs("x")), "POST" "/v1/conversations/c/restart", plain,
+        { "from_entry_id": "e", "inputs": "x", "stream": false, "store": true, "handoff_execution": "server" });
+    sends!(restart_conversation_stream("c", RestartRequest::new("e")), "POST" "/v1/conversations/c/restart", stream,
+        { "from_entry_id": "e", "stream": true, "store": true, "handoff_execution": "server" });
     sends!(conversation("c"), "GET" "/v1/conversations/c", plain, null);
     sends!(conversations(ListQuery::new()), "GET" "/v1/conversations?page=0&page_size=100", plain, null);
     sends!(conversation_history("c"), "GET" "/v1/conversations/c/history", plain, null);
@@ -349,10 +368,14 @@ async fn each_call_sends_what_the_official_sdk_sends() {
     sends!(update_agent_version("a", 2), "PATCH" "/v1/agents/a/version?version=2", plain, null);
     sends!(delete_agent("a"), "DELETE" "/v1/agents/a", plain, null);
 
-    sends!(speech(SpeechRequest::new("hi").model("m").voice_id("v")), "POST" "/v1/audio/speech", plain, { "input": "hi", "model": "m", "stream": false, "voice_id": "v" });
-    sends!(speech_stream(SpeechRequest::new("hi")), "POST" "/v1/audio/speech", stream, { "input": "hi", "stream": true });
-    sends!(create_batch_job(BatchRequest::new("/v1/chat/completions").input_files(["f"]).model("m")), "POST" "/v1/batch/jobs", plain, { "endpoint": "/v1/chat/completions", "input_files": ["f"], "model": "m", "timeout_hours": 24 });
-    sends!(create_batch_job(BatchRequest::new("/v1/chat/completions").request("0", json!({ "a": 1 })).model("m")), "POST" "/v1/batch/jobs", plain, { "endpoint": "/v1/chat/completions", "requests": [{ "body": { "a": 1 }, "custom_id": "0" }], "model": "m", "timeout_hours": 24 });
+    sends!(speech(SpeechRequest::new("hi").model("m").voice_id("v")), "POST" "/v1/audio/speech", plain,
+        { "input": "hi", "model": "m", "stream": false, "voice_id": "v" });
+    sends!(speech_stream(SpeechRequest::new("hi")), "POST" "/v1/audio/speech", stream,
+        { "input": "hi", "stream": true });
+    sends!(create_batch_job(BatchRequest::new("/v1/chat/completions").input_files(["f"]).model("m")), "POST" "/v1/batch/jobs", plain,
+        { "endpoint": "/v1/chat/completions", "input_files": ["f"], "model": "m", "timeout_hours": 24 });
+    sends!(create_batch_job(BatchRequest::new("/v1/chat/completions").request("0", json!({ "a": 1 })).model("m")), "POST" "/v1/batch/jobs", plain,
+        { "endpoint": "/v1/chat/completions", "requests": [{ "body": { "a": 1 }, "custom_id": "0" }], "model": "m", "timeout_hours": 24 });
     sends!(batch_jobs(ListQuery::new()), "GET" "/v1/batch/jobs?page=0&page_size=100&created_by_me=false&order_by=-created", plain, null);
     sends!(batch_job("j"), "GET" "/v1/batch/jobs/j", plain, null);
     sends!(batch_job_with_outputs("j"), "GET" "/v1/batch/jobs/j?inline=true", plain, null);

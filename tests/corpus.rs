@@ -1,14 +1,15 @@
 //! Real answers, read by the typed client and written again: no member may be lost, no `null` may come or go.
 //!
-//! The answers of real traffic are in `../shared/corpus/mistral.jsonl`, which is not part of this repository; without it
-//! that test says so and does nothing. `tests/answers.jsonl` has answers of our own, in the shapes that the API
+//! The answers of real traffic are in `../shared/corpus/mistral.jsonl`, which is not part of this repository; without
+//! it that test says so and does nothing. `tests/answers.jsonl` has answers of our own, in the shapes that the API
 //! reference and the traffic have.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use futures_util::{Stream, StreamExt};
@@ -53,6 +54,20 @@ fn rows(path: &Path) -> Vec<Row> {
             }
         })
         .collect()
+}
+
+/// Where the corpus is; when it is not here, that is said even where the output of tests is captured.
+fn corpus() -> Option<PathBuf> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
+    if corpus.is_file() {
+        return Some(corpus);
+    }
+    let said = format!(
+        "SKIPPED: the corpus of recorded traffic is not here ({})\n",
+        corpus.display()
+    );
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
+    None
 }
 
 /// What was read, written again: one value, or one an event.
@@ -209,14 +224,7 @@ async fn round_trip(rows: Vec<Row>) -> (BTreeMap<String, usize>, usize, Vec<Stri
 
 #[tokio::test]
 async fn answers_of_real_traffic_are_written_again_as_they_came() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
-    if !corpus.is_file() {
-        eprintln!(
-            "SKIPPED: the corpus of recorded traffic is not here ({})",
-            corpus.display()
-        );
-        return;
-    }
+    let Some(corpus) = corpus() else { return };
     let rows = rows(&corpus);
     let all = rows.len();
     let (counts, events, failures) = round_trip(rows).await;
@@ -249,14 +257,7 @@ async fn answers_of_our_own_are_written_again_as_they_came() {
 
 #[tokio::test]
 async fn a_streamed_answer_of_real_traffic_is_put_together() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
-    if !corpus.is_file() {
-        eprintln!(
-            "SKIPPED: the corpus of recorded traffic is not here ({})",
-            corpus.display()
-        );
-        return;
-    }
+    let Some(corpus) = corpus() else { return };
     let mut rows = rows(&corpus);
     rows.retain(|row| row.is_stream && row.path == "/v1/chat/completions");
     let bodies: Vec<_> = rows.iter().map(|row| row.body.clone()).collect();

@@ -17,8 +17,10 @@ request! {
     /// use mistral_cassette::client::BatchRequest;
     /// use serde_json::json;
     ///
-    /// let from_file = BatchRequest::new("/v1/chat/completions").model("mistral-small-latest").input_files(["file-id"]);
-    /// let inline = BatchRequest::new("/v1/embeddings").model("mistral-embed").request("first", json!({ "input": "a text" }));
+    /// let from_file = BatchRequest::new("/v1/chat/completions").model("mistral-small-latest").input_files(["id"]);
+    /// let inline = BatchRequest::new("/v1/embeddings")
+    ///     .model("mistral-embed")
+    ///     .request("first", json!({ "input": "a text" }));
     /// ```
     BatchRequest {
         /// The model that answers all of them.

@@ -73,7 +73,9 @@ request! {
     /// ```
     /// use mistral_cassette::client::FimRequest;
     ///
-    /// let request = FimRequest::new("codestral-latest", "def add(a, b):\n").suffix("\n\nprint(add(1, 2))").max_tokens(64);
+    /// let request = FimRequest::new("codestral-latest", "def add(a, b):\n")
+    ///     .suffix("\n\nprint(add(1, 2))")
+    ///     .max_tokens(64);
     /// ```
     FimRequest {
         /// What comes behind the code that is asked for.

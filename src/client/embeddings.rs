@@ -15,7 +15,7 @@ request! {
     /// use mistral_cassette::client::EmbeddingsRequest;
     ///
     /// let request = EmbeddingsRequest::new("mistral-embed", ["Mistral is a wind", "Rust is a language"]);
-    /// let small = EmbeddingsRequest::new("codestral-embed", "fn main() {}").output_dimension(256).set("output_dtype", "int8");
+    /// let small = EmbeddingsRequest::new("codestral-embed", "fn main() {}").output_dimension(256);
     /// ```
     EmbeddingsRequest {
         /// How many numbers a vector shall have; models differ in what they take.

@@ -18,9 +18,9 @@ use crate::upstream::Upstream;
 /// How often and after what time a request is sent again: after the statuses 429, 500, 502, 503 and 504, and when the
 /// API cannot be reached. The official SDKs do the same when they are told to, for the same statuses.
 ///
-/// The answer may say how long to wait (`retry-after-ms`, or `retry-after` in seconds or as a date). Otherwise the first
-/// wait is 500 milliseconds and each further one half as long again. No wait is longer than a limit, by default 60
-/// seconds. A stream that has begun is not sent again.
+/// The answer may say how long to wait (`retry-after-ms`, or `retry-after` in seconds or as a date). Otherwise the
+/// first wait is 500 milliseconds and each further one half as long again. No wait is longer than a limit, by default
+/// 60 seconds. A stream that has begun is not sent again.
 ///
 /// # With recordings
 /// Statuses are handled above the recorder: with [`save_errors`](crate::RecorderBuilder::save_errors) in mode `record`,

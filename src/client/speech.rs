@@ -20,7 +20,10 @@ request! {
     /// ```
     /// use mistral_cassette::client::SpeechRequest;
     ///
-    /// let request = SpeechRequest::new("Hello.").model("voxtral-mini-tts-latest").voice_id("gb_jane_neutral").response_format("mp3");
+    /// let request = SpeechRequest::new("Hello.")
+    ///     .model("voxtral-mini-tts-latest")
+    ///     .voice_id("gb_jane_neutral")
+    ///     .response_format("mp3");
     /// ```
     SpeechRequest {
         /// The model.
