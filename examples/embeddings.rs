@@ -1,6 +1,7 @@
 //! Which of two texts is nearer to a question, offline: `cargo run --example embeddings`.
 //!
-//! The vectors are in `cassettes/embeddings/`, one line each.
+//! The vectors are in `cassettes/embeddings/`, one line each. They are made up by the tests' stand-in for the API and
+//! measure nothing; record them with a key for real ones.
 
 use mistral_cassette::DirectoryEngine;
 use mistral_cassette::client::{Client, EmbeddingsRequest};

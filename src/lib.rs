@@ -37,7 +37,6 @@
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
 //! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
-//!
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!
 //! Without default features there are the client, the recorder and the engines.
