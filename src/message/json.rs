@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 48;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) spacing: Spacing,
-    /// Whether everything outside ASCII is written as `\uXXXX`.
+    /// Whether everything outside ASCII is written as `\u` and four hex digits.
     pub(crate) ascii: bool,
     /// Whether floats are written as Python does (`1e-05`, `1e+16`), as the API's own servers do in places.
     pub(crate) python_floats: bool,
