@@ -554,7 +554,9 @@ impl Recorder {
             engine.set(key, format::write(&cassette)?).await?;
         }
         if kept.earlier.len() <= cassette.responses.len() {
+            // Whatever comes now is new.
             kept.earlier.clear();
+            kept.earlier_head = None;
         }
         session.set_kept(key, kept);
         Ok(())
