@@ -27,7 +27,7 @@
 //!
 //! # Layout
 //!
-//! `recorder` is the road that every request takes; read it first. Above it are the doors (`client`, `proxy`, with
+//! `recorder` is the road that every request takes; read it first. Above it are the doors (`client`, `middleware`, `proxy`, with
 //! `upstream` as the way out) and the command line (`cli`); below it `miss`, `engine`, `cassette` (`format` alone knows
 //! YAML), `key`, `redaction`, `mode`, `settings`, and at the bottom `message` and `error`.
 //!

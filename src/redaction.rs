@@ -151,13 +151,17 @@ impl Redactor {
 
     /// A text without secrets.
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
+        self.patterns_in(self.secrets_in(text, PLACEHOLDER))
+    }
+
+    fn secrets_in<'a>(&self, text: &'a str, placeholder: &str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(text);
         for secret in self.secrets.iter() {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), PLACEHOLDER));
+            if clean.contains(secret.as_str()) {
+                clean = Cow::Owned(clean.replace(secret.as_str(), placeholder));
             }
         }
-        self.patterns_in(text)
+        clean
     }
 
     fn patterns_in<'a>(&self, mut text: Cow<'a, str>) -> Cow<'a, str> {
@@ -232,7 +236,7 @@ impl Redactor {
 
     /// A path without secrets, percent-encoded ones included.
     fn in_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let clean = self.raw_url(raw);
+        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
         let decoded = percent_decode_str(&clean).decode_utf8_lossy();
         match self.text(&decoded) {
             Cow::Owned(redacted) if redacted != decoded => Cow::Owned(encoded(&redacted)),
@@ -241,7 +245,7 @@ impl Redactor {
     }
 
     fn query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let clean = self.raw_url(raw);
+        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
         let hidden = |text: &str| self.text(text) != text;
         if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| hidden(&name) || hidden(&value)) {
             return clean;
@@ -251,17 +255,6 @@ impl Redactor {
             .map(|(name, value)| format!("{}={}", redacted(&name), redacted(&value)))
             .collect();
         Cow::Owned(pairs.join("&"))
-    }
-
-    /// A part of a URL without secrets that stand in it as they are.
-    fn raw_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let mut clean = Cow::Borrowed(raw);
-        for secret in self.secrets.iter() {
-            if clean.contains(secret.as_str()) {
-                clean = Cow::Owned(clean.replace(secret.as_str(), PLACEHOLDER_IN_URL));
-            }
-        }
-        clean
     }
 }
 
@@ -398,6 +391,7 @@ mod tests {
             ("content-type", "application/json"),
             ("x-ratelimit-remaining-req-minute", "59"),
             ("set-cookie", "__cf_bm=secret"),
+            ("access-control-allow-origin", "*"),
             ("x-unheard-of", "1"),
             ("x-cost", "sk-roundtrip-0123456789"),
             ("transfer-encoding", "chunked"),
@@ -406,8 +400,16 @@ mod tests {
         }
         let kept = redactor().headers(&headers);
         let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["content-type", "x-ratelimit-remaining-req-minute", "x-cost"]);
-        assert_eq!(kept[2].1, PLACEHOLDER);
+        assert_eq!(
+            names,
+            [
+                "content-type",
+                "x-ratelimit-remaining-req-minute",
+                "access-control-allow-origin",
+                "x-cost"
+            ]
+        );
+        assert_eq!(kept[3].1, PLACEHOLDER);
     }
 
     #[test]

@@ -250,65 +250,76 @@ impl Transport for Upstream {
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_stream = is_event_stream(kind);
-        let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+        let whole = Whole::of(kind).filter(|_| !has_an_end);
         let origin = self.origin.to_string();
         let pieces = response.bytes_stream().map_err({
             let upstream = self.clone();
             move |error| upstream.failed("broke off in the middle of its answer", error)
         });
-        let body = match has_an_end {
-            false if is_stream => Body::from_stream(whole_events(pieces, self)),
-            false if is_json => Body::from_stream(whole_json(pieces, self)),
-            _ => Body::from_stream(pieces),
+        let body = match whole {
+            Some(whole) => Body::from_stream(until_whole(pieces, whole, self)),
+            None => Body::from_stream(pieces),
         };
         Ok(Response::new(status, body).headers(headers).origin(origin))
     }
 }
 
-/// JSON that ends with its connection: when it cannot be read, it was cut.
-fn whole_json(
-    pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
-    upstream: Upstream,
-) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    let state = Some((Box::pin(pieces), Vec::new(), upstream));
-    stream::unfold(state, |state| async move {
-        let (mut pieces, mut all, upstream) = state?;
-        match pieces.next().await {
-            Some(Ok(piece)) => {
-                all.extend_from_slice(&piece);
-                Some((Ok(piece), Some((pieces, all, upstream))))
-            }
-            Some(Err(error)) => Some((Err(error), None)),
-            None => {
-                let read = serde_json::from_slice::<serde::de::IgnoredAny>(&all);
-                let is_cut = read.is_err_and(|error| error.is_eof()) && !all.is_empty();
-                let message = format!("{} broke off in the middle of its JSON", upstream.origin);
-                is_cut.then(|| (Err(Error::new(ErrorKind::Upstream, message)), None))
-            }
-        }
-    })
+/// What a body must be to be whole, when nothing but the end of its connection says where it ends.
+enum Whole {
+    Events(Splitter),
+    Json(Vec<u8>),
 }
 
-/// A stream that ends with its connection: when that is in the middle of an event, it was cut.
-fn whole_events(
+impl Whole {
+    fn of(content_type: Option<&str>) -> Option<Self> {
+        if is_event_stream(content_type) {
+            return Some(Self::Events(Splitter::default()));
+        }
+        content_type
+            .is_some_and(|kind| kind.starts_with("application/json"))
+            .then(|| Self::Json(Vec::new()))
+    }
+
+    fn hear(&mut self, piece: &[u8]) {
+        match self {
+            Self::Events(splitter) => drop(splitter.push(piece)),
+            Self::Json(all) => all.extend_from_slice(piece),
+        }
+    }
+
+    /// In the middle of what it ended, if it did.
+    fn cut_in(self) -> Option<&'static str> {
+        match self {
+            Self::Events(mut splitter) => {
+                let rest = splitter.rest().unwrap_or_default();
+                (!rest.trim_ascii().is_empty() && !is_done(&rest)).then_some("an event")
+            }
+            Self::Json(all) => {
+                let read = serde_json::from_slice::<serde::de::IgnoredAny>(&all);
+                (!all.is_empty() && read.is_err_and(|error| error.is_eof())).then_some("its JSON")
+            }
+        }
+    }
+}
+
+/// These pieces, and an error behind them when they are not all.
+fn until_whole(
     pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    whole: Whole,
     upstream: Upstream,
 ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    let state = Some((Box::pin(pieces), Splitter::default(), upstream));
+    let state = Some((Box::pin(pieces), whole, upstream));
     stream::unfold(state, |state| async move {
-        let (mut pieces, mut splitter, upstream) = state?;
+        let (mut pieces, mut whole, upstream) = state?;
         match pieces.next().await {
             Some(Ok(piece)) => {
-                splitter.push(&piece);
-                Some((Ok(piece), Some((pieces, splitter, upstream))))
+                whole.hear(&piece);
+                Some((Ok(piece), Some((pieces, whole, upstream))))
             }
             Some(Err(error)) => Some((Err(error), None)),
             None => {
-                let rest = splitter.rest().unwrap_or_default();
-                let is_whole = rest.trim_ascii().is_empty() || is_done(&rest);
-                let message = format!("{} broke off in the middle of an event", upstream.origin);
-                (!is_whole).then(|| (Err(Error::new(ErrorKind::Upstream, message)), None))
+                let message = format!("{} broke off in the middle of {}", upstream.origin, whole.cut_in()?);
+                Some((Err(Error::new(ErrorKind::Upstream, message)), None))
             }
         }
     })

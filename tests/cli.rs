@@ -1615,3 +1615,26 @@ async fn the_dummy_key_of_run_goes_to_no_upstream() {
     assert_eq!(done.code(), 0, "{}", told(&done));
     assert_eq!(server.calls()[0].header("authorization"), None);
 }
+
+#[test]
+fn run_ends_its_command_when_it_is_interrupted_twice_itself() {
+    let project = Project::new();
+    let mut child = project
+        .command(&["run", "--mode", "strict", "--", "sh", "-c", "echo ready; exec sleep 60"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(output.next().unwrap(), "ready");
+    // Equal signals that wait together are one: send until the command has ended.
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        rustix::process::kill_process(pid(&child), rustix::process::Signal::INT).unwrap();
+        std::thread::yield_now();
+    };
+    // 143 of the command, or 2 when one more came while the proxy stopped; not 0 after a minute.
+    assert!(matches!(status.code(), Some(143 | 2)), "{status:?}");
+}

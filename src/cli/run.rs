@@ -66,7 +66,8 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
     let mut interrupts = 0;
     loop {
         tokio::select! {
-            status = child.wait() => return status.map_err(failed("cannot be waited for")),
+            // Signals first: one that ended the command must not be taken for a second one, to us.
+            biased;
             signal = signals.next() => {
                 interrupts += u32::from(signal == Signal::Interrupt);
                 // A terminal has sent its interrupt to the command as well; who sends a second one means it.
@@ -74,6 +75,7 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
                     terminate(&child);
                 }
             }
+            status = child.wait() => return status.map_err(failed("cannot be waited for")),
         }
     }
 }
