@@ -3,7 +3,8 @@
 //! # Key scheme 1
 //! The hash is over this JSON object in the canonical form of [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785):
 //!
-//! - `method` and `path`, as strings;
+//! - `method` and `path`, as strings; in the path only what [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3)
+//!   does not let stand in a segment is percent-encoded, so that `ft:m` and `ft%3Am` are one model;
 //! - `query`, when there is one: the decoded pairs, sorted, each as an array of two strings;
 //! - `body`, when there is one, as an object with one member: `json` with the value; or `multipart` with the sorted
 //!   list of parts, each an object of `name`, `filename` (when it has one) and the `sha256` of its bytes; or `text`
@@ -16,6 +17,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -42,6 +44,26 @@ const BODIES: &str = "bodies";
 /// Integers beyond this are not all doubles.
 const LARGEST_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// What is percent-encoded in a segment of a path: all but RFC 3986's `pchar`.
+const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
 /// What identifies a recorded request: the hash of the canonical request, the scope it was made in, and a readable name.
 ///
 /// Two keys are equal when hash and scope are; the name is for people.
@@ -59,7 +81,7 @@ impl RequestKey {
     /// The name comes from the canonical request as well, so that one key has one name.
     pub(crate) fn of(request: &RecordedRequest, scope: &Scope, matching: &Matching) -> Self {
         let mut canonical = canonical_value(request, matching);
-        let (endpoint, ids) = endpoint_of(&request.path);
+        let (endpoint, ids) = endpoint_of(canonical["path"].as_str().unwrap_or_default());
         let slug = slug_of(request, &canonical["body"], &ids);
         guard_integers(&mut canonical);
         Self {
@@ -224,7 +246,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 pub(crate) fn canonical_value(request: &RecordedRequest, matching: &Matching) -> Value {
     let mut canonical = Map::new();
     canonical.insert("method".to_owned(), Value::from(request.method.as_str()));
-    canonical.insert("path".to_owned(), Value::from(request.path.as_str()));
+    canonical.insert("path".to_owned(), Value::from(canonical_path(&request.path)));
     let query = query_pairs(request, matching);
     if !query.is_empty() {
         canonical.insert("query".to_owned(), json!(query));
@@ -238,6 +260,20 @@ pub(crate) fn canonical_value(request: &RecordedRequest, matching: &Matching) ->
 fn canonical_text(canonical: &Value) -> String {
     // Only maps whose keys are no strings and floats that are no numbers cannot be written; a `Value` holds neither.
     serde_json_canonicalizer::to_string(&Plain(canonical)).unwrap_or_else(|_| canonical.to_string())
+}
+
+/// The path with each segment percent-encoded in one way; one with a `%` that begins no escape stays as it is.
+fn canonical_path(path: &str) -> String {
+    let canonical = |segment: &str| {
+        let is_escaped = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+        if segment.split('%').skip(1).all(is_escaped) {
+            let bytes: Vec<u8> = percent_decode_str(segment).collect();
+            percent_encode(&bytes, NO_PCHAR).to_string()
+        } else {
+            segment.to_owned()
+        }
+    };
+    path.split('/').map(canonical).collect::<Vec<_>>().join("/")
 }
 
 fn query_pairs(request: &RecordedRequest, matching: &Matching) -> Vec<(String, String)> {
@@ -571,6 +607,36 @@ mod tests {
             key("GET", "/v1/files?b=2&a=%31", "")
         );
         assert_eq!(key("GET", "/v1/files?", ""), key("GET", "/v1/files", ""));
+        let (encoded, plain) = (
+            key("GET", "/v1/models/ft%3am%2Dx%3A1", ""),
+            key("GET", "/v1/models/ft:m-x:1", ""),
+        );
+        assert_eq!(encoded, plain);
+        assert_eq!(encoded.name(), plain.name());
+    }
+
+    #[test]
+    fn what_another_spelling_of_a_path_would_change_stays() {
+        let paths = [
+            "/v1/a%2Fb",
+            "/v1/a/b",
+            "/v1/a%25b",
+            "/v1/a%",
+            "/v1/a%25",
+            "/v1/a%2",
+            "/v1/a%252",
+            "/v1/%C3%A9",
+            "/v1/%E9",
+            "/v1/a%3Fb",
+            "/v1/a+b",
+            "/v1/a%20b",
+            "/v1/a//b",
+        ];
+        let keys: std::collections::HashSet<String> = paths
+            .iter()
+            .map(|path| key("GET", path, "").hash().to_owned())
+            .collect();
+        assert_eq!(keys.len(), paths.len());
     }
 
     #[test]
