@@ -618,15 +618,57 @@ async fn a_stream_that_is_cut_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_stream_of_a_conversation_ends_with_its_body() {
-    let started = "event: conversation.response.started\ndata: {\"type\":\"conversation.response.started\",\"conversation_id\":\"c\"}\n\n";
-    let (_server, client) = answering(move || Reply::events(started)).await;
-    let stream = client
-        .start_conversation_stream(ConversationRequest::with_model("m", "?"))
+async fn a_stream_that_lacks_its_last_event_ends_with_an_error() {
+    let event = |name: &str, more: &str| format!("event: {name}\ndata: {{\"type\":\"{name}\"{more}}}\n\n");
+    let started = event("conversation.response.started", r#","conversation_id":"c""#);
+    let failed = event("conversation.response.error", r#","message":"it broke","code":500"#);
+    let whole = started.clone() + &failed;
+    for (body, ends_well) in [(whole, true), (started, false)] {
+        let (_server, client) = answering(move || Reply::events(body.clone())).await;
+        let request = ConversationRequest::with_model("m", "?");
+        let mut events: Vec<_> = client.start_conversation_stream(request).await.unwrap().collect().await;
+        match events.pop().unwrap() {
+            Ok(last) => assert!(ends_well && matches!(last, ConversationEvent::Error { .. })),
+            Err(error) => {
+                assert!(!ends_well, "{error}");
+                assert!(
+                    error.message().contains("conversation.response.done, did not come"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(
+            matches!(&events[..], [Ok(ConversationEvent::Started { conversation_id, .. })] if conversation_id == "c")
+        );
+    }
+    let (_server, client) = answering(|| Reply::events("event: speech.audio.delta\ndata: {}\n\n")).await;
+    let spoken: Vec<_> = client
+        .speech_stream(SpeechRequest::new("?"))
         .await
-        .unwrap();
-    let events: Vec<_> = stream.map(Result::unwrap).collect().await;
-    assert!(matches!(&events[..], [ConversationEvent::Started { conversation_id, .. }] if conversation_id == "c"));
+        .unwrap()
+        .collect()
+        .await;
+    assert!(
+        spoken
+            .last()
+            .unwrap()
+            .as_ref()
+            .unwrap_err()
+            .message()
+            .contains("speech.audio.done")
+    );
+    let (_server, client) = answering(|| Reply::events("event: transcription.text.delta\ndata: {}\n\n")).await;
+    let request = TranscriptionRequest::new("m").file("a.wav", "x");
+    let heard: Vec<_> = client.transcribe_stream(request).await.unwrap().collect().await;
+    assert!(
+        heard
+            .last()
+            .unwrap()
+            .as_ref()
+            .unwrap_err()
+            .message()
+            .contains("transcription.done")
+    );
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::message::Request;
 
 const CONVERSATIONS: &str = "/v1/conversations";
+const END: End = End::Event(&["conversation.response.done", "conversation.response.error"]);
 
 request! {
     /// A request for `POST /v1/conversations`: a first input, for a model or an agent. What is not set is not sent.
@@ -425,8 +426,7 @@ impl Client {
     /// # Errors
     /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
     pub async fn start_conversation_stream(&self, request: ConversationRequest) -> Result<ConversationStream> {
-        self.post_stream(CONVERSATIONS, &request.set("stream", true), End::Body)
-            .await
+        self.post_stream(CONVERSATIONS, &request.set("stream", true), END).await
     }
 
     /// `POST /v1/conversations/{id}`: the whole answer at once.
@@ -443,7 +443,7 @@ impl Client {
     /// # Errors
     /// As [`start_conversation_stream`](Self::start_conversation_stream).
     pub async fn append_to_conversation_stream(&self, id: &str, request: AppendRequest) -> Result<ConversationStream> {
-        self.post_stream(&path(CONVERSATIONS, id, "")?, &request.set("stream", true), End::Body)
+        self.post_stream(&path(CONVERSATIONS, id, "")?, &request.set("stream", true), END)
             .await
     }
 
@@ -462,7 +462,7 @@ impl Client {
     /// As [`start_conversation_stream`](Self::start_conversation_stream).
     pub async fn restart_conversation_stream(&self, id: &str, request: RestartRequest) -> Result<ConversationStream> {
         let path = path(CONVERSATIONS, id, "/restart")?;
-        self.post_stream(&path, &request.set("stream", true), End::Body).await
+        self.post_stream(&path, &request.set("stream", true), END).await
     }
 
     /// `GET /v1/conversations/{id}`.

@@ -71,8 +71,8 @@ const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
 /// An async client for the Mistral API; [`cached`](Self::cached) makes it record and replay.
 ///
-/// It sends what the official Python SDK (3.7.0) sends for the same call, so that a cassette recorded by one replays for
-/// the other. What has no method of its own goes through [`request`](Self::request).
+/// It sends what the official SDKs (Python 3.7.0, TypeScript 2.7.0) send for the same call, so that a cassette recorded
+/// by one replays for the others. What has no method of its own goes through [`request`](Self::request).
 ///
 /// Requests are built from what is set; answers keep what they do not name (`extra`), and members that the API knows to
 /// be `null` keep that apart from absent ([`Nullable`]): encoding an answer again loses nothing.

@@ -130,6 +130,7 @@ impl Client {
     /// # Errors
     /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
     pub async fn speech_stream(&self, request: SpeechRequest) -> Result<SpeechStream> {
-        self.post_stream(SPEECH, &request.set("stream", true), End::Body).await
+        self.post_stream(SPEECH, &request.set("stream", true), End::Event(&["speech.audio.done"]))
+            .await
     }
 }

@@ -15,8 +15,8 @@ use crate::message::{Body, Event, Splitter};
 
 /// The events of a streamed answer, in order, each as soon as it is there.
 ///
-/// A stream of completions ends with the API's `[DONE]`, and one that ends without it ends with an error
-/// ([`ErrorKind::Api`]); the others end where the body ends. Reading to the end is what lets a recording be kept before
+/// A stream of completions ends with the API's `[DONE]`, the others with an event that says so
+/// (`conversation.response.done`); one that ends without it ends with an error ([`ErrorKind::Api`]). Reading to the end is what lets a recording be kept before
 /// the program goes on; one that is dropped early is recorded all the same.
 pub struct EventStream<T> {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
@@ -30,16 +30,33 @@ pub struct EventStream<T> {
 /// What ends a stream well.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// `data: [DONE]`.
+    /// `data: [DONE]`, which is no event of the caller's.
     Done,
-    /// The end of the body.
-    Body,
+    /// The end of the body, behind an event of one of these names.
+    Event(&'static [&'static str]),
+}
+
+impl End {
+    fn is(self, event: &Event) -> bool {
+        match self {
+            Self::Done => event.data == "[DONE]",
+            Self::Event(names) => event.name.as_deref().is_some_and(|name| names.contains(&name)),
+        }
+    }
+
+    /// What a stream that is cut lacks.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "[DONE]",
+            Self::Event(names) => names[0],
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// `[DONE]` has come; the rest of the body is read so that a recording is kept when the stream ends.
+    /// The last event has come; the rest of the body is read so that a recording is kept when the stream ends.
     Done,
     Ended,
 }
@@ -66,10 +83,15 @@ impl<T: DeserializeOwned> Stream for EventStream<T> {
                 return Poll::Ready(None);
             }
             while let Some(block) = self.ready.pop_front() {
-                match Event::parse(&String::from_utf8_lossy(&block)) {
-                    Some(event) if self.end == End::Done && event.data == "[DONE]" => self.state = State::Done,
-                    Some(event) if self.state == State::Open => return Poll::Ready(Some(read(&event))),
-                    _ => {}
+                let Some(event) = Event::parse(&String::from_utf8_lossy(&block)) else {
+                    continue;
+                };
+                if self.end.is(&event) {
+                    self.state = State::Done;
+                }
+                // Nothing of the caller's follows `[DONE]`; behind another last event something may.
+                if self.state == State::Open || self.end != End::Done {
+                    return Poll::Ready(Some(read(&event)));
                 }
             }
             match ready!(self.pieces.poll_next_unpin(context)) {
@@ -81,15 +103,11 @@ impl<T: DeserializeOwned> Stream for EventStream<T> {
                 None => match self.splitter.rest() {
                     Some(rest) => self.ready.push_back(rest),
                     None => {
-                        let is_cut = self.state == State::Open && self.end == End::Done;
+                        let is_cut = self.state == State::Open;
                         self.state = State::Ended;
-                        let cut = || {
-                            Error::new(
-                                ErrorKind::Api,
-                                "the stream ended early: its last event, [DONE], did not come",
-                            )
-                        };
-                        return Poll::Ready(is_cut.then(|| Err(cut())));
+                        let last = self.end.name();
+                        let cut = format!("the stream ended early: its last event, {last}, did not come");
+                        return Poll::Ready(is_cut.then(|| Err(Error::new(ErrorKind::Api, cut))));
                     }
                 },
             }

@@ -175,6 +175,10 @@ impl Client {
     /// # Errors
     /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
     pub async fn transcribe_stream(&self, request: TranscriptionRequest) -> Result<TranscriptionStream> {
-        self.stream(request.set("stream", true).to_request()?, End::Body).await
+        self.stream(
+            request.set("stream", true).to_request()?,
+            End::Event(&["transcription.done"]),
+        )
+        .await
     }
 }
