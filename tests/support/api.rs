@@ -1,14 +1,25 @@
 //! A stand-in for the Mistral API: answers in the shapes that the real one has, with ids, times and padding that are
 //! different from call to call. It knows a few conversations and echoes the rest.
 
-use bytes::Bytes;
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
 
+use super::platform;
 use super::server::{Call, Reply, Server};
 
 /// Starts the stand-in. Its base URL says what it is, so that cassettes recorded from it do as well.
 pub async fn start() -> Server {
-    let mut server = Server::start(route).await;
+    let refused = Mutex::new(HashSet::new());
+    let mut server = Server::start(move |number, call| {
+        // Who asks whether it is busy is sent away the first time.
+        if call.body.windows(4).any(|word| word == b"busy") && refused.lock().unwrap().insert(call.body.clone()) {
+            return busy();
+        }
+        route(number, call)
+    })
+    .await;
     server.url.push_str("/stand-in");
     server
 }
@@ -19,7 +30,7 @@ fn route(number: usize, call: &Call) -> Reply {
         .strip_prefix("/stand-in")
         .map(|target| target.split('?').next().unwrap_or(target))
     else {
-        return error(404, "no Route matched with those values");
+        return error(404, "invalid_request_error", "no Route matched with those values");
     };
     if !call
         .header("authorization")
@@ -38,23 +49,13 @@ fn route(number: usize, call: &Call) -> Reply {
         ("POST", "/v1/fim/completions") => fim(number, &request),
         ("POST", "/v1/embeddings") => embeddings(number, &request),
         ("POST", "/v1/moderations" | "/v1/chat/moderations") => moderation(number, &request),
-        ("GET", "/v1/models") => models(),
-        ("POST", "/v1/files") => file(number, call),
-        ("POST", "/v1/audio/transcriptions") => transcription(number),
+        ("POST", "/v1/classifications" | "/v1/chat/classifications") => classification(number, &request),
+        ("POST", "/v1/audio/transcriptions") => transcription(number, call),
         ("POST", "/v1/audio/speech") => speech(number, &request),
         ("POST", "/v1/ocr") => ocr(number, &request),
-        ("POST", "/v1/conversations") => conversation(number, &request),
-        ("GET", path) if path.starts_with("/v1/files/") && path.ends_with("/content") => Reply::new(
-            200,
-            "application/octet-stream",
-            Bytes::from_static(b"\x00\x01\x02 stand-in \xff"),
-        ),
-        ("DELETE", path) if path.starts_with("/v1/files/") => {
-            let id = path.rsplit('/').next().unwrap_or_default();
-            Reply::json(json!({ "id": id, "object": "file", "deleted": true }).to_string())
-        }
-        ("DELETE", path) if path.starts_with("/v1/agents/") => Reply::new(204, "application/json", ""),
-        _ => error(404, "no Route matched with those values"),
+        ("POST", path) if path.starts_with("/v1/conversations") => conversation(number, path, &request),
+        _ => platform::answer(number, path, call)
+            .unwrap_or_else(|| error(404, "invalid_request_error", "no Route matched with those values")),
     };
     let id = format!("019f0000-0000-7000-8000-{number:012}");
     reply
@@ -69,13 +70,18 @@ fn route(number: usize, call: &Call) -> Reply {
         .header("set-cookie", "_cfuvid=stand-in-visitor-value; path=/; HttpOnly; Secure")
 }
 
-fn error(status: u16, message: &str) -> Reply {
-    let body = json!({ "object": "error", "message": message, "type": "invalid_request_error", "param": null, "code": "1500", "raw_status_code": status });
+fn error(status: u16, kind: &str, message: &str) -> Reply {
+    let body = json!({ "object": "error", "message": message, "type": kind, "param": null, "code": "1500", "raw_status_code": status });
     Reply::new(status, "application/json", body.to_string())
 }
 
+fn busy() -> Reply {
+    let body = json!({ "object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "param": null, "code": "1300", "raw_status_code": 429 });
+    Reply::new(429, "application/json", body.to_string())
+}
+
 /// 32 hex digits that no other call has.
-fn id(number: usize) -> String {
+pub fn id(number: usize) -> String {
     format!(
         "{:016x}{:016x}",
         (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -83,7 +89,7 @@ fn id(number: usize) -> String {
     )
 }
 
-fn created(number: usize) -> u64 {
+pub fn created(number: usize) -> u64 {
     1_795_255_200 + number as u64
 }
 
@@ -102,19 +108,28 @@ fn usage(request: &Value, answer: &str) -> Value {
     })
 }
 
+/// The text of a message: a string, or chunks.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::Array(chunks) => chunks.iter().filter_map(|chunk| chunk["text"].as_str()).collect(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
 /// What the model says: known answers, else an echo that counts its calls.
 fn said(number: usize, request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = messages
         .last()
-        .map(|message| &message["content"])
-        .and_then(Value::as_str)
+        .map(|message| text_of(&message["content"]))
         .unwrap_or_default();
+    let last = last.as_str();
     match last {
         "What is the capital of France?" => "The capital of France is **Paris**.".to_owned(),
         "Tell me about the mistral." => {
             "The mistral is a strong, cold wind.\n\n- It blows from the north-west.\n- It's felt in the Rhône valley, down to Marseille.".to_owned()
         }
+        "Describe Paris as JSON." => r#"{"name": "Paris", "population": 2133111}"#.to_owned(),
         _ if messages.last().is_some_and(|message| message["role"] == "tool") => format!("The tool says: {last}"),
         other => format!("Answer {number} to: {other}"),
     }
@@ -134,6 +149,9 @@ fn model(request: &Value) -> &str {
 }
 
 fn chat(number: usize, request: &Value) -> Reply {
+    if let Some(unknown) = request["model"].as_str().filter(|model| model.starts_with("no-such")) {
+        return error(400, "invalid_model", &format!("Invalid model: {unknown}"));
+    }
     let (message, reason, answer) = match wants_tool(request) {
         Some(name) => {
             let call = json!({ "id": &id(number)[..9], "function": { "name": name, "arguments": "{\"city\": \"Paris\"}" }, "index": 0 });
@@ -243,18 +261,6 @@ fn moderation(number: usize, request: &Value) -> Reply {
     Reply::json(body)
 }
 
-fn models() -> Reply {
-    let model = |id: &str| json!({ "id": id, "object": "model", "created": 1_795_255_200, "owned_by": "mistralai", "capabilities": { "completion_chat": true } });
-    Reply::json(
-        json!({ "object": "list", "data": [model("mistral-small-latest"), model("mistral-embed")] }).to_string(),
-    )
-}
-
-fn file(number: usize, call: &Call) -> Reply {
-    let body = json!({ "id": id(number), "object": "file", "bytes": call.body.len(), "created_at": created(number), "filename": "upload", "purpose": "ocr", "sample_type": "ocr_input", "source": "upload" });
-    Reply::new(200, "application/json; charset=utf-8", body.to_string())
-}
-
 fn speech(number: usize, request: &Value) -> Reply {
     let audio = "AAECAwQFBgc"[..4 + number % 2 * 4].to_owned();
     if request["stream"] == true {
@@ -273,9 +279,13 @@ fn ocr(number: usize, request: &Value) -> Reply {
     Reply::json(body.to_string())
 }
 
-fn conversation(number: usize, request: &Value) -> Reply {
+fn conversation(number: usize, path: &str, request: &Value) -> Reply {
     let said = format!("Answer {number} to: {}", request["inputs"]);
-    let (conversation, message) = (format!("conv_{}", id(number)), format!("msg_{}", id(number + 1)));
+    let conversation = match path.split('/').nth(3) {
+        Some(id) => id.to_owned(),
+        None => format!("conv_{}", id(number)),
+    };
+    let message = format!("msg_{}", id(number + 1));
     let usage = json!({ "prompt_tokens": 16, "completion_tokens": 2, "total_tokens": 18 });
     if request["stream"] == true {
         let delta = |text: &str| json!({ "type": "message.output.delta", "created_at": "2026-11-21T10:00:01Z", "output_index": 0, "id": message, "content_index": 0, "model": request["model"], "role": "assistant", "content": text });
@@ -296,7 +306,27 @@ fn conversation(number: usize, request: &Value) -> Reply {
     Reply::json(body.to_string())
 }
 
-fn transcription(number: usize) -> Reply {
-    let body = json!({ "model": "voxtral-mini-latest", "text": format!("Transcript {number}."), "language": null, "segments": [], "usage": { "prompt_audio_seconds": 3, "prompt_tokens": 4, "total_tokens": 40, "completion_tokens": 5 } });
+fn classification(number: usize, request: &Value) -> Reply {
+    let scores = json!({ "wind": { "scores": { "mistral": 0.75, "tramontane": 0.25 } } });
+    Reply::json(json!({ "id": id(number), "model": request["model"], "results": [scores] }).to_string())
+}
+
+fn transcription(number: usize, call: &Call) -> Reply {
+    let usage = json!({ "prompt_audio_seconds": 3, "prompt_tokens": 4, "total_tokens": 40, "completion_tokens": 5 });
+    let text = format!("Transcript {number}.");
+    let streams = b"name=\"stream\"\r\n\r\ntrue";
+    if call.body.windows(streams.len()).any(|part| part == streams) {
+        let events = [
+            json!({ "type": "transcription.language", "audio_language": "fr" }),
+            json!({ "type": "transcription.text.delta", "text": text }),
+            json!({ "type": "transcription.done", "model": "voxtral-mini-latest", "text": text, "language": "fr", "segments": [], "usage": usage }),
+        ];
+        let named = events
+            .iter()
+            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+        return Reply::events(named.collect::<String>());
+    }
+    let body =
+        json!({ "model": "voxtral-mini-latest", "text": text, "language": null, "segments": [], "usage": usage });
     Reply::json(body.to_string())
 }

@@ -1,0 +1,413 @@
+//! The official clients, unmodified, and other people's on top of them: recorded from the stand-in, replayed without it,
+//! and all of them from one cassette.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+#[path = "sdks/operations.rs"]
+mod operations;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mistral_cassette::client::{Client, Retries};
+use mistral_cassette::{DirectoryEngine, Mode, Recorder, Result};
+use serde_json::Value;
+use support::api;
+use support::project::{Done, Project, done};
+
+/// Where `./scripts/test` installs them.
+const PYTHON: &str = ".venv/bin/python";
+const PYTHON_1: &str = ".venv-1/bin/python";
+const NODE: &str = "node";
+
+/// A program in `tests/sdks`, with what runs it.
+struct Program(&'static str, &'static str);
+
+const PYTHON_OPERATIONS: Program = Program(PYTHON, "operations.py");
+const PYTHON_1_OPERATIONS: Program = Program(PYTHON_1, "operations.py");
+const TYPESCRIPT_OPERATIONS: Program = Program(NODE, "operations.mjs");
+
+impl Program {
+    /// Whether it can be run here. In CI it must be; elsewhere a test says aloud that it is skipped.
+    fn is_here(&self) -> bool {
+        let installed = match self.0 {
+            NODE => root("tests/sdks/node_modules"),
+            python => root(python),
+        };
+        let is_here = installed.exists();
+        if !is_here {
+            let missing = format!("{} is not here: ./scripts/test installs it", installed.display());
+            assert!(std::env::var_os("CI").is_none(), "{missing}");
+            aloud(&format!("SKIPPED: {missing}\n"));
+        }
+        is_here
+    }
+
+    /// The command under `mistral-cassette run` with these flags.
+    fn under_run(&self, project: &Project, flags: &[&str], operations: &BTreeSet<String>) -> Command {
+        let mut command = project.command(&["run"]);
+        command.args(flags).arg("--");
+        command.arg(if self.0 == NODE {
+            PathBuf::from(NODE)
+        } else {
+            root(self.0)
+        });
+        command.arg(root("tests/sdks").join(self.1)).args(operations);
+        command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    fn record(&self, project: &Project, upstream: &str) -> String {
+        let flags = [
+            "--mode",
+            "record",
+            "--allow-ci",
+            "--save-errors",
+            "--upstream",
+            upstream,
+        ];
+        transcript(done(&mut self.under_run(project, &flags, &BTreeSet::new())))
+    }
+
+    fn replay(&self, project: &Project, upstream: &str, operations: &BTreeSet<String>) -> String {
+        let flags = ["--mode", "strict", "--upstream", upstream];
+        transcript(done(&mut self.under_run(project, &flags, operations)))
+    }
+}
+
+fn root(path: impl AsRef<Path>) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Says it although the test passes.
+fn aloud(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).unwrap();
+}
+
+fn transcript(done: Done) -> String {
+    assert_eq!(done.code(), 0, "{}\n{}", done.stderr, done.stdout);
+    done.stdout
+}
+
+/// What each operation came to.
+fn answers(transcript: &str) -> BTreeMap<String, Value> {
+    transcript
+        .lines()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            (line["operation"].as_str().unwrap().to_owned(), line["answer"].take())
+        })
+        .collect()
+}
+
+/// Records a program, and replays it with the upstream there and gone: three times the same transcript.
+async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
+    if !program.is_here() {
+        return None;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let upstream = server.url.clone();
+    let recorded = program.record(&project, &upstream);
+    let asked = (server.call_count(), server.connection_count());
+    assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
+    assert_eq!(asked, (server.call_count(), server.connection_count()));
+    drop(server);
+    assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
+    Some(answers(&recorded))
+}
+
+/// Those operations that failed, with their status.
+fn failed(answers: &BTreeMap<String, Value>) -> BTreeMap<&str, &Value> {
+    answers
+        .iter()
+        .filter(|(_, answer)| answer.get("error").is_some())
+        .map(|(name, answer)| (name.as_str(), &answer["status"]))
+        .collect()
+}
+
+fn official(answers: Option<BTreeMap<String, Value>>, at_least: usize) {
+    let Some(answers) = answers else { return };
+    assert!(answers.len() >= at_least, "{}", answers.len());
+    assert_eq!(
+        failed(&answers),
+        BTreeMap::from([("chat.complete, refused", &Value::from(400))]),
+        "{answers:#?}"
+    );
+    aloud(&format!("{} operations\n", answers.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_python_client_replays_without_the_api() {
+    official(replays(PYTHON_OPERATIONS).await, 75);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_python_client_of_the_first_major_version_replays_without_the_api() {
+    official(replays(PYTHON_1_OPERATIONS).await, 70);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_typescript_client_replays_without_the_api() {
+    official(replays(TYPESCRIPT_OPERATIONS).await, 75);
+}
+
+/// The clients of the table, in its order; the others are compared with the first.
+const CLIENTS: [&str; 4] = ["Python", "TypeScript", "Python 1", "Rust"];
+
+/// Where a client really sends another request than the first one, and why.
+const DIFFERENT: &[(&str, &[&str], &str)] = &[
+    (
+        "chat.parse",
+        &["TypeScript", "Rust"],
+        "pydantic, zod and schemars write different JSON schemas for one type; TypeScript calls each of them placeholderName",
+    ),
+    ("beta.agents.list", &["TypeScript", "Rust"], SENTINEL),
+    ("beta.conversations.list", &["TypeScript", "Rust"], SENTINEL),
+    (
+        "beta.libraries.list",
+        &["TypeScript", "Python 1"],
+        "Python sends page=0 and page_size=100 when they are not given",
+    ),
+    ("beta.libraries.update", &["Python 1"], "PUT, now PATCH"),
+    (
+        "chat.complete, result of a tool",
+        &["Python 1"],
+        "no type: function in the tool calls of an assistant",
+    ),
+    ("files.upload", &["Python 1"], "no visibility: workspace"),
+    ("fim.complete", &["Python 1"], "top_p: 1.0 when it is not given"),
+    ("fim.stream", &["Python 1"], "top_p: 1.0 when it is not given"),
+    ("ocr.process", &["Python 1"], "no include_blocks: true"),
+    ("ocr.process, image", &["Python 1"], "no include_blocks: true"),
+];
+
+const SENTINEL: &str =
+    "Python sends its own placeholder as metadata when none is given; ignore_query: [metadata] makes them one";
+
+/// The keys in each scope of a cassette directory.
+fn keys(directory: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let project = Project::new();
+    let listed = project.run(&["list", "--format", "json", "--dir", directory.to_str().unwrap()]);
+    assert_eq!(listed.code(), 0, "{}", listed.stderr);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let mut keys = BTreeMap::<_, BTreeSet<_>>::new();
+    for cassette in listed["cassettes"].as_array().unwrap() {
+        let (scope, _) = cassette["name"].as_str().unwrap().split_once('/').unwrap();
+        keys.entry(scope.to_owned())
+            .or_default()
+            .insert(cassette["key"].as_str().unwrap().to_owned());
+    }
+    keys
+}
+
+/// The scope of an operation: the other programs make it in the same way.
+fn scope(operation: &str) -> String {
+    operation
+        .chars()
+        .map(|letter| {
+            if letter.is_alphanumeric() || "._".contains(letter) {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+/// All operations by our own client, on the cassettes of one of the others or on its own.
+async fn rust(
+    operations: &BTreeSet<String>,
+    mode: Mode,
+    directory: &Path,
+    upstream: &str,
+) -> BTreeMap<String, Result<Value>> {
+    let mut answers = BTreeMap::new();
+    for operation in operations {
+        let recorder = Recorder::builder(DirectoryEngine::new(directory.join(scope(operation))))
+            .mode(mode)
+            .allow_record_in_ci()
+            .save_errors()
+            .build()
+            .unwrap();
+        let client = Client::builder()
+            .api_key(support::KEY)
+            .base_url(upstream)
+            .retries(Retries::new(2).first_wait(Duration::from_millis(1)))
+            .recorder(recorder.clone())
+            .build()
+            .unwrap();
+        if let Some(answer) = operations::call(operation, &client).await {
+            recorder.finish().await.unwrap();
+            answers.insert(operation.clone(), answer);
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_cassette_serves_every_client() {
+    let programs = [PYTHON_OPERATIONS, TYPESCRIPT_OPERATIONS, PYTHON_1_OPERATIONS];
+    if !programs.iter().all(Program::is_here) {
+        return;
+    }
+    let server = api::start().await;
+    let upstream = server.url.clone();
+    let projects = [Project::new(), Project::new(), Project::new(), Project::new()];
+    let mut operations = BTreeSet::new();
+    for (program, project) in programs.iter().zip(&projects) {
+        operations.extend(answers(&program.record(project, &upstream)).into_keys());
+    }
+    rust(&operations, Mode::Record, &projects[3].cassettes(), &upstream).await;
+    drop(server);
+
+    let keys = projects.each_ref().map(|project| keys(&project.cassettes()));
+    let (mut table, mut equal) = (String::new(), CLIENTS.map(|_| BTreeSet::new()));
+    writeln!(
+        table,
+        "{:<42}{}  why not the same",
+        "operation",
+        CLIENTS.map(|name| format!("{name:<12}")).concat()
+    )
+    .unwrap();
+    for operation in &operations {
+        let found = keys.each_ref().map(|keys| keys.get(&scope(operation)));
+        let (mut line, mut reason) = (format!("{operation:<42}"), String::new());
+        for ((client, keys), equal) in CLIENTS.iter().zip(found).zip(&mut equal) {
+            let shown = keys.map_or("-", |keys| &keys.first().unwrap()[..8]);
+            write!(line, "{shown:<12}").unwrap();
+            let why = DIFFERENT
+                .iter()
+                .find(|(name, clients, _)| name == operation && clients.contains(client));
+            match keys {
+                Some(_) if keys == found[0] => {
+                    assert!(why.is_none(), "{client} sends the same for {operation} now");
+                    equal.insert(operation.clone());
+                }
+                Some(_) => {
+                    let (_, _, why) = why.unwrap_or_else(|| panic!("{client} sends something else for {operation}"));
+                    reason = format!("  {why}");
+                }
+                None => assert!(why.is_none(), "{client} has no {operation}"),
+            }
+        }
+        writeln!(table, "{}{reason}", line.trim_end()).unwrap();
+    }
+    for (client, equal) in CLIENTS.iter().zip(&equal) {
+        writeln!(table, "{client}: {} as from Python", equal.len()).unwrap();
+    }
+    aloud(&table);
+    assert!(equal[1].len() >= 57 && equal[3].len() >= 57, "{table}");
+
+    // What Python has recorded replays for the others, without the upstream, and the answers are the same ones.
+    let python = &projects[0];
+    let said = answers(&PYTHON_OPERATIONS.replay(python, &upstream, &BTreeSet::new()));
+    let ours = rust(&equal[3], Mode::Strict, &python.cassettes(), &upstream).await;
+    assert_eq!(ours.keys().collect::<Vec<_>>(), equal[3].iter().collect::<Vec<_>>());
+    let ours: BTreeMap<String, Value> = ours
+        .into_iter()
+        .map(|(operation, answer)| match answer {
+            Ok(answer) => (operation, answer),
+            Err(error) => {
+                assert_eq!(operation, "chat.complete, refused", "{error}");
+                (operation, Value::Null)
+            }
+        })
+        .collect();
+    let mut with_ids = 0;
+    for (client, answers) in [
+        (
+            "TypeScript",
+            answers(&TYPESCRIPT_OPERATIONS.replay(python, &upstream, &equal[1])),
+        ),
+        (
+            "Python 1",
+            answers(&PYTHON_1_OPERATIONS.replay(python, &upstream, &equal[2])),
+        ),
+        ("Rust", ours),
+    ] {
+        for (operation, answer) in answers {
+            let expected = ids(&said[&operation]);
+            assert_eq!(ids(&answer), expected, "{client}: {operation}");
+            with_ids += usize::from(!expected.is_empty());
+        }
+    }
+    assert!(with_ids > 120, "{with_ids}");
+}
+
+/// The ids in an answer that no other answer of the stand-in has.
+fn ids(answer: &Value) -> BTreeSet<String> {
+    let answer = answer.to_string();
+    let id = regex::Regex::new("[0-9a-f]{32}").unwrap();
+    id.find_iter(&answer).map(|found| found.as_str().to_owned()).collect()
+}
+
+/// A library on top of the API, recorded and replayed as the official clients are.
+async fn library(program: Program, name: &str, calls: &[&str]) {
+    if !program.is_here() {
+        return;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let upstream = server.url.clone();
+    let name = BTreeSet::from([name.to_owned()]);
+    let record = ["--mode", "record", "--allow-ci", "--upstream", &upstream];
+    let recorded = transcript(done(&mut program.under_run(&project, &record, &name)));
+    drop(server);
+    assert_eq!(recorded, program.replay(&project, &upstream, &name));
+    let answers = answers(&recorded);
+    assert_eq!(
+        answers.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        BTreeSet::from_iter(calls.iter().copied())
+    );
+    for (call, answer) in answers {
+        assert!(answer.as_str().is_none_or(|text| !text.is_empty()), "{call}");
+        assert!(answer.as_array().is_none_or(|pieces| !pieces.is_empty()), "{call}");
+    }
+}
+
+const PYTHON_OTHERS: Program = Program(PYTHON, "others.py");
+const NODE_OTHERS: Program = Program(NODE, "others.mjs");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn langchain_for_python_replays_without_the_api() {
+    library(
+        PYTHON_OTHERS,
+        "langchain",
+        &["async", "chat", "embeddings", "stream", "tools"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pydantic_ai_replays_without_the_api() {
+    library(PYTHON_OTHERS, "pydantic_ai", &["chat", "stream", "tools"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn litellm_replays_without_the_api() {
+    library(PYTHON_OTHERS, "litellm", &["chat", "embeddings", "stream"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instructor_replays_without_the_api() {
+    library(PYTHON_OTHERS, "instructor", &["structured"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ai_sdk_replays_without_the_api() {
+    library(
+        NODE_OTHERS,
+        "ai_sdk",
+        &["chat", "embeddings", "stream", "structured", "tools"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn langchain_for_javascript_replays_without_the_api() {
+    library(NODE_OTHERS, "langchain", &["chat", "stream"]).await;
+}
