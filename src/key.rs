@@ -102,6 +102,30 @@ impl RequestKey {
         }
     }
 
+    /// A key by its [name](Self::name), as stores list it: its hash is the first 16 digits only.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let (folders, file) = name.rsplit_once('/')?;
+        let (slug, short) = file.rsplit_once('-')?;
+        let is_short = short.len() == 16 && short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let (scope, endpoint) = match folders.rsplit_once('/') {
+            Some((scope, endpoint)) => (Scope::new(scope).ok()?, endpoint),
+            None => (Scope::root(), folders),
+        };
+        is_short.then(|| Self::from_parts(short.to_owned(), scope, endpoint.to_owned(), slug.to_owned()))
+    }
+
+    /// What tells it from every other key, for stores that look up by it: the hash, behind the scope and a slash unless
+    /// that is the root.
+    ///
+    /// [`name`](Self::name) is for people, and serves stores whose entries people look at.
+    pub fn id(&self) -> String {
+        if self.scope.is_root() {
+            self.hash.clone()
+        } else {
+            format!("{}/{}", self.scope, self.hash)
+        }
+    }
+
     /// The hash: 64 hex digits in lower case.
     pub fn hash(&self) -> &str {
         &self.hash

@@ -46,7 +46,7 @@ mod cassette;
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
-mod engine;
+pub mod engine;
 mod error;
 mod key;
 mod message;
@@ -79,7 +79,7 @@ struct Rust;
 
 pub use async_trait::async_trait;
 
-pub use crate::engine::{CacheEngine, DirectoryEngine, MemoryEngine};
+pub use crate::engine::{CacheEngine, DirectoryEngine, LayeredEngine, MemoryEngine};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::key::{RequestKey, Scope};
 pub use crate::message::{Body, Request, Response};

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::CacheEngine;
+use super::{CacheEngine, Lease, Lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{RequestKey, Scope};
+use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
 
 const BODIES: &str = "bodies";
@@ -21,6 +21,7 @@ const SETTINGS: &str = "settings.yaml";
 const EXTENSION: &str = ".yaml";
 const TEMPORARY_PREFIX: &str = ".mistral-cassette-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+const LOCKS: &str = "mistral-cassette-locks";
 
 /// A temporary file this old belongs to no recording that is still going on.
 const ABANDONED: Duration = Duration::from_secs(600);
@@ -100,20 +101,7 @@ impl DirectoryEngine {
             return None;
         }
         let name = folders.iter().chain([&file]).copied().collect::<Vec<_>>().join("/");
-        let key = short_key_of(file).and_then(|(slug, short)| {
-            let (endpoint, scope) = folders.split_last()?;
-            let scope = if scope.is_empty() {
-                Scope::root()
-            } else {
-                Scope::new(&scope.join("/")).ok()?
-            };
-            Some(RequestKey::from_parts(
-                short.to_owned(),
-                scope,
-                (*endpoint).to_owned(),
-                slug.to_owned(),
-            ))
-        });
+        let key = name.strip_suffix(EXTENSION).and_then(RequestKey::from_name);
         Some(Listed { name, key })
     }
 
@@ -159,6 +147,17 @@ impl DirectoryEngine {
             return Ok(Some(computed));
         }
         self.renamed(key)
+    }
+
+    fn lock_path(&self, key: &RequestKey) -> PathBuf {
+        // The same for every way to write the path of the directory; which need not exist yet.
+        let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
+        let root = root
+            .ancestors()
+            .find_map(|there| Some((fs::canonicalize(there).ok()?, root.strip_prefix(there).ok()?)))
+            .map_or_else(|| root.clone(), |(there, rest)| there.join(rest));
+        let name = sha256_hex(format!("{}\n{}", root.display(), key.id()).as_bytes());
+        std::env::temp_dir().join(LOCKS).join(format!("{name}.lock"))
     }
 
     fn body_path(&self, sha256: &str) -> PathBuf {
@@ -231,6 +230,13 @@ impl CacheEngine for DirectoryEngine {
         .await
     }
 
+    /// A lock on a file in the folder for temporary files, which the system frees when its process ends: locks hold
+    /// between the processes of one user on one machine, and the directory itself stays free of them.
+    async fn lock(&self, key: &RequestKey, _life: Duration) -> Result<Lock> {
+        let path = self.lock_path(key);
+        blocking(move || lock_file(&path).map_err(|error| failed("lock", &path, error))).await
+    }
+
     async fn check_writable(&self) -> Result<()> {
         if self.is_writable.load(Ordering::Relaxed) {
             return Ok(());
@@ -263,10 +269,94 @@ impl CacheEngine for DirectoryEngine {
         }
     }
 
+    async fn get_settings(&self) -> Result<Option<Bytes>> {
+        read_file(&self.root.join(SETTINGS))
+    }
+
+    async fn set_settings(&self, settings: Bytes) -> Result<()> {
+        let path = self.root.join(SETTINGS);
+        blocking(move || write_file(&path, &settings)).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        for key in self.keys().await? {
+            self.remove(&key).await?;
+        }
+        let bodies = self.root.join(BODIES);
+        blocking(move || match fs::remove_dir_all(&bodies) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &bodies, error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    fn is_committed(&self) -> bool {
+        true
+    }
+
     fn place_of(&self, key: &RequestKey) -> String {
         let path = self.find(key).ok().flatten().unwrap_or_else(|| self.computed_path(key));
         path.display().to_string()
     }
+}
+
+/// A locked file. Whoever holds it removes it before it is freed, so that none are left.
+struct FileLease {
+    file: fs::File,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl Lease for FileLease {
+    async fn release(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for FileLease {
+    fn drop(&mut self) {
+        // Closing the file frees it in any case.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<Lock> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    loop {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(Lock::Held),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Its holder may have removed it between the opening and the locking: then the lock is on no file of this name.
+        if is_at(&file, path) {
+            let path = path.to_owned();
+            return Ok(Lock::Taken(Box::new(FileLease { file, path })));
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_at(file: &fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(held), Ok(there)) => number(&held) == number(&there),
+        _ => false,
+    }
+}
+
+/// A file that is open cannot be replaced there.
+#[cfg(not(unix))]
+fn is_at(_file: &fs::File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn or_here(folder: &Path) -> &Path {

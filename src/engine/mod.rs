@@ -1,7 +1,22 @@
 //! Engines: where cassettes are kept.
+//!
+//! | engine | feature | opened as |
+//! | --- | --- | --- |
+//! | [`DirectoryEngine`] | | `cassettes`, `./any/folder` |
+//! | [`MemoryEngine`] | | `memory:`, `memory:?max_bytes=64000000` |
+//!
+//! [`open`] opens any of them by its name; [`LayeredEngine`] puts a near one in front of a far one. An engine of your own is
+//! two methods of [`CacheEngine`], and [`conformance`] tells whether it does what the recorder relies on.
 
+pub mod conformance;
 mod directory;
+mod layered;
+mod location;
 mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +29,8 @@ use crate::settings::Settings;
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::Listed;
+pub use layered::LayeredEngine;
+pub use location::open;
 pub use memory::MemoryEngine;
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
@@ -100,6 +117,48 @@ pub trait CacheEngine: Send + Sync {
         Ok(false)
     }
 
+    /// Keeps a document for at most this long. By default for ever: the recorder sees from the document that it is old.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, _life: Duration) -> Result<()> {
+        self.set(key, cassette).await
+    }
+
+    /// Takes the right to ask the upstream for a key, so that of many processes that miss it one asks. It ends with its
+    /// [release](Lease::release), with the process that holds it, or after `life` when it is not
+    /// [renewed](Lease::renew), whichever the store can see.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be asked.
+    async fn lock(&self, _key: &RequestKey, _life: Duration) -> Result<Lock> {
+        Ok(Lock::Unsupported)
+    }
+
+    /// How much is kept; `None` when that cannot be told without reading everything.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be read.
+    async fn size(&self) -> Result<Option<Size>> {
+        Ok(None)
+    }
+
+    /// Adds to the counts that are kept beside the cassettes; by default they are forgotten.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be written.
+    async fn count(&self, _more: Counts) -> Result<()> {
+        Ok(())
+    }
+
+    /// The counts of all processes so far; `None`, the default, when they are not kept.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be read.
+    async fn counts(&self) -> Result<Option<Counts>> {
+        Ok(None)
+    }
+
     /// Says early that nothing can be kept: called before the upstream is asked for an answer to keep.
     ///
     /// # Errors
@@ -108,7 +167,7 @@ pub trait CacheEngine: Send + Sync {
         Ok(())
     }
 
-    /// The settings that are kept beside the cassettes.
+    /// The settings beside the cassettes, as far as they are known without asking a store: read when a session begins.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they cannot be read.
@@ -116,9 +175,183 @@ pub trait CacheEngine: Send + Sync {
         Ok(Settings::default())
     }
 
+    /// The settings document that is kept in the store, if there is one: read before a session's first request.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be read.
+    async fn get_settings(&self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    /// Keeps a settings document (YAML) beside the cassettes.
+    ///
+    /// # Errors
+    /// By default that this engine cannot.
+    async fn set_settings(&self, _settings: Bytes) -> Result<()> {
+        Err(Error::engine("this engine cannot keep settings"))
+    }
+
+    /// Whether these are files that people commit and review: then a problem with one is never passed over. A cache,
+    /// the default, may lose an entry and be asked again.
+    fn is_committed(&self) -> bool {
+        false
+    }
+
     /// Where a cassette is, for error messages.
     fn place_of(&self, key: &RequestKey) -> String {
         key.name()
+    }
+}
+
+/// The right to ask the upstream for a key; see [`CacheEngine::lock`].
+pub enum Lock {
+    /// This engine has no locks: everyone may ask.
+    Unsupported,
+    /// Somebody else has it.
+    Held,
+    /// The caller has it.
+    Taken(Box<dyn Lease>),
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "Unsupported",
+            Self::Held => "Held",
+            Self::Taken(_) => "Taken",
+        })
+    }
+}
+
+/// A lock that is held. One that is dropped without being released ends with its life.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Holds it for another life, from now.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be asked, or somebody else has taken it meanwhile.
+    async fn renew(&self, _life: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    /// Gives it back; one that somebody else has taken meanwhile is left to them.
+    ///
+    /// # Errors
+    /// Mostly [`Error::engine`]: the store cannot be asked.
+    async fn release(self: Box<Self>) -> Result<()>;
+}
+
+/// How much an engine keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// How many cassettes.
+    pub entries: u64,
+    /// The bytes of their documents and of large bodies; what the store itself needs is not in it.
+    pub bytes: u64,
+}
+
+/// What came of the requests of all processes that use an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered from a recording.
+    pub hits: u64,
+    /// Not recorded, or too old.
+    pub misses: u64,
+    /// The tokens that hits would have taken, as the recorded answers count them.
+    pub tokens_saved: u64,
+    /// The milliseconds that hits would have taken, as they were measured when recording.
+    pub milliseconds_saved: u64,
+}
+
+impl Counts {
+    /// The part of the requests that was answered from a recording, 0 to 1; `None` before the first.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let asked = self.hits + self.misses;
+        (asked > 0).then(|| self.hits as f64 / asked as f64)
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.hits += more.hits;
+        self.misses += more.misses;
+        self.tokens_saved += more.tokens_saved;
+        self.milliseconds_saved += more.milliseconds_saved;
+    }
+}
+
+#[async_trait]
+impl<T: CacheEngine + ?Sized> CacheEngine for Arc<T> {
+    async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
+        (**self).get(key).await
+    }
+
+    async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
+        (**self).set(key, cassette).await
+    }
+
+    async fn remove(&self, key: &RequestKey) -> Result<()> {
+        (**self).remove(key).await
+    }
+
+    async fn keys(&self) -> Result<Vec<RequestKey>> {
+        (**self).keys().await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        (**self).clear().await
+    }
+
+    async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
+        (**self).get_body(sha256).await
+    }
+
+    async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
+        (**self).set_body(sha256, body).await
+    }
+
+    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
+        (**self).set_expiring(key, cassette, life).await
+    }
+
+    async fn lock(&self, key: &RequestKey, life: Duration) -> Result<Lock> {
+        (**self).lock(key, life).await
+    }
+
+    async fn size(&self) -> Result<Option<Size>> {
+        (**self).size().await
+    }
+
+    async fn count(&self, more: Counts) -> Result<()> {
+        (**self).count(more).await
+    }
+
+    async fn counts(&self) -> Result<Option<Counts>> {
+        (**self).counts().await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        (**self).check_writable().await
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        (**self).settings()
+    }
+
+    async fn get_settings(&self) -> Result<Option<Bytes>> {
+        (**self).get_settings().await
+    }
+
+    async fn set_settings(&self, settings: Bytes) -> Result<()> {
+        (**self).set_settings(settings).await
+    }
+
+    fn is_committed(&self) -> bool {
+        (**self).is_committed()
+    }
+
+    fn place_of(&self, key: &RequestKey) -> String {
+        (**self).place_of(key)
     }
 }
 

@@ -1,0 +1,108 @@
+//! Engines by their names: what `--dir` takes.
+
+use std::sync::Arc;
+
+use super::{CacheEngine, DirectoryEngine, MemoryEngine};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Opens the engine of this name: a directory, or a URL as the table of this [module](super) has them. Nothing is
+/// connected before the first request.
+///
+/// ```
+/// use mistral_cassette::engine::open;
+///
+/// let directory = open("cassettes")?;
+/// let memory = open("memory:?max_bytes=64000000")?;
+/// # Ok::<(), mistral_cassette::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Settings`]: a URL that is wrong, of an unknown kind, or of one whose feature was not built.
+pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
+    let Some(scheme) = scheme_of(location) else {
+        return Ok(Arc::new(DirectoryEngine::new(location)));
+    };
+    match scheme {
+        "memory" => Ok(Arc::new(memory(location)?)),
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => feature("redis", scheme),
+        "s3" | "gs" | "az" => feature("object-store", scheme),
+        "sqlite" | "postgres" | "postgresql" => feature("sql", scheme),
+        other => Err(Error::new(
+            ErrorKind::Settings,
+            format!("there is no engine for {other}: URLs"),
+        )
+        .with_hint("engines are a directory, memory:, redis://, rediss://, redis+cluster://, s3://, gs://, az://, sqlite: and postgres://")),
+    }
+}
+
+/// The scheme of a URL; a path has none, not even `C:\cassettes`.
+fn scheme_of(location: &str) -> Option<&str> {
+    let (scheme, _) = location.split_once(':')?;
+    let is_scheme = scheme.len() > 1
+        && scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte));
+    is_scheme.then_some(scheme)
+}
+
+fn feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
+    Err(Error::new(
+        ErrorKind::Settings,
+        format!("this mistral-cassette was built without the engine for {scheme}: URLs"),
+    )
+    .with_hint(format!(
+        "cargo install mistral-cassette --features {name}, or features = [\"{name}\"] in Cargo.toml"
+    )))
+}
+
+fn memory(location: &str) -> Result<MemoryEngine> {
+    let wrong = |what: &str| {
+        Error::new(ErrorKind::Settings, format!("{location}: {what}"))
+            .with_hint("memory: takes max_bytes, as in memory:?max_bytes=64000000")
+    };
+    let rest = location.strip_prefix("memory:").unwrap_or_default();
+    let query = rest.strip_prefix('?').unwrap_or(rest);
+    if query.len() == rest.len() && !rest.is_empty() {
+        return Err(wrong("memory has no name and no path"));
+    }
+    let mut engine = MemoryEngine::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "max_bytes" => {
+                let bytes = value.parse().map_err(|_| wrong("max_bytes is no number"))?;
+                engine = MemoryEngine::bounded(bytes);
+            }
+            other => return Err(wrong(&format!("there is no option {other}"))),
+        }
+    }
+    Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_url_is_a_directory() {
+        for path in ["cassettes", "./a:b/c", "C:\\x", "/tmp/x", "tests/Redis:6379"] {
+            assert_eq!(scheme_of(path), None, "{path}");
+            assert!(open(path).unwrap().is_committed(), "{path}");
+        }
+        assert!(!open("memory:").unwrap().is_committed());
+    }
+
+    #[test]
+    fn a_wrong_location_says_what_is_wrong() {
+        for (location, told) in [
+            ("ftp://x", "no engine for ftp: URLs"),
+            ("memory:x", "no name"),
+            ("memory:?max=1", "no option max"),
+            ("memory:?max_bytes=many", "no number"),
+        ] {
+            let error = open(location).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(error.message().contains(told), "{error}");
+        }
+    }
+}
