@@ -48,6 +48,7 @@ pub mod cli;
 pub mod client;
 pub mod engine;
 mod error;
+mod expiry;
 mod key;
 mod message;
 #[cfg(feature = "middleware")]
@@ -81,6 +82,7 @@ pub use async_trait::async_trait;
 
 pub use crate::engine::{CacheEngine, DirectoryEngine, LayeredEngine, MemoryEngine};
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::expiry::{Adaptive, Expiry, History};
 pub use crate::key::{RequestKey, Scope};
 pub use crate::message::{Body, Request, Response};
 #[cfg(feature = "middleware")]
@@ -88,9 +90,9 @@ pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
 pub use crate::recorder::{Recorder, RecorderBuilder};
 pub use crate::session::{Session, Summary};
-pub use crate::settings::{Exhausted, Headers, Matching, Pace, Pointer, Replacement, Settings};
+pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pace, Pointer, Replacement, Settings};
 pub use crate::testing::TestSession;
 #[cfg(feature = "insta")]
 pub use crate::testing::insta_settings;
-pub use crate::transport::Transport;
+pub use crate::transport::{Again, Transport};
 pub use crate::upstream::{Upstream, UpstreamBuilder};

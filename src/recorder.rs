@@ -1,6 +1,8 @@
 //! The road a request takes: every door calls [`Recorder::answer`], and nothing else decides anything.
 
+mod bounded;
 mod flight;
+mod hold;
 mod tape;
 
 use std::collections::HashMap;
@@ -14,22 +16,35 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
+use self::bounded::Bounded;
 use self::flight::{Answer, Boarding, Flights, Lead};
+use self::hold::Hold;
 use self::tape::Tape;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
-use crate::engine::{CacheEngine, bytes_of};
+use crate::engine::{CacheEngine, Counts, Lock, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::Age;
 use crate::key::{RequestKey, Scope, sha256_hex};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::miss;
-use crate::mode::{Mode, OnMiss, in_ci};
+use crate::mode::{Mode, OnMiss, Plan, in_ci};
 use crate::redaction::{Redactor, strip_hop_by_hop};
 use crate::session::{Kept, Session, Summary};
 use crate::settings::{Exhausted, Pace, Settings};
-use crate::transport::Transport;
+use crate::transport::{Again, Transport};
 
 /// The environment variable with the API key.
 pub(crate) const KEY_VARIABLE: &str = "MISTRAL_API_KEY";
+
+/// How long the size that an engine has told is taken for its size.
+const SIZE_LASTS: Duration = Duration::from_secs(60);
+
+const TALLY_EVERY: Duration = Duration::from_secs(5);
+
+const LOCK_LIFE: Duration = Duration::from_secs(30);
+
+/// How long to wait before a lock that another process holds is asked for again: at first, and at most.
+const LOCK_WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// How much the documents that were read or written may weigh before they are forgotten.
 const REMEMBERED_BYTES: usize = 16 << 20;
@@ -64,8 +79,11 @@ pub struct Recorder {
 struct Shared {
     engine: Arc<dyn CacheEngine>,
     mode: Mode,
-    settings: Settings,
-    redactor: Redactor,
+    /// Known from the start, or from the engine before the first request.
+    agreed: tokio::sync::OnceCell<Arc<Agreed>>,
+    secrets: Vec<String>,
+    save_errors: bool,
+    lock_life: Duration,
     session: Session,
     flights: Arc<Flights>,
     /// The recordings that are being made: they go on when their caller has left.
@@ -73,6 +91,25 @@ struct Shared {
     /// Held while a cassette is changed, so that two answers to one request both get their place.
     keeping: tokio::sync::Mutex<()>,
     remembered: Mutex<Remembered>,
+    /// How many bytes the engine keeps, and when it said so; only asked for where that is limited.
+    size: tokio::sync::Mutex<Option<(Instant, u64)>>,
+    tally: Mutex<Tally>,
+}
+
+/// What the settings say.
+struct Agreed {
+    settings: Settings,
+    redactor: Redactor,
+}
+
+impl Agreed {
+    fn new(mut settings: Settings, save_errors: bool, secrets: &[String]) -> Arc<Self> {
+        settings.save_errors |= save_errors;
+        Arc::new(Self {
+            redactor: Redactor::new(secrets.iter().cloned(), &settings.redaction, &settings.headers.keep),
+            settings,
+        })
+    }
 }
 
 /// Parsed documents, each beside the bytes it was parsed from.
@@ -92,6 +129,8 @@ pub struct RecorderBuilder {
     test: Option<String>,
     save_errors: bool,
     may_record_in_ci: bool,
+    engine_limit: Duration,
+    lock_life: Duration,
 }
 
 impl RecorderBuilder {
@@ -145,6 +184,23 @@ impl RecorderBuilder {
         self
     }
 
+    /// How long a call to a cache (any engine but a directory) may take: 2 seconds by default. When it takes longer or
+    /// fails, mode `replay` answers from the upstream and keeps nothing, `strict` fails; after three failures in a row the
+    /// engine is left alone for 5 seconds, so that requests do not wait for it.
+    #[must_use]
+    pub fn engine_limit(mut self, limit: Duration) -> Self {
+        self.engine_limit = limit;
+        self
+    }
+
+    /// How long the lock of a process that died keeps the others from asking the upstream for the same: 30 seconds by
+    /// default. One that is alive renews it.
+    #[must_use]
+    pub fn lock_life(mut self, life: Duration) -> Self {
+        self.lock_life = life;
+        self
+    }
+
     /// Starts the session.
     ///
     /// # Errors
@@ -153,20 +209,37 @@ impl RecorderBuilder {
     pub fn build(self) -> Result<Recorder> {
         let mode = self.mode.map_or_else(Mode::from_env, Ok)?;
         mode.permit(in_ci(), self.may_record_in_ci)?;
-        let mut settings = self.settings.map_or_else(|| self.engine.settings(), Ok)?;
-        settings.save_errors |= self.save_errors;
-        let secrets = self.secrets.into_iter().chain(env::var(KEY_VARIABLE).ok());
+        let secrets: Vec<String> = self.secrets.into_iter().chain(env::var(KEY_VARIABLE).ok()).collect();
+        let known = match self.settings {
+            Some(settings) => Some(settings),
+            None if self.engine.is_committed() => Some(self.engine.settings()?),
+            // A store may hold settings: it is asked before the first request.
+            None => None,
+        };
+        let agreed = known.map(|settings| Agreed::new(settings, self.save_errors, &secrets));
+        let engine = if self.engine.is_committed() {
+            self.engine
+        } else {
+            Arc::new(Bounded::new(self.engine, self.engine_limit))
+        };
         Ok(Recorder {
             shared: Arc::new(Shared {
-                redactor: Redactor::new(secrets, &settings.redaction, &settings.headers.keep),
-                engine: self.engine,
+                engine,
                 mode,
-                settings,
+                agreed: tokio::sync::OnceCell::new_with(agreed),
+                secrets,
+                save_errors: self.save_errors,
+                lock_life: self.lock_life,
                 session: Session::default(),
                 flights: Arc::default(),
                 recordings: TaskTracker::new(),
                 keeping: tokio::sync::Mutex::default(),
                 remembered: Mutex::default(),
+                size: tokio::sync::Mutex::default(),
+                tally: Mutex::new(Tally {
+                    counts: Counts::default(),
+                    since: Instant::now(),
+                }),
             }),
             scope: self.scope,
             test: self.test.map(Arc::from),
@@ -186,6 +259,8 @@ impl Recorder {
             test: None,
             save_errors: false,
             may_record_in_ci: false,
+            engine_limit: bounded::LIMIT,
+            lock_life: LOCK_LIFE,
         }
     }
 
@@ -213,6 +288,8 @@ impl Recorder {
         self.shared.recordings.close();
         // It takes and waits for new ones all the same.
         self.shared.recordings.wait().await;
+        let due = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).take();
+        count(&*self.shared.engine, due).await;
         self.session().verdict()
     }
 
@@ -235,16 +312,13 @@ impl Recorder {
     }
 
     async fn road(&self, request: Request, upstream: impl Transport) -> Result<Response> {
-        let Shared {
-            engine,
-            mode,
-            settings,
-            redactor,
-            session,
-            flights,
-            ..
-        } = &*self.shared;
-        let redactor = redactor.knowing(request.credentials().chain(upstream.secret()));
+        let Shared { mode, session, .. } = &*self.shared;
+        let plan = mode.plan(upstream.has_key(&request));
+        let agreed = match self.agreed().await {
+            Ok(agreed) => agreed,
+            Err(error) => return self.without_engine(error, plan, request, upstream).await,
+        };
+        let redactor = agreed.redactor.knowing(request.credentials().chain(upstream.secret()));
         let asked = redactor.request(&request);
         if redactor.text(self.scope.as_str()) != self.scope.as_str() {
             return Err(Error::new(
@@ -253,14 +327,59 @@ impl Recorder {
             )
             .with_hint("name the scope after the test"));
         }
-        let key = RequestKey::of(&asked, &self.scope, &settings.matching);
+        let key = RequestKey::of(&asked, &self.scope, &agreed.settings.matching);
         let turn = session.next_turn(&key);
-        let plan = mode.plan(upstream.has_key(&request));
+        let recording = Recording {
+            agreed,
+            redactor,
+            asked,
+            key,
+            started: Instant::now(),
+            is_one_ask: !plan.looks_up,
+            is_damaged: false,
+            old: None,
+            hold: None,
+        };
+        self.turn(recording, turn, plan, request, upstream).await
+    }
+
+    /// Answers the n-th ask of a key.
+    async fn turn(
+        &self,
+        mut recording: Recording,
+        turn: usize,
+        plan: Plan,
+        request: Request,
+        upstream: impl Transport,
+    ) -> Result<Response> {
+        let Shared {
+            engine,
+            mode,
+            session,
+            flights,
+            ..
+        } = &*self.shared;
         loop {
-            if plan.looks_up
-                && let Some(cassette) = self.recorded(&key).await?
-            {
-                return self.replay(&key, &cassette, turn).await;
+            if plan.looks_up {
+                match self.usable(&mut recording, plan).await {
+                    Ok(Some((cassette, Age::Stale))) if let Some(again) = upstream.again() => {
+                        self.ask_in_the_background(&recording, &cassette, request, again);
+                        return self.replay(&recording, &cassette, turn).await;
+                    }
+                    // Who cannot ask in the background asks now.
+                    Ok(Some((cassette, Age::Stale))) => recording.old = Some(cassette),
+                    Ok(Some((cassette, _))) => {
+                        let replayed = self.replay(&recording, &cassette, turn).await;
+                        match replayed {
+                            Err(error) if self.may_do_without(&error, plan) => {
+                                return self.without_engine(error, plan, request, upstream).await;
+                            }
+                            replayed => return replayed,
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => return self.without_engine(error, plan, request, upstream).await,
+                }
             }
             match plan.on_miss {
                 OnMiss::Fail => {
@@ -268,38 +387,41 @@ impl Recorder {
                         mode if mode.is_offline() => format!("mode {mode}"),
                         mode => format!("mode {mode} and no API key to ask the upstream with"),
                     };
-                    return Err(miss::explain(&**engine, &key, &asked, &settings.matching, &why).await);
+                    let Recording { key, asked, agreed, .. } = &recording;
+                    self.counted(|counts| counts.misses += 1);
+                    return Err(miss::explain(&**engine, key, asked, &agreed.settings.matching, &why).await);
                 }
                 OnMiss::PassOn => {
                     let response = upstream.send(request).await?;
                     session.count(|summary| summary.passed_on += 1);
-                    tracing::info!("passed on {}: {}", asked.line(), response.status());
+                    tracing::info!("passed on {}: {}", recording.asked.line(), response.status());
                     return Ok(without_hop_by_hop(response));
                 }
                 OnMiss::Record => {}
             }
-            match flights.board(&key) {
+            match flights.board(&recording.key) {
                 Boarding::Lead(lead) => {
-                    // Another call may have landed between the look-up and the boarding.
+                    // Another call may have landed between the look-up and the boarding, or in another process while
+                    // this one waited for its lock.
                     let landed = if plan.looks_up {
-                        self.recorded(&key).await?
+                        self.hold(&mut recording, plan).await
                     } else {
-                        None
+                        Ok(None)
                     };
                     return match landed {
-                        Some(cassette) => {
+                        Ok(Some(cassette)) => {
                             drop(lead);
-                            self.replay(&key, &cassette, turn).await
+                            self.replay(&recording, &cassette, turn).await
                         }
-                        None => {
-                            let recording = Recording {
-                                redactor,
-                                asked,
-                                key,
-                                started: Instant::now(),
-                                is_one_ask: !plan.looks_up,
-                            };
+                        Ok(None) => {
+                            if plan.looks_up {
+                                self.counted(|counts| counts.misses += 1);
+                            }
                             self.record(recording, lead, request, upstream).await
+                        }
+                        Err(error) => {
+                            drop(lead);
+                            self.without_engine(error, plan, request, upstream).await
                         }
                     };
                 }
@@ -307,11 +429,159 @@ impl Recorder {
                     if let Some(answer) = join.answer().await {
                         let response = answer?.response();
                         session.count(|summary| summary.replayed += 1);
+                        self.counted(|counts| counts.hits += 1);
                         return Ok(response);
                     }
                 }
             }
         }
+    }
+
+    /// The settings, which a store is asked for once.
+    async fn agreed(&self) -> Result<Arc<Agreed>> {
+        let Shared {
+            engine,
+            agreed,
+            save_errors,
+            secrets,
+            ..
+        } = &*self.shared;
+        let agreed = agreed.get_or_try_init(|| async {
+            let settings = match engine.get_settings().await? {
+                Some(document) => Settings::from_yaml(&document, "the settings in the engine")?,
+                None => engine.settings()?,
+            };
+            Ok::<_, Error>(Agreed::new(settings, *save_errors, secrets))
+        });
+        agreed.await.cloned()
+    }
+
+    /// What is recorded and may be used; what is too old is remembered, to be compared with the new answer.
+    async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Cassette>, Age)>> {
+        let found = match self.recorded(&recording.key).await {
+            // An entry of a cache that cannot be read is asked for again and written over. A file that is committed
+            // must be looked at by a person.
+            Err(error) if error.kind() == ErrorKind::Cassette && self.may_do_without(&error, plan) => {
+                tracing::warn!("a recording cannot be used and is asked for again: {error}");
+                recording.is_damaged = true;
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let Some(cassette) = found else { return Ok(None) };
+        // Where nothing can be asked, an old recording is better than none.
+        if plan.on_miss == OnMiss::Fail {
+            return Ok(Some((cassette, Age::Fresh)));
+        }
+        let endpoint = recording.key.endpoint();
+        let expiry = &recording.agreed.settings.expiry;
+        match expiry.age(endpoint, cassette.history.as_ref(), cassette.recorded.age()) {
+            Age::Expired => {
+                recording.old = Some(cassette);
+                Ok(None)
+            }
+            age => Ok(Some((cassette, age))),
+        }
+    }
+
+    /// Takes the right to ask the upstream, among all processes; what another one has recorded meanwhile is returned.
+    async fn hold(&self, recording: &mut Recording, plan: Plan) -> Result<Option<Arc<Cassette>>> {
+        let Shared {
+            engine,
+            recordings,
+            lock_life,
+            ..
+        } = &*self.shared;
+        let (mut wait, longest) = LOCK_WAITS;
+        let is_stale = recording.old.is_some();
+        loop {
+            let lock = engine.lock(&recording.key, *lock_life).await.unwrap_or_else(|error| {
+                // Without it there may be a call too many; that is no reason to fail.
+                tracing::debug!("there is no lock: {error}");
+                Lock::Unsupported
+            });
+            let may_ask = !matches!(lock, Lock::Held);
+            if let Lock::Taken(lease) = lock {
+                recording.hold = Some(Hold::new(lease, *lock_life, recordings));
+            }
+            match self.usable(recording, plan).await? {
+                Some((_, Age::Stale)) if is_stale => {}
+                Some((cassette, _)) => {
+                    recording.hold = None;
+                    return Ok(Some(cassette));
+                }
+                None => {}
+            }
+            if may_ask {
+                return Ok(None);
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Whether a request can be answered although the engine, or what it keeps, is of no use: only from a cache, and only
+    /// where the upstream may be asked.
+    fn may_do_without(&self, error: &Error, plan: Plan) -> bool {
+        !self.shared.engine.is_committed()
+            && plan.looks_up
+            && plan.on_miss == OnMiss::Record
+            && matches!(error.kind(), ErrorKind::Engine | ErrorKind::Cassette)
+    }
+
+    /// Answers from the upstream and keeps nothing, where that is allowed.
+    async fn without_engine(
+        &self,
+        error: Error,
+        plan: Plan,
+        request: Request,
+        upstream: impl Transport,
+    ) -> Result<Response> {
+        if !self.may_do_without(&error, plan) {
+            return Err(error);
+        }
+        self.session().tell_once(&error);
+        let response = upstream.send(request).await?;
+        self.session().count(|summary| summary.skipped += 1);
+        Ok(without_hop_by_hop(response))
+    }
+
+    /// Asks the upstream for what is stale, for those who come later. Somebody else may be doing it already.
+    fn ask_in_the_background(&self, recording: &Recording, old: &Arc<Cassette>, request: Request, again: Again) {
+        let (recorder, plan) = (self.clone(), self.shared.mode.plan(true));
+        let mut recording = Recording {
+            agreed: recording.agreed.clone(),
+            redactor: recording.redactor.clone(),
+            asked: recording.asked.clone(),
+            key: recording.key.clone(),
+            started: Instant::now(),
+            is_one_ask: false,
+            is_damaged: false,
+            old: Some(old.clone()),
+            hold: None,
+        };
+        let Boarding::Lead(lead) = self.shared.flights.board(&recording.key) else {
+            return;
+        };
+        self.shared.recordings.spawn(async move {
+            let engine = &recorder.shared.engine;
+            match engine.lock(&recording.key, recorder.shared.lock_life).await {
+                Ok(Lock::Held) => return,
+                Ok(Lock::Taken(lease)) => {
+                    let tasks = &recorder.shared.recordings;
+                    recording.hold = Some(Hold::new(lease, recorder.shared.lock_life, tasks));
+                }
+                Ok(Lock::Unsupported) => {}
+                Err(error) => tracing::debug!("there is no lock: {error}"),
+            }
+            if matches!(recorder.usable(&mut recording, plan).await, Ok(Some((_, Age::Fresh)))) {
+                return;
+            }
+            recorder.counted(|counts| counts.misses += 1);
+            if let Err(error) = recorder.record(recording, lead, request, again).await {
+                tracing::warn!("what is stale could not be asked for again: {error}");
+            }
+        });
     }
 
     /// The cassette of a key, if it is recorded.
@@ -349,13 +619,9 @@ impl Recorder {
     }
 
     /// The response for the n-th ask of this session (`turn` counts from zero).
-    async fn replay(&self, key: &RequestKey, cassette: &Cassette, turn: usize) -> Result<Response> {
-        let Shared {
-            engine,
-            settings,
-            session,
-            ..
-        } = &*self.shared;
+    async fn replay(&self, recording: &Recording, cassette: &Cassette, turn: usize) -> Result<Response> {
+        let Shared { engine, session, .. } = &*self.shared;
+        let (key, settings) = (&recording.key, &recording.agreed.settings);
         let recorded = cassette.responses.len();
         let at = match settings.exhausted {
             _ if turn < recorded => turn,
@@ -378,7 +644,17 @@ impl Recorder {
         };
         let response = &cassette.responses[at];
         let body = self.bytes_of(&response.body, key).await?;
-        session.count(|summary| summary.replayed += 1);
+        let (tokens, milliseconds) = (tokens_in(&body), response.timing_ms.last().copied().unwrap_or_default());
+        session.count(|summary| {
+            summary.replayed += 1;
+            summary.tokens_saved += tokens;
+            summary.milliseconds_saved += milliseconds;
+        });
+        self.counted(|counts| {
+            counts.hits += 1;
+            counts.tokens_saved += tokens;
+            counts.milliseconds_saved += milliseconds;
+        });
         tracing::info!("replayed {} of {recorded} from {}", at + 1, key.name());
         Ok(
             Response::new(response.status, replayed_body(response, body, settings.pace))
@@ -433,6 +709,7 @@ impl Recorder {
 
     /// Takes the body from the upstream to the tape, and the whole of it to the engine.
     async fn roll(&self, recording: Recording, mut lead: Lead, answer: Answer, origin: Option<String>, body: Body) {
+        let is_one_ask = recording.is_one_ask;
         let mut ending = Ending {
             session: self.session(),
             tape: &answer.tape,
@@ -441,6 +718,15 @@ impl Recorder {
         let kept = match self.take_all(&recording, &mut lead, &answer, body).await {
             Ok(timing) => self.keep_if_lasting(recording, &lead, &answer, origin, timing).await,
             Err(error) => Err(error),
+        };
+        // A cache that cannot keep an answer does not spoil it.
+        let kept = match kept {
+            Err(error) if error.kind() == ErrorKind::Engine && !self.shared.engine.is_committed() && !is_one_ask => {
+                self.session().tell_once(&error);
+                self.session().count(|summary| summary.skipped += 1);
+                Ok(())
+            }
+            kept => kept,
         };
         if let Err(error) = &kept {
             self.session().failed(error);
@@ -472,7 +758,7 @@ impl Recorder {
         origin: Option<String>,
         timing_ms: Vec<u64>,
     ) -> Result<()> {
-        if speaks_of_the_day(answer.status) && !self.shared.settings.save_errors {
+        if speaks_of_the_day(answer.status) && !recording.agreed.settings.save_errors {
             self.session().count(|summary| summary.passed_on += 1);
             tracing::info!(
                 "not kept, since it speaks of the day: {} for {}",
@@ -490,31 +776,35 @@ impl Recorder {
         let name = recording.key.name();
         let redacted = |text: &str| recording.redactor.text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
-        self.keep(&recording.key, recording.asked, response, recorded, lead)
-            .await?;
-        self.session().count(|summary| summary.recorded += 1);
-        tracing::info!("recorded {}", name);
+        if self.keep(recording, response, recorded, lead).await? {
+            self.session().count(|summary| summary.recorded += 1);
+            tracing::info!("recorded {name}");
+        } else {
+            self.session().count(|summary| summary.skipped += 1);
+            tracing::warn!("not kept, since it would be larger than limits allows: {name}");
+        }
         Ok(())
     }
 
     /// Puts a response in its place in the cassette: behind those of this session, in place of those of an earlier one.
-    async fn keep(
-        &self,
-        key: &RequestKey,
-        asked: RecordedRequest,
-        new: RecordedResponse,
-        recorded: Recorded,
-        lead: &Lead,
-    ) -> Result<()> {
-        let Shared {
-            engine,
-            settings,
-            session,
+    /// Whether there was room for it.
+    async fn keep(&self, recording: Recording, new: RecordedResponse, recorded: Recorded, lead: &Lead) -> Result<bool> {
+        let Shared { engine, session, .. } = &*self.shared;
+        let Recording {
+            agreed,
+            asked,
+            key,
+            old,
+            is_damaged,
+            hold: _hold,
             ..
-        } = &*self.shared;
+        } = recording;
+        let settings = &agreed.settings;
         let _changing = self.shared.keeping.lock().await;
-        let on_file = self.recorded(key).await?;
-        let (mut kept, mut responses) = match (session.kept(key), &on_file) {
+        let on_file = if is_damaged { None } else { self.recorded(&key).await? };
+        // What was too old begins anew.
+        let asks = old.is_some().then(|| session.begin_again(&key, lead.asks()));
+        let (mut kept, mut responses) = match (session.kept(&key), &on_file) {
             (Some(kept), Some(cassette)) => (kept, cassette.responses.clone()),
             (None, Some(cassette)) => (Kept::after(cassette), Vec::new()),
             (_, None) => (Kept::default(), Vec::new()),
@@ -527,8 +817,12 @@ impl Recorder {
             .earlier
             .get(responses.len())
             .filter(|_| !settings.rewrite_unchanged);
+        let is_same = match earlier {
+            Some(earlier) => self.says_the_same_as(earlier, &asked, &new, &key).await,
+            None => false,
+        };
         let new = match earlier {
-            Some(earlier) if self.says_the_same_as(earlier, &asked, &new, key).await => earlier.clone(),
+            Some(earlier) if is_same => earlier.clone(),
             _ => {
                 kept.earlier_head = None;
                 new
@@ -542,24 +836,96 @@ impl Recorder {
             1
         };
         responses.extend(std::iter::repeat_n(new, copies));
-        let (recorded, request) = kept.earlier_head.clone().unwrap_or((recorded, asked));
+        // Where recordings end, the new one begins now although it says the same.
+        let head = kept.earlier_head.clone().filter(|_| !settings.expiry.is_on());
+        let (recorded, request) = head.unwrap_or((recorded, asked));
+        let history = match (&settings.expiry.adaptive, &old, asks) {
+            (Some(_), Some(old), Some(asks)) => {
+                let history = old.history.unwrap_or_default();
+                Some(history.checked(old.recorded.age(), asks, !is_same))
+            }
+            _ => on_file.as_ref().and_then(|on_file| on_file.history),
+        };
+        let life = settings.expiry.life(key.endpoint(), history.as_ref());
         let mut cassette = Cassette {
             key: key.hash().to_owned(),
             recorded,
+            history,
             request,
             responses,
         };
-        self.put_large_bodies_aside(&mut cassette).await?;
+        if !self.is_room_for(&mut cassette, settings).await {
+            return Ok(false);
+        }
+        if life.is_none() {
+            // Bodies that stand apart would outlive what they belong to.
+            self.put_large_bodies_aside(&mut cassette, settings).await?;
+        }
         if on_file.is_none_or(|on_file| *on_file != cassette) {
-            engine.set(key, format::write(&cassette)?).await?;
+            let document = format::write(&cassette)?;
+            match life {
+                Some(life) => {
+                    engine
+                        .set_expiring(&key, document, settings.expiry.kept_for(life))
+                        .await?
+                }
+                None => engine.set(&key, document).await?,
+            }
         }
         if kept.earlier.len() <= cassette.responses.len() {
             // Whatever comes now is new.
             kept.earlier.clear();
             kept.earlier_head = None;
         }
-        session.set_kept(key, kept);
-        Ok(())
+        session.set_kept(&key, kept);
+        Ok(true)
+    }
+
+    /// Whether the limits allow this cassette.
+    async fn is_room_for(&self, cassette: &mut Cassette, settings: &Settings) -> bool {
+        let limits = &settings.limits;
+        if limits.entry_bytes.is_none() && limits.total_bytes.is_none() {
+            return true;
+        }
+        let bodies = cassette.blobs_mut();
+        let bytes: u64 = bodies.iter().map(|blob| blob.len() as u64).sum();
+        if limits.entry_bytes.is_some_and(|most| bytes > most) {
+            return false;
+        }
+        let Some(most) = limits.total_bytes else { return true };
+        let mut known = self.shared.size.lock().await;
+        let is_old = |(at, _): &(Instant, u64)| at.elapsed() > SIZE_LASTS;
+        if known.as_ref().is_none_or(is_old)
+            && let Ok(Some(size)) = self.shared.engine.size().await
+        {
+            *known = Some((Instant::now(), size.bytes));
+        }
+        match &mut *known {
+            Some((_, total)) if *total + bytes > most => false,
+            Some((_, total)) => {
+                *total += bytes;
+                true
+            }
+            // The engine cannot tell.
+            None => true,
+        }
+    }
+
+    /// Adds to the counts of all processes; they are handed to the engine every few seconds.
+    fn counted(&self, what: impl FnOnce(&mut Counts)) {
+        if self.shared.engine.is_committed() {
+            return;
+        }
+        let due = {
+            let mut tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            what(&mut tally.counts);
+            if tally.since.elapsed() < TALLY_EVERY {
+                return;
+            }
+            tally.take()
+        };
+        let engine = self.shared.engine.clone();
+        self.shared.recordings.spawn(async move { count(&*engine, due).await });
     }
 
     async fn says_the_same_as(
@@ -580,10 +946,10 @@ impl Recorder {
         says_the_same(asked, &earlier, new)
     }
 
-    async fn put_large_bodies_aside(&self, cassette: &mut Cassette) -> Result<()> {
+    async fn put_large_bodies_aside(&self, cassette: &mut Cassette, settings: &Settings) -> Result<()> {
         for blob in cassette.blobs_mut() {
             if let Blob::Here(bytes) = blob
-                && bytes.len() > self.shared.settings.inline_body_bytes
+                && bytes.len() > settings.inline_body_bytes
             {
                 let sha256 = sha256_hex(bytes);
                 if self.shared.engine.set_body(&sha256, bytes).await? {
@@ -597,12 +963,53 @@ impl Recorder {
 
 /// What is known of a recording before its answer.
 struct Recording {
+    agreed: Arc<Agreed>,
     redactor: Redactor,
     asked: RecordedRequest,
     key: RequestKey,
     started: Instant,
     /// Whether every ask is a call of its own unless they overlap; otherwise a recording answers all later ones.
     is_one_ask: bool,
+    /// Whether what is kept cannot be read and may be written over.
+    is_damaged: bool,
+    /// What is kept and is too old.
+    old: Option<Arc<Cassette>>,
+    /// The right to ask, among all processes.
+    hold: Option<Hold>,
+}
+
+/// Counts that the engine does not have yet.
+struct Tally {
+    counts: Counts,
+    since: Instant,
+}
+
+impl Tally {
+    fn take(&mut self) -> Counts {
+        self.since = Instant::now();
+        std::mem::take(&mut self.counts)
+    }
+}
+
+/// Counts are not worth a failure.
+async fn count(engine: &dyn CacheEngine, counts: Counts) {
+    if counts == Counts::default() {
+        return;
+    }
+    if let Err(error) = engine.count(counts).await {
+        tracing::debug!("the counts are not kept: {error}");
+    }
+}
+
+/// The last `total_tokens` of an answer, as the API counts what it took.
+fn tokens_in(body: &[u8]) -> u64 {
+    const NAME: &[u8] = b"\"total_tokens\":";
+    let Some(at) = memchr::memmem::rfind(body, NAME) else {
+        return 0;
+    };
+    let rest = body[at + NAME.len()..].trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(15);
+    digits.fold(0, |tokens, digit| tokens * 10 + u64::from(digit - b'0'))
 }
 
 /// Ends a tape when the task that fills it is dropped with its runtime, or panics: its readers must not wait forever, and

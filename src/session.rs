@@ -20,6 +20,8 @@ struct State {
     kept: HashMap<RequestKey, Kept>,
     summary: Summary,
     failures: Vec<Error>,
+    /// Whether it was said that the engine is of no use.
+    told: bool,
 }
 
 /// How many requests were answered in which way.
@@ -34,6 +36,12 @@ pub struct Summary {
     pub passed_on: usize,
     /// Not recorded, and not asked of the upstream.
     pub missed: usize,
+    /// Answered by the upstream, and not kept because it is too large or the engine failed.
+    pub skipped: usize,
+    /// The tokens that the replayed answers took when they were recorded.
+    pub tokens_saved: u64,
+    /// The milliseconds that they took.
+    pub milliseconds_saved: u64,
     /// Failed otherwise: a damaged cassette, an upstream that broke off, a directory that cannot be written.
     pub failed: usize,
 }
@@ -77,6 +85,24 @@ impl Session {
                 state.turns.insert(key.clone(), 1);
                 0
             }
+        }
+    }
+
+    /// Forgets what was kept under this key; as many asks of it are new ones. How many there were.
+    pub(crate) fn begin_again(&self, key: &RequestKey, asks: usize) -> u64 {
+        let mut state = self.state();
+        state.kept.remove(key);
+        let before = state.turns.insert(key.clone(), asks).unwrap_or_default();
+        before as u64
+    }
+
+    /// Says once that the engine is of no use.
+    pub(crate) fn tell_once(&self, error: &Error) {
+        let is_new = !std::mem::replace(&mut self.state().told, true);
+        if is_new {
+            tracing::warn!("the engine is of no use, answers come from the upstream and are not kept: {error}");
+        } else {
+            tracing::debug!("the engine is of no use: {error}");
         }
     }
 
@@ -163,9 +189,16 @@ impl fmt::Display for Summary {
             passed_on,
             missed,
             failed,
+            skipped,
+            ..
         } = self;
         write!(f, "{replayed} replayed, {recorded} recorded")?;
-        for (count, what) in [(passed_on, "passed on"), (missed, "missed"), (failed, "failed")] {
+        for (count, what) in [
+            (passed_on, "passed on"),
+            (skipped, "not kept"),
+            (missed, "missed"),
+            (failed, "failed"),
+        ] {
             if *count > 0 {
                 write!(f, ", {count} {what}")?;
             }

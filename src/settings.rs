@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::cassette::format;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::Expiry;
 
 /// What stands in place of a secret, unless a setting says otherwise.
 pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
@@ -30,6 +31,11 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 ///   with: <customer>
 /// headers:
 ///   keep: [x-request-cost]
+/// expiry:                    # for caches, see Expiry
+///   time_to_live: 7d
+/// limits:                    # larger answers are handed on and not kept
+///   entry_bytes: 10000000
+///   total_bytes: 10000000000
 /// ```
 ///
 /// Only matching takes part in the request key: changing it means recording again.
@@ -54,6 +60,10 @@ pub struct Settings {
     pub redaction: Vec<Replacement>,
     /// Which response headers are kept.
     pub headers: Headers,
+    /// How long recordings are used: for ever unless this says otherwise.
+    pub expiry: Expiry,
+    /// What is too large to be kept.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -67,6 +77,8 @@ impl Default for Settings {
             matching: Matching::default(),
             redaction: Vec::new(),
             headers: Headers::default(),
+            expiry: Expiry::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -136,6 +148,17 @@ pub struct Matching {
 pub struct Headers {
     /// Names, in any case. Cookies and hop-by-hop headers are never kept.
     pub keep: Vec<String>,
+}
+
+/// What is too large to be kept; such an answer is handed on and counted as [skipped](crate::Summary::skipped).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most bytes of one cassette, large bodies included.
+    pub entry_bytes: Option<u64>,
+    /// The most bytes of all of them, where the [engine](crate::CacheEngine::size) can tell; it is asked once a minute.
+    pub total_bytes: Option<u64>,
 }
 
 /// A regular expression and what stands in place of its matches (`$1` is the first group).

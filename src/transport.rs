@@ -1,6 +1,7 @@
 //! The way to the upstream, as an argument.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use crate::error::Result;
 use crate::message::{Request, Response};
@@ -24,9 +25,18 @@ pub trait Transport: Send {
         None
     }
 
+    /// The same way once more, for an ask in the background that outlives this one; by default there is none, and what
+    /// is stale is then asked for before it is answered.
+    fn again(&self) -> Option<Again> {
+        None
+    }
+
     /// Sends the request, and returns as soon as status and headers are there.
     fn send(self, request: Request) -> impl Future<Output = Result<Response>> + Send;
 }
+
+/// A [`Transport`] that owns all it needs.
+pub type Again = Box<dyn FnOnce(Request) -> Pin<Box<dyn Future<Output = Result<Response>> + Send>> + Send>;
 
 impl<F, Fut> Transport for F
 where

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
-use crate::transport::Transport;
+use crate::transport::{Again, Transport};
 
 /// The public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
@@ -224,6 +224,11 @@ impl Transport for Upstream {
 
     fn secret(&self) -> Option<&str> {
         self.api_key.as_deref()
+    }
+
+    fn again(&self) -> Option<Again> {
+        let upstream = self.clone();
+        Some(Box::new(|request| Box::pin(upstream.send(request))))
     }
 
     async fn send(self, request: Request) -> Result<Response> {

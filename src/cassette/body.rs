@@ -16,6 +16,14 @@ pub(crate) enum Blob {
 }
 
 impl Blob {
+    /// How many bytes stand in the document.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Filed { .. } => 0,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Here(bytes) if bytes.is_empty())
     }

@@ -18,6 +18,7 @@ use serde_yaml::{DoubleQuoted, FlowSeq, LitStr};
 use super::body::{Blob, Events, Form, RecordedBody, RecordedPart};
 use super::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::History;
 use crate::message::{Layout, Spacing, serialize_number};
 
 /// The version of the format that is written.
@@ -37,6 +38,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
             from: cassette.recorded.from.as_deref().map(Text),
             test: cassette.recorded.test.as_deref().map(Text),
         },
+        history: cassette.history,
         request: RequestOut {
             method: Text(&cassette.request.method),
             path: Text(&cassette.request.path),
@@ -99,6 +101,7 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
             from: parsed.recorded.from,
             test: parsed.recorded.test,
         },
+        history: parsed.history,
         request: RecordedRequest {
             method: parsed.request.method,
             path: parsed.request.path,
@@ -188,6 +191,8 @@ struct DocumentOut<'a> {
     version: u32,
     key: Text<'a>,
     recorded: RecordedOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<History>,
     request: RequestOut<'a>,
     responses: Vec<ResponseOut<'a>>,
 }
@@ -467,6 +472,7 @@ struct DocumentIn {
     version: u32,
     key: String,
     recorded: RecordedIn,
+    history: Option<History>,
     request: RequestIn,
     responses: ResponsesIn,
 }
@@ -752,6 +758,7 @@ mod tests {
                 from: Some("https://api.mistral.ai".to_owned()),
                 test: Some("weather::asks_for_the_capital".to_owned()),
             },
+            history: None,
             request: RecordedRequest {
                 method: "POST".to_owned(),
                 path: "/v1/chat/completions".to_owned(),

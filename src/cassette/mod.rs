@@ -9,6 +9,8 @@ mod body;
 pub(crate) mod format;
 mod unchanged;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -17,12 +19,16 @@ pub(crate) use body::Form;
 pub(crate) use body::{Blob, RecordedBody, RecordedPart};
 pub(crate) use unchanged::says_the_same;
 
+use crate::expiry::History;
+
 /// One request and its responses.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cassette {
     /// The request key: 64 hex digits.
     pub(crate) key: String,
     pub(crate) recorded: Recorded,
+    /// What was seen of it so far, where lives adapt.
+    pub(crate) history: Option<History>,
     pub(crate) request: RecordedRequest,
     pub(crate) responses: Vec<RecordedResponse>,
 }
@@ -47,6 +53,17 @@ impl Recorded {
             from,
             test,
         }
+    }
+
+    /// How long ago that was. A time that cannot be read is long ago, one in the future is now.
+    pub(crate) fn age(&self) -> Duration {
+        let Ok(at) = self.at.parse::<jiff::Timestamp>() else {
+            return Duration::MAX;
+        };
+        jiff::Timestamp::now()
+            .duration_since(at)
+            .try_into()
+            .unwrap_or(Duration::ZERO)
     }
 }
 

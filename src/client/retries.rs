@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Request, Response};
 use crate::recorder::Recorder;
-use crate::transport::Transport;
+use crate::transport::{Again, Transport};
 use crate::upstream::Upstream;
 
 /// How often and after what time a request is sent again: after the statuses 429, 500, 502, 503 and 504, and when the
@@ -176,6 +176,11 @@ impl Transport for Live {
 
     fn secret(&self) -> Option<&str> {
         self.upstream.secret()
+    }
+
+    fn again(&self) -> Option<Again> {
+        let live = self.clone();
+        Some(Box::new(|request| Box::pin(live.send(request))))
     }
 
     async fn send(self, request: Request) -> Result<Response> {

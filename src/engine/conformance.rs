@@ -129,7 +129,10 @@ fn same(got: Option<&Bytes>, wanted: &[u8], what: &str) {
 
 async fn keeps_bytes(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     let binary: Vec<u8> = (0..=255).cycle().take(100_003).collect();
-    let mut large = (0u32..250_007).flat_map(u32::to_le_bytes).collect::<Vec<u8>>().repeat(50);
+    let mut large = (0u32..250_007)
+        .flat_map(u32::to_le_bytes)
+        .collect::<Vec<u8>>()
+        .repeat(50);
     large.truncate(LARGE);
     let documents: [(&str, &[u8]); 6] = [
         ("text", "version: 1\n# é 日本 \u{1f32c}\n".as_bytes()),

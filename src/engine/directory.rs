@@ -308,6 +308,10 @@ struct FileLease {
 
 #[async_trait]
 impl Lease for FileLease {
+    fn ends_by_itself(&self) -> bool {
+        false
+    }
+
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }

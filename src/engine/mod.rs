@@ -223,7 +223,7 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// A lock that is held. One that is dropped without being released ends with its life.
+/// A lock that is held. One that is dropped without being released ends with its life, if not at once.
 #[async_trait]
 pub trait Lease: Send + Sync {
     /// Holds it for another life, from now.
@@ -232,6 +232,12 @@ pub trait Lease: Send + Sync {
     /// Mostly [`Error::engine`]: the store cannot be asked, or somebody else has taken it meanwhile.
     async fn renew(&self, _life: Duration) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it ends when its life is over, and so wants to be renewed; else it ends when it is dropped, or with its
+    /// process.
+    fn ends_by_itself(&self) -> bool {
+        true
     }
 
     /// Gives it back; one that somebody else has taken meanwhile is left to them.

@@ -1,0 +1,172 @@
+//! A cache that may be slow or down, within bounds: no call takes longer than the limit, and after a few failures it is left
+//! alone for a while.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::engine::{CacheEngine, Counts, Lock, Size};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::RequestKey;
+use crate::settings::Settings;
+
+/// How long a call may take, unless the builder says otherwise.
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
+
+/// After as many failures in a row the engine is left alone.
+const FAILURES: u32 = 3;
+
+/// For so long; then one call tries it again.
+const REST: Duration = Duration::from_secs(5);
+
+/// An engine whose calls end in time.
+pub(super) struct Bounded {
+    engine: Arc<dyn CacheEngine>,
+    limit: Duration,
+    circuit: Mutex<Circuit>,
+}
+
+#[derive(Debug, Default)]
+struct Circuit {
+    failures: u32,
+    closed_until: Option<Instant>,
+}
+
+impl Bounded {
+    pub(super) fn new(engine: Arc<dyn CacheEngine>, limit: Duration) -> Self {
+        Self {
+            engine,
+            limit,
+            circuit: Mutex::default(),
+        }
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        {
+            let mut circuit = self.circuit();
+            match circuit.closed_until {
+                Some(until) if Instant::now() < until => {
+                    return Err(Error::engine(format!(
+                        "the engine has failed {} times in a row and is left alone for now",
+                        circuit.failures
+                    )));
+                }
+                // One call tries it; the others go on leaving it alone until that is known.
+                Some(_) => circuit.closed_until = Some(Instant::now() + self.limit),
+                None => {}
+            }
+        }
+        let result = self.in_time(call).await;
+        let mut circuit = self.circuit();
+        match &result {
+            Err(error) if error.kind() == ErrorKind::Engine => {
+                circuit.failures = circuit.failures.saturating_add(1);
+                if circuit.failures >= FAILURES {
+                    circuit.closed_until = Some(Instant::now() + REST);
+                }
+            }
+            _ => *circuit = Circuit::default(),
+        }
+        result
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let mut call = pin!(call);
+        // What answers at once needs no timer, and so no runtime that has one.
+        if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+            return result;
+        }
+        tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
+            Err(Error::engine(format!(
+                "the engine has given no answer for {} ms",
+                self.limit.as_millis()
+            ))
+            .with_timed_out(true))
+        })
+    }
+}
+
+#[async_trait]
+impl CacheEngine for Bounded {
+    async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
+        self.call(self.engine.get(key)).await
+    }
+
+    async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
+        self.call(self.engine.set(key, cassette)).await
+    }
+
+    async fn remove(&self, key: &RequestKey) -> Result<()> {
+        self.call(self.engine.remove(key)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<RequestKey>> {
+        // To list a large store takes its time, which says nothing of its health.
+        self.in_time(self.engine.keys()).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.engine.clear().await
+    }
+
+    async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
+        self.call(self.engine.get_body(sha256)).await
+    }
+
+    async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
+        self.call(self.engine.set_body(sha256, body)).await
+    }
+
+    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
+        self.call(self.engine.set_expiring(key, cassette, life)).await
+    }
+
+    async fn lock(&self, key: &RequestKey, life: Duration) -> Result<Lock> {
+        self.call(self.engine.lock(key, life)).await
+    }
+
+    async fn size(&self) -> Result<Option<Size>> {
+        self.in_time(self.engine.size()).await
+    }
+
+    async fn count(&self, more: Counts) -> Result<()> {
+        self.call(self.engine.count(more)).await
+    }
+
+    async fn counts(&self) -> Result<Option<Counts>> {
+        self.call(self.engine.counts()).await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        self.call(self.engine.check_writable()).await
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        self.engine.settings()
+    }
+
+    async fn get_settings(&self) -> Result<Option<Bytes>> {
+        self.call(self.engine.get_settings()).await
+    }
+
+    async fn set_settings(&self, settings: Bytes) -> Result<()> {
+        self.call(self.engine.set_settings(settings)).await
+    }
+
+    fn is_committed(&self) -> bool {
+        self.engine.is_committed()
+    }
+
+    fn place_of(&self, key: &RequestKey) -> String {
+        self.engine.place_of(key)
+    }
+}
