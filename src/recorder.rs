@@ -25,7 +25,7 @@ use crate::engine::{CacheEngine, Counts, Lock, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
 use crate::key::{RequestKey, Scope, sha256_hex};
-use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream, tokens_in};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
 use crate::redaction::{Redactor, strip_hop_by_hop};
@@ -999,17 +999,6 @@ async fn count(engine: &dyn CacheEngine, counts: Counts) {
     if let Err(error) = engine.count(counts).await {
         tracing::debug!("the counts are not kept: {error}");
     }
-}
-
-/// The last `total_tokens` of an answer, as the API counts what it took.
-fn tokens_in(body: &[u8]) -> u64 {
-    const NAME: &[u8] = b"\"total_tokens\":";
-    let Some(at) = memchr::memmem::rfind(body, NAME) else {
-        return 0;
-    };
-    let rest = body[at + NAME.len()..].trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(15);
-    digits.fold(0, |tokens, digit| tokens * 10 + u64::from(digit - b'0'))
 }
 
 /// Ends a tape when the task that fills it is dropped with its runtime, or panics: its readers must not wait forever, and

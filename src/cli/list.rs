@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Directory, Format, WELL, count, form_of, print, read_all, request_form, say, wrong};
+use super::{Directory, Format, WELL, count, form_of, print, request_form, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette};
-use crate::engine::DirectoryEngine;
 use crate::error::Result;
 
 #[derive(clap::Args)]
@@ -19,9 +18,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let engine = DirectoryEngine::new(&arguments.directory.dir);
+    let store = arguments.directory.open()?;
     let (mut rows, mut exit) = (Vec::new(), WELL);
-    for (listed, cassette) in read_all(&engine)? {
+    for (listed, cassette) in runtime()?.block_on(store.read_all())? {
         match cassette {
             Ok(cassette) => rows.push((listed.name, cassette)),
             Err(error) => {

@@ -1,10 +1,15 @@
 //! The command line: one file a subcommand.
 
+mod clear;
 mod completions;
+mod copy;
 mod list;
 mod proxy;
+mod remove;
 mod run;
 mod show;
+mod stats;
+mod store;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
@@ -14,11 +19,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cassette::{Blob, Cassette, Form, RecordedBody, RecordedResponse, format};
-use crate::engine::{DirectoryEngine, Listed};
+use self::store::Store;
+use crate::cassette::{Blob, Form, RecordedBody, RecordedResponse};
+use crate::engine::LayeredEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::recorder::Recorder;
+use crate::settings::Settings;
 use crate::upstream::Upstream;
 
 /// All is well.
@@ -56,16 +63,30 @@ enum Command {
     Show(show::Arguments),
     /// Check every recording: that it can be read, fits its key and its name, and holds no secret.
     Verify(verify::Arguments),
+    /// Count what is kept: cassettes, bytes, age, tokens, hits and misses.
+    Stats(stats::Arguments),
+    /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
+    Copy(copy::Arguments),
+    /// Remove cassettes.
+    Remove(remove::Arguments),
+    /// Remove all cassettes.
+    Clear(clear::Arguments),
     /// Print the completion script of a shell.
     Completions(completions::Arguments),
 }
 
-/// The directory that a command reads.
+/// Where a command's cassettes are.
 #[derive(Args)]
 struct Directory {
-    /// The cassette directory.
+    /// The cassette directory, or the URL of a cache: memory:, redis://, s3://, sqlite:, postgres://.
     #[arg(long, value_name = "DIR", default_value = "cassettes")]
-    dir: PathBuf,
+    dir: String,
+}
+
+impl Directory {
+    fn open(&self) -> Result<Store> {
+        Store::open(&self.dir)
+    }
 }
 
 /// How a table is printed.
@@ -104,11 +125,27 @@ struct ProxyArguments {
     /// How long to wait for the upstream to connect, and between two pieces of an answer.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
     timeout: u64,
+    /// A settings file, in place of the one beside the cassettes.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// A nearer cache in front of --dir: memory:, or a directory.
+    #[arg(long, value_name = "URL")]
+    near: Option<String>,
 }
 
 impl ProxyArguments {
     async fn start(&self) -> Result<crate::proxy::Proxy> {
-        let mut recorder = Recorder::builder(DirectoryEngine::new(&self.directory.dir));
+        let engine = self.directory.open()?.engine;
+        let mut recorder = match &self.near {
+            Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
+            None => Recorder::builder(engine),
+        };
+        if let Some(file) = &self.settings {
+            let place = file.display().to_string();
+            let document = std::fs::read(file)
+                .map_err(|error| Error::new(ErrorKind::Settings, format!("cannot read {place}")).with_source(error))?;
+            recorder = recorder.settings(Settings::from_yaml(&document, &place)?);
+        }
         if let Some(mode) = self.mode {
             recorder = recorder.mode(mode);
         }
@@ -155,6 +192,10 @@ pub fn main() -> ExitCode {
         Command::List(arguments) => list::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
+        Command::Copy(arguments) => copy::run(&arguments),
+        Command::Remove(arguments) => remove::run(&arguments),
+        Command::Clear(arguments) => clear::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     done.unwrap_or_else(|error| {
@@ -190,25 +231,6 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Settings, "the async runtime cannot be started").with_source(error))
-}
-
-/// The cassettes of a directory, each read or with the error that kept it from being read.
-fn read_all(engine: &DirectoryEngine) -> Result<Vec<(Listed, Result<Cassette>)>> {
-    let read = |listed: &Listed| {
-        let path = engine.root().join(&listed.name);
-        let place = path.display().to_string();
-        let document = std::fs::read(&path)
-            .map_err(|error| Error::new(ErrorKind::Engine, format!("cannot read {place}")).with_source(error))?;
-        format::read(&document, &place)
-    };
-    Ok(engine
-        .list()?
-        .into_iter()
-        .map(|listed| {
-            let cassette = read(&listed);
-            (listed, cassette)
-        })
-        .collect())
 }
 
 /// A number of things: `1 cassette`, `2 cassettes`.

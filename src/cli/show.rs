@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use super::{Directory, WELL, print, read_all, runtime};
+use super::store::{Read, Store};
+use super::{Directory, WELL, print, runtime};
 use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, format};
-use crate::engine::{DirectoryEngine, Listed, bytes_of};
+use crate::engine::{CacheEngine, Listed, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Event, events, parse};
 
@@ -25,27 +26,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let engine = DirectoryEngine::new(&arguments.directory.dir);
-    let all = read_all(&engine)?;
+    let store = arguments.directory.open()?;
     let runtime = runtime()?;
+    let all = runtime.block_on(store.read_all())?;
     for wanted in &arguments.cassettes {
-        let found = find(&engine, &all, wanted);
+        let found = find(&store, &all, wanted);
         if found.is_empty() {
             return Err(Error::new(
                 ErrorKind::Settings,
-                format!("no cassette in {} is called {wanted:?}", engine.root().display()),
+                format!("no cassette in {} is called {wanted:?}", store.place()),
             )
             .with_hint("mistral-cassette list names them all"));
         }
         for (listed, cassette) in found {
             let cassette = cassette.as_ref().map_err(Clone::clone)?;
-            print(&runtime.block_on(transcript(&engine, listed, cassette))?)?;
+            print(&runtime.block_on(transcript(&store, listed, cassette))?)?;
         }
     }
     Ok(WELL)
 }
-
-type Read = (Listed, Result<Cassette>);
 
 /// Whether two paths lead to the same file, however they are written.
 fn is_same_file(path: &Path, other: &str) -> bool {
@@ -53,9 +52,9 @@ fn is_same_file(path: &Path, other: &str) -> bool {
 }
 
 /// The cassettes that a person means: exactly named ones, else those whose name or key holds the words.
-fn find<'a>(engine: &DirectoryEngine, all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
+pub(super) fn find<'a>(store: &Store, all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
     let is_named = |(listed, _): &&Read| {
-        is_same_file(&engine.root().join(&listed.name), wanted)
+        is_same_file(Path::new(&store.place_of(listed)), wanted)
             || listed.name == wanted
             || listed.name.strip_suffix(".yaml") == Some(wanted)
     };
@@ -70,8 +69,8 @@ fn find<'a>(engine: &DirectoryEngine, all: &'a [Read], wanted: &str) -> Vec<&'a 
         .collect()
 }
 
-async fn transcript(engine: &DirectoryEngine, listed: &Listed, cassette: &Cassette) -> Result<String> {
-    let place = || engine.root().join(&listed.name).display().to_string();
+async fn transcript(store: &Store, listed: &Listed, cassette: &Cassette) -> Result<String> {
+    let (engine, place) = (&*store.engine, || store.place_of(listed));
     let mut page = Page::default();
     page.line(&format!("# {}", listed.name));
     let from = cassette
@@ -129,7 +128,7 @@ impl Page {
 
     async fn parts(
         &mut self,
-        engine: &DirectoryEngine,
+        engine: &dyn CacheEngine,
         parts: &[RecordedPart],
         place: &impl Fn() -> String,
     ) -> Result<()> {

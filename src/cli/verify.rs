@@ -9,9 +9,10 @@ use bytes::Bytes;
 use regex::Regex;
 use serde_json::json;
 
-use super::{Directory, Format, WELL, count, print, read_all, runtime, wrong};
+use super::store::Store;
+use super::{Directory, Format, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette, format};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed, bytes_of};
+use crate::engine::{Listed, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 use crate::recorder::KEY_VARIABLE;
@@ -44,12 +45,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let engine = DirectoryEngine::new(&arguments.directory.dir);
-    let settings = engine.settings()?;
-    let verifier = Verifier::new(&engine, &settings)?;
-    let cassettes = read_all(&engine)?;
+    let store = arguments.directory.open()?;
+    let runtime = runtime()?;
+    let settings = runtime.block_on(store.settings())?;
+    let verifier = Verifier::new(&store, &settings)?;
+    let cassettes = runtime.block_on(store.read_all())?;
     let number = cassettes.len();
-    let problems = runtime()?.block_on(verifier.all(cassettes));
+    let problems = runtime.block_on(verifier.all(cassettes));
     print(&match arguments.format {
         Format::Text => {
             let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
@@ -86,7 +88,7 @@ impl fmt::Display for Problem {
 }
 
 struct Verifier<'a> {
-    engine: &'a DirectoryEngine,
+    store: &'a Store,
     settings: &'a Settings,
     /// Knows the API key alone.
     key: Redactor,
@@ -96,14 +98,14 @@ struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    fn new(engine: &'a DirectoryEngine, settings: &'a Settings) -> Result<Self> {
+    fn new(store: &'a Store, settings: &'a Settings) -> Result<Self> {
         let compiled = |(name, pattern): (&'static str, &str)| {
             let pattern =
                 Regex::new(pattern).map_err(|error| Error::new(ErrorKind::Settings, name).with_source(error))?;
             Ok((name, pattern))
         };
         Ok(Self {
-            engine,
+            store,
             settings,
             key: Redactor::new(env::var(KEY_VARIABLE).ok(), &[], &[]),
             patterns: Redactor::new([], &settings.redaction, &[]),
@@ -115,7 +117,7 @@ impl<'a> Verifier<'a> {
         let mut problems = Vec::new();
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
         for (listed, cassette) in cassettes {
-            let file = self.engine.root().join(&listed.name).display().to_string();
+            let file = self.store.place_of(&listed);
             let mut tell = |line, what| {
                 problems.push(Problem {
                     file: file.clone(),
@@ -128,10 +130,8 @@ impl<'a> Verifier<'a> {
                     let (line, what) = without_place(&error, &file);
                     tell(line, what);
                     // What cannot be read as a cassette may hold a secret all the same.
-                    let raw = fs::read(&file).unwrap_or_default();
-                    self.secrets_in(&raw.into())
-                        .into_iter()
-                        .for_each(|what| tell(None, what));
+                    let raw = self.store.document(&listed).await.unwrap_or_default();
+                    self.secrets_in(&raw).into_iter().for_each(|what| tell(None, what));
                 }
                 Ok(cassette) => {
                     let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
@@ -155,7 +155,10 @@ impl<'a> Verifier<'a> {
 
     /// Secrets in the bodies beside the cassettes, whether or not a cassette still refers to them.
     fn bodies(&self) -> Vec<Problem> {
-        let folder = fs::read_dir(self.engine.root().join("bodies"));
+        let Some(directory) = &self.store.directory else {
+            return Vec::new();
+        };
+        let folder = fs::read_dir(directory.root().join("bodies"));
         let mut files: Vec<_> = folder
             .into_iter()
             .flatten()
@@ -200,7 +203,7 @@ impl<'a> Verifier<'a> {
         }
         let mut is_whole = true;
         for blob in cassette.blobs_mut() {
-            match bytes_of(self.engine, blob, String::new).await {
+            match bytes_of(&*self.store.engine, blob, String::new).await {
                 Err(error) => {
                     found.insert(error.message().trim_start_matches(": ").to_owned());
                     is_whole = false;

@@ -35,6 +35,12 @@ pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
     }
 }
 
+/// Whether this names a directory.
+#[cfg(feature = "cli")]
+pub(crate) fn is_directory(location: &str) -> bool {
+    scheme_of(location).is_none()
+}
+
 /// The scheme of a URL; a path has none, not even `C:\cassettes`.
 fn scheme_of(location: &str) -> Option<&str> {
     let (scheme, _) = location.split_once(':')?;

@@ -13,6 +13,7 @@ mod directory;
 mod layered;
 mod location;
 mod memory;
+mod upkeep;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,8 +31,11 @@ pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::Listed;
 pub use layered::LayeredEngine;
+#[cfg(feature = "cli")]
+pub(crate) use location::is_directory;
 pub use location::open;
 pub use memory::MemoryEngine;
+pub use upkeep::{Copied, Stats, copy, stats};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///

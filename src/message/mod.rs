@@ -12,6 +12,7 @@ pub use body::Body;
 pub(crate) use request::DUMMY_KEY;
 pub use request::Request;
 pub use response::Response;
+pub(crate) use response::tokens_in;
 
 pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_number};
 pub(crate) use multipart::{boundary_of, parts};

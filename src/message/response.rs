@@ -149,3 +149,14 @@ fn said(body: &[u8]) -> String {
     }
     message
 }
+
+/// The last `total_tokens` of an answer, as the API counts what it took.
+pub(crate) fn tokens_in(body: &[u8]) -> u64 {
+    const NAME: &[u8] = b"\"total_tokens\":";
+    let Some(at) = memchr::memmem::rfind(body, NAME) else {
+        return 0;
+    };
+    let rest = body[at + NAME.len()..].trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(15);
+    digits.fold(0, |tokens, digit| tokens * 10 + u64::from(digit - b'0'))
+}

@@ -1,0 +1,50 @@
+//! `remove`: cassettes by name or key.
+
+use std::process::ExitCode;
+
+use super::show::find;
+use super::{Directory, WELL, print, runtime};
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    directory: Directory,
+    /// Which: a path, a name, or the beginning of a key; each must mean one cassette.
+    #[arg(required = true, value_name = "CASSETTE")]
+    cassettes: Vec<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let store = arguments.directory.open()?;
+    runtime()?.block_on(async {
+        let all = store.read_all().await?;
+        let mut removed = Vec::new();
+        // All are found before the first goes.
+        for wanted in &arguments.cassettes {
+            match &find(&store, &all, wanted)[..] {
+                [(listed, _)] => removed.push(listed),
+                [] => {
+                    return Err(Error::new(
+                        ErrorKind::Settings,
+                        format!("no cassette in {} is called {wanted:?}", store.place()),
+                    )
+                    .with_hint("mistral-cassette list names them all"));
+                }
+                several => {
+                    let names: Vec<&str> = several.iter().map(|(listed, _)| listed.name.as_str()).collect();
+                    return Err(Error::new(
+                        ErrorKind::Settings,
+                        format!("{wanted:?} may be any of {}", names.join(", ")),
+                    )
+                    .with_hint("nothing was removed: say more of its name"));
+                }
+            }
+        }
+        for listed in removed {
+            store.remove(listed).await?;
+            print(&format!("removed {}\n", listed.name))?;
+        }
+        Ok(WELL)
+    })
+}

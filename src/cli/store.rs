@@ -1,0 +1,135 @@
+//! Where a command's cassettes are: a directory, or a cache by its URL.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::cassette::{Cassette, format};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open};
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+
+/// How many cassettes are read at once.
+const AT_ONCE: usize = 16;
+
+/// The cassettes of a command.
+pub(super) struct Store {
+    pub(super) engine: Arc<dyn CacheEngine>,
+    /// As it was named.
+    location: String,
+    /// Of a directory a command sees all files, and not only those that the engine would find.
+    pub(super) directory: Option<DirectoryEngine>,
+}
+
+/// A cassette with its name, or the error that kept it from being read.
+pub(super) type Read = (Listed, Result<Cassette>);
+
+impl Store {
+    pub(super) fn open(location: &str) -> Result<Self> {
+        if is_directory(location) {
+            let directory = DirectoryEngine::new(location);
+            return Ok(Self {
+                engine: Arc::new(directory.clone()),
+                location: location.to_owned(),
+                directory: Some(directory),
+            });
+        }
+        Ok(Self {
+            engine: open(location)?,
+            location: location.to_owned(),
+            directory: None,
+        })
+    }
+
+    /// The settings beside the cassettes.
+    pub(super) async fn settings(&self) -> Result<Settings> {
+        if let Some(directory) = &self.directory {
+            return directory.settings();
+        }
+        match self.engine.get_settings().await? {
+            Some(document) => Settings::from_yaml(&document, "the settings in the engine"),
+            None => self.engine.settings(),
+        }
+    }
+
+    /// Every cassette, sorted by name.
+    pub(super) async fn list(&self) -> Result<Vec<Listed>> {
+        if let Some(directory) = &self.directory {
+            return directory.list();
+        }
+        let keys = self.engine.keys().await?;
+        let mut listed: Vec<Listed> = keys
+            .into_iter()
+            .map(|key| Listed {
+                name: format!("{}.yaml", key.name()),
+                key: Some(key),
+            })
+            .collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// Where a cassette is, for people.
+    pub(super) fn place_of(&self, listed: &Listed) -> String {
+        match (&self.directory, &listed.key) {
+            (Some(directory), _) => directory.root().join(&listed.name).display().to_string(),
+            (None, Some(key)) => self.engine.place_of(key),
+            (None, None) => listed.name.clone(),
+        }
+    }
+
+    /// This place, without what may be a password in its URL.
+    pub(super) fn place(&self) -> &str {
+        match self.location.rsplit_once('@') {
+            Some((_, behind)) if self.directory.is_none() => behind,
+            _ => &self.location,
+        }
+    }
+
+    /// Removes a cassette.
+    pub(super) async fn remove(&self, listed: &Listed) -> Result<()> {
+        if let Some(directory) = &self.directory {
+            let path = directory.root().join(&listed.name);
+            return std::fs::remove_file(&path)
+                .map_err(|error| Error::engine(format!("cannot remove {}", path.display())).with_source(error));
+        }
+        match &listed.key {
+            Some(key) => self.engine.remove(key).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a cassette's document.
+    pub(super) async fn document(&self, listed: &Listed) -> Result<Bytes> {
+        let place = self.place_of(listed);
+        let gone = || Error::engine(format!("cannot read {place}: it has gone"));
+        match (&self.directory, &listed.key) {
+            (Some(directory), _) => {
+                let read = std::fs::read(directory.root().join(&listed.name));
+                read.map(Bytes::from)
+                    .map_err(|error| Error::engine(format!("cannot read {place}")).with_source(error))
+            }
+            (None, Some(key)) => self.engine.get(key).await?.ok_or_else(gone),
+            (None, None) => Err(gone()),
+        }
+    }
+
+    /// Every cassette, each read or with the error that kept it from being read, sorted by name.
+    pub(super) async fn read_all(&self) -> Result<Vec<Read>> {
+        let read = async |listed: Listed| {
+            let cassette = match self.document(&listed).await {
+                Ok(document) => format::read(&document, &self.place_of(&listed)),
+                // A file that cannot be opened is one problem of many; an engine that is down is the only one.
+                Err(error) if self.directory.is_some() => Err(error),
+                Err(error) => return Err(error),
+            };
+            Ok((listed, cassette))
+        };
+        stream::iter(self.list().await?)
+            .map(read)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
