@@ -85,7 +85,7 @@ fn there_and_back(project: &Project, place: &str) {
         "{}",
         refused.stderr
     );
-    assert!(said(&["remove", "--dir", place, "a-wind"]).starts_with("removed suite/weather/embeddings/a-wind-"));
+    assert!(said(&["remove", "--dir", place, "embeddings/wind"]).starts_with("removed suite/weather/embeddings/wind-"));
     assert_eq!(said(&["clear", "--yes", "--dir", place]), "3 cassettes removed\n");
     assert_eq!(said(&["list", "--dir", place]).lines().count(), 1);
 }
