@@ -36,6 +36,9 @@
 //! - `middleware` (default): [`CassetteMiddleware`] for programs on `reqwest` and `reqwest-middleware`.
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
+//! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
+//!   `passed_on`, `skipped`, `missed`, `failed`), `mistral_cassette_saved_tokens_total` and
+//!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
 //! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!

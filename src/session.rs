@@ -115,15 +115,18 @@ impl Session {
     }
 
     pub(crate) fn count(&self, what: impl FnOnce(&mut Summary)) {
-        what(&mut self.state().summary);
+        let mut state = self.state();
+        let before = state.summary;
+        what(&mut state.summary);
+        told(&before, &state.summary);
     }
 
     pub(crate) fn failed(&self, error: &Error) {
+        self.count(|summary| match error.kind() {
+            ErrorKind::Miss => summary.missed += 1,
+            _ => summary.failed += 1,
+        });
         let mut state = self.state();
-        match error.kind() {
-            ErrorKind::Miss => state.summary.missed += 1,
-            _ => state.summary.failed += 1,
-        }
         state.failures.push(error.clone());
     }
 
@@ -172,6 +175,37 @@ impl Session {
         Err(Error::new(kind, message))
     }
 }
+
+/// What has come to a summary, as counters of the `metrics` crate.
+#[cfg(feature = "metrics")]
+fn told(before: &Summary, after: &Summary) {
+    for (outcome, before, after) in [
+        ("replayed", before.replayed, after.replayed),
+        ("recorded", before.recorded, after.recorded),
+        ("passed_on", before.passed_on, after.passed_on),
+        ("skipped", before.skipped, after.skipped),
+        ("missed", before.missed, after.missed),
+        ("failed", before.failed, after.failed),
+    ] {
+        if after > before {
+            metrics::counter!("mistral_cassette_requests_total", "outcome" => outcome)
+                .increment((after - before) as u64);
+        }
+    }
+    let (tokens, milliseconds) = (
+        after.tokens_saved - before.tokens_saved,
+        after.milliseconds_saved - before.milliseconds_saved,
+    );
+    if tokens > 0 {
+        metrics::counter!("mistral_cassette_saved_tokens_total").increment(tokens);
+    }
+    if milliseconds > 0 {
+        metrics::counter!("mistral_cassette_saved_milliseconds_total").increment(milliseconds);
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+fn told(_before: &Summary, _after: &Summary) {}
 
 fn requests(count: usize, one: &str, more: &str) -> String {
     if count == 1 {
