@@ -217,10 +217,13 @@ impl RecorderBuilder {
             None => None,
         };
         let agreed = known.map(|settings| Agreed::new(settings, self.save_errors, &secrets));
-        let engine = if self.engine.is_committed() {
-            self.engine
+        let (engine, session): (Arc<dyn CacheEngine>, _) = if self.engine.is_committed() {
+            (self.engine, Session::default())
         } else {
-            Arc::new(Bounded::new(self.engine, self.engine_limit))
+            (
+                Arc::new(Bounded::new(self.engine, self.engine_limit)),
+                Session::of_a_cache(),
+            )
         };
         Ok(Recorder {
             shared: Arc::new(Shared {
@@ -230,7 +233,7 @@ impl RecorderBuilder {
                 secrets,
                 save_errors: self.save_errors,
                 lock_life: self.lock_life,
-                session: Session::default(),
+                session,
                 flights: Arc::default(),
                 recordings: TaskTracker::new(),
                 keeping: tokio::sync::Mutex::default(),

@@ -1,12 +1,21 @@
 //! What happened since the start: turns, counts, and the verdict at the end.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
 
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
+
+/// Over a cache, which may serve for months, turns are counted for as many requests; what was not asked for longest begins
+/// again with its first response.
+const TURNS_OF_A_CACHE: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// How many failures are kept with their text; the others are counted.
+const FAILURES_KEPT: usize = 1000;
 
 /// One run of a program or a test suite against a recorder: how often each request was asked, and what became of it.
 #[derive(Debug, Default)]
@@ -14,14 +23,26 @@ pub struct Session {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    turns: HashMap<RequestKey, usize>,
-    kept: HashMap<RequestKey, Kept>,
+    turns: LruCache<RequestKey, usize>,
+    kept: LruCache<RequestKey, Kept>,
     summary: Summary,
     failures: Vec<Error>,
     /// Whether it was said that the engine is of no use.
     told: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            turns: LruCache::unbounded(),
+            kept: LruCache::unbounded(),
+            summary: Summary::default(),
+            failures: Vec::new(),
+            told: false,
+        }
+    }
 }
 
 /// How many requests were answered in which way.
@@ -69,6 +90,17 @@ impl Kept {
 }
 
 impl Session {
+    /// A session that remembers a bounded number of requests.
+    pub(crate) fn of_a_cache() -> Self {
+        Self {
+            state: Mutex::new(State {
+                turns: LruCache::new(TURNS_OF_A_CACHE),
+                kept: LruCache::new(TURNS_OF_A_CACHE),
+                ..State::default()
+            }),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +114,7 @@ impl Session {
                 *turn - 1
             }
             None => {
-                state.turns.insert(key.clone(), 1);
+                state.turns.put(key.clone(), 1);
                 0
             }
         }
@@ -91,8 +123,8 @@ impl Session {
     /// Forgets what was kept under this key; as many asks of it are new ones. How many there were.
     pub(crate) fn begin_again(&self, key: &RequestKey, asks: usize) -> u64 {
         let mut state = self.state();
-        state.kept.remove(key);
-        let before = state.turns.insert(key.clone(), asks).unwrap_or_default();
+        state.kept.pop(key);
+        let before = state.turns.put(key.clone(), asks).unwrap_or_default();
         before as u64
     }
 
@@ -111,7 +143,7 @@ impl Session {
     }
 
     pub(crate) fn set_kept(&self, key: &RequestKey, kept: Kept) {
-        self.state().kept.insert(key.clone(), kept);
+        self.state().kept.put(key.clone(), kept);
     }
 
     pub(crate) fn count(&self, what: impl FnOnce(&mut Summary)) {
@@ -127,7 +159,9 @@ impl Session {
             _ => summary.failed += 1,
         });
         let mut state = self.state();
-        state.failures.push(error.clone());
+        if state.failures.len() < FAILURES_KEPT {
+            state.failures.push(error.clone());
+        }
     }
 
     /// How many requests were answered in which way so far.
@@ -135,7 +169,7 @@ impl Session {
         self.state().summary
     }
 
-    /// Everything that went wrong so far, in order, whether or not the caller noticed.
+    /// Everything that went wrong so far, in order, whether or not the caller noticed: the first thousand.
     pub fn failures(&self) -> Vec<Error> {
         self.state().failures.clone()
     }
@@ -166,8 +200,9 @@ impl Session {
             message.push_str(&failure.with_causes());
             hints.extend(failure.hint().filter(|hint| !hints.contains(hint)));
         }
-        if state.failures.len() > TOLD {
-            message.push_str(&format!("\n\n… and {} more", state.failures.len() - TOLD));
+        let all = state.summary.missed + state.summary.failed;
+        if all > TOLD {
+            message.push_str(&format!("\n\n… and {} more", all - TOLD));
         }
         for hint in hints {
             message.push_str(&format!("\n\nhint: {hint}"));
