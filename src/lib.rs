@@ -76,6 +76,11 @@ pub mod design {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The page for caches, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/caches.md")]
+struct Caches;
+
 /// The page for Rust, compiled.
 #[cfg(all(doctest, feature = "proxy"))]
 #[doc = include_str!("../docs/rust.md")]
