@@ -1,7 +1,8 @@
 //! An engine of one's own is two methods: `cargo run --example custom_engine`.
 //!
 //! This one keeps what it has read in memory, in front of any other engine. Modes, redaction, streams and single
-//! flight work with it as with every engine: they belong to the recorder.
+//! flight work with it as with every engine: they belong to the recorder. Whether an engine does what the recorder relies on
+//! is told by `mistral_cassette::engine::conformance::check`, in a test of its author's.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -26,11 +26,7 @@ impl Hold {
         }
         let (sender, mut over) = oneshot::channel();
         tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = &mut over => break,
-                    () = tokio::time::sleep(life / 3) => {}
-                }
+            while tokio::time::timeout(life / 3, &mut over).await.is_err() {
                 if let Err(error) = lease.renew(life).await {
                     tracing::debug!("a lock could not be renewed: {error}");
                 }
