@@ -155,6 +155,38 @@ async fn what_is_stale_is_handed_out_while_the_upstream_is_asked() {
 }
 
 #[tokio::test]
+async fn what_is_stale_is_asked_first_by_who_cannot_ask_in_the_background() {
+    let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
+    let yaml = "expiry: { time_to_live: 1h, stale_while_revalidate: 1h }";
+    let session = recorder(Mode::Replay, &engine, yaml);
+    let first = ask(&session, &server, "hello").await;
+    age(&engine, HOUR + HOUR / 2).await;
+    let upstream = upstream(&server);
+    let once = move |request: Request| mistral_cassette::Transport::send(upstream, request);
+    let response = session.answer(question("hello"), once).await.unwrap();
+    assert_ne!(response.text().await.unwrap(), first);
+    assert_eq!(server.call_count(), 2);
+}
+
+#[tokio::test]
+async fn of_two_sessions_that_miss_one_key_the_second_waits_for_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (steps, reply) = Reply::directed("application/json");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let session = || recorder(Mode::Replay, &Arc::new(DirectoryEngine::new(folder.path())), "");
+    let (one, other) = (session(), session());
+    let response = one.answer(question("hello"), upstream(&server)).await.unwrap();
+    let mut waiting = std::pin::pin!(ask(&other, &server, "hello"));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(early.is_err(), "it was answered before there was an answer");
+    steps.send(Step::Send(r#"{"id":"1"}"#.into())).unwrap();
+    drop(steps);
+    assert_eq!(response.text().await.unwrap(), waiting.await);
+    assert_eq!(server.call_count(), 1);
+}
+
+#[tokio::test]
 async fn a_background_ask_that_fails_spoils_nothing() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let yaml = "expiry: { time_to_live: 1h, stale_while_revalidate: 1h }";
