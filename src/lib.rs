@@ -49,6 +49,7 @@ mod cassette;
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
+mod difference;
 pub mod engine;
 mod error;
 mod expiry;

@@ -1,13 +1,14 @@
-//! A miss explained: the nearest recordings, and how the request differs from the first of them.
+//! A miss explained: why, the nearest recordings, how the request differs from the first of them, and what would help.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
 use crate::cassette::{RecordedBody, RecordedRequest, format};
+use crate::difference::{Difference, differences, likeness};
 use crate::engine::{CacheEngine, bytes_of};
 use crate::error::{Error, ErrorKind};
 use crate::key::{RequestKey, canonical_value};
@@ -22,17 +23,11 @@ const NAMED: usize = 3;
 /// From here on a second recording is worth a line.
 const NEAR: f32 = 0.5;
 
-const LONGEST_DIFF: usize = 60;
-const LONGEST_LINE: usize = 200;
-
-/// How much of two requests is compared, in bytes: what differs behind that is rarely what a person looks for.
-const LONGEST_COMPARED: usize = 512 << 10;
-
-const DIFF_TIMEOUT: Duration = Duration::from_millis(100);
+const LONGEST_DIFF: usize = 40;
 
 struct Near {
     place: String,
-    text: String,
+    canonical: Value,
     alike: f32,
 }
 
@@ -68,16 +63,27 @@ pub(crate) async fn explain(
         };
         hint = format!("run the same {way}; or, {hint}");
     }
-    let wanted = text_of(request, matching);
+    let wanted = canonical_value(request, matching);
     let near = nearest(engine, key, &wanted, &keys, matching).await;
     match near.split_first() {
+        Some((nearest, _)) if nearest.canonical == wanted => {
+            message.push_str(&format!(
+                "\nit is recorded in {}, under another key: the settings for matching, or that file, have changed since",
+                nearest.place
+            ));
+            hint = format!("mistral-cassette verify names all recordings whose key no longer fits; {hint}");
+        }
         Some((nearest, others)) => {
+            let differences = differences(&nearest.canonical, &wanted);
             message.push_str(&format!(
                 "\nthe nearest recording is {nearest}:\n{}",
-                diff(&nearest.text, &wanted)
+                told(&differences)
             ));
             for other in others.iter().filter(|other| other.alike >= NEAR) {
                 message.push_str(&format!("\nalso near: {other}"));
+            }
+            if let Some(setting) = what_would_ignore(&differences) {
+                hint = format!("{setting}\n{hint}");
             }
         }
         None => {
@@ -118,7 +124,7 @@ fn scope_name(key: &RequestKey) -> String {
 async fn nearest(
     engine: &dyn CacheEngine,
     key: &RequestKey,
-    wanted: &str,
+    wanted: &Value,
     keys: &[RequestKey],
     matching: &Matching,
 ) -> Vec<Near> {
@@ -146,76 +152,31 @@ async fn nearest(
             };
             *blob = bytes.into();
         }
-        let text = text_of(&cassette.request, matching);
-        let alike = TextDiff::configure()
-            .timeout(DIFF_TIMEOUT)
-            .diff_words(text.as_str(), wanted)
-            .ratio();
-        near.push(Near { place, text, alike });
+        let canonical = canonical_value(&cassette.request, matching);
+        let alike = likeness(&canonical, wanted);
+        near.push(Near {
+            place,
+            canonical,
+            alike,
+        });
     }
     near.sort_by(|a, b| b.alike.total_cmp(&a.alike));
     near.truncate(NAMED);
     near
 }
 
-/// A request as lines to compare: what takes part in its key, sorted, as YAML.
-fn text_of(request: &RecordedRequest, matching: &Matching) -> String {
-    let mut value = canonical_value(request, matching);
-    value.sort_all_objects();
-    // What everything hangs on comes last, so that the first lines say which call it is.
-    if let Value::Object(members) = &mut value
-        && let Some(body) = members.shift_remove("body")
-    {
-        members.insert("body".to_owned(), body);
-    }
-    let mut text = format::display(&value);
-    let end = (0..=LONGEST_COMPARED.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or(0));
-    text
-}
-
-fn diff(recorded: &str, requested: &str) -> String {
-    let diff = TextDiff::configure()
-        .timeout(DIFF_TIMEOUT)
-        .diff_lines(recorded, requested);
+/// The differences as a person reads them, the settings' pointers before each.
+fn told(differences: &[Difference]) -> String {
     let mut lines = vec!["--- recorded".to_owned(), "+++ requested".to_owned()];
-    let mut groups = diff.grouped_ops(2).into_iter().peekable();
-    while let Some(group) = groups.next() {
-        for op in &group {
-            let changes: Vec<_> = diff.iter_changes(op).collect();
-            let old: Vec<&str> = changes
-                .iter()
-                .filter(|change| change.tag() == ChangeTag::Delete)
-                .map(similar::Change::value)
-                .collect();
-            let new: Vec<&str> = changes
-                .iter()
-                .filter(|change| change.tag() == ChangeTag::Insert)
-                .map(similar::Change::value)
-                .collect();
-            let from = match (old.as_slice(), new.as_slice()) {
-                ([old], [new]) => start_of_difference(old, new),
-                _ => 0,
-            };
-            for change in changes {
-                let sign = match change.tag() {
-                    ChangeTag::Delete => '-',
-                    ChangeTag::Insert => '+',
-                    ChangeTag::Equal => ' ',
-                };
-                let from = if change.tag() == ChangeTag::Equal { 0 } else { from };
-                lines.push(format!(
-                    "{sign} {}",
-                    window(change.value().trim_end_matches('\n'), from)
-                ));
-            }
+    lines.extend(differences.iter().flat_map(|difference| {
+        let of_body = difference.pointer.strip_prefix("/body/json");
+        let pointer = of_body.unwrap_or(&difference.pointer).to_owned();
+        Difference {
+            pointer,
+            ..difference.clone()
         }
-        if groups.peek().is_some() {
-            lines.push("  …".to_owned());
-        }
-    }
+        .lines()
+    }));
     if lines.len() > LONGEST_DIFF {
         let more = lines.len() - LONGEST_DIFF;
         lines.truncate(LONGEST_DIFF);
@@ -224,48 +185,151 @@ fn diff(recorded: &str, requested: &str) -> String {
     lines.join("\n")
 }
 
-/// How many characters two lines have in common at their start.
-fn start_of_difference(old: &str, new: &str) -> usize {
-    old.chars().zip(new.chars()).take_while(|(a, b)| a == b).count()
+/// What is another one each day or each run: its name, and what it looks like in the settings.
+static VOLATILE: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
+    [
+        (
+            "time",
+            r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?",
+        ),
+        ("date", r"\d{4}-\d\d-\d\d"),
+        ("uuid", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+        ("path", r"(/tmp|/var/folders|/private/var)/[^\s\x22\x27]+"),
+        ("path", r"[A-Za-z]:\\Users\\[^\s\x22\x27]+\\Temp\\[^\s\x22\x27]+"),
+        ("hex", r"\b[0-9a-f]{16,}\b"),
+        ("seconds", r"\b1[0-9]{9}([0-9]{3})?\b"),
+        ("clock", r"\b\d\d:\d\d(:\d\d)?\b"),
+    ]
+    .into_iter()
+    .filter_map(|(name, pattern)| Some((name, pattern, Regex::new(pattern).ok()?)))
+    .collect()
+});
+
+/// The settings under which these differences would not count, when all of them look as if they were meant not to.
+fn what_would_ignore(differences: &[Difference]) -> Option<String> {
+    let (mut ignored, mut replaced) = (Vec::new(), Vec::new());
+    for difference in differences {
+        let pointer = difference.pointer.strip_prefix("/body/json")?;
+        match (&difference.old, &difference.new) {
+            (Some(Value::String(old)), Some(Value::String(new))) if let Some(found) = pattern_of(old, new) => {
+                if !replaced.contains(&found) {
+                    replaced.push(found);
+                }
+            }
+            _ if is_name_of_a_run(pointer) => ignored.push(pointer),
+            _ => return None,
+        }
+    }
+    let mut yaml = String::from("matching:\n");
+    if !ignored.is_empty() {
+        yaml.push_str(&format!("  ignore: [{}]\n", ignored.join(", ")));
+    }
+    if !replaced.is_empty() {
+        yaml.push_str("  replace:\n");
+        for (name, pattern) in replaced {
+            yaml.push_str(&format!("  - pattern: '{pattern}'\n    with: <{name}>\n"));
+        }
+    }
+    Some(format!(
+        "it differs only in what looks like another run; with this in settings.yaml, and recorded again, it does not count:\n{}",
+        yaml.trim_end()
+    ))
 }
 
-/// A line, or the part of a long one in which the difference stands.
-fn window(line: &str, difference: usize) -> String {
-    let length = line.chars().count();
-    if length <= LONGEST_LINE {
-        return line.to_owned();
-    }
-    let start = difference.saturating_sub(LONGEST_LINE / 4).min(length - LONGEST_LINE);
-    let shown: String = line.chars().skip(start).take(LONGEST_LINE).collect();
-    let (before, after) = (
-        if start > 0 { "…" } else { "" },
-        if start + LONGEST_LINE < length { "…" } else { "" },
-    );
-    format!("{before}{shown}{after}")
+/// What changes from run to run in these texts, when that is all that differs.
+fn pattern_of(old: &str, new: &str) -> Option<(&'static str, &'static str)> {
+    VOLATILE
+        .iter()
+        .find(|(_, _, regex)| regex.is_match(old) && regex.replace_all(old, "\0") == regex.replace_all(new, "\0"))
+        .map(|(name, pattern, _)| (*name, *pattern))
+}
+
+/// Whether a member is called as what belongs to a run and not to a request.
+fn is_name_of_a_run(pointer: &str) -> bool {
+    let name = pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    name.split(['_', '-']).any(|word| {
+        matches!(
+            word,
+            "id" | "uuid" | "time" | "timestamp" | "date" | "session" | "nonce" | "trace" | "run"
+        )
+    }) && !name.ends_with("tool_call_id")
+        && !matches!(name.as_str(), "agent_id" | "voice_id" | "file_id" | "conversation_id")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    fn setting(old: Value, new: Value) -> Option<String> {
+        let body = |value| json!({ "body": { "json": value } });
+        what_would_ignore(&differences(&body(old), &body(new)))
+    }
+
     #[test]
-    fn a_difference_in_a_long_line_is_in_the_window() {
-        let (old, new) = (
-            format!("{}x{}\n", "a".repeat(500), "b".repeat(500)),
-            format!("{}y{}\n", "a".repeat(500), "b".repeat(500)),
+    fn what_looks_like_another_run_comes_with_the_setting_that_ignores_it() {
+        let told = setting(
+            json!({ "metadata": { "run_id": "a" }, "messages": [{ "content": "Today is 2026-11-20, in /tmp/ab12/x." }] }),
+            json!({ "metadata": { "run_id": "b" }, "messages": [{ "content": "Today is 2026-11-21, in /tmp/ab12/x." }] }),
         );
-        let told = diff(&old, &new);
-        assert!(told.contains("ax") && told.contains("ay"), "{told}");
-        assert!(
-            told.lines().all(|line| line.chars().count() <= LONGEST_LINE + 4),
-            "{told}"
+        insta::assert_snapshot!(told.unwrap(), @r"
+        it differs only in what looks like another run; with this in settings.yaml, and recorded again, it does not count:
+        matching:
+          ignore: [/metadata/run_id]
+          replace:
+          - pattern: '\d{4}-\d\d-\d\d'
+            with: <date>
+        ");
+    }
+
+    #[test]
+    fn a_suggested_setting_is_one_that_can_be_read_and_works() {
+        for (old, new) in [
+            ("at 2026-11-20T10:00:00Z", "at 2026-11-21T11:30:00.5Z"),
+            (
+                "id 6f9a3f6e-3f0e-4b0e-9a55-5b8a1c9d0e11",
+                "id 7f9a3f6e-3f0e-4b0e-9a55-5b8a1c9d0e22",
+            ),
+            ("see /tmp/a1/x.txt", "see /tmp/b2/x.txt"),
+            ("in C:\\Users\\me\\Temp\\a", "in C:\\Users\\me\\Temp\\b"),
+            ("hash 0123456789abcdef01", "hash fedcba987654321001"),
+            ("since 1795255200", "since 1795255300"),
+            ("it is 10:00", "it is 11:30"),
+        ] {
+            let told = setting(json!({ "x": old }), json!({ "x": new })).unwrap_or_else(|| panic!("{old}"));
+            let yaml = &told[told.find("matching:").unwrap()..];
+            let settings = crate::Settings::from_yaml(yaml.as_bytes(), "settings.yaml").unwrap();
+            let replaced = |text: &str| {
+                settings.matching.replace[0]
+                    .pattern
+                    .replace_all(text, "<>")
+                    .into_owned()
+            };
+            assert_eq!(replaced(old), replaced(new));
+        }
+    }
+
+    #[test]
+    fn what_is_meant_gets_no_setting() {
+        assert_eq!(
+            setting(json!({ "temperature": 0.2 }), json!({ "temperature": 0.7 })),
+            None
+        );
+        assert_eq!(setting(json!({ "agent_id": "a" }), json!({ "agent_id": "b" })), None);
+        assert_eq!(
+            setting(
+                json!({ "x": "2026-11-20 in Paris" }),
+                json!({ "x": "2026-11-21 in Lyon" })
+            ),
+            None
         );
     }
 
     #[test]
     fn a_long_difference_is_cut_and_says_so() {
-        let lines = |word: &str| (0..200).map(|number| format!("{word} {number}\n")).collect::<String>();
-        let told = diff(&lines("old"), &lines("new"));
+        let items = |word: &str| Value::from((0..200).map(|number| format!("{word} {number}")).collect::<Vec<_>>());
+        let told = told(&differences(&items("old"), &items("new")));
         assert_eq!(told.lines().count(), LONGEST_DIFF + 1);
         assert!(told.ends_with("more lines"), "{told}");
     }

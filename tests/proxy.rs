@@ -834,8 +834,8 @@ async fn a_miss_in_strict_says_what_is_near_and_fails_the_session_even_if_it_was
             "not recorded: POST /v1/chat/completions",
             "mode strict",
             "the nearest recording is cassettes/chat-completions/capital-of-france-",
-            "\n-     - content: What is the capital of France?\n",
-            "\n+     - content: What is the capital of Spain?\n",
+            "\n- What is the capital of France?\n",
+            "\n+ What is the capital of Spain?\n",
             "to record it",
         ] {
             assert!(message.contains(part), "{part:?} in {message}");

@@ -761,7 +761,7 @@ async fn a_miss_on_a_large_request_shows_the_difference_too() {
     assert_eq!(files_in(&folder.path().join("bodies")).len(), 1);
     let strict = recorder(Mode::Strict, DirectoryEngine::new(folder.path()));
     let error = strict.answer(large(0.7), upstream(&server)).await.unwrap_err();
-    for words in ["(99 % alike)", "-     temperature: 0.2", "+     temperature: 0.7"] {
+    for words in ["(99 % alike)", "@ /temperature\n- 0.2\n+ 0.7"] {
         assert!(error.message().contains(words), "{error}");
     }
     assert!(error.message().len() < 2000, "{error}");
