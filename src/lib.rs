@@ -15,8 +15,8 @@
 //! Three things to know:
 //!
 //! - A [`Mode`] says when recordings are read and what a miss means: `record`, `replay`, `strict` or `live`.
-//! - A [`Recorder`] is one session with an [engine](CacheEngine): a [directory](DirectoryEngine), [memory](MemoryEngine), or one
-//!   of your own in two methods. At its end it gives the [verdict](Session::verdict).
+//! - A [`Recorder`] is one session with an [engine](CacheEngine): a [directory](DirectoryEngine), [memory](MemoryEngine), a store for
+//!   a team ([`engine`]), or one of your own in two methods. At its end it gives the [verdict](Session::verdict).
 //! - A door is a way in: the typed [`client::Client`], the localhost [`proxy`] for every other language, or
 //!   [`Recorder::answer`] with any [`Transport`].
 //!
@@ -39,6 +39,7 @@
 //! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
 //!   `passed_on`, `skipped`, `missed`, `failed`), `mistral_cassette_saved_tokens_total` and
 //!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
+//! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
 //! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!

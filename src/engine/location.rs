@@ -24,6 +24,9 @@ pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
     };
     match scheme {
         "memory" => Ok(Arc::new(memory(location)?)),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => Ok(Arc::new(super::RedisEngine::open(location)?)),
+        #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => feature("redis", scheme),
         "s3" | "gs" | "az" => feature("object-store", scheme),
         "sqlite" | "postgres" | "postgresql" => feature("sql", scheme),

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`DirectoryEngine`] | | `cassettes`, `./any/folder` |
 //! | [`MemoryEngine`] | | `memory:`, `memory:?max_bytes=64000000` |
+//! | `RedisEngine` | `redis` | `redis://user:password@host:6379/0?prefix=team`, `rediss://…`, `redis+cluster://host:6379,host:6379`, `rediss+cluster://…` |
 //!
 //! [`open`] opens any of them by its name; [`LayeredEngine`] puts a near one in front of a far one. An engine of your own is
 //! two methods of [`CacheEngine`], and [`conformance`] tells whether it does what the recorder relies on.
@@ -14,6 +15,10 @@ mod layered;
 mod location;
 mod memory;
 mod upkeep;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +32,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisEngine;
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::Listed;

@@ -4,8 +4,11 @@
 
 pub mod api;
 pub mod platform;
+pub mod process;
 pub mod project;
+pub mod redis;
 pub mod server;
+pub mod stores;
 
 /// The key of the tests: long enough to be taken for a secret.
 pub const KEY: &str = "sk-test-secret-0123456789abcdef";

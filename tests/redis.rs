@@ -1,0 +1,246 @@
+//! The engine for Redis against real servers: alone, with a password, as a cluster, killed in the middle.
+#![cfg(unix)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mistral_cassette::engine::conformance::{self, Abilities};
+use mistral_cassette::engine::{Lock, RedisEngine, open};
+use mistral_cassette::{CacheEngine, ErrorKind};
+use support::process::free_port;
+use support::redis::{Cluster, Redis, has_redis};
+use support::stores::{keys, survives_restarts};
+
+const PASSWORD: &str = "redis-secret@0123456789";
+const ENCODED: &str = "redis-secret%400123456789";
+
+fn engine(redis: &Redis) -> RedisEngine {
+    RedisEngine::open(&format!("redis://127.0.0.1:{}", redis.port)).unwrap()
+}
+
+#[track_caller]
+fn can_all(can: Abilities) {
+    assert!(
+        can.list && can.remove && can.bodies && can.expire && can.lock,
+        "{can:?}"
+    );
+    assert!(can.lock_expires && can.count && can.settings && can.size, "{can:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_conforms() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&[]);
+    can_all(conformance::check(open(&format!("redis://127.0.0.1:{}/3", redis.port)).unwrap()).await);
+    // Counts and settings stay, and a prefix is a place of its own in the same database.
+    assert_eq!(
+        redis.cli(&["-n", "3", "--scan"]).lines().collect::<HashSet<_>>(),
+        HashSet::from(["mistral-cassette:counts", "mistral-cassette:settings"])
+    );
+    let prefixed = format!("redis://127.0.0.1:{}/3?prefix=te*m%5B1%5D", redis.port);
+    can_all(conformance::check(open(&prefixed).unwrap()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_with_a_password_conforms() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&["--requirepass", PASSWORD]);
+    let url = format!("redis://:{ENCODED}@127.0.0.1:{}", redis.port);
+    can_all(conformance::check(open(&url).unwrap()).await);
+    let url = format!("redis://default:{ENCODED}@127.0.0.1:{}", redis.port);
+    can_all(conformance::check(open(&format!("{url}?prefix=other")).unwrap()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_conforms() {
+    if !has_redis() {
+        return;
+    }
+    let cluster = Cluster::start(&[]);
+    let port = |node: usize| cluster.nodes[node].port;
+    let url = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", port(0), port(1));
+    let engine = open(&url).unwrap();
+    can_all(conformance::check(Arc::clone(&engine)).await);
+
+    // Every master has some, all are listed, and all are removed.
+    let keys = keys(50).await;
+    for key in &keys {
+        engine.set(key, "x".into()).await.unwrap();
+        engine.set_body(key.hash(), &"yy".into()).await.unwrap();
+    }
+    for node in &cluster.nodes {
+        assert!(
+            node.cli(&["--scan", "--pattern", "mistral-cassette:cassette:*"])
+                .lines()
+                .count()
+                > 5
+        );
+    }
+    let listed: HashSet<_> = engine.keys().await.unwrap().into_iter().collect();
+    assert_eq!(listed, keys.iter().cloned().collect());
+    let size = engine.size().await.unwrap().unwrap();
+    assert_eq!((size.entries, size.bytes), (50, 150));
+    engine.clear().await.unwrap();
+    assert_eq!(engine.size().await.unwrap().unwrap().bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_is_in_redis_itself() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&[]);
+    let engine = engine(&redis);
+    let key = &keys(1).await[0];
+    let at = format!("mistral-cassette:cassette:{}", key.id());
+    let left = || redis.cli(&["pttl", &at]).parse::<i64>().unwrap();
+
+    engine
+        .set_expiring(key, "x".into(), Duration::from_secs(3600))
+        .await
+        .unwrap();
+    assert!((3_590_000..=3_600_000).contains(&left()), "{}", left());
+    engine
+        .set_expiring(key, "x".into(), Duration::from_millis(7000))
+        .await
+        .unwrap();
+    assert!((5_000..=7_000).contains(&left()), "{}", left());
+    engine.set(key, "x".into()).await.unwrap();
+    assert_eq!(left(), -1);
+    engine.set_expiring(key, "x".into(), Duration::MAX).await.unwrap();
+    assert_eq!(left(), -1);
+    let name = format!("{}/", key.endpoint());
+    assert!(redis.cli(&["hget", &at, "name"]).starts_with(&name));
+
+    let Lock::Taken(lease) = engine.lock(key, Duration::from_secs(20)).await.unwrap() else {
+        panic!("the lock is free");
+    };
+    let lock = format!("mistral-cassette:lock:{}", key.id());
+    let left = || redis.cli(&["pttl", &lock]).parse::<i64>().unwrap();
+    assert!((15_000..=20_000).contains(&left()), "{}", left());
+    lease.renew(Duration::from_secs(100)).await.unwrap();
+    assert!((95_000..=100_000).contains(&left()), "{}", left());
+    redis.cli(&["set", &lock, "somebody else"]);
+    assert!(lease.renew(Duration::from_secs(100)).await.is_err());
+    lease.release().await.unwrap();
+    assert_eq!(redis.cli(&["get", &lock]), "somebody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_in_no_error() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&["--requirepass", PASSWORD]);
+    let key = &keys(1).await[0];
+    let place = format!("redis://127.0.0.1:{}/0", redis.port);
+    for (login, told) in [
+        (":wrong-secret@", "refused the credentials"),
+        ("someone-else:wrong-secret@", "refused the credentials"),
+        ("", "wants credentials"),
+    ] {
+        let engine = RedisEngine::open(&format!("redis://{login}127.0.0.1:{}", redis.port)).unwrap();
+        let error = engine.get(key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Engine);
+        let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.place_of(key));
+        assert!(
+            error.message().contains(told) && error.message().contains(&place),
+            "{all}"
+        );
+        assert!(!all.contains("secret"), "{all}");
+    }
+    let cluster = format!("redis+cluster://:wrong-secret@127.0.0.1:{}", redis.port);
+    let error = open(&cluster).unwrap().get(key).await.unwrap_err();
+    assert!(!error.report().contains("secret"), "{}", error.report());
+    assert!(
+        error.message().contains("refused the credentials"),
+        "{}",
+        error.report()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_an_error_soon() {
+    let key = &keys(1).await[0];
+    // Nobody listens; somebody listens and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().port();
+    for (port, seconds) in [(free_port(), 2), (silent, 7)] {
+        for scheme in ["redis", "redis+cluster"] {
+            let engine = Arc::new(RedisEngine::open(&format!("{scheme}://:secret@127.0.0.1:{port}")).unwrap());
+            let since = Instant::now();
+            let calls = (0..8).map(|_| engine.get(key));
+            for result in futures_util::future::join_all(calls).await {
+                let error = result.unwrap_err();
+                assert!(
+                    error.message().contains(&format!("{scheme}://127.0.0.1:{port}")),
+                    "{error}"
+                );
+                assert!(!error.report().contains("secret"), "{}", error.report());
+            }
+            let took = since.elapsed();
+            assert!(took < Duration::from_secs(seconds), "{scheme}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_loses_nothing() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    survives_restarts(Arc::new(engine(&redis)), redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_a_node_loses_nothing() {
+    if !has_redis() {
+        return;
+    }
+    let flags = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--cluster-node-timeout",
+        "2000",
+    ];
+    let cluster = Cluster::start(&flags);
+    let url = format!(
+        "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
+        cluster.nodes[0].port, cluster.nodes[1].port
+    );
+    survives_restarts(open(&url).unwrap(), cluster).await;
+}
+
+/// The connection's own task ends with the runtime that made it.
+#[test]
+fn an_engine_outlives_its_runtime() {
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&[]);
+    let engine = engine(&redis);
+    for round in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let key = &keys(1).await[0];
+            let document = Bytes::from(format!("round {round}"));
+            engine.set(key, document.clone()).await.unwrap();
+            assert_eq!(engine.get(key).await.unwrap(), Some(document));
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! Servers that tests start and stop: on free ports, in folders of their own, by their process ids.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to come up.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// A server's process; it is killed when dropped.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command that stays in the foreground. What it says goes to a file, for when it does not come up.
+    pub fn start(command: &mut Command, log: &std::path::Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends a signal, and waits until it is gone.
+    pub fn stop(&mut self, signal: rustix::process::Signal) {
+        if !self.is_over() {
+            let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+            rustix::process::kill_process(pid, signal).unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < STARTING, "{what}: not within {STARTING:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Whether what a test needs was found. In CI it must be; elsewhere a test says aloud that it is skipped.
+pub fn is_here(is_here: bool, what: &str) -> bool {
+    if !is_here {
+        let missing = format!("{what} is not here: ./scripts/test installs it");
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        aloud(&format!("SKIPPED: {missing}\n"));
+    }
+    is_here
+}
+
+/// Prints past the test harness, which keeps to itself what passing tests print.
+pub fn aloud(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).unwrap();
+}
