@@ -29,6 +29,9 @@ pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => feature("redis", scheme),
         "s3" | "gs" | "az" => feature("object-store", scheme),
+        #[cfg(feature = "sql")]
+        "sqlite" | "postgres" | "postgresql" => Ok(Arc::new(super::SqlEngine::open(location)?)),
+        #[cfg(not(feature = "sql"))]
         "sqlite" | "postgres" | "postgresql" => feature("sql", scheme),
         other => Err(Error::new(
             ErrorKind::Settings,

@@ -5,6 +5,7 @@
 //! | [`DirectoryEngine`] | | `cassettes`, `./any/folder` |
 //! | [`MemoryEngine`] | | `memory:`, `memory:?max_bytes=64000000` |
 //! | `RedisEngine` | `redis` | `redis://user:password@host:6379/0?prefix=team`, `rediss://…`, `redis+cluster://host:6379,host:6379`, `rediss+cluster://…` |
+//! | `SqlEngine` | `sql` | `sqlite:cassettes.db`, `postgres://user:password@host/database?schema=team` |
 //!
 //! [`open`] opens any of them by its name; [`LayeredEngine`] puts a near one in front of a far one. An engine of your own is
 //! two methods of [`CacheEngine`], and [`conformance`] tells whether it does what the recorder relies on.
@@ -17,7 +18,9 @@ mod memory;
 mod upkeep;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "redis")]
+#[cfg(feature = "sql")]
+mod sql;
+#[cfg(any(feature = "redis", feature = "sql"))]
 mod url;
 
 use std::fmt;
@@ -43,6 +46,8 @@ pub(crate) use location::is_directory;
 pub use location::open;
 pub use memory::MemoryEngine;
 pub use upkeep::{Copied, Stats, copy, stats};
+#[cfg(feature = "sql")]
+pub use sql::SqlEngine;
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///

@@ -79,6 +79,12 @@ pub(super) fn wrong(scheme: &str, what: &str, form: &str) -> Error {
     Error::new(ErrorKind::Settings, format!("the {scheme}: URL is wrong: {what}")).with_hint(form)
 }
 
+/// A text with its percent-encoded bytes decoded.
+#[cfg(feature = "sql")]
+pub(super) fn decoded(text: &str) -> Option<String> {
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
+}
+
 /// A text that nobody else makes: the token of a lock.
 pub(super) fn unique() -> String {
     use std::collections::hash_map::RandomState;

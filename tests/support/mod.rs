@@ -4,6 +4,8 @@
 
 pub mod api;
 pub mod platform;
+#[cfg(unix)]
+pub mod postgres;
 pub mod process;
 pub mod project;
 pub mod redis;
