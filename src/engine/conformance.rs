@@ -276,10 +276,11 @@ async fn expires(engine: &Arc<dyn CacheEngine>) -> bool {
     let since = Instant::now();
     // An engine that forgets by itself does so soon after; one that does not never will.
     let forgot = loop {
+        let is_late = since.elapsed() > LIFE + Duration::from_millis(500);
         if get(engine, &brief).await.is_none() {
             break true;
         }
-        if since.elapsed() > LIFE + Duration::from_millis(500) {
+        if is_late {
             break false;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

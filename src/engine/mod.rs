@@ -186,7 +186,7 @@ pub trait CacheEngine: Send + Sync {
     /// The settings beside the cassettes, as far as they are known without asking a store: read when a session begins.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they cannot be read.
+    /// [`ErrorKind::Settings`] when they cannot be read.
     fn settings(&self) -> Result<Settings> {
         Ok(Settings::default())
     }
