@@ -40,7 +40,7 @@
 //!   `passed_on`, `skipped`, `missed`, `failed`), `mistral_cassette_saved_tokens_total` and
 //!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
 //! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
-//! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL.
+//! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; it needs Rust 1.94.
 //! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!

@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::HashSet;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use mistral_cassette::engine::conformance::{self, Abilities};
 use mistral_cassette::engine::{Lock, RedisEngine, open};
 use mistral_cassette::{CacheEngine, ErrorKind};
-use support::process::free_port;
+use support::process::{free_port, is_here};
 use support::redis::{Cluster, Redis, has_redis};
 use support::stores::{keys, survives_restarts};
 
@@ -221,6 +222,73 @@ async fn a_restart_of_a_node_loses_nothing() {
         cluster.nodes[0].port, cluster.nodes[1].port
     );
     survives_restarts(open(&url).unwrap(), cluster).await;
+}
+
+/// The other half of `redis_over_tls_conforms`: what is trusted is read once in a process.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls() {
+    if let Some(url) = std::env::var_os("MISTRAL_CASSETTE_TEST_URL") {
+        can_all(conformance::check(open(url.to_str().unwrap()).unwrap()).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_over_tls_conforms() {
+    if !has_redis() || !is_here(Command::new("openssl").arg("version").output().is_ok(), "openssl") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=redis",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .args(["-out", &certificate, "-keyout", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let tls = free_port();
+    let (port, off) = (tls.to_string(), "no");
+    let flags = [
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        off,
+    ];
+    let _redis = Redis::start(&flags);
+    let url = format!("rediss://127.0.0.1:{tls}");
+
+    // Nobody trusts it.
+    let error = open(&url).unwrap().get(&keys(1).await[0]).await.unwrap_err();
+    assert!(error.report().contains("certificate"), "{}", error.report());
+
+    let done = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "over_tls"])
+        .env("MISTRAL_CASSETTE_TEST_URL", url)
+        .env("SSL_CERT_FILE", &certificate)
+        .output()
+        .await
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
 }
 
 /// The connection's own task ends with the runtime that made it.

@@ -138,6 +138,32 @@ async fn two_processes_share_one_file() {
     assert_eq!(engine.counts().await.unwrap().unwrap().misses, 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_leaves_a_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/cassettes.db", folder.path().display());
+    let engine = SqlEngine::open(&url).unwrap();
+    let mut listed = engine.keys().await.unwrap();
+    let mut other = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process"])
+        .env("MISTRAL_CASSETTE_TEST_URL", &url)
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let since = Instant::now();
+    while listed.len() < 10 {
+        assert!(since.elapsed() < Duration::from_secs(60), "nothing is written");
+        listed = engine.keys().await.unwrap();
+    }
+    other.kill().await.unwrap();
+    for key in engine.keys().await.unwrap() {
+        assert_eq!(engine.get(&key).await.unwrap(), Some("document".repeat(100).into()));
+    }
+    writes_and_counts(&engine).await;
+    assert_eq!(engine.keys().await.unwrap().len(), 100);
+}
+
 /// What is over is removed by those who write, a life that was taken away again is not.
 async fn what_is_over_is_removed(engine: SqlEngine, rows: impl AsyncFn() -> i64) {
     let keys = keys(130).await;

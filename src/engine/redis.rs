@@ -176,7 +176,7 @@ impl RedisEngine {
             }
         }
         let database = match url.path.trim_end_matches('/') {
-            "" => 0,
+            "" | "0" => 0,
             _ if is_cluster => return Err(url.wrong("a cluster has no databases")),
             path => path
                 .parse()

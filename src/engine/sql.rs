@@ -474,7 +474,7 @@ impl Store {
                 format!("{place} gave no connection within {} seconds", CONNECTING.as_secs()),
                 Some("is it running, and does it take more connections?"),
             ),
-            _ if is_busy(&error) => (
+            (Options::Sqlite(_), _) if is_busy(&error) => (
                 format!(
                     "{place} is being written by others for more than {} seconds",
                     CONNECTING.as_secs()
@@ -543,7 +543,7 @@ fn is_undone(error: &sqlx::Error) -> bool {
 /// Whether SQLite is being written by somebody else: the primary code in the low byte is SQLITE_BUSY.
 fn is_busy(error: &sqlx::Error) -> bool {
     let number = code_of(error).and_then(|code| code.parse::<u32>().ok());
-    number.is_some_and(|number| number < 10_000 && number & 0xff == 5)
+    number.is_some_and(|number| number & 0xff == 5)
 }
 
 #[async_trait]
