@@ -23,8 +23,9 @@ use super::{CacheEngine, Counts, Lease, Lock, Size};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 
-const FORM: &str = "redis://user:password@host:6379/0?prefix=mistral-cassette, rediss:// with TLS, redis+cluster://host:6379,host:6379 \
-                    or rediss+cluster:// for a cluster; prefix is the only option, and user, password, port, database and prefix can be left out";
+const FORM: &str = "\
+redis://user:password@host:6379/0?prefix=mistral-cassette, rediss:// with TLS, redis+cluster://host:6379,host:6379 or \
+rediss+cluster:// for a cluster; prefix is the only option, and user, password, port, database and prefix can be left out";
 
 const DEFAULT_PREFIX: &str = "mistral-cassette";
 
@@ -157,7 +158,8 @@ impl RedisEngine {
     /// Nothing is connected before the first request.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): a URL that is wrong; it is not repeated, because of what may be in it.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): a URL that is wrong; it is not repeated, because of what may
+    /// be in it.
     pub fn open(url: &str) -> Result<Self> {
         let url = StoreUrl::parse(url, FORM)?;
         let (is_tls, is_cluster) = match url.scheme {
@@ -434,13 +436,12 @@ impl Store {
         let place = &self.place;
         // A cluster tells what kept it from connecting in words only.
         let text = error.to_string();
-        let says = |words: [&str; 2]| words.iter().any(|word| text.contains(word));
         let (message, hint) = if text.contains("NOAUTH") {
             (
                 format!("{place} wants credentials"),
                 Some("put them into the URL: redis://user:password@host, or redis://:password@host"),
             )
-        } else if says(["AuthenticationFailed", "WRONGPASS"]) {
+        } else if text.contains("AuthenticationFailed") || text.contains("WRONGPASS") {
             (
                 format!("{place} refused the credentials"),
                 Some("user and password come from the URL; / ? # @ and % in them are written %2F %3F %23 %40 and %25"),

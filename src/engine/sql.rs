@@ -21,9 +21,10 @@ use crate::key::{RequestKey, Scope};
 
 const SQLITE_FORM: &str = "sqlite:path/to/file.db; there are no options";
 
-const POSTGRES_FORM: &str = "postgres://user:password@host:5432/database?schema=team; the other options are application_name, host, port, \
-                             sslcert, sslkey, sslmode, sslrootcert, statement-cache-capacity and user, and what is left out comes from PGHOST, PGPORT, \
-                             PGUSER, PGPASSWORD, PGDATABASE and ~/.pgpass";
+const POSTGRES_FORM: &str = "\
+postgres://user:password@host:5432/database?schema=team; the other options are application_name, host, port, sslcert, \
+sslkey, sslmode, sslrootcert, statement-cache-capacity and user, and what is left out comes from PGHOST, PGPORT, PGUSER, \
+PGPASSWORD, PGDATABASE and ~/.pgpass";
 
 /// What PostgreSQL's own clients take as well.
 const POSTGRES_OPTIONS: [&str; 9] = [
@@ -74,10 +75,10 @@ const MAKING: i64 = 0x6d63_6173;
 /// Keeps cassettes in a database: SQLite, or PostgreSQL for a team.
 ///
 /// # Layout
-/// The tables are made with the first request, unless they are there: `mistral_cassettes` with the documents by scope and hash,
-/// `mistral_cassette_bodies`, `mistral_cassette_counts`, `mistral_cassette_locks` and `mistral_cassette_settings`. What has a life
-/// ends by the clock of the database: it is not given back any more, and removed now and then by those who write. Clones
-/// share a few connections.
+/// The tables are made with the first request, unless they are there: `mistral_cassettes` with the documents by scope
+/// and hash, `mistral_cassette_bodies`, `mistral_cassette_counts`, `mistral_cassette_locks` and
+/// `mistral_cassette_settings`. What has a life ends by the clock of the database: it is not given back any more, and
+/// removed now and then by those who write. Clones share a few connections.
 #[derive(Clone)]
 pub struct SqlEngine {
     store: Arc<Store>,
@@ -134,12 +135,13 @@ enum Again {
 }
 
 impl SqlEngine {
-    /// The engine of this URL: `sqlite:path/to/file.db`, or `postgres://[user:password@]host[:port]/database[?schema=…]`, where
-    /// what is left out comes from where PostgreSQL's own clients take it (`PGPASSWORD`, `~/.pgpass`). Nothing is connected
-    /// before the first request.
+    /// The engine of this URL: `sqlite:path/to/file.db`, or `postgres://[user:password@]host[:port]/database[?schema=…]`,
+    /// where what is left out comes from where PostgreSQL's own clients take it (`PGPASSWORD`, `~/.pgpass`). Nothing is
+    /// connected before the first request.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): a URL that is wrong; it is not repeated, because of what may be in it.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): a URL that is wrong; it is not repeated, because of what may
+    /// be in it.
     pub fn open(url: &str) -> Result<Self> {
         let (options, place, schema) = match url.split_once(':') {
             Some(("sqlite", path)) => sqlite(path)?,
