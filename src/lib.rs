@@ -68,6 +68,7 @@ mod redaction;
 mod session;
 mod settings;
 mod testing;
+mod tls;
 mod transport;
 mod upstream;
 

@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
 use crate::transport::{Again, Transport};
+use crate::tls;
+use crate::transport::Transport;
 
 /// The public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
@@ -135,25 +137,14 @@ fn checked_base_url(base_url: &str) -> Result<reqwest::Url> {
 }
 
 fn new_client(timeout: Duration) -> Result<reqwest::Client> {
-    let failed = |what: &str| Error::new(ErrorKind::Settings, format!("TLS cannot be set up: {what}"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
-        .map_err(|error| failed("the system's root certificates cannot be read").with_source(error))?;
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed("no protocol version fits").with_source(error))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls::config(&["h2", "http/1.1"])?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(timeout)
         .read_timeout(timeout)
         .build()
-        .map_err(|error| failed("the HTTP client cannot be built").with_source(error))
+        .map_err(|error| tls::failed("the HTTP client cannot be built").with_source(error))
 }
 
 impl Upstream {
