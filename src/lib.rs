@@ -41,6 +41,7 @@
 //!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
 //! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; it needs Rust 1.94.
+//! - `object-store`: `engine::ObjectStoreEngine`, cassettes in a bucket (S3, Google Cloud Storage, Azure).
 //! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
 //! - `insta`: `insta_settings`, for snapshots of answers.
 //!

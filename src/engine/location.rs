@@ -28,6 +28,9 @@ pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => Ok(Arc::new(super::RedisEngine::open(location)?)),
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => feature("redis", scheme),
+        #[cfg(feature = "object-store")]
+        "s3" | "gs" | "az" => Ok(Arc::new(super::ObjectStoreEngine::open(location)?)),
+        #[cfg(not(feature = "object-store"))]
         "s3" | "gs" | "az" => feature("object-store", scheme),
         #[cfg(feature = "sql")]
         "sqlite" | "postgres" | "postgresql" => Ok(Arc::new(super::SqlEngine::open(location)?)),

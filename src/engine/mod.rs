@@ -6,6 +6,7 @@
 //! | [`MemoryEngine`] | | `memory:`, `memory:?max_bytes=64000000` |
 //! | `RedisEngine` | `redis` | `redis://user:password@host:6379/0?prefix=team`, `rediss://…`, `redis+cluster://host:6379,host:6379`, `rediss+cluster://…` |
 //! | `SqlEngine` | `sql` | `sqlite:cassettes.db`, `postgres://user:password@host/database?schema=team` |
+//! | `ObjectStoreEngine` | `object-store` | `s3://bucket/prefix?endpoint=…&region=…`, `gs://bucket/prefix`, `az://container/prefix?account=…` |
 //!
 //! [`open`] opens any of them by its name; [`LayeredEngine`] puts a near one in front of a far one. An engine of your own is
 //! two methods of [`CacheEngine`], and [`conformance`] tells whether it does what the recorder relies on.
@@ -22,6 +23,8 @@ mod redis;
 mod sql;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;
+#[cfg(feature = "object-store")]
+mod object_store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +51,8 @@ pub use memory::MemoryEngine;
 pub use upkeep::{Copied, Stats, copy, stats};
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
+#[cfg(feature = "object-store")]
+pub use object_store::ObjectStoreEngine;
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///

@@ -1,0 +1,393 @@
+//! From a URL to a store: the options, the credentials, the way there.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+
+use super::{Bucket, Credentials, failure, profile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tls;
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a request may take, with its whole answer.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// No retry begins later than this after the first try.
+const RETRYING: Duration = Duration::from_secs(10);
+
+const RETRIES: usize = 3;
+
+const AMAZON: Credentials = Credentials {
+    from: "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile AWS_PROFILE in ~/.aws/credentials, or the machine's role",
+    rights: "they need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket, without which what is not there is refused too",
+};
+
+const GOOGLE: Credentials = Credentials {
+    from: "credentials come from the file of GOOGLE_APPLICATION_CREDENTIALS or the machine's role",
+    rights: "they need the role Storage Object User",
+};
+
+const AZURE: Credentials = Credentials {
+    from: "credentials come from AZURE_STORAGE_ACCOUNT_KEY, from AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID, or the machine's identity",
+    rights: "they need the role Storage Blob Data Contributor",
+};
+
+/// Opens the store of a URL.
+///
+/// # Errors
+/// [`ErrorKind::Settings`]: the URL is wrong or holds credentials, or those of the environment cannot be read.
+pub(super) fn open(url: &str) -> Result<Bucket> {
+    let address = Address::parse(url)?;
+    let (store, credentials) = match address.scheme.as_str() {
+        "gs" => (address.google()?, GOOGLE),
+        "az" => (address.azure()?, AZURE),
+        _ => (address.amazon()?, AMAZON),
+    };
+    Ok(Bucket {
+        store,
+        prefix: address.prefix,
+        place: address.place.into(),
+        credentials,
+    })
+}
+
+/// The parts of a URL.
+struct Address {
+    scheme: String,
+    bucket: String,
+    prefix: Path,
+    /// The URL without its options.
+    place: String,
+    endpoint: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
+}
+
+impl Address {
+    // Nothing of the URL is repeated before it is known to hold no credentials.
+    fn parse(url: &str) -> Result<Self> {
+        let wrong = |what: &str| Error::new(ErrorKind::Settings, what);
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| wrong("the URL of an object store lacks its //").with_hint("write s3://bucket/prefix"))?;
+        let (names, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, prefix) = names.split_once('/').unwrap_or((names, ""));
+        if names.contains(['@', '#']) || bucket.contains(':') {
+            return Err(holds_credentials(scheme));
+        }
+        let known = match scheme {
+            "s3" => ["endpoint", "region"].as_slice(),
+            "gs" => &["endpoint"],
+            "az" => &["account", "endpoint"],
+            _ => return Err(wrong("an object store is s3://, gs:// or az://")),
+        };
+        if bucket.is_empty() {
+            return Err(wrong("the URL of an object store names no bucket")
+                .with_hint(format!("write {scheme}://bucket/prefix")));
+        }
+        let place = format!("{scheme}://{bucket}/{}", prefix.trim_matches('/'));
+        let place = place.trim_end_matches('/');
+        let prefix = Path::from_url_path(prefix.trim_matches('/'))
+            .map_err(|error| wrong(&format!("{place}: the prefix cannot be part of a name")).with_source(error))?;
+        let mut address = Self {
+            scheme: scheme.to_owned(),
+            bucket: bucket.to_owned(),
+            prefix,
+            place: place.to_owned(),
+            endpoint: None,
+            region: None,
+            account: None,
+        };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !known.contains(&&*name) {
+                return Err(unknown_option(scheme, place, &name, known));
+            }
+            let value = value.into_owned();
+            match &*name {
+                "endpoint" => address.endpoint = Some(checked_endpoint(scheme, place, value)?),
+                "region" => address.region = Some(value),
+                _ => address.account = Some(value),
+            }
+        }
+        Ok(address)
+    }
+
+    fn amazon(&self) -> Result<Arc<dyn ObjectStore>> {
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.bucket);
+        if let Some(endpoint) = &self.endpoint {
+            // The first for all services, the second for this one, which counts for more.
+            builder = builder
+                .with_config(S3::Endpoint, endpoint)
+                .with_config(S3::S3Endpoint, endpoint);
+        }
+        let is_set = |builder: &AmazonS3Builder, names: &[S3]| {
+            names
+                .iter()
+                .any(|name| builder.get_config_value(name).is_some_and(|value| !value.is_empty()))
+        };
+        let has_credentials = is_set(
+            &builder,
+            &[
+                S3::AccessKeyId,
+                S3::SecretAccessKey,
+                S3::WebIdentityTokenFile,
+                S3::ContainerCredentialsRelativeUri,
+                S3::ContainerCredentialsFullUri,
+            ],
+        );
+        let has_region = self.region.is_some() || is_set(&builder, &[S3::Region]);
+        if let Some(region) = &self.region {
+            builder = builder.with_region(region);
+        }
+        if !has_credentials || !has_region {
+            let profile = if has_credentials {
+                // The keys are there already; that the profile has none is no matter.
+                profile::read().unwrap_or_default()
+            } else {
+                profile::read()?
+            };
+            if let Some(region) = profile.region.filter(|_| !has_region) {
+                builder = builder.with_region(region);
+            }
+            if let Some(credential) = profile.credential.filter(|_| !has_credentials) {
+                builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
+            }
+        }
+        let endpoint = builder
+            .get_config_value(&S3::S3Endpoint)
+            .or_else(|| builder.get_config_value(&S3::Endpoint));
+        if is_plain(endpoint.as_deref()) {
+            builder = builder.with_config(S3::Client(ClientConfigKey::AllowHttp), "true");
+        }
+        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
+    }
+
+    fn google(&self) -> Result<Arc<dyn ObjectStore>> {
+        let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&self.bucket);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_base_url(endpoint);
+        }
+        if is_plain(self.endpoint.as_deref()) {
+            builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), "true");
+        }
+        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
+    }
+
+    fn azure(&self) -> Result<Arc<dyn ObjectStore>> {
+        let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&self.bucket);
+        if let Some(account) = &self.account {
+            builder = builder.with_account(account);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        if is_plain(builder.get_config_value(&AzureConfigKey::Endpoint).as_deref()) {
+            builder = builder.with_allow_http(true);
+        }
+        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
+    }
+
+    fn failed(&self, error: &object_store::Error) -> Error {
+        Error::new(
+            ErrorKind::Settings,
+            format!("{} cannot be opened: {}", self.place, failure::root(error)),
+        )
+    }
+}
+
+fn holds_credentials(scheme: &str) -> Error {
+    let hint = match scheme {
+        "gs" => GOOGLE.from,
+        "az" => AZURE.from,
+        _ => AMAZON.from,
+    };
+    Error::new(
+        ErrorKind::Settings,
+        "the URL of an object store holds credentials, a port or a fragment, and none of them belongs there",
+    )
+    .with_hint(format!("{hint}; @ in a prefix is written %40, # is %23"))
+}
+
+fn unknown_option(scheme: &str, place: &str, name: &str, known: &[&str]) -> Error {
+    let lower = name.to_ascii_lowercase();
+    if ["key", "secret", "token", "password", "credential", "signature", "sas"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        return holds_credentials(scheme);
+    }
+    let is_name = name.len() <= 40
+        && lower
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'));
+    let name = if is_name { name } else { "of this name" };
+    Error::new(ErrorKind::Settings, format!("{place}: there is no option {name}"))
+        .with_hint(format!("{scheme}:// takes {}", known.join(" and ")))
+}
+
+fn checked_endpoint(scheme: &str, place: &str, endpoint: String) -> Result<String> {
+    let wrong = |what: &str| {
+        Error::new(ErrorKind::Settings, format!("{place}: the endpoint {what}"))
+            .with_hint("give scheme and host, as in endpoint=http://localhost:9000")
+    };
+    if endpoint.contains('@') {
+        return Err(holds_credentials(scheme));
+    }
+    let url: reqwest::Url = endpoint.parse().map_err(|_| wrong("is no URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("must begin with http:// or https://"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("has a query or a fragment"));
+    }
+    Ok(endpoint)
+}
+
+fn is_plain(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: RETRIES,
+        retry_timeout: RETRYING,
+    }
+}
+
+/// Makes HTTP clients with the TLS of this crate.
+#[derive(Debug)]
+struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let says = |key| options.get_config_value(&key);
+        // Whether this machine has a role is asked with little patience.
+        let connect = says(ClientConfigKey::ConnectTimeout)
+            .and_then(|text| Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)))
+            .unwrap_or(CONNECT);
+        Ok(HttpClient::new(LazyClient {
+            client: OnceLock::new(),
+            connect,
+            is_plain: says(ClientConfigKey::AllowHttp).as_deref() == Some("true"),
+        }))
+    }
+}
+
+/// Made with the first request: whoever only opens an engine needs no root certificates.
+#[derive(Debug)]
+struct LazyClient {
+    client: OnceLock<reqwest::Client>,
+    connect: Duration,
+    /// Whether `http://` is allowed.
+    is_plain: bool,
+}
+
+impl LazyClient {
+    fn client(&self) -> Result<&reqwest::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let new = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::config(&["http/1.1"])?)
+            .https_only(!self.is_plain)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(self.connect)
+            .timeout(REQUEST)
+            // An object is what it is, and has the length that the store says.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .build()
+            .map_err(|error| tls::failed("the HTTP client cannot be built").with_source(error))?;
+        Ok(self.client.get_or_init(|| new))
+    }
+}
+
+#[async_trait]
+impl HttpService for LazyClient {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let client = self
+            .client()
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        HttpService::call(client, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_bucket_a_prefix_and_options() {
+        let address = Address::parse("s3://my-bucket/a%20b/c/?endpoint=http://localhost:9000&region=eu").unwrap();
+        assert_eq!(address.bucket, "my-bucket");
+        assert_eq!(address.prefix.as_ref(), "a b/c");
+        assert_eq!(address.place, "s3://my-bucket/a%20b/c");
+        assert_eq!(address.endpoint.as_deref(), Some("http://localhost:9000"));
+        assert_eq!(address.region.as_deref(), Some("eu"));
+        for url in ["s3://b", "s3://b/", "gs://b?endpoint=https://x", "az://b?account=a"] {
+            assert_eq!(Address::parse(url).unwrap().prefix.as_ref(), "", "{url}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_url_says_what_is_wrong() {
+        for (url, told) in [
+            ("s3:bucket", "lacks its //"),
+            ("s3://", "names no bucket"),
+            ("s3:///prefix", "names no bucket"),
+            ("s3://b/a//b", "the prefix"),
+            ("s3://b/../x", "the prefix"),
+            ("s3://b?colour=red", "s3://b: there is no option colour"),
+            ("s3://b?account=a", "s3://b: there is no option account"),
+            ("s3://b?endpoint=localhost:9000", "must begin with http"),
+            ("s3://b?endpoint=nowhere", "is no URL"),
+        ] {
+            let error = open(url).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(error.message().contains(told), "{error}");
+        }
+        let hint = open("s3://b?colour=red").err().unwrap();
+        assert_eq!(hint.hint(), Some("s3:// takes endpoint and region"));
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_refused_and_not_repeated() {
+        for url in [
+            "s3://AKIAX:hush@bucket/prefix",
+            "s3://hush@bucket",
+            "s3://AKIAX:hu/sh+hush@bucket",
+            "s3://AKIAX:123/hush@bucket",
+            "s3://AKIAX:hu?sh=hush@bucket/prefix",
+            "s3://b/p#hush",
+            "s3://b?secret_access_key=hush",
+            "s3://b?AWS_ACCESS_KEY_ID=hush",
+            "s3://b?endpoint=http://a:hush@localhost",
+            "s3://b?hush%2Fhush=1",
+            "gs://b?service_account_key=hush",
+            "az://b?sas=hush",
+        ] {
+            let error = open(url).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(!format!("{error:?}").contains("hush"), "{url}: {error:?}");
+        }
+    }
+}
