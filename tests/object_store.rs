@@ -245,6 +245,7 @@ fn the_layout_is_that_of_a_directory() {
         engine.set(&key, "version: 1\n".into()).await.unwrap();
         assert!(engine.set_body(sha256, &body).await.unwrap());
         engine.set_settings("pace: recorded\n".into()).await.unwrap();
+        engine.check_writable().await.unwrap();
         let lease = taken(engine.lock(&key, LONG).await.unwrap());
         // Of others, beside it and in it.
         let theirs = [
@@ -564,6 +565,36 @@ fn a_bucket_of_another_region_says_so() {
             assert_eq!(elsewhere.call_count(), 0);
         }
     });
+}
+
+#[test]
+fn a_store_that_takes_nothing_is_known_before_the_upstream_is_asked() {
+    alone(
+        "a_store_that_takes_nothing_is_known_before_the_upstream_is_asked",
+        &CREDENTIALS,
+        async || {
+            let refuses = |method: &'static str| {
+                Server::start(move |_, call| match &*call.method {
+                    refused if refused == method => {
+                        Reply::new(403, "application/xml", "<Error><Code>AccessDenied</Code></Error>")
+                    }
+                    _ => Reply::new(200, "text/plain", "").header("ETag", "\"1\""),
+                })
+            };
+            let reads_only = refuses("PUT").await;
+            let error = at(&reads_only).check_writable().await.unwrap_err();
+            assert!(
+                error.message().contains("the store refuses it (403 AccessDenied)"),
+                "{error}"
+            );
+            let keeps = refuses("POST").await;
+            let engine = at(&keeps);
+            engine.check_writable().await.unwrap();
+            engine.clone().check_writable().await.unwrap();
+            let methods: Vec<String> = keeps.calls().into_iter().map(|call| call.method).collect();
+            assert_eq!(methods, ["PUT", "POST"]);
+        },
+    );
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct ObjectStoreEngine {
     bucket: Bucket,
     /// Whether the store does conditional writes, once that was tried.
     locks: Arc<OnceCell<bool>>,
+    /// Whether the store takes anything at all, once that was tried.
+    writable: Arc<OnceCell<()>>,
 }
 
 /// A store, and what stands before every name in it.
@@ -89,6 +91,7 @@ impl ObjectStoreEngine {
         Ok(Self {
             bucket: address::open(url)?,
             locks: Arc::default(),
+            writable: Arc::default(),
         })
     }
 }
@@ -266,6 +269,18 @@ impl CacheEngine for ObjectStoreEngine {
             size.bytes += meta.size;
         }
         Ok(Some(size))
+    }
+
+    /// Writes something small, once for each engine, and removes it.
+    async fn check_writable(&self) -> Result<()> {
+        let write = async || {
+            let name = lock::probe()?;
+            self.bucket.put(&name, Bytes::from("probe\n")).await?;
+            // Whoever may write and not remove can record.
+            let _ = self.bucket.remove(&name).await;
+            Ok(())
+        };
+        self.writable.get_or_try_init(write).await.copied()
     }
 
     async fn get_settings(&self) -> Result<Option<Bytes>> {

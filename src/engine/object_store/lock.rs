@@ -20,12 +20,20 @@ const REMOVAL: Duration = Duration::from_secs(60);
 /// The ETag of no object.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
+/// The name of an object that nobody else has.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub(super) fn probe() -> Result<String> {
+    Ok(format!("{LOCKS}/probe-{}", &token()?[..16]))
+}
+
 /// Whether the store refuses writes whose condition does not hold: some ignore the condition, some the whole request.
 ///
 /// # Errors
 /// The store cannot be asked.
 pub(super) async fn are_supported(bucket: &Bucket) -> Result<bool> {
-    let name = format!("{LOCKS}/probe-{}", &token()?[..16]);
+    let name = probe()?;
     let put = async |mode| bucket.put_if(&name, Bytes::from("probe\n"), mode).await;
     let verdict = async {
         match put(PutMode::Create).await {
