@@ -12,9 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
-use crate::transport::{Again, Transport};
 use crate::tls;
-use crate::transport::Transport;
+use crate::transport::{Again, Transport};
 
 /// The public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";

@@ -61,6 +61,7 @@ fn scheme_of(location: &str) -> Option<&str> {
     is_scheme.then_some(scheme)
 }
 
+#[cfg(not(all(feature = "redis", feature = "object-store", feature = "sql")))]
 fn feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
     Err(Error::new(
         ErrorKind::Settings,

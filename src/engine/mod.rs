@@ -16,15 +16,15 @@ mod directory;
 mod layered;
 mod location;
 mod memory;
-mod upkeep;
+#[cfg(feature = "object-store")]
+mod object_store;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sql")]
 mod sql;
+mod upkeep;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;
-#[cfg(feature = "object-store")]
-mod object_store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
 
+#[cfg(feature = "object-store")]
+pub use self::object_store::ObjectStoreEngine;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisEngine;
 pub use directory::DirectoryEngine;
@@ -48,11 +50,9 @@ pub use layered::LayeredEngine;
 pub(crate) use location::is_directory;
 pub use location::open;
 pub use memory::MemoryEngine;
-pub use upkeep::{Copied, Stats, copy, stats};
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
-#[cfg(feature = "object-store")]
-pub use object_store::ObjectStoreEngine;
+pub use upkeep::{Copied, Stats, copy, stats};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///
