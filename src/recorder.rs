@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::bounded::Bounded;
+pub(crate) use self::bounded::TIMEOUT as ENGINE_TIMEOUT;
 use self::flight::{Answer, Boarding, Flights, Lead};
 use self::hold::Hold;
 use self::tape::Tape;
@@ -129,7 +130,7 @@ pub struct RecorderBuilder {
     test: Option<String>,
     save_errors: bool,
     may_record_in_ci: bool,
-    engine_limit: Duration,
+    engine_timeout: Duration,
     lock_life: Duration,
 }
 
@@ -184,12 +185,12 @@ impl RecorderBuilder {
         self
     }
 
-    /// How long a call to a cache (any engine but a directory) may take: 2 seconds by default. When it takes longer or
+    /// How long a call to a cache (any engine but a directory) may take: 5 seconds by default. When it takes longer or
     /// fails, mode `replay` answers from the upstream and keeps nothing, `strict` fails; after three failures in a row the
     /// engine is left alone for 5 seconds, so that requests do not wait for it.
     #[must_use]
-    pub fn engine_limit(mut self, limit: Duration) -> Self {
-        self.engine_limit = limit;
+    pub fn engine_timeout(mut self, limit: Duration) -> Self {
+        self.engine_timeout = limit;
         self
     }
 
@@ -221,7 +222,7 @@ impl RecorderBuilder {
             (self.engine, Session::default())
         } else {
             (
-                Arc::new(Bounded::new(self.engine, self.engine_limit)),
+                Arc::new(Bounded::new(self.engine, self.engine_timeout)),
                 Session::of_a_cache(),
             )
         };
@@ -262,7 +263,7 @@ impl Recorder {
             test: None,
             save_errors: false,
             may_record_in_ci: false,
-            engine_limit: bounded::LIMIT,
+            engine_timeout: ENGINE_TIMEOUT,
             lock_life: LOCK_LIFE,
         }
     }
@@ -679,7 +680,10 @@ impl Recorder {
         upstream: impl Transport,
     ) -> Result<Response> {
         let asked_of_upstream = async {
-            self.shared.engine.check_writable().await?;
+            // A cache that takes nothing is no reason not to answer.
+            if recording.is_one_ask || self.shared.engine.is_committed() {
+                self.shared.engine.check_writable().await?;
+            }
             if recording.is_one_ask {
                 // A damaged cassette must be looked at by a person, not replaced: see it before the upstream is asked.
                 // The other modes have looked it up already.

@@ -1,6 +1,10 @@
-//! `copy`, `stats`, `remove`, `clear`, and caches on the command line.
+//! `copy`, `stats`, `remove`, `clear`, and caches on the command line: each kind of store with the real binary.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+#[cfg(feature = "object-store")]
+#[path = "support/s3.rs"]
+#[allow(dead_code)]
+mod s3;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,6 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use support::api;
 use support::project::{Done, Project, done};
+use support::server::{Reply, Server};
 
 /// Commands that record a chat, a stream, an upload and a large body, one of them in a scope.
 const ASKS: &str = r#"
@@ -193,4 +198,79 @@ async fn a_settings_file_and_a_near_cache_can_be_given_to_the_proxy() {
     assert_eq!(done.code(), 2);
     assert!(done.stderr.contains("wrong.yaml:1"), "{}", done.stderr);
     assert!(run("none.yaml").stderr.contains("cannot read none.yaml"));
+}
+
+/// Fifty commands at once that miss the same key ask the upstream once.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_processes_make_one_call_with_a_directory() {
+    fifty_processes(&Project::new(), "cassettes").await;
+}
+
+async fn fifty_processes(project: &Project, dir: &str) {
+    let server = Server::start(|number, _| Reply::json(format!(r#"{{"answer":{number}}}"#))).await;
+    let script = r#"curl --silent --fail "$MISTRAL_SERVER_URL/v1/chat/completions" -d '{"model":"m"}'"#;
+    let mut arguments = vec!["run", "--mode", "replay", "--dir", dir, "--upstream", &server.url];
+    // Fifty at once on a small machine take their time to connect.
+    arguments.extend(["--engine-timeout", "60", "--", "sh", "-c", script]);
+    let processes: Vec<_> = (0..50)
+        .map(|_| {
+            let mut command = project.command(&arguments);
+            std::thread::spawn(move || done(&mut command))
+        })
+        .collect();
+    for process in processes {
+        let done = process.join().unwrap();
+        assert_eq!(
+            (done.code(), done.stdout.as_str()),
+            (0, r#"{"answer":0}"#),
+            "{}",
+            done.stderr
+        );
+    }
+    assert_eq!(server.call_count(), 1);
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+    use support::redis::{Redis, has_redis};
+    if !has_redis() {
+        return;
+    }
+    let redis = Redis::start(&[]);
+    let url = |prefix: &str| format!("redis://127.0.0.1:{}?prefix={prefix}", redis.port);
+    there_and_back(&recorded().await, &url("there"));
+    fifty_processes(&Project::new(), &url("fifty")).await;
+}
+
+#[cfg(feature = "sql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+    there_and_back(&recorded().await, "sqlite:cache.db");
+    fifty_processes(&Project::new(), "sqlite:cache.db").await;
+}
+
+#[cfg(all(feature = "sql", unix))]
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+    use support::postgres::{Postgres, has_postgres};
+    if !has_postgres() {
+        return;
+    }
+    let postgres = Postgres::start();
+    there_and_back(&recorded().await, &postgres.url(""));
+    fifty_processes(&Project::new(), &postgres.url("")).await;
+}
+
+#[cfg(feature = "object-store")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+    let Some(s3) = s3::S3::moto() else { return };
+    let project = |project: Project| {
+        project
+            .with("AWS_ACCESS_KEY_ID", s3::KEY_ID)
+            .with("AWS_SECRET_ACCESS_KEY", s3::SECRET)
+    };
+    there_and_back(&project(recorded().await), &s3.url("there"));
+    fifty_processes(&project(Project::new()), &s3.url("fifty")).await;
 }

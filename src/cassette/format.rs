@@ -731,6 +731,7 @@ fn one_blob(mut inline: Vec<Vec<u8>>, file: Option<String>) -> Result<Blob, Stri
 }
 
 /// A value as YAML, for people: what `show` prints of a body that is no conversation.
+#[cfg(feature = "cli")]
 pub(crate) fn display(value: &Value) -> String {
     let mut text = String::new();
     match serde_yaml::to_fmt_writer(&mut text, &Readable(value)) {

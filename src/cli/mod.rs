@@ -125,6 +125,9 @@ struct ProxyArguments {
     /// How long to wait for the upstream to connect, and between two pieces of an answer.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
     timeout: u64,
+    /// How long a cache may take to answer before its answers come from the upstream.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::recorder::ENGINE_TIMEOUT.as_secs())]
+    engine_timeout: u64,
     /// A settings file, in place of the one beside the cassettes.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -140,6 +143,7 @@ impl ProxyArguments {
             Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
             None => Recorder::builder(engine),
         };
+        recorder = recorder.engine_timeout(Duration::from_secs(self.engine_timeout));
         if let Some(file) = &self.settings {
             let place = file.display().to_string();
             let document = std::fs::read(file)

@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
 
-/// How long a call may take, unless the builder says otherwise.
-pub(super) const LIMIT: Duration = Duration::from_secs(2);
+/// How long a call may take, the first one with its connection included, unless the builder says otherwise.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After as many failures in a row the engine is left alone.
 const FAILURES: u32 = 3;

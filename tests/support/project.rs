@@ -11,6 +11,8 @@ use super::KEY;
 /// A folder of its own, removed at the end.
 pub struct Project {
     folder: tempfile::TempDir,
+    /// What its commands find in their environment beside the tests' own.
+    variables: Vec<(String, String)>,
 }
 
 /// What a command printed, and how it ended.
@@ -31,7 +33,14 @@ impl Project {
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
         }
+    }
+
+    /// The same with a variable set for all of its commands.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -64,6 +73,7 @@ impl Project {
             command.env_remove(name);
         }
         command.env("MISTRAL_API_KEY", KEY);
+        command.envs(self.variables.iter().cloned());
         command
     }
 
