@@ -3,8 +3,6 @@
 //! What is written is plain for every YAML reader: strings that any of them would take for something else are quoted,
 //! strings of several lines are literal blocks, long lines are not folded, arrays of numbers stay on one line.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -736,11 +734,7 @@ pub(crate) fn display(value: &Value) -> String {
     let mut text = String::new();
     match serde_yaml::to_fmt_writer(&mut text, &Readable(value)) {
         Ok(()) => text,
-        Err(error) => {
-            text.clear();
-            let _ = write!(text, "({error})");
-            text
-        }
+        Err(error) => format!("({error})"),
     }
 }
 
