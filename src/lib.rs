@@ -56,6 +56,8 @@ mod difference;
 pub mod engine;
 mod error;
 mod expiry;
+#[cfg(feature = "cli")]
+mod grade;
 mod key;
 mod message;
 #[cfg(feature = "middleware")]

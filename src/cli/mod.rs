@@ -3,6 +3,7 @@
 mod clear;
 mod completions;
 mod copy;
+mod diff;
 mod list;
 mod proxy;
 mod remove;
@@ -63,6 +64,8 @@ enum Command {
     Show(show::Arguments),
     /// Check every recording: that it can be read, fits its key and its name, and holds no secret.
     Verify(verify::Arguments),
+    /// Compare recordings, and say what each change means: wording, tool call, ending, shape.
+    Diff(diff::Arguments),
     /// Count what is kept: cassettes, bytes, age, tokens, hits and misses.
     Stats(stats::Arguments),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
@@ -196,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::List(arguments) => list::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),

@@ -1,0 +1,261 @@
+//! `diff`: what has changed between two sets of recordings, by what it means.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::store::Store;
+use super::{Format, WELL, count, print, runtime, say, wrong};
+use crate::cassette::{Blob, Cassette, format};
+use crate::difference::{Difference, differences};
+use crate::engine::bytes_of;
+use crate::error::{Error, ErrorKind, Result};
+use crate::grade::{Change, Grade, compare};
+use crate::key::canonical_value;
+use crate::settings::Matching;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What was: a cassette, a directory, the URL of a cache, or a git revision of --dir.
+    old: String,
+    /// What is: the same; by default --dir.
+    new: Option<String>,
+    /// The cassette directory that a git revision is of.
+    #[arg(long, value_name = "DIR", default_value = "cassettes")]
+    dir: String,
+    /// Show what has changed in each, and not only that.
+    #[arg(long)]
+    show: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Cassettes by what makes two of them one: scope and key.
+type Side = BTreeMap<(String, String), (String, Cassette)>;
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let new = arguments.new.as_deref().unwrap_or(&arguments.dir);
+    let runtime = runtime()?;
+    let mut trouble = Vec::new();
+    let rows = if Path::new(&arguments.old).is_file() && Path::new(new).is_file() {
+        vec![two_files(Path::new(&arguments.old), Path::new(new))?]
+    } else {
+        let mut side = |location: &str| runtime.block_on(side(location, &arguments.dir, &mut trouble));
+        rows(side(&arguments.old)?, side(new)?)
+    };
+    for error in &trouble {
+        say(&format!("error: {}", error.report()));
+    }
+    print(&match arguments.format {
+        Format::Text => text(&rows, arguments.show),
+        Format::Json => format!("{:#}\n", document(&rows)),
+    })?;
+    let is_same = rows.iter().all(|row| row.what == What::Changed(Grade::Same));
+    Ok(if is_same && trouble.is_empty() { WELL } else { wrong() })
+}
+
+/// One cassette that is on either side.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) what: What,
+    pub(super) differences: Vec<Difference>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Changed(Grade),
+    Gone,
+    New,
+    /// Two files of different requests.
+    Request,
+}
+
+impl What {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Changed(grade) => grade.name(),
+            Self::Gone => "gone",
+            Self::New => "new",
+            Self::Request => "another request",
+        }
+    }
+}
+
+fn rows(mut old: Side, new: Side) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (key, (name, cassette)) in new {
+        let row = match old.remove(&key) {
+            None => Row {
+                name,
+                what: What::New,
+                differences: Vec::new(),
+            },
+            Some((_, was)) => {
+                let Change { grade, differences } = compare(&was.responses, &cassette.responses);
+                Row {
+                    name,
+                    what: What::Changed(grade),
+                    differences,
+                }
+            }
+        };
+        rows.push(row);
+    }
+    rows.extend(old.into_values().map(|(name, _)| Row {
+        name,
+        what: What::Gone,
+        differences: Vec::new(),
+    }));
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows
+}
+
+fn two_files(old: &Path, new: &Path) -> Result<Row> {
+    let read = |path: &Path| {
+        let place = path.display().to_string();
+        let document = std::fs::read(path)
+            .map_err(|error| Error::new(ErrorKind::Engine, format!("cannot read {place}")).with_source(error))?;
+        format::read(&document, &place)
+    };
+    let (was, is) = (read(old)?, read(new)?);
+    let canonical = |cassette: &Cassette| canonical_value(&cassette.request, &Matching::default());
+    let of_request = differences(&canonical(&was), &canonical(&is));
+    let Change { grade, mut differences } = compare(&was.responses, &is.responses);
+    let what = if of_request.is_empty() {
+        What::Changed(grade)
+    } else {
+        What::Request
+    };
+    differences.splice(0..0, of_request);
+    Ok(Row {
+        name: new.display().to_string(),
+        what,
+        differences,
+    })
+}
+
+async fn side(location: &str, dir: &str, trouble: &mut Vec<Error>) -> Result<Side> {
+    let is_url = location.contains("://") || !crate::engine::is_directory(location);
+    if !is_url && !Path::new(location).is_dir() {
+        return revision(location, Path::new(dir), trouble);
+    }
+    let store = Store::open(location)?;
+    let mut side = Side::new();
+    for (listed, cassette) in store.read_all().await? {
+        let place = store.place_of(&listed);
+        let whole = async {
+            let mut cassette = cassette?;
+            for blob in cassette.blobs_mut() {
+                *blob = bytes_of(&*store.engine, blob, || place.clone()).await?.into();
+            }
+            Ok::<_, Error>(cassette)
+        };
+        match whole.await {
+            Ok(cassette) => drop(side.insert(identity(&listed.name, &cassette), (listed.name, cassette))),
+            Err(error) => trouble.push(error),
+        }
+    }
+    Ok(side)
+}
+
+fn identity(name: &str, cassette: &Cassette) -> (String, String) {
+    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let scope = folders.rsplit_once('/').map_or("", |(scope, _)| scope);
+    (scope.to_owned(), cassette.key.clone())
+}
+
+/// The cassettes of a directory as they were in a git revision.
+fn revision(revision: &str, dir: &Path, trouble: &mut Vec<Error>) -> Result<Side> {
+    let git = |arguments: &[&str]| -> Result<Bytes> {
+        let failed = |why: String| {
+            Error::new(
+                ErrorKind::Settings,
+                format!("{revision:?} is no cassette, no directory and no git revision: {why}"),
+            )
+        };
+        // From the folder above, so that a directory that is not there any more can be asked for.
+        let output = Command::new("git").args(arguments).output();
+        let output = output.map_err(|error| failed(format!("git cannot be run: {error}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(said.lines().next().unwrap_or_default().to_owned()));
+        }
+        Ok(output.stdout.into())
+    };
+    if revision.starts_with('-') {
+        return Err(Error::new(
+            ErrorKind::Settings,
+            format!("{revision:?} is no git revision"),
+        ));
+    }
+    git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])?;
+    let folder = dir.display().to_string();
+    let listed = git(&["ls-tree", "-r", "-z", "--name-only", revision, "--", &folder])?;
+    let listed = String::from_utf8_lossy(&listed);
+    let show = |path: &Path| git(&["show", &format!("{revision}:./{}", path.display())]);
+    let mut side = Side::new();
+    for path in listed.split_terminator('\0') {
+        let Ok(inside) = Path::new(path).strip_prefix(dir) else {
+            continue;
+        };
+        let name = inside.display().to_string();
+        let is_cassette = name.ends_with(".yaml") && name.contains('/') && !name.starts_with("bodies/");
+        if !is_cassette {
+            continue;
+        }
+        let place = format!("{revision}:{path}");
+        let whole = || {
+            let mut cassette = format::read(&show(Path::new(path))?, &place)?;
+            for blob in cassette.blobs_mut() {
+                if let Blob::Filed { sha256 } = blob {
+                    let body: PathBuf = dir.join("bodies").join(sha256);
+                    *blob = show(&body)?.into();
+                }
+            }
+            Ok::<_, Error>(cassette)
+        };
+        match whole() {
+            Ok(cassette) => drop(side.insert(identity(&name, &cassette), (name, cassette))),
+            Err(error) => trouble.push(error),
+        }
+    }
+    Ok(side)
+}
+
+pub(super) fn text(rows: &[Row], show: bool) -> String {
+    let mut text = String::new();
+    let changed: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.what != What::Changed(Grade::Same))
+        .collect();
+    for row in &changed {
+        text.push_str(&format!("{}: {}\n", row.name, row.what.name()));
+        if show {
+            for line in row.differences.iter().flat_map(Difference::lines) {
+                text.push_str(&format!("    {line}\n"));
+            }
+        }
+    }
+    let same = rows.len() - changed.len();
+    text.push_str(&format!(
+        "{} changed, {same} the same\n",
+        count(changed.len(), "cassette")
+    ));
+    text
+}
+
+pub(super) fn document(rows: &[Row]) -> serde_json::Value {
+    let row = |row: &Row| {
+        let differences: Vec<_> = row
+            .differences
+            .iter()
+            .map(|difference| json!({ "pointer": difference.pointer, "old": difference.old, "new": difference.new }))
+            .collect();
+        json!({ "name": row.name, "change": row.what.name(), "differences": differences })
+    };
+    json!({ "cassettes": rows.iter().map(row).collect::<Vec<_>>() })
+}
