@@ -186,6 +186,7 @@ async fn measure() {
     }
 
     if let Some(server) = s3::S3::moto() {
+        rustls::crypto::ring::default_provider().install_default().unwrap();
         let store = object_store::aws::AmazonS3Builder::new()
             .with_bucket_name(s3::BUCKET)
             .with_endpoint(server.endpoint())

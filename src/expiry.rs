@@ -191,7 +191,7 @@ fn one() -> f64 {
 }
 
 /// `7d`, `1h 30m`: a day has 24 hours.
-fn parsed(text: &str) -> Result<Duration, String> {
+pub(crate) fn parsed(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: they are written as 90s, 15m, 12h, 7d or 1d 12h");
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let seconds = span

@@ -68,6 +68,8 @@ mod mode;
 pub mod proxy;
 mod recorder;
 mod redaction;
+#[cfg(feature = "cli")]
+mod refresh;
 mod session;
 mod settings;
 mod testing;

@@ -22,10 +22,10 @@ use self::flight::{Answer, Boarding, Flights, Lead};
 use self::hold::Hold;
 use self::tape::Tape;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
-use crate::engine::{CacheEngine, Counts, Lock, bytes_of};
+use crate::engine::{CacheEngine, Counts, Lock, bytes_of, put_large_bodies_aside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
-use crate::key::{RequestKey, Scope, sha256_hex};
+use crate::key::{RequestKey, Scope};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream, tokens_in};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
@@ -866,7 +866,7 @@ impl Recorder {
         }
         if life.is_none() {
             // Bodies that stand apart would outlive what they belong to.
-            self.put_large_bodies_aside(&mut cassette, settings).await?;
+            put_large_bodies_aside(&**engine, &mut cassette, settings.inline_body_bytes).await?;
         }
         if on_file.is_none_or(|on_file| *on_file != cassette) {
             let document = format::write(&cassette)?;
@@ -951,20 +951,6 @@ impl Recorder {
             ..earlier.clone()
         };
         says_the_same(asked, &earlier, new)
-    }
-
-    async fn put_large_bodies_aside(&self, cassette: &mut Cassette, settings: &Settings) -> Result<()> {
-        for blob in cassette.blobs_mut() {
-            if let Blob::Here(bytes) = blob
-                && bytes.len() > settings.inline_body_bytes
-            {
-                let sha256 = sha256_hex(bytes);
-                if self.shared.engine.set_body(&sha256, bytes).await? {
-                    *blob = Blob::Filed { sha256 };
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ mod copy;
 mod diff;
 mod list;
 mod proxy;
+mod refresh;
 mod remove;
 mod run;
 mod show;
@@ -66,6 +67,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Compare recordings, and say what each change means: wording, tool call, ending, shape.
     Diff(diff::Arguments),
+    /// Ask the upstream again for what is recorded, and keep what has changed.
+    Refresh(refresh::Arguments),
     /// Count what is kept: cassettes, bytes, age, tokens, hits and misses.
     Stats(stats::Arguments),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
@@ -200,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Refresh(arguments) => refresh::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),

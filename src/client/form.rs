@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use memchr::memmem;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Request;
+use crate::message::{Part, Request, written};
 
 /// A file to send: a name and bytes.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub(super) struct Upload {
 /// Sets the body of a request to a form: its members, the elements of lists each as a part of its own, then the file as
 /// `file`.
 pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<&Upload>) -> Result<Request> {
-    let mut parts = Vec::<(String, Vec<u8>)>::new();
+    let mut parts = Vec::new();
     for (name, value) in members {
         let values = match value {
             Value::Null => &[],
@@ -30,47 +29,26 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            parts.push((format!("name=\"{}\"", quoted(name)), text.into_bytes()));
+            parts.push(Part {
+                name: name.clone(),
+                filename: None,
+                content_type: None,
+                content: text.into(),
+            });
         }
     }
     if let Some(file) = file {
-        let head = format!(
-            "name=\"file\"; filename=\"{}\"\r\nContent-Type: application/octet-stream",
-            quoted(&file.name)
-        );
-        parts.push((head, file.content.to_vec()));
+        parts.push(Part {
+            name: "file".to_owned(),
+            filename: Some(file.name.clone()),
+            content_type: Some("application/octet-stream".to_owned()),
+            content: file.content.clone(),
+        });
     }
-    let boundary = boundary(&parts);
-    let mut body = Vec::new();
-    for (head, content) in &parts {
-        body.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
-        body.extend_from_slice(content);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))
+    let (kind, body) = written(&parts);
+    let kind = HeaderValue::from_str(&kind)
         .map_err(|error| Error::new(ErrorKind::Request, "the boundary cannot stand in a header").with_source(error))?;
     Ok(request.header(header::CONTENT_TYPE, kind).body(body))
-}
-
-/// The first of a row of boundaries that none of the contents has in it: the same form gives the same bytes each time.
-fn boundary(parts: &[(String, Vec<u8>)]) -> String {
-    let mut number = 0_u64;
-    loop {
-        let boundary = format!("mistral-cassette-form-{number}");
-        if parts
-            .iter()
-            .all(|(_, content)| memmem::find(content, boundary.as_bytes()).is_none())
-        {
-            return boundary;
-        }
-        number += 1;
-    }
-}
-
-/// As browsers and the SDKs write names: a quote and line ends percent-encoded, the rest as it is.
-fn quoted(name: &str) -> String {
-    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 #[cfg(test)]

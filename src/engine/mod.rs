@@ -33,7 +33,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::cassette::Blob;
+use crate::cassette::{Blob, Cassette};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
@@ -405,4 +405,23 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
             Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
         }
     }
+}
+
+/// Moves bodies of more bytes than this out of the document, where the engine keeps them apart.
+pub(crate) async fn put_large_bodies_aside(
+    engine: &dyn CacheEngine,
+    cassette: &mut Cassette,
+    inline_bytes: usize,
+) -> Result<()> {
+    for blob in cassette.blobs_mut() {
+        if let Blob::Here(bytes) = blob
+            && bytes.len() > inline_bytes
+        {
+            let sha256 = sha256_hex(bytes);
+            if engine.set_body(&sha256, bytes).await? {
+                *blob = Blob::Filed { sha256 };
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
+use memchr::memmem;
 
 /// One part of a `multipart/form-data` body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,50 @@ pub(crate) fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
     };
     // The whole body is here, so the reader never has to wait.
     read.now_or_never()?.ok()
+}
+
+/// The content type and the bytes of a form of these parts. The same parts give the same bytes each time.
+pub(crate) fn written(parts: &[Part]) -> (String, Bytes) {
+    let boundary = boundary(parts);
+    let mut body = Vec::new();
+    for part in parts {
+        let mut head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"",
+            quoted(&part.name)
+        );
+        if let Some(filename) = &part.filename {
+            head.push_str(&format!("; filename=\"{}\"", quoted(filename)));
+        }
+        if let Some(kind) = &part.content_type {
+            head.push_str(&format!("\r\nContent-Type: {kind}"));
+        }
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(b"\r\n\r\n");
+        body.extend_from_slice(&part.content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={boundary}"), body.into())
+}
+
+/// The first of a row of boundaries that none of the contents has in it.
+fn boundary(parts: &[Part]) -> String {
+    let mut number = 0_u64;
+    loop {
+        let boundary = format!("mistral-cassette-form-{number}");
+        if parts
+            .iter()
+            .all(|part| memmem::find(&part.content, boundary.as_bytes()).is_none())
+        {
+            return boundary;
+        }
+        number += 1;
+    }
+}
+
+/// As browsers and the SDKs write names: a quote and line ends percent-encoded, the rest as it is.
+fn quoted(name: &str) -> String {
+    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 #[cfg(test)]
