@@ -150,13 +150,18 @@ impl DirectoryEngine {
     }
 
     fn lock_path(&self, key: &RequestKey) -> PathBuf {
-        // The same for every way to write the path of the directory; which need not exist yet.
+        // The same for every way to write the path of the directory; which need not exist yet, and must have the same name
+        // when it does.
         let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
-        let root = root
-            .ancestors()
-            .find_map(|there| Some((fs::canonicalize(there).ok()?, root.strip_prefix(there).ok()?)))
-            .map_or_else(|| root.clone(), |(there, rest)| there.join(rest));
-        let name = sha256_hex(format!("{}\n{}", root.display(), key.id()).as_bytes());
+        let mut real = root.clone();
+        for there in root.ancestors() {
+            if let (Ok(canonical), Ok(rest)) = (fs::canonicalize(there), root.strip_prefix(there)) {
+                real = canonical;
+                real.extend(rest);
+                break;
+            }
+        }
+        let name = sha256_hex(format!("{}\n{}", real.display(), key.id()).as_bytes());
         std::env::temp_dir().join(LOCKS).join(format!("{name}.lock"))
     }
 
@@ -516,6 +521,23 @@ mod tests {
         assert_eq!(names, ["chat/a-3f9a1c2b7d4e8a10.yaml", "one/two/chat/renamed.yaml"]);
         assert_eq!(listed[0].key.as_ref().unwrap().name(), "chat/a-3f9a1c2b7d4e8a10");
         assert!(listed[1].key.is_none());
+    }
+
+    #[test]
+    fn a_lock_has_the_same_name_before_and_after_its_directory_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("new/cassettes");
+        let key = RequestKey::from_name("chat/a-3f9a1c2b7d4e8a10").unwrap();
+        let path = |root: &Path| DirectoryEngine::new(root).lock_path(&key);
+        let before = path(&root);
+        fs::create_dir_all(&root).unwrap();
+        assert_eq!(path(&root), before);
+        assert_eq!(path(&folder.path().join("new/./cassettes/")), before);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&root, folder.path().join("link")).unwrap();
+            assert_eq!(path(&folder.path().join("link")), before);
+        }
     }
 
     #[test]
