@@ -411,3 +411,40 @@ async fn the_ai_sdk_replays_without_the_api() {
 async fn langchain_for_javascript_replays_without_the_api() {
     library(NODE_OTHERS, "langchain", &["chat", "stream"]).await;
 }
+
+/// What a person sees who runs a program of a few lines against recordings that do not fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_python_client_prints_how_a_request_differs_when_it_misses() {
+    const ASK: &str = r#"
+import os, sys
+from mistralai.client import Mistral
+mistral = Mistral(api_key=os.environ["MISTRAL_API_KEY"], server_url=os.environ["MISTRAL_SERVER_URL"])
+print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "user", "content": sys.argv[1]}]).model)
+"#;
+    if !PYTHON_OPERATIONS.is_here() {
+        return;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let ask = |mode: &str, question: &str| {
+        let mut command = project.command(&["run", "--mode", mode, "--allow-ci", "--upstream", &server.url, "--"]);
+        done(command.arg(root(PYTHON)).args(["-c", ASK, question]))
+    };
+    let question = format!(
+        "{} What is the capital of France?",
+        "Think before you answer. ".repeat(40)
+    );
+    assert_eq!(ask("record", &question).code(), 0);
+    let missed = ask("strict", &question.replace("France", "Spain"));
+    assert_eq!(missed.code(), 1);
+    for told in [
+        "not recorded: POST /v1/chat/completions",
+        "the nearest recording is cassettes/chat-completions/",
+        "@ /messages/0/content",
+        "What is the capital of France?",
+        "What is the capital of Spain?",
+    ] {
+        // Once in the error that the client prints, and once in the verdict.
+        assert!(missed.stderr.matches(told).count() >= 2, "{told}: {}", missed.stderr);
+    }
+    assert!(missed.stderr.contains("mistralai.client.errors"), "{}", missed.stderr);
+}

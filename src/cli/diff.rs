@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::store::Store;
-use super::{Format, WELL, count, print, runtime, say, wrong};
+use super::{Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette, format};
 use crate::difference::{Difference, differences};
 use crate::engine::bytes_of;
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for error in &trouble {
         say(&format!("error: {}", error.report()));
     }
-    print(&match arguments.format {
+    print_differences(&match arguments.format {
         Format::Text => text(&rows, arguments.show),
         Format::Json => format!("{:#}\n", document(&rows)),
     })?;

@@ -221,7 +221,26 @@ pub fn main() -> ExitCode {
 
 /// Writes to stderr; whoever closed it does not want to hear.
 fn say(text: &str) {
+    let text = painted(text, io::stderr().is_terminal());
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A text with the lines of differences in colour, for a terminal whose owner has not set `NO_COLOR`.
+fn painted(text: &str, is_terminal: bool) -> String {
+    if !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return text.to_owned();
+    }
+    let paint = |line: &str| {
+        // As they stand in a miss, or indented below the name of a cassette.
+        let colour = match line.strip_prefix("    ").unwrap_or(line).get(..2) {
+            Some("- ") => 31,
+            Some("+ ") => 32,
+            Some("@ ") => 36,
+            _ => return line.to_owned(),
+        };
+        format!("\x1b[{colour}m{line}\x1b[0m")
+    };
+    text.split('\n').map(paint).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes to stdout; a reader that has gone (`| head`) has seen enough.
@@ -236,6 +255,11 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// As [`print`], with differences in colour.
+fn print_differences(text: &str) -> Result<()> {
+    print(&painted(text, io::stdout().is_terminal()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -267,5 +291,20 @@ fn request_form(body: &RecordedBody) -> &'static str {
         RecordedBody::Blob(Blob::Here(bytes)) => Form::of(bytes, false).name(),
         RecordedBody::Blob(Blob::Filed { .. }) => "file",
         RecordedBody::Multipart(_) => "multipart",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_have_colours_and_nothing_else_has() {
+        let text = "it differs:\n@ /a\n- old\n+ new\n    - old\nhint:\n  - pattern: x";
+        assert_eq!(painted(text, false), text);
+        assert_eq!(
+            painted(text, true),
+            "it differs:\n\x1b[36m@ /a\x1b[0m\n\x1b[31m- old\x1b[0m\n\x1b[32m+ new\x1b[0m\n\x1b[31m    - old\x1b[0m\nhint:\n  - pattern: x"
+        );
     }
 }

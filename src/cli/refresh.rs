@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::show::find;
 use super::store::{Read, Store};
-use super::{Directory, Format, WELL, count, print, runtime, say, wrong};
+use super::{Directory, Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, RecordedBody};
 use crate::client::{Client, Retries};
 use crate::difference::Difference;
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut all = refresher.run(chosen, |_| bar.inc(1)).await;
         bar.finish_and_clear();
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        print(&match arguments.format {
+        print_differences(&match arguments.format {
             Format::Text => text(&all, arguments.show),
             Format::Json => format!("{:#}\n", document(&all)),
         })?;
