@@ -866,7 +866,7 @@ impl Recorder {
         }
         if life.is_none() {
             // Bodies that stand apart would outlive what they belong to.
-            put_large_bodies_aside(&**engine, &mut cassette, settings.inline_body_bytes).await?;
+            put_large_bodies_aside(&**engine, &mut cassette, settings).await?;
         }
         if on_file.is_none_or(|on_file| *on_file != cassette) {
             let document = format::write(&cassette)?;

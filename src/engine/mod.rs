@@ -407,15 +407,18 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
     }
 }
 
-/// Moves bodies of more bytes than this out of the document, where the engine keeps them apart.
+/// Hands the bodies that are larger than the settings have inside a document to an engine that keeps them apart.
+///
+/// # Errors
+/// Mostly [`Error::engine`]: the store cannot be written.
 pub(crate) async fn put_large_bodies_aside(
     engine: &dyn CacheEngine,
     cassette: &mut Cassette,
-    inline_bytes: usize,
+    settings: &Settings,
 ) -> Result<()> {
     for blob in cassette.blobs_mut() {
         if let Blob::Here(bytes) = blob
-            && bytes.len() > inline_bytes
+            && bytes.len() > settings.inline_body_bytes
         {
             let sha256 = sha256_hex(bytes);
             if engine.set_body(&sha256, bytes).await? {

@@ -132,7 +132,7 @@ impl Refresher {
         let moved = (!is_same_request).then(|| format!("{}.yaml", key.name()));
         if !self.is_dry {
             let mut kept = new.clone();
-            crate::engine::put_large_bodies_aside(&*self.engine, &mut kept, self.settings.inline_body_bytes).await?;
+            crate::engine::put_large_bodies_aside(&*self.engine, &mut kept, &self.settings).await?;
             // The new file first: there is never a moment with neither.
             let at = if is_same_request { &recording.key } else { &key };
             self.engine.set(at, format::write(&kept)?).await?;
