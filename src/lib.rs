@@ -55,6 +55,8 @@ pub mod client;
 mod difference;
 pub mod engine;
 mod error;
+#[cfg(feature = "cli")]
+mod exchange;
 mod expiry;
 #[cfg(feature = "cli")]
 mod grade;

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize as SerializeDerive};
 use serde_json::Value;
+#[cfg(feature = "cli")]
+use serde_yaml::Tagged;
 use serde_yaml::{DoubleQuoted, FlowSeq, LitStr};
 
 use super::body::{Blob, Events, Form, RecordedBody, RecordedPart};
@@ -118,33 +120,58 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
 /// # Errors
 /// [`ErrorKind::Cassette`] with the line of what is wrong.
 pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
-    let text = std::str::from_utf8(document).map_err(|error| {
-        damaged(
-            source,
-            Some(line_at(document, error.valid_up_to())),
-            "it is not UTF-8 text",
+    parse_yaml(document, reader_options()).map_err(|(line, what)| {
+        if what.starts_with("budget breached: Alias") {
+            damaged(source, line, "it uses YAML aliases, which no cassette does")
+        } else {
+            damaged(source, line, &what)
+        }
+    })
+}
+
+/// The member that holds the base64 of bytes (`!!binary`), the only one of its object, in what [`read_any`] returns.
+#[cfg(feature = "cli")]
+pub(crate) const BINARY: &str = "!!binary";
+
+/// Reads YAML of any other tool as a JSON value, for import. Tags are passed over, but for [bytes](BINARY).
+///
+/// # Errors
+/// [`ErrorKind::Settings`] with the line of what is wrong.
+#[cfg(feature = "cli")]
+pub(crate) fn read_any(document: &[u8], source: &str) -> Result<Value> {
+    let mut options = reader_options();
+    // Python's writer gives an anchor to whatever stands twice.
+    if let Some(budget) = &mut options.budget {
+        budget.max_aliases = 100_000;
+    }
+    let any: Any = parse_yaml(document, options).map_err(|(line, what)| {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        Error::new(
+            ErrorKind::Settings,
+            format!("{source}{line}: it cannot be read: {what}"),
         )
     })?;
-    serde_yaml::from_str_with_options(text, reader_options()).map_err(|error| {
+    Ok(any.0)
+}
+
+/// The value of a YAML text; or the line of what is wrong, as far as it is known, and what it is.
+fn parse_yaml<T: DeserializeOwned>(document: &[u8], options: serde_yaml::Options) -> Result<T, (Option<u64>, String)> {
+    let text = std::str::from_utf8(document).map_err(|error| {
+        let line = line_at(document, error.valid_up_to());
+        (Some(line), "it is not UTF-8 text".to_owned())
+    })?;
+    serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         let line = error
             .location()
             .map(|location| location.line())
             .filter(|line| *line > 0);
-        let message = match error.to_string() {
-            limit if limit.starts_with("budget breached: Alias") => {
-                "it uses YAML aliases, which no cassette does".to_owned()
-            }
-            message => message,
-        };
+        let message = error.to_string();
         // The place stands in front, with the file.
-        damaged(
-            source,
-            line,
-            message
-                .rsplit_once(" at line ")
-                .map_or(message.as_str(), |(what, _)| what),
-        )
+        let what = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(what, _)| what);
+        (line, what.to_owned())
     })
 }
 
@@ -735,6 +762,88 @@ pub(crate) fn display(value: &Value) -> String {
     match serde_yaml::to_fmt_writer(&mut text, &Readable(value)) {
         Ok(()) => text,
         Err(error) => format!("({error})"),
+    }
+}
+
+/// A value of any tool's YAML.
+#[cfg(feature = "cli")]
+struct Any(Value);
+
+#[cfg(feature = "cli")]
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Tagged(Untagged(value), tag) = Tagged::deserialize(deserializer)?;
+        Ok(Self(match (value, tag.as_deref()) {
+            (Value::String(base64), Some("!binary" | "tag:yaml.org,2002:binary")) => {
+                let base64: String = base64.split_ascii_whitespace().collect();
+                Value::Object([(BINARY.to_owned(), base64.into())].into_iter().collect())
+            }
+            (value, _) => value,
+        }))
+    }
+}
+
+#[cfg(feature = "cli")]
+struct Untagged(Value);
+
+#[cfg(feature = "cli")]
+impl<'de> Deserialize<'de> for Untagged {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("any YAML value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(Any(item)) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(items.into())
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut members = serde_json::Map::new();
+                while let Some((name, Any(value))) = map.next_entry::<String, Any>()? {
+                    members.insert(name, value);
+                }
+                Ok(members.into())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor).map(Self)
     }
 }
 

@@ -4,6 +4,8 @@ mod clear;
 mod completions;
 mod copy;
 mod diff;
+mod export;
+mod import;
 mod list;
 mod proxy;
 mod refresh;
@@ -73,6 +75,10 @@ enum Command {
     Stats(stats::Arguments),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
     Copy(copy::Arguments),
+    /// Import what other tools have recorded: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, JSON lines.
+    Import(import::Arguments),
+    /// Export recordings as HAR or JSON lines.
+    Export(export::Arguments),
     /// Remove cassettes.
     Remove(remove::Arguments),
     /// Remove all cassettes.
@@ -206,6 +212,8 @@ pub fn main() -> ExitCode {
         Command::Refresh(arguments) => refresh::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Clear(arguments) => clear::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -15,5 +15,7 @@ pub use response::Response;
 pub(crate) use response::tokens_in;
 
 pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_number};
+#[cfg(feature = "cli")]
+pub(crate) use multipart::write_parts;
 pub(crate) use multipart::{Part, boundary_of, parts, written};
 pub(crate) use sse::{Event, Splitter, events, is_done, is_event_stream};

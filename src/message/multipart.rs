@@ -42,6 +42,20 @@ pub(crate) fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
 /// The content type and the bytes of a form of these parts. The same parts give the same bytes each time.
 pub(crate) fn written(parts: &[Part]) -> (String, Bytes) {
     let boundary = boundary(parts);
+    let body = assembled(parts, &boundary);
+    (format!("multipart/form-data; boundary={boundary}"), body)
+}
+
+/// The body of these parts; `None` when it would not be read as the same again.
+#[cfg(feature = "cli")]
+pub(crate) fn write_parts(wanted: &[Part], boundary: &str) -> Option<Bytes> {
+    let body = assembled(wanted, boundary);
+    parts(&body, boundary)
+        .is_some_and(|parts| parts == wanted)
+        .then_some(body)
+}
+
+fn assembled(parts: &[Part], boundary: &str) -> Bytes {
     let mut body = Vec::new();
     for part in parts {
         let mut head = format!(
@@ -60,7 +74,7 @@ pub(crate) fn written(parts: &[Part]) -> (String, Bytes) {
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    (format!("multipart/form-data; boundary={boundary}"), body.into())
+    body.into()
 }
 
 /// The first of a row of boundaries that none of the contents has in it.

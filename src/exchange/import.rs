@@ -1,0 +1,305 @@
+//! From what other tools have recorded to cassettes, by the rules of a recording.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
+
+use super::{Exchange, Found, Headers, Timing, body, header, split_url, time};
+use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format};
+use crate::engine::{CacheEngine, bytes_of, put_large_bodies_aside};
+use crate::error::Result;
+use crate::key::{RequestKey, Scope};
+use crate::message::{Request, Splitter};
+use crate::redaction::Redactor;
+use crate::settings::{PLACEHOLDER, Settings};
+
+/// Where interactions are imported to, and how.
+pub(crate) struct Import<'a> {
+    pub(crate) engine: &'a dyn CacheEngine,
+    pub(crate) settings: &'a Settings,
+    /// Knows what a recording would know; what the interactions themselves were sent with comes to it.
+    pub(crate) redactor: Redactor,
+    /// In place of the scopes that an export names.
+    pub(crate) scope: Option<Scope>,
+    /// Whether a cassette that is there already is replaced.
+    pub(crate) force: bool,
+}
+
+/// What became of an import.
+#[derive(Debug, Default)]
+pub(crate) struct Imported {
+    /// How many interactions are in the cassettes that were written.
+    pub(crate) interactions: usize,
+    pub(crate) cassettes: usize,
+    /// How many cassettes were there already with the same responses.
+    pub(crate) same: usize,
+    /// What was not imported: a line each, with its place in the source.
+    pub(crate) problems: Vec<String>,
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            interactions,
+            cassettes,
+            same,
+            problems,
+        } = self;
+        let plural = |number: &usize| if *number == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{interactions} interaction{} in {cassettes} cassette{} imported",
+            plural(interactions),
+            plural(cassettes)
+        )?;
+        write!(f, ", {same} already there, {} not imported", problems.len())
+    }
+}
+
+/// An interaction on its way to its cassette.
+struct Asked {
+    place: String,
+    exchange: Exchange,
+    request: Request,
+    scope: Scope,
+    from: Option<String>,
+}
+
+/// A cassette with the places that its responses came from.
+struct Made {
+    key: RequestKey,
+    cassette: Cassette,
+    places: Vec<String>,
+}
+
+impl Import<'_> {
+    /// Imports what was found in each source, under its name.
+    ///
+    /// # Errors
+    /// When the engine cannot be read or written. What cannot be imported does not keep the rest from it: see
+    /// [`Imported::problems`].
+    pub(crate) async fn all(mut self, sources: Vec<(String, Vec<Found>)>) -> Result<Imported> {
+        let mut imported = Imported::default();
+        let mut asked = Vec::new();
+        for (source, found) in sources {
+            for Found { place, exchange } in found {
+                let place = format!("{source}: {place}");
+                match exchange.and_then(|exchange| self.ask(place.clone(), exchange)) {
+                    Ok(one) => asked.push(one),
+                    Err(what) => imported.problems.push(format!("{place}: {what}")),
+                }
+            }
+        }
+        // A key that one interaction was sent with may stand in the body of another.
+        let credentials = asked.iter().flat_map(|asked| asked.request.credentials());
+        self.redactor = self
+            .redactor
+            .knowing(credentials.filter(|token| !PLACEHOLDER.contains(token)));
+        let mut made: Vec<Made> = Vec::new();
+        let mut known: HashMap<RequestKey, usize> = HashMap::new();
+        for one in asked {
+            let place = one.place.clone();
+            match self.make(one) {
+                Err(what) => imported.problems.push(format!("{place}: {what}")),
+                Ok(new) => match known.get(&new.key) {
+                    Some(at) => {
+                        made[*at].cassette.responses.extend(new.cassette.responses);
+                        made[*at].places.extend(new.places);
+                    }
+                    None => {
+                        known.insert(new.key.clone(), made.len());
+                        made.push(new);
+                    }
+                },
+            }
+        }
+        for made in made {
+            self.keep(made, &mut imported).await?;
+        }
+        for problem in &mut imported.problems {
+            *problem = self.redactor.text(problem).replace(['\n', '\r'], " ");
+        }
+        Ok(imported)
+    }
+
+    /// The request as a client would have sent it.
+    fn ask(&self, place: String, mut exchange: Exchange) -> Result<Asked, String> {
+        let scheme = exchange
+            .url
+            .split("://")
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        if exchange.status == 101 || matches!(&*scheme, "ws" | "wss") {
+            return Err("it is a WebSocket, which is no HTTP call".to_owned());
+        }
+        let (origin, target) =
+            split_url(&exchange.url).ok_or_else(|| "its URL is neither absolute nor a path".to_owned())?;
+        let behind = exchange
+            .from
+            .as_ref()
+            .and_then(|from| exchange.url.strip_prefix(from.as_str()));
+        let (from, target) = match behind.filter(|behind| behind.starts_with('/')) {
+            Some(behind) => (exchange.from.clone(), behind.to_owned()),
+            None => (origin, target),
+        };
+        let method = Method::from_str(&exchange.method.to_ascii_uppercase());
+        let method = method.map_err(|_| format!("{:?} is no HTTP method", exchange.method))?;
+        let request = Request::new(method, &target).map_err(|error| error.message().to_owned())?;
+        if !["/v1/", "/v2/"]
+            .iter()
+            .any(|version| request.path().starts_with(version))
+        {
+            return Err("skipped, since its path begins with neither /v1/ nor /v2/".to_owned());
+        }
+        if !exchange.is_ours {
+            let kind = header(&exchange.request_headers, "content-type");
+            body::check_request(&exchange.request_body, kind)?;
+            exchange.response_body = body::decoded(exchange.response_body, &mut exchange.response_headers)?;
+        }
+        let scope = match (&self.scope, &exchange.scope) {
+            (Some(scope), _) => scope.clone(),
+            (None, Some(name)) => Scope::new(name).map_err(|error| error.message().to_owned())?,
+            (None, None) => Scope::root(),
+        };
+        let request = request
+            .headers(header_map(&exchange.request_headers)?)
+            .body(exchange.request_body.clone());
+        Ok(Asked {
+            place,
+            exchange,
+            request,
+            scope,
+            from,
+        })
+    }
+
+    /// The cassette of one interaction.
+    fn make(&self, asked: Asked) -> Result<Made, String> {
+        let Asked {
+            place,
+            exchange,
+            request,
+            scope,
+            from,
+        } = asked;
+        let status =
+            StatusCode::from_u16(exchange.status).map_err(|_| format!("{} is no HTTP status", exchange.status))?;
+        let recorded_request: RecordedRequest = self.redactor.request(&request);
+        let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
+        let redacted = |text: &str| self.redactor.text(text).into_owned();
+        let mut recorded = Recorded::now(from.as_deref().map(redacted), exchange.test.as_deref().map(redacted));
+        let said = || header(&exchange.response_headers, "date").and_then(time);
+        if let Some(at) = exchange.at.or_else(said) {
+            recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
+        }
+        let body = self.redactor.body(&exchange.response_body);
+        let mut response = RecordedResponse {
+            status,
+            headers: self.redactor.headers(&header_map(&exchange.response_headers)?),
+            body: Blob::Here(body.clone()),
+            timing_ms: Vec::new(),
+        };
+        response.timing_ms = match exchange.timing {
+            Timing::Pieces(pieces) => pieces,
+            Timing::Total(total) => vec![total; pieces_of(&body, &response)],
+            Timing::Unknown => vec![0; pieces_of(&body, &response)],
+        };
+        let cassette = Cassette {
+            key: key.hash().to_owned(),
+            recorded,
+            history: None,
+            request: recorded_request,
+            responses: vec![response],
+        };
+        Ok(Made {
+            key,
+            cassette,
+            places: vec![place],
+        })
+    }
+
+    /// Writes a cassette, unless it is there already.
+    async fn keep(&self, made: Made, imported: &mut Imported) -> Result<()> {
+        let Made {
+            key,
+            mut cassette,
+            places,
+        } = made;
+        if !self.force
+            && let Some(document) = self.engine.get(&key).await?
+        {
+            let place = self.engine.place_of(&key);
+            let what = match format::read(&document, &place) {
+                Ok(there) if self.is_same(&there, &cassette, &place).await => {
+                    imported.same += 1;
+                    return Ok(());
+                }
+                Ok(_) => format!("already there, with other responses: {place} (--force replaces it)"),
+                Err(error) => format!("already there, and damaged: {} (--force replaces it)", error.message()),
+            };
+            imported
+                .problems
+                .extend(places.into_iter().map(|from| format!("{from}: {what}")));
+            return Ok(());
+        }
+        let life = self.settings.expiry.life(key.endpoint(), None);
+        if life.is_none() {
+            put_large_bodies_aside(self.engine, &mut cassette, self.settings).await?;
+        }
+        let document = format::write(&cassette)?;
+        match life {
+            Some(life) => {
+                self.engine
+                    .set_expiring(&key, document, self.settings.expiry.kept_for(life))
+                    .await?
+            }
+            None => self.engine.set(&key, document).await?,
+        }
+        imported.interactions += places.len();
+        imported.cassettes += 1;
+        Ok(())
+    }
+
+    /// Whether a cassette has these responses, whenever they were recorded.
+    async fn is_same(&self, there: &Cassette, new: &Cassette, place: &str) -> bool {
+        if there.responses.len() != new.responses.len() {
+            return false;
+        }
+        for (there, new) in there.responses.iter().zip(&new.responses) {
+            let body = bytes_of(self.engine, &there.body, || place.to_owned()).await;
+            let is_same = there.status == new.status
+                && there.headers == new.headers
+                && body.is_ok_and(|body| Blob::Here(body) == new.body);
+            if !is_same {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// How many times a response has: one, or one an event of a stream.
+fn pieces_of(body: &[u8], response: &RecordedResponse) -> usize {
+    if !response.is_event_stream() {
+        return 1;
+    }
+    let mut splitter = Splitter::default();
+    let events = splitter.push(body).len();
+    events + usize::from(splitter.rest().is_some())
+}
+
+fn header_map(headers: &Headers) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .ok()
+            .zip(HeaderValue::from_bytes(value.as_bytes()).ok());
+        let (name, value) = header.ok_or_else(|| format!("{name:?} with its value is no HTTP header"))?;
+        map.append(name, value);
+    }
+    Ok(map)
+}

@@ -1,0 +1,50 @@
+//! Ruby's VCR, and the Rust crates rvcr and vcr-cassette, which keep the same members as JSON.
+//!
+//! A body is `{encoding, string}` or `{encoding, base64_string}`; `recorded_at` is written as in an HTTP header.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Exchange, Found, body, headers, status, time, wanted};
+
+pub(super) fn read(document: &Value) -> Vec<Found> {
+    let interactions = document["http_interactions"].as_array().into_iter().flatten();
+    let found = |(at, interaction): (usize, &Value)| {
+        let request = &interaction["request"];
+        Found::new(
+            "interaction",
+            at + 1,
+            [&request["method"], &request["uri"]],
+            one(interaction),
+        )
+    };
+    interactions.enumerate().map(found).collect()
+}
+
+fn one(interaction: &Value) -> Result<Exchange, String> {
+    let (request, response) = (&interaction["request"], &interaction["response"]);
+    Ok(Exchange {
+        method: wanted(&request["method"], "method")?,
+        url: wanted(&request["uri"], "URL")?,
+        request_headers: headers(&request["headers"])?,
+        request_body: body_of(&request["body"], "request")?,
+        status: status(&response["status"]["code"])?,
+        response_headers: headers(&response["headers"])?,
+        response_body: body_of(&response["body"], "response")?,
+        at: interaction["recorded_at"].as_str().and_then(time),
+        ..Exchange::default()
+    })
+}
+
+fn body_of(kept: &Value, whose: &str) -> Result<Bytes, String> {
+    if let Some(base64) = kept["base64_string"].as_str() {
+        return body::from_base64(base64);
+    }
+    if let Some(text) = kept.get("string") {
+        return body::in_encoding(text, kept["encoding"].as_str(), whose);
+    }
+    if let Some(json) = kept.get("json") {
+        return body::json(json);
+    }
+    body::bytes(kept, whose)
+}
