@@ -64,6 +64,8 @@ struct Asked {
     place: String,
     exchange: Exchange,
     request: Request,
+    status: StatusCode,
+    response_headers: HeaderMap,
     scope: Scope,
     from: Option<String>,
 }
@@ -101,19 +103,16 @@ impl Import<'_> {
         let mut made: Vec<Made> = Vec::new();
         let mut known: HashMap<RequestKey, usize> = HashMap::new();
         for one in asked {
-            let place = one.place.clone();
-            match self.make(one) {
-                Err(what) => imported.problems.push(format!("{place}: {what}")),
-                Ok(new) => match known.get(&new.key) {
-                    Some(at) => {
-                        made[*at].cassette.responses.extend(new.cassette.responses);
-                        made[*at].places.extend(new.places);
-                    }
-                    None => {
-                        known.insert(new.key.clone(), made.len());
-                        made.push(new);
-                    }
-                },
+            let new = self.make(one);
+            match known.get(&new.key) {
+                Some(at) => {
+                    made[*at].cassette.responses.extend(new.cassette.responses);
+                    made[*at].places.extend(new.places);
+                }
+                None => {
+                    known.insert(new.key.clone(), made.len());
+                    made.push(new);
+                }
             }
         }
         for made in made {
@@ -168,38 +167,37 @@ impl Import<'_> {
         let request = request
             .headers(header_map(&exchange.request_headers)?)
             .body(exchange.request_body.clone());
+        let status =
+            StatusCode::from_u16(exchange.status).map_err(|_| format!("{} is no HTTP status", exchange.status))?;
         Ok(Asked {
             place,
-            exchange,
             request,
+            status,
+            response_headers: header_map(&exchange.response_headers)?,
+            exchange,
             scope,
             from,
         })
     }
 
     /// The cassette of one interaction.
-    fn make(&self, asked: Asked) -> Result<Made, String> {
-        let Asked {
-            place,
-            exchange,
-            request,
-            scope,
-            from,
-        } = asked;
-        let status =
-            StatusCode::from_u16(exchange.status).map_err(|_| format!("{} is no HTTP status", exchange.status))?;
-        let recorded_request: RecordedRequest = self.redactor.request(&request);
+    fn make(&self, asked: Asked) -> Made {
+        let Asked { exchange, scope, .. } = asked;
+        let recorded_request: RecordedRequest = self.redactor.request(&asked.request);
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
         let redacted = |text: &str| self.redactor.text(text).into_owned();
-        let mut recorded = Recorded::now(from.as_deref().map(redacted), exchange.test.as_deref().map(redacted));
+        let mut recorded = Recorded::now(
+            asked.from.as_deref().map(redacted),
+            exchange.test.as_deref().map(redacted),
+        );
         let said = || header(&exchange.response_headers, "date").and_then(time);
         if let Some(at) = exchange.at.or_else(said) {
             recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
         }
         let body = self.redactor.body(&exchange.response_body);
         let mut response = RecordedResponse {
-            status,
-            headers: self.redactor.headers(&header_map(&exchange.response_headers)?),
+            status: asked.status,
+            headers: self.redactor.headers(&asked.response_headers),
             body: Blob::Here(body.clone()),
             timing_ms: Vec::new(),
         };
@@ -215,11 +213,11 @@ impl Import<'_> {
             request: recorded_request,
             responses: vec![response],
         };
-        Ok(Made {
+        Made {
             key,
             cassette,
-            places: vec![place],
-        })
+            places: vec![asked.place],
+        }
     }
 
     /// Writes a cassette, unless it is there already.

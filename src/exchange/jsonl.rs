@@ -30,12 +30,17 @@ pub(super) fn read(document: &[u8]) -> Vec<Found> {
     lines
         .map(|(at, line)| match serde_json::from_slice::<Value>(line) {
             Ok(value) => found(at + 1, &value),
-            Err(error) => Found::new(
-                "line",
-                at + 1,
-                [&Value::Null; 2],
-                Err(format!("it is not JSON: {error}")),
-            ),
+            Err(error) => {
+                let said = error.to_string();
+                // The line stands in the place.
+                let what = said.rsplit_once(" at line ").map_or(&*said, |(what, _)| what);
+                Found::new(
+                    "line",
+                    at + 1,
+                    [&Value::Null; 2],
+                    Err(format!("it is not JSON: {what}")),
+                )
+            }
         })
         .collect()
 }

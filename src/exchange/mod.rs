@@ -201,7 +201,10 @@ pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) ->
     };
     let (value, is_json) = match serde_json::from_slice::<Value>(document) {
         Ok(value) => (value, true),
-        Err(_) if said == Some(SourceFormat::Jsonl) || jsonl::begins(document) => return Ok(jsonl::read(document)),
+        Err(_) if jsonl::begins(document) => match said {
+            None | Some(SourceFormat::Jsonl) => return Ok(jsonl::read(document)),
+            Some(_) => return Err(unknown()),
+        },
         Err(error) if starts_as_json => {
             let message = format!("{source}:{}: it cannot be read: {error}", error.line());
             return Err(Error::new(ErrorKind::Settings, message).with_hint(hint()));
