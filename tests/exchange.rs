@@ -333,7 +333,7 @@ fn what_cannot_be_represented_is_told_with_its_place() {
         vcrpy(asked, "    body: {string: !!binary '?'}\n    headers: {}\n    status: {code: 200}"),
         vcrpy(asked, "    body: {string: fine}\n    headers: {}"),
         vcrpy(asked, "    body: {string: \"ID3\\uFFFD\"}\n    headers: {content-type: [audio/mpeg]}\n    status: {code: 200}"),
-        vcrpy(&asked.replace("/v1/models", "/health?secret=1"), answered),
+        vcrpy(&asked.replace("a.example/v1/models", "me:password@a.example/health"), answered),
         vcrpy(asked, "    body: {string: fine}\n    headers: {}\n    status: {code: 1000}"),
     ]
     .concat();
@@ -578,12 +578,39 @@ async fn an_export_comes_back_as_it_was() {
     assert_eq!(one.stderr, "1 interaction in 1 cassette exported\n");
 }
 
+#[test]
+fn what_was_imported_comes_back_from_an_export() {
+    // One of its lines has a path and no host.
+    for name in ["lines.jsonl", "vcrpy-requests.yaml", "ruby-vcr.yml", "polly.har"] {
+        let project = with_file(name);
+        import(&project, &[name]);
+        for format in ["har", "jsonl"] {
+            let (first, second) = there_and_back(&project, "cassettes", format);
+            assert_eq!(
+                String::from_utf8_lossy(&first),
+                String::from_utf8_lossy(&second),
+                "{name}"
+            );
+            assert_eq!(
+                cassettes(&project, "cassettes"),
+                cassettes(&project, &format!("back-{format}")),
+                "{name}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_har_has_what_the_format_demands() {
     let project = Project::new();
-    for name in ["vcrpy-requests.yaml", "go-vcr-v2.yaml"] {
+    // The same request is in two of them.
+    for (name, scope) in [
+        ("vcrpy-requests.yaml", "a"),
+        ("go-vcr-v2.yaml", "b"),
+        ("lines.jsonl", "c"),
+    ] {
         project.write(name, std::fs::read(fixture(name)).unwrap());
-        import(&project, &[name]);
+        import(&project, &[name, "--scope", scope]);
     }
     let done = project.run(&["export", "--to", "har", "--out", "-"]);
     let har: Value = serde_json::from_str(&done.stdout).unwrap();
@@ -593,7 +620,7 @@ async fn a_har_has_what_the_format_demands() {
         json!({ "name": "mistral-cassette", "version": env!("CARGO_PKG_VERSION") })
     );
     let entries = har["log"]["entries"].as_array().unwrap();
-    assert_eq!(entries.len(), 9);
+    assert_eq!(entries.len(), 11);
     for entry in entries {
         assert!(entry["startedDateTime"].as_str().unwrap().ends_with('Z'));
         let timings = &entry["timings"];
@@ -603,6 +630,7 @@ async fn a_har_has_what_the_format_demands() {
             .sum();
         assert_eq!(entry["time"], sum);
         assert!(entry["cache"].is_object());
+        assert!(entry["request"]["url"].as_str().unwrap().contains("://"));
         let (request, response) = (&entry["request"], &entry["response"]);
         for (side, names) in [
             (

@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::{Exchange, Found, Headers, OURS, Timing, body, header, headers, polly, split_url, status, time, wanted};
 use crate::message::{Part, write_parts};
 
+/// What stands in front of a path where nobody knows who answered, since HAR demands a URL; `_from` is null then.
+const NOWHERE_ELSE: &str = "https://api.mistral.ai";
+
 const BODY_IS_MISSING: &str = "the body of its request is not in the file";
 
 pub(super) fn read(document: &Value, is_polly: bool) -> Vec<Found> {
@@ -68,9 +71,12 @@ fn one(entry: &Value, is_ours: bool, is_polly: bool) -> Result<Exchange, String>
         },
     };
     let text = |name: &str| entry[name].as_str().map(str::to_owned);
+    let url = wanted(&request["url"], "URL")?;
+    let is_path = is_ours && entry.get("_from").is_some_and(Value::is_null);
+    let path = url.strip_prefix(NOWHERE_ELSE).filter(|_| is_path).map(str::to_owned);
     Ok(Exchange {
         method: wanted(&request["method"], "method")?,
-        url: wanted(&request["url"], "URL")?,
+        url: path.unwrap_or(url),
         request_headers,
         request_body,
         status,
@@ -194,6 +200,9 @@ fn entry(exchange: &Exchange) -> Value {
         json!({ "send": 0, "wait": wait, "receive": total.saturating_sub(wait) }),
     );
     add("_timing_ms", pieces.into());
+    if exchange.url.starts_with('/') {
+        add("_from", Value::Null);
+    }
     for (name, value) in [
         ("_from", &exchange.from),
         ("_scope", &exchange.scope),
@@ -215,9 +224,14 @@ fn request(exchange: &Exchange) -> Value {
         None => String::new(),
     };
     let pairs = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| json!({ "name": name, "value": value }));
+    let front = if exchange.url.starts_with('/') {
+        NOWHERE_ELSE
+    } else {
+        ""
+    };
     let mut request = json!({
         "method": exchange.method,
-        "url": exchange.url,
+        "url": format!("{front}{}", exchange.url),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
         "headers": named(&exchange.request_headers),

@@ -80,7 +80,12 @@ pub(crate) struct Found {
 impl Found {
     /// What was found at a place (`interaction`, counted from 1), whose method and URL stand in the place.
     fn new(kind: &str, at: usize, request: [&Value; 2], exchange: Result<Exchange, String>) -> Self {
-        let said: Vec<&str> = request.into_iter().filter_map(Value::as_str).collect();
+        let shown = |text: &str| match split_url(text) {
+            // Without a password.
+            Some((Some(origin), target)) => format!("{origin}{target}"),
+            _ => text.to_owned(),
+        };
+        let said: Vec<String> = request.into_iter().filter_map(Value::as_str).map(shown).collect();
         let said = if said.is_empty() {
             String::new()
         } else {
@@ -344,8 +349,46 @@ fn wanted(value: &Value, what: &str) -> Result<String, String> {
     text.map(str::to_owned).ok_or_else(|| format!("it has no {what}"))
 }
 
-/// A time as any of the tools writes it: RFC 3339, or as in a header.
+/// A time as any of the tools writes it: RFC 3339, as in a header, or without a zone, which is UTC.
 fn time(text: &str) -> Option<Timestamp> {
     let from_header = || jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
-    text.parse().ok().or_else(from_header)
+    let without_zone = || {
+        let time: jiff::civil::DateTime = text.trim_end_matches(" GMT").parse().ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    text.parse().ok().or_else(from_header).or_else(without_zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_tools_write_them() {
+        for text in [
+            "2026-11-21T10:00:00Z",
+            "2026-11-21T11:00:00.000+01:00",
+            "Sat, 21 Nov 2026 10:00:00 GMT",
+            "Sat, 21 Nov 2026 10:00:00 +0000",
+            "2026-11-21T10:00:00",
+            "2026-11-21 10:00:00 GMT",
+        ] {
+            assert_eq!(time(text).unwrap().to_string(), "2026-11-21T10:00:00Z", "{text}");
+        }
+        assert_eq!(time("yesterday"), None);
+    }
+
+    #[test]
+    fn an_origin_has_no_password() {
+        let split = |url| split_url(url).unwrap();
+        let origin = Some("https://a.example:8443".to_owned());
+        assert_eq!(
+            split("https://user:secret@a.example:8443/v1/x?a=@b"),
+            (origin.clone(), "/v1/x?a=@b".to_owned())
+        );
+        assert_eq!(split("https://a.example:8443?a=b"), (origin, "/?a=b".to_owned()));
+        assert_eq!(split("/v1/x"), (None, "/v1/x".to_owned()));
+        assert_eq!(split_url("a.example/v1/x"), None);
+        assert_eq!(split_url("https:///v1/x"), None);
+    }
 }

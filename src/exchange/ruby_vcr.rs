@@ -1,6 +1,7 @@
-//! Ruby's VCR, and the Rust crates rvcr and vcr-cassette, which keep the same members as JSON.
+//! Ruby's VCR, and those that took its members: the Rust crates rvcr and vcr-cassette, Betamax for Python, vcr for R.
 //!
-//! A body is `{encoding, string}` or `{encoding, base64_string}`; `recorded_at` is written as in an HTTP header.
+//! A body is `{encoding, string}` or `{encoding, base64_string}`, or a string; `recorded_at` is written as in an HTTP
+//! header, or without a time zone.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -23,12 +24,17 @@ pub(super) fn read(document: &Value) -> Vec<Found> {
 
 fn one(interaction: &Value) -> Result<Exchange, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
+    let kept = &response["status"];
+    let code = ["code", "status_code"]
+        .iter()
+        .find_map(|name| kept.get(*name))
+        .unwrap_or(kept);
     Ok(Exchange {
         method: wanted(&request["method"], "method")?,
         url: wanted(&request["uri"], "URL")?,
         request_headers: headers(&request["headers"])?,
         request_body: body_of(&request["body"], "request")?,
-        status: status(&response["status"]["code"])?,
+        status: status(code)?,
         response_headers: headers(&response["headers"])?,
         response_body: body_of(&response["body"], "response")?,
         at: interaction["recorded_at"].as_str().and_then(time),
