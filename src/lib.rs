@@ -72,6 +72,7 @@ mod recorder;
 mod redaction;
 #[cfg(feature = "cli")]
 mod refresh;
+mod secrets;
 mod session;
 mod settings;
 mod testing;
@@ -109,7 +110,7 @@ pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
 pub use crate::recorder::{Recorder, RecorderBuilder};
 pub use crate::session::{Session, Summary};
-pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pace, Pointer, Replacement, Settings};
+pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pace, Pointer, Replacement, Secrets, Settings};
 pub use crate::testing::TestSession;
 #[cfg(feature = "insta")]
 pub use crate::testing::insta_settings;

@@ -30,8 +30,9 @@ use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
 use crate::redaction::{Redactor, strip_hop_by_hop};
+use crate::secrets;
 use crate::session::{Kept, Session, Summary};
-use crate::settings::{Exhausted, Pace, Settings};
+use crate::settings::{Exhausted, Pace, Secrets, Settings};
 use crate::transport::{Again, Transport};
 
 /// The environment variable with the API key.
@@ -84,6 +85,7 @@ struct Shared {
     agreed: tokio::sync::OnceCell<Arc<Agreed>>,
     secrets: Vec<String>,
     save_errors: bool,
+    allow_secrets: bool,
     lock_life: Duration,
     session: Session,
     flights: Arc<Flights>,
@@ -104,8 +106,11 @@ struct Agreed {
 }
 
 impl Agreed {
-    fn new(mut settings: Settings, save_errors: bool, secrets: &[String]) -> Arc<Self> {
+    fn new(mut settings: Settings, save_errors: bool, allow_secrets: bool, secrets: &[String]) -> Arc<Self> {
         settings.save_errors |= save_errors;
+        if allow_secrets {
+            settings.secrets = Secrets::Allow;
+        }
         Arc::new(Self {
             redactor: Redactor::new(secrets.iter().cloned(), &settings.redaction, &settings.headers.keep),
             settings,
@@ -129,6 +134,7 @@ pub struct RecorderBuilder {
     scope: Scope,
     test: Option<String>,
     save_errors: bool,
+    allow_secrets: bool,
     may_record_in_ci: bool,
     engine_timeout: Duration,
     lock_life: Duration,
@@ -178,6 +184,13 @@ impl RecorderBuilder {
         self
     }
 
+    /// Keeps answers in which a secret is left after redaction, as [`Secrets::Allow`] does in the settings.
+    #[must_use]
+    pub fn allow_secrets(mut self) -> Self {
+        self.allow_secrets = true;
+        self
+    }
+
     /// Allows mode `record` where the variable `CI` is set.
     #[must_use]
     pub fn allow_record_in_ci(mut self) -> Self {
@@ -217,7 +230,7 @@ impl RecorderBuilder {
             // A store may hold settings: it is asked before the first request.
             None => None,
         };
-        let agreed = known.map(|settings| Agreed::new(settings, self.save_errors, &secrets));
+        let agreed = known.map(|settings| Agreed::new(settings, self.save_errors, self.allow_secrets, &secrets));
         let (engine, session): (Arc<dyn CacheEngine>, _) = if self.engine.is_committed() {
             (self.engine, Session::default())
         } else {
@@ -233,6 +246,7 @@ impl RecorderBuilder {
                 agreed: tokio::sync::OnceCell::new_with(agreed),
                 secrets,
                 save_errors: self.save_errors,
+                allow_secrets: self.allow_secrets,
                 lock_life: self.lock_life,
                 session,
                 flights: Arc::default(),
@@ -262,6 +276,7 @@ impl Recorder {
             scope: Scope::root(),
             test: None,
             save_errors: false,
+            allow_secrets: false,
             may_record_in_ci: false,
             engine_timeout: ENGINE_TIMEOUT,
             lock_life: LOCK_LIFE,
@@ -447,6 +462,7 @@ impl Recorder {
             engine,
             agreed,
             save_errors,
+            allow_secrets,
             secrets,
             ..
         } = &*self.shared;
@@ -455,7 +471,7 @@ impl Recorder {
                 Some(document) => Settings::from_yaml(&document, "the settings in the engine")?,
                 None => engine.settings()?,
             };
-            Ok::<_, Error>(Agreed::new(settings, *save_errors, secrets))
+            Ok::<_, Error>(Agreed::new(settings, *save_errors, *allow_secrets, secrets))
         });
         agreed.await.cloned()
     }
@@ -780,6 +796,12 @@ impl Recorder {
             body: Blob::Here(recording.redactor.body(&answer.tape.whole())),
             timing_ms,
         };
+        if let Err(error) = self.without_secrets(&recording, &response) {
+            // The caller has done no wrong: its answer ends well, and the verdict says what was not kept.
+            self.session().failed(&error);
+            tracing::warn!("{}", error.message());
+            return Ok(());
+        }
         let name = recording.key.name();
         let redacted = |text: &str| recording.redactor.text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
@@ -791,6 +813,36 @@ impl Recorder {
             tracing::warn!("not kept, since it would be larger than limits allows: {name}");
         }
         Ok(())
+    }
+
+    /// Refuses what redaction has left a secret in, or warns of it, as the settings say.
+    fn without_secrets(&self, recording: &Recording, response: &RecordedResponse) -> Result<()> {
+        const TOLD: usize = 5;
+        let policy = recording.agreed.settings.secrets;
+        if policy == Secrets::Allow {
+            return Ok(());
+        }
+        let found = secrets::in_exchange(&recording.asked, response);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let mut told = found[..found.len().min(TOLD)].join(", ");
+        if found.len() > TOLD {
+            told.push_str(&format!(" and {} more", found.len() - TOLD));
+        }
+        // Its query may be where the secret is.
+        let (method, path) = (&recording.asked.method, recording.key.endpoint());
+        if policy == Secrets::Warn {
+            tracing::warn!("kept with what looks like a secret: {method} {path}: {told}");
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Cassette,
+            format!("not kept, since a secret would be in the recording: {method} {path}: {told}"),
+        )
+        .with_hint(
+            "add its pattern to redaction in settings.yaml, so that it is replaced before anything is kept; or allow it, with secrets: allow there or with --allow-secrets",
+        ))
     }
 
     /// Puts a response in its place in the cassette: behind those of this session, in place of those of an earlier one.

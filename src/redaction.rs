@@ -205,6 +205,15 @@ impl Redactor {
         redacted.map_or(body, Bytes::from)
     }
 
+    /// Where the first secret stands, when it stands as it is.
+    #[cfg(feature = "cli")]
+    pub(crate) fn first_in(&self, body: &[u8]) -> Option<usize> {
+        let places = self.secrets.iter();
+        places
+            .filter_map(|secret| memchr::memmem::find(body, secret.as_bytes()))
+            .min()
+    }
+
     /// Redacts every string of a value; whether there was anything to redact.
     fn value(&self, value: &mut Value) -> bool {
         match value {

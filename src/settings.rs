@@ -29,6 +29,7 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 /// redaction:
 /// - pattern: 'ACME-\d+'
 ///   with: <customer>
+/// secrets: refuse            # refuse | warn | allow: what becomes of an answer in which a secret is left
 /// headers:
 ///   keep: [x-request-cost]
 /// expiry:                    # for caches, see Expiry
@@ -58,6 +59,8 @@ pub struct Settings {
     /// More secrets than the API key, replaced in requests and responses before anything is kept: in strings, so that
     /// the numbers of a JSON body are left alone.
     pub redaction: Vec<Replacement>,
+    /// What becomes of a recording in which a secret is left after redaction.
+    pub secrets: Secrets,
     /// Which response headers are kept.
     pub headers: Headers,
     /// How long recordings are used: for ever unless this says otherwise.
@@ -76,6 +79,7 @@ impl Default for Settings {
             inline_body_bytes: 64 * 1024,
             matching: Matching::default(),
             redaction: Vec::new(),
+            secrets: Secrets::Refuse,
             headers: Headers::default(),
             expiry: Expiry::default(),
             limits: Limits::default(),
@@ -126,6 +130,20 @@ pub enum Pace {
     Instant,
     /// Event by event, as far apart as they came.
     Recorded,
+}
+
+/// What becomes of a recording in which a secret is left after redaction: a key, a token, a cookie or a password of a
+/// shape that leaves no doubt. `mistral-cassette verify` tells of less certain ones too.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Secrets {
+    /// The answer is handed on and not kept, and the session has failed.
+    #[default]
+    Refuse,
+    /// It is kept, and a warning says what is in it and where.
+    Warn,
+    /// It is kept, and not searched.
+    Allow,
 }
 
 /// What takes no part in the request key.

@@ -648,7 +648,7 @@ async fn verify_finds_nothing_wrong_with_what_was_just_recorded() {
         "exit status: 0\n--- stdout\n7 cassettes, 0 problems\n--- stderr\n"
     );
     let json: Value = serde_json::from_str(&project.run(&["verify", "--format", "json"]).stdout).unwrap();
-    assert_eq!(json, json!({ "cassettes": 7, "problems": [] }));
+    assert_eq!(json, json!({ "cassettes": 7, "problems": [], "warnings": [] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -967,7 +967,8 @@ async fn verify_as_json_has_a_problem_for_each_file() {
           "line": null,
           "problem": "its name does not end in its key, so it is never found: call it embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml"
         }
-      ]
+      ],
+      "warnings": []
     }
     --- stderr
     "#);

@@ -128,6 +128,9 @@ struct ProxyArguments {
     /// Keep answers that speak of the day and not of the request (401, 403, 408, 429, 5xx) too.
     #[arg(long)]
     save_errors: bool,
+    /// Keep answers in which a secret is left after redaction.
+    #[arg(long)]
+    allow_secrets: bool,
     /// Allow mode record where the variable CI is set.
     #[arg(long)]
     allow_ci: bool,
@@ -167,6 +170,9 @@ impl ProxyArguments {
         }
         if self.save_errors {
             recorder = recorder.save_errors();
+        }
+        if self.allow_secrets {
+            recorder = recorder.allow_secrets();
         }
         if self.allow_ci {
             recorder = recorder.allow_record_in_ci();

@@ -1,39 +1,24 @@
 //! `verify`: whether every recording is what its name and its key say, and holds no secret.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
 use std::{env, fmt, fs};
 
 use bytes::Bytes;
-use regex::Regex;
 use serde_json::json;
 
 use super::store::Store;
 use super::{Directory, Format, WELL, count, print, runtime, wrong};
-use crate::cassette::{Blob, Cassette, format};
+use crate::cassette::{Blob, Cassette};
 use crate::engine::{Listed, bytes_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 use crate::recorder::KEY_VARIABLE;
 use crate::redaction::Redactor;
-use crate::settings::Settings;
+use crate::secrets::{Trust, is_told_by, secrets_in_body};
+use crate::settings::{Secrets, Settings};
 
 const REDACTED_BY_SETTINGS: &str = "it holds what the settings redact";
-
-const BEARER: &str = "a bearer token";
-const KEY: &str = "an API key";
-
-/// What keys, tokens and session cookies look like, whoever's they are.
-const SECRETS: [(&str, &str); 4] = [
-    (BEARER, r"(?i)\bbearer\s+[a-z0-9._~+/-]{16,}"),
-    (KEY, r"\bsk-[A-Za-z0-9_-]{20,}"),
-    ("a session cookie", r"\b(__cf_bm|_cfuvid)=[^;\s]{8,}"),
-    (
-        "a JSON web token",
-        r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    ),
-];
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -48,24 +33,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let runtime = runtime()?;
     let settings = runtime.block_on(store.settings())?;
-    let verifier = Verifier::new(&store, &settings)?;
+    let verifier = Verifier::new(&store, &settings);
     let cassettes = runtime.block_on(store.read_all())?;
     let number = cassettes.len();
-    let problems = runtime.block_on(verifier.all(cassettes));
+    let found = runtime.block_on(verifier.all(cassettes));
+    let (problems, warnings): (Vec<Problem>, _) = found.into_iter().partition(|found| !found.is_warning);
     print(&match arguments.format {
         Format::Text => {
-            let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-            format!(
-                "{lines}{}, {}\n",
+            let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+            text.extend(warnings.iter().map(|warning| format!("{warning} (a warning)\n")));
+            text.push_str(&format!(
+                "{}, {}",
                 count(number, "cassette"),
                 count(problems.len(), "problem")
-            )
+            ));
+            if !warnings.is_empty() {
+                text.push_str(&format!(", {}", count(warnings.len(), "warning")));
+            }
+            text + "\n"
         }
         Format::Json => {
-            let problem =
-                |problem: &Problem| json!({ "file": problem.file, "line": problem.line, "problem": problem.what });
-            let problems: Vec<_> = problems.iter().map(problem).collect();
-            format!("{:#}\n", json!({ "cassettes": number, "problems": problems }))
+            let all = |all: &[Problem]| {
+                let one =
+                    |problem: &Problem| json!({ "file": problem.file, "line": problem.line, "problem": problem.what });
+                all.iter().map(one).collect::<Vec<_>>()
+            };
+            let document = json!({ "cassettes": number, "problems": all(&problems), "warnings": all(&warnings) });
+            format!("{document:#}\n")
         }
     })?;
     Ok(if problems.is_empty() { WELL } else { wrong() })
@@ -75,6 +69,8 @@ struct Problem {
     file: String,
     line: Option<u64>,
     what: String,
+    /// What is only likely, or allowed by the settings.
+    is_warning: bool,
 }
 
 impl fmt::Display for Problem {
@@ -94,67 +90,69 @@ struct Verifier<'a> {
     key: Redactor,
     /// Knows what the settings redact.
     patterns: Redactor,
-    secrets: Vec<(&'static str, Regex)>,
 }
 
 impl<'a> Verifier<'a> {
-    fn new(store: &'a Store, settings: &'a Settings) -> Result<Self> {
-        let compiled = |(name, pattern): (&'static str, &str)| {
-            let pattern =
-                Regex::new(pattern).map_err(|error| Error::new(ErrorKind::Settings, name).with_source(error))?;
-            Ok((name, pattern))
-        };
-        Ok(Self {
+    fn new(store: &'a Store, settings: &'a Settings) -> Self {
+        Self {
             store,
             settings,
             key: Redactor::new(env::var(KEY_VARIABLE).ok(), &[], &[]),
             patterns: Redactor::new([], &settings.redaction, &[]),
-            secrets: SECRETS.into_iter().map(compiled).collect::<Result<_>>()?,
-        })
+        }
     }
 
     async fn all(&self, cassettes: Vec<(Listed, Result<Cassette>)>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
         for (listed, cassette) in cassettes {
-            let file = self.store.place_of(&listed);
-            let mut tell = |line, what| {
+            // What cannot be read as a cassette may hold a secret all the same.
+            let document = self.store.document(&listed).await.unwrap_or_default();
+            let mut secrets = self.secrets_in(&document);
+            let place = self.store.place_of(&listed);
+            let (is_read, found) = match cassette {
+                Err(error) => (Err(error), BTreeSet::new()),
+                Ok(cassette) => {
+                    let key = cassette.key.clone();
+                    (Ok(key), self.one(&listed, cassette, &mut secrets).await)
+                }
+            };
+            let file = without_secrets(&place, &secrets);
+            let tell = |problems: &mut Vec<Problem>, line, what| {
                 problems.push(Problem {
                     file: file.clone(),
                     line,
                     what,
-                })
+                    is_warning: false,
+                });
             };
-            match cassette {
+            match is_read {
                 Err(error) => {
-                    let (line, what) = without_place(&error, &file);
-                    tell(line, what);
-                    // What cannot be read as a cassette may hold a secret all the same.
-                    let raw = self.store.document(&listed).await.unwrap_or_default();
-                    self.secrets_in(&raw).into_iter().for_each(|what| tell(None, what));
+                    let (line, what) = without_place(&error, &place);
+                    tell(&mut problems, line, what);
                 }
-                Ok(cassette) => {
+                Ok(key) => {
+                    for what in found {
+                        tell(&mut problems, None, what);
+                    }
                     let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
-                    let other = files.insert((scope, cassette.key.clone()), listed.name.clone());
-                    self.one(&listed, cassette)
-                        .await
-                        .into_iter()
-                        .for_each(|what| tell(None, what));
-                    if let Some(other) = other {
-                        tell(
-                            None,
-                            format!("the same request is recorded in {other}: delete one of them"),
-                        );
+                    let name = without_secrets(&listed.name, &secrets);
+                    if let Some(other) = files.insert((scope, key), name) {
+                        let what = format!("the same request is recorded in {other}: delete one of them");
+                        tell(&mut problems, None, what);
                     }
                 }
             }
+            let mut told = HashSet::new();
+            secrets.retain(|secret| told.insert((secret.line, secret.what.clone())));
+            problems.extend(secrets.into_iter().map(|secret| secret.in_file(&file)));
         }
-        problems.extend(self.bodies());
+        problems.extend(self.other_files());
         problems
     }
 
-    /// Secrets in the bodies beside the cassettes, whether or not a cassette still refers to them.
-    fn bodies(&self) -> Vec<Problem> {
+    /// Secrets in the settings, and in the bodies beside the cassettes whether or not a cassette still refers to them.
+    fn other_files(&self) -> Vec<Problem> {
         let Some(directory) = &self.store.directory else {
             return Vec::new();
         };
@@ -165,28 +163,22 @@ impl<'a> Verifier<'a> {
             .flatten()
             .map(|entry| entry.path())
             .collect();
+        files.push(directory.root().join("settings.yaml"));
         files.sort();
-        let problem = |file: &Path, what| Problem {
-            file: file.display().to_string(),
-            line: None,
-            what,
-        };
         files
             .iter()
-            .filter_map(|file| Some((file, fs::read(file).ok()?)))
+            .filter_map(|file| Some((file.display().to_string(), fs::read(file).ok()?)))
             .flat_map(|(file, bytes)| {
-                self.secrets_in(&bytes.into())
-                    .into_iter()
-                    .map(move |what| problem(file, what))
+                let secrets = self.secrets_in(&bytes.into());
+                secrets.into_iter().map(move |secret| secret.in_file(&file))
             })
             .collect()
     }
 
-    async fn one(&self, listed: &Listed, mut cassette: Cassette) -> BTreeSet<String> {
+    /// What is wrong with a cassette; secrets that do not stand in its document as they are (in base64, or beside it in a
+    /// store) are added to those that do.
+    async fn one(&self, listed: &Listed, mut cassette: Cassette, secrets: &mut Vec<Found>) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        if let Ok(document) = format::write(&cassette) {
-            found.extend(self.secrets_in(&document));
-        }
         let mut texts = vec![
             cassette.request.path.clone(),
             cassette.request.query.clone().unwrap_or_default(),
@@ -209,8 +201,12 @@ impl<'a> Verifier<'a> {
                     is_whole = false;
                 }
                 Ok(bytes) => {
-                    if matches!(blob, Blob::Here(_)) {
-                        found.extend(self.secrets_in(&bytes));
+                    if matches!(blob, Blob::Here(_)) || self.store.directory.is_none() {
+                        for more in self.secrets_in(&bytes) {
+                            if !secrets.iter().any(|known| known.what == more.what) {
+                                secrets.push(Found { line: None, ..more });
+                            }
+                        }
                     }
                     if self.patterns.body(&bytes) != bytes {
                         found.insert(REDACTED_BY_SETTINGS.to_owned());
@@ -262,29 +258,95 @@ impl<'a> Verifier<'a> {
         found
     }
 
-    /// What in some bytes looks like a secret, without saying the secret.
-    fn secrets_in(&self, bytes: &Bytes) -> Vec<String> {
-        let text = String::from_utf8_lossy(bytes);
-        let mut found: Vec<String> = self
-            .secrets
-            .iter()
-            .filter(|(name, pattern)| pattern.find_iter(&text).any(|found| is_random(name, found.as_str())))
-            .map(|(name, _)| format!("it holds {name}"))
-            .collect();
+    /// What in some bytes looks like a secret, without saying the secret: each kind once a line.
+    fn secrets_in(&self, bytes: &Bytes) -> Vec<Found> {
+        let is_allowed = self.settings.secrets != Secrets::Refuse;
+        let mut found: Vec<Found> = Vec::new();
+        let mut lines = Lines::of(bytes);
+        for secret in secrets_in_body(bytes) {
+            let line = secret.at.as_ref().map(|at| lines.at(at.start));
+            let value = secret.at.map(|at| bytes.slice(at));
+            let (what, is_warning) = match secret.trust {
+                Trust::Sure => (format!("it holds {}", secret.kind), is_allowed),
+                Trust::Likely => (format!("it may hold a secret: {}", secret.kind), true),
+            };
+            found.push(Found {
+                line,
+                what,
+                is_warning,
+                value,
+            });
+        }
         if self.key.body(bytes) != *bytes {
-            found.push(format!("it holds the value of {KEY_VARIABLE}"));
+            let at = self.key.first_in(bytes);
+            found.push(Found {
+                line: at.map(|at| Lines::of(bytes).at(at)),
+                what: format!("it holds the value of {KEY_VARIABLE}"),
+                is_warning: false,
+                // The key is replaced in names too.
+                value: Some(Bytes::new()),
+            });
         }
         found
     }
 }
 
-/// Whether this is not prose (`Bearer authentication-and-authorization`) nor a placeholder (`sk-xxxxxxxxxxxxxxxxxxxxxxxx`).
-fn is_random(name: &str, token: &str) -> bool {
-    if !matches!(name, BEARER | KEY) {
-        return true;
+/// A secret in a file.
+struct Found {
+    line: Option<u64>,
+    what: String,
+    is_warning: bool,
+    /// Never told; `None` where it does not stand as it is.
+    value: Option<Bytes>,
+}
+
+impl Found {
+    fn in_file(self, file: &str) -> Problem {
+        let Self {
+            line, what, is_warning, ..
+        } = self;
+        Problem {
+            file: file.to_owned(),
+            line,
+            what,
+            is_warning,
+        }
     }
-    let different: BTreeSet<char> = token.chars().collect();
-    token.contains(|character: char| character.is_ascii_digit()) && different.len() >= 10
+}
+
+/// A file name without its words, when they say a part of a secret that is in the file.
+fn without_secrets(place: &str, secrets: &[Found]) -> String {
+    let (folder, file) = place.rsplit_once('/').unwrap_or(("", place));
+    let is_told = |secret: &Found| secret.value.as_ref().is_none_or(|value| is_told_by(file, value));
+    match file.rsplit_once('-') {
+        Some((_, key)) if secrets.iter().any(is_told) => format!("{folder}/…-{key}"),
+        _ => place.to_owned(),
+    }
+}
+
+/// Counts lines, from one place to a later one.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            counted: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of a place that is behind those asked for before.
+    fn at(&mut self, place: usize) -> u64 {
+        let more = self.bytes.get(self.counted..place).unwrap_or_default();
+        self.line += memchr::memchr_iter(b'\n', more).count() as u64;
+        self.counted = place.max(self.counted);
+        self.line
+    }
 }
 
 /// The line and the message of an error that begins with its place, and the advice that came with it.
