@@ -61,6 +61,7 @@ mod expiry;
 #[cfg(feature = "cli")]
 mod grade;
 mod key;
+mod ledger;
 mod message;
 #[cfg(feature = "middleware")]
 mod middleware;

@@ -8,6 +8,7 @@ mod tape;
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use crate::engine::{CacheEngine, Counts, Lock, bytes_of, put_large_bodies_aside}
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
 use crate::key::{RequestKey, Scope};
+use crate::ledger::{LEDGER_VARIABLE, Ledger, Use};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream, tokens_in};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
@@ -88,6 +90,7 @@ struct Shared {
     allow_secrets: bool,
     lock_life: Duration,
     session: Session,
+    ledger: Option<Ledger>,
     flights: Arc<Flights>,
     /// The recordings that are being made: they go on when their caller has left.
     recordings: TaskTracker,
@@ -138,6 +141,7 @@ pub struct RecorderBuilder {
     may_record_in_ci: bool,
     engine_timeout: Duration,
     lock_life: Duration,
+    ledger: Option<PathBuf>,
 }
 
 impl RecorderBuilder {
@@ -215,11 +219,19 @@ impl RecorderBuilder {
         self
     }
 
+    /// The file to which the session adds a line for each cassette that it uses, beside those of other sessions and
+    /// processes; by default what `MISTRAL_CASSETTE_LEDGER` names. `mistral-cassette prune` reads it.
+    #[must_use]
+    pub fn ledger(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ledger = Some(file.into());
+        self
+    }
+
     /// Starts the session.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`]: an unknown mode in `MISTRAL_CASSETTE_MODE`, settings that cannot be read, or mode
-    /// `record` in CI.
+    /// [`ErrorKind::Settings`]: an unknown mode in `MISTRAL_CASSETTE_MODE`, settings that cannot be read, mode `record` in
+    /// CI, or a ledger that cannot be written.
     pub fn build(self) -> Result<Recorder> {
         let mode = self.mode.map_or_else(Mode::from_env, Ok)?;
         mode.permit(in_ci(), self.may_record_in_ci)?;
@@ -228,6 +240,11 @@ impl RecorderBuilder {
             Some(settings) => Some(settings),
             None if self.engine.is_committed() => Some(self.engine.settings()?),
             // A store may hold settings: it is asked before the first request.
+            None => None,
+        };
+        let named = || env::var_os(LEDGER_VARIABLE).filter(|path| !path.is_empty());
+        let ledger = match self.ledger.or_else(|| named().map(PathBuf::from)) {
+            Some(path) => Some(Ledger::open(&path, self.engine.directory())?),
             None => None,
         };
         let agreed = known.map(|settings| Agreed::new(settings, self.save_errors, self.allow_secrets, &secrets));
@@ -249,6 +266,7 @@ impl RecorderBuilder {
                 allow_secrets: self.allow_secrets,
                 lock_life: self.lock_life,
                 session,
+                ledger,
                 flights: Arc::default(),
                 recordings: TaskTracker::new(),
                 keeping: tokio::sync::Mutex::default(),
@@ -280,6 +298,7 @@ impl Recorder {
             may_record_in_ci: false,
             engine_timeout: ENGINE_TIMEOUT,
             lock_life: LOCK_LIFE,
+            ledger: None,
         }
     }
 
@@ -408,6 +427,7 @@ impl Recorder {
                     };
                     let Recording { key, asked, agreed, .. } = &recording;
                     self.counted(|counts| counts.misses += 1);
+                    self.noted(key, Use::Missed);
                     return Err(miss::explain(&**engine, key, asked, &agreed.settings.matching, &why).await);
                 }
                 OnMiss::PassOn => {
@@ -675,6 +695,7 @@ impl Recorder {
             counts.tokens_saved += tokens;
             counts.milliseconds_saved += milliseconds;
         });
+        self.noted(key, Use::Replayed);
         tracing::info!("replayed {} of {recorded} from {}", at + 1, key.name());
         Ok(
             Response::new(response.status, replayed_body(response, body, settings.pace))
@@ -802,11 +823,12 @@ impl Recorder {
             tracing::warn!("{}", error.message());
             return Ok(());
         }
-        let name = recording.key.name();
+        let (key, name) = (recording.key.clone(), recording.key.name());
         let redacted = |text: &str| recording.redactor.text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
         if self.keep(recording, response, recorded, lead).await? {
             self.session().count(|summary| summary.recorded += 1);
+            self.noted(&key, Use::Recorded);
             tracing::info!("recorded {name}");
         } else {
             self.session().count(|summary| summary.skipped += 1);
@@ -985,6 +1007,15 @@ impl Recorder {
         };
         let engine = self.shared.engine.clone();
         self.shared.recordings.spawn(async move { count(&*engine, due).await });
+    }
+
+    /// Writes into the ledger what became of a cassette. One that lacks a line would have prune delete what is used.
+    fn noted(&self, key: &RequestKey, what: Use) {
+        if let Some(ledger) = &self.shared.ledger
+            && let Err(error) = ledger.used(key, what, self.test.as_deref())
+        {
+            self.session().failed(&error);
+        }
     }
 
     async fn says_the_same_as(

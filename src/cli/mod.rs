@@ -17,7 +17,7 @@ mod store;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -146,13 +146,16 @@ struct ProxyArguments {
     /// A settings file, in place of the one beside the cassettes.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// A file to which a line is added for each cassette that is used; by default what MISTRAL_CASSETTE_LEDGER names.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     /// A nearer cache in front of --dir: memory:, or a directory.
     #[arg(long, value_name = "URL")]
     near: Option<String>,
 }
 
 impl ProxyArguments {
-    async fn start(&self) -> Result<crate::proxy::Proxy> {
+    async fn start(&self, ledger: Option<&Path>) -> Result<crate::proxy::Proxy> {
         let engine = self.directory.open()?.engine;
         let mut recorder = match &self.near {
             Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
@@ -170,6 +173,9 @@ impl ProxyArguments {
         }
         if self.save_errors {
             recorder = recorder.save_errors();
+        }
+        if let Some(file) = ledger.or(self.ledger.as_deref()) {
+            recorder = recorder.ledger(file);
         }
         if self.allow_secrets {
             recorder = recorder.allow_secrets();

@@ -9,7 +9,7 @@ use crate::session::Summary;
 pub(super) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let proxy = arguments.start().await?;
+        let proxy = arguments.start(None).await?;
         print(&format!("listening on {}\n", proxy.url()))?;
         signals.next().await;
         // Recordings may take a while to finish; who asks twice does not want to wait for them.

@@ -2,12 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
 use super::proxy::{Signal, Signals, given_up, tell};
-use super::{ProxyArguments, runtime};
+use super::{ProxyArguments, count, runtime, say, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
+use crate::ledger::{LEDGER_VARIABLE, Used};
 use crate::message::DUMMY_KEY;
 use crate::mode::Mode;
 use crate::recorder::KEY_VARIABLE;
@@ -19,28 +21,42 @@ pub(super) struct Arguments {
     /// Record and replay in this scope, a folder of its own in the cassette directory.
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
+    /// Fail when a cassette in the scopes that were seen was not used, by the proxy or by a session of the library that
+    /// the command has started.
+    #[arg(long)]
+    fail_unused: bool,
     /// The command and its arguments, behind --.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let watch = Watch::new(arguments)?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let proxy = arguments.proxy.start().await?;
+        let proxy = arguments
+            .proxy
+            .start(watch.as_ref().map(|watch| watch.ledger.as_path()))
+            .await?;
         let mut base = proxy.url();
         if let Some(scope) = scope {
             base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
         }
         let mode = proxy.recorder().mode();
-        let status = child(&arguments.command, &base, mode, &mut signals).await;
+        let status = child(&arguments.command, &base, mode, watch.as_ref(), &mut signals).await;
         let verdict = tokio::select! {
             verdict = proxy.stop() => verdict,
             _ = signals.next() => return Err(given_up()),
         };
         let status = status?;
-        let verdict = tell(verdict);
+        let mut verdict = tell(verdict);
+        if arguments.fail_unused
+            && let Some(watch) = &watch
+            && !watch.all_are_used(arguments)?
+        {
+            verdict = wrong();
+        }
         Ok(if status.success() {
             verdict
         } else {
@@ -49,7 +65,80 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signals) -> Result<ExitStatus> {
+/// The ledger of this run: what is behind its beginning was used by the command.
+struct Watch {
+    ledger: PathBuf,
+    begin: u64,
+    /// Where there is no lasting ledger.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Watch {
+    fn new(arguments: &Arguments) -> Result<Option<Self>> {
+        let store = arguments.proxy.directory.open()?;
+        if arguments.fail_unused && store.directory.is_none() {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "{} is no directory, and --fail-unused is for directories",
+                    store.place()
+                ),
+            ));
+        }
+        let named = || {
+            env::var_os(LEDGER_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
+        let failed = |error| Error::new(ErrorKind::Settings, "there is no place for a ledger").with_source(error);
+        let (ledger, temporary) = match arguments.proxy.ledger.clone().or_else(named) {
+            Some(ledger) => (ledger, None),
+            None if arguments.fail_unused => {
+                let folder = tempfile::tempdir().map_err(failed)?;
+                (folder.path().join("ledger"), Some(folder))
+            }
+            None => return Ok(None),
+        };
+        let begin = std::fs::metadata(&ledger).map_or(0, |meta| meta.len());
+        Ok(Some(Self {
+            // The command may go to another folder.
+            ledger: std::path::absolute(&ledger).map_err(failed)?,
+            begin,
+            _temporary: temporary,
+        }))
+    }
+
+    /// Whether every cassette in the scopes that were seen was used; those that were not are listed.
+    fn all_are_used(&self, arguments: &Arguments) -> Result<bool> {
+        let store = arguments.proxy.directory.open()?;
+        let Some(directory) = store.directory.as_ref().filter(|directory| directory.root().is_dir()) else {
+            return Ok(true);
+        };
+        let used = Used::read(&self.ledger, self.begin, directory.root())?;
+        let unused: Vec<String> = directory
+            .list()?
+            .iter()
+            .filter(|listed| listed.key.as_ref().is_some_and(|key| used.lacks(key)))
+            .map(|listed| format!("\n  {}", store.place_of(listed)))
+            .collect();
+        if !unused.is_empty() {
+            say(&format!(
+                "mistral-cassette: {} not used:{}\nhint: mistral-cassette prune deletes them, with the ledger of a whole run",
+                count(unused.len(), "cassette"),
+                unused.concat()
+            ));
+        }
+        Ok(unused.is_empty())
+    }
+}
+
+async fn child(
+    command: &[OsString],
+    base: &str,
+    mode: Mode,
+    watch: Option<&Watch>,
+    signals: &mut Signals,
+) -> Result<ExitStatus> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
@@ -57,6 +146,9 @@ async fn child(command: &[OsString], base: &str, mode: Mode, signals: &mut Signa
     child.args(arguments).envs(variables(base));
     if mode.is_offline() || !env::var(KEY_VARIABLE).is_ok_and(|key| !key.is_empty()) {
         child.env(KEY_VARIABLE, DUMMY_KEY);
+    }
+    if let Some(watch) = watch {
+        child.env(LEDGER_VARIABLE, &watch.ledger);
     }
     let failed = |what: &str| {
         let what = format!("{} {what}", program.display());

@@ -299,6 +299,10 @@ impl CacheEngine for DirectoryEngine {
         true
     }
 
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn place_of(&self, key: &RequestKey) -> String {
         let path = self.find(key).ok().flatten().unwrap_or_else(|| self.computed_path(key));
         path.display().to_string()

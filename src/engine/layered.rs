@@ -1,5 +1,6 @@
 //! A near engine in front of a far one.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -158,6 +159,10 @@ impl<Near: CacheEngine, Far: CacheEngine> CacheEngine for LayeredEngine<Near, Fa
 
     fn is_committed(&self) -> bool {
         self.far.is_committed()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.far.directory()
     }
 
     fn place_of(&self, key: &RequestKey) -> String {

@@ -27,6 +27,7 @@ mod upkeep;
 mod url;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,6 +219,11 @@ pub trait CacheEngine: Send + Sync {
         false
     }
 
+    /// The directory in which the cassettes are files; `None`, the default, for a store.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
     /// Where a cassette is, for error messages.
     fn place_of(&self, key: &RequestKey) -> String {
         key.name()
@@ -375,6 +381,10 @@ impl<T: CacheEngine + ?Sized> CacheEngine for Arc<T> {
 
     fn is_committed(&self) -> bool {
         (**self).is_committed()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        (**self).directory()
     }
 
     fn place_of(&self, key: &RequestKey) -> String {

@@ -2,6 +2,7 @@
 //! alone for a while.
 
 use std::future::{Future, poll_fn};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -164,6 +165,10 @@ impl CacheEngine for Bounded {
 
     fn is_committed(&self) -> bool {
         self.engine.is_committed()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.engine.directory()
     }
 
     fn place_of(&self, key: &RequestKey) -> String {
