@@ -9,6 +9,7 @@ mod import;
 mod list;
 mod proxy;
 mod refresh;
+mod prune;
 mod remove;
 mod run;
 mod show;
@@ -79,6 +80,8 @@ enum Command {
     Import(import::Arguments),
     /// Export recordings as HAR or JSON lines.
     Export(export::Arguments),
+    /// Delete the cassettes that no session of a ledger has used, and the bodies that nothing refers to.
+    Prune(prune::Arguments),
     /// Remove cassettes.
     Remove(remove::Arguments),
     /// Remove all cassettes.
@@ -226,6 +229,7 @@ pub fn main() -> ExitCode {
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Prune(arguments) => prune::run(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Clear(arguments) => clear::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -1,0 +1,472 @@
+//! The ledger, `run --fail-unused` and `prune`, with the real binary.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Response, Scope};
+use serde_json::{Value, json};
+use support::project::{Done, Project, done};
+
+const LEDGER: &str = "target/ledger";
+
+/// A project with these cassettes; one that is called `large` has its answer in `bodies/`.
+async fn project(cassettes: &[(&str, &str)]) -> Project {
+    let project = Project::new();
+    fs::create_dir_all(project.path().join("target")).unwrap();
+    let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
+        .mode(Mode::Record)
+        .allow_record_in_ci()
+        .build()
+        .unwrap();
+    for (scope, name) in cassettes {
+        let scope = if scope.is_empty() {
+            Scope::root()
+        } else {
+            Scope::new(scope).unwrap()
+        };
+        let text = if name.starts_with("large") {
+            format!("{name} {}", "word ".repeat(20_000))
+        } else {
+            format!("about {name}")
+        };
+        let answer = json!({ "choices": [{ "message": { "content": text } }] }).to_string();
+        let upstream = async move |_: Request| Ok(Response::new(http::StatusCode::OK, answer.into_bytes()));
+        let response = recorder.scoped(scope).answer(question(name), upstream).await.unwrap();
+        response.bytes().await.unwrap();
+    }
+    recorder.finish().await.unwrap();
+    project
+}
+
+fn body(name: &str) -> Value {
+    json!({ "model": "m", "messages": [{ "role": "user", "content": name }] })
+}
+
+fn question(name: &str) -> Request {
+    Request::post("/v1/chat/completions")
+        .unwrap()
+        .json(&body(name))
+        .unwrap()
+}
+
+/// A script that asks for these.
+fn asking(names: &[&str]) -> String {
+    let curl = |name: &&str| {
+        format!(
+            "curl -s -o /dev/null $MISTRAL_SERVER_URL/v1/chat/completions -H 'content-type: application/json' -d '{}'; ",
+            body(name)
+        )
+    };
+    names.iter().map(curl).collect()
+}
+
+/// `run` in mode strict with these flags, asking for these.
+fn run(project: &Project, flags: &[&str], names: &[&str]) -> Done {
+    let script = asking(names);
+    let mut arguments = vec!["run", "--mode", "strict"];
+    arguments.extend(flags);
+    arguments.extend(["--", "sh", "-c", &script]);
+    project.run(&arguments)
+}
+
+fn prune(project: &Project, flags: &[&str]) -> Done {
+    let mut arguments = vec!["prune", "--ledger", LEDGER];
+    arguments.extend(flags);
+    project.run(&arguments)
+}
+
+/// The output, with names and keys that are the same on every machine.
+fn told(done: &Done) -> String {
+    format!("status {}\n{}{}", done.code(), done.stdout, done.stderr)
+}
+
+fn lines(ledger: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(ledger).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn git(project: &Project, arguments: &[&str]) {
+    let mut git = std::process::Command::new("git");
+    git.args([
+        "-c",
+        "user.name=n",
+        "-c",
+        "user.email=e@example.com",
+        "-c",
+        "commit.gpgsign=false",
+    ])
+    .args(arguments)
+    .current_dir(project.path());
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+        git.env_remove(name);
+    }
+    let done = done(&mut git);
+    assert_eq!(done.code(), 0, "{arguments:?}: {}", done.stderr);
+}
+
+fn committed(project: &Project) {
+    git(project, &["init", "-q"]);
+    project.write(".gitignore", "target\n");
+    git(project, &["add", "-A"]);
+    git(project, &["commit", "-qm", "cassettes"]);
+}
+
+fn file(project: &Project, name: &str) -> Option<PathBuf> {
+    let tree = project.tree();
+    let found = tree.keys().find(|path| path.contains(&format!("/{name}-")))?;
+    Some(project.path().join(found))
+}
+
+fn cassettes(project: &Project) -> Vec<String> {
+    let tree = project.tree();
+    let cassettes = tree.keys().filter(|path| path.starts_with("cassettes/"));
+    cassettes.cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_writes_a_line_for_each_cassette_and_scope() {
+    let project = project(&[("", "alpha"), ("suite", "beta")]).await;
+    run(&project, &["--ledger", LEDGER], &["alpha", "alpha", "gamma"]);
+    let project = project.with("MISTRAL_CASSETTE_LEDGER", LEDGER);
+    run(&project, &["--scope", "suite"], &["beta"]);
+    let lines = lines(&project.path().join(LEDGER));
+    let directory = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
+    let mut seen = Vec::new();
+    for line in &lines {
+        assert_eq!(
+            (&line["ledger"], line["directory"].as_str()),
+            (&json!(1), Some(&*directory))
+        );
+        assert!(line["session"].is_string() && line["at"].as_str().unwrap().ends_with('Z'));
+        seen.push(match line["scopes"].as_array() {
+            Some(scopes) => format!("scopes {scopes:?}"),
+            None => {
+                assert_eq!(line["key"].as_str().unwrap().len(), 64);
+                let name = line["name"].as_str().unwrap();
+                let name = name.rsplit_once('-').unwrap().0;
+                format!("{} {name} in {}", line["what"], line["scope"])
+            }
+        });
+    }
+    assert_eq!(
+        seen,
+        [
+            "scopes [String(\"\")]",
+            "\"replayed\" chat-completions/alpha in \"\"",
+            "\"missed\" chat-completions/gamma in \"\"",
+            "scopes [String(\"suite\")]",
+            "\"replayed\" suite/chat-completions/beta in \"suite\"",
+        ]
+    );
+    assert_ne!(lines[0]["session"], lines[3]["session"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_session_writes_its_test_and_what_it_recorded() {
+    let project = Project::new();
+    let ledger = project.path().join("ledger");
+    let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
+        .mode(Mode::Replay)
+        .ledger(&ledger)
+        .test("winds::asks")
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        let upstream = async |_: Request| Ok(Response::new(http::StatusCode::OK, "{}"));
+        let response = recorder.answer(question("alpha"), upstream).await.unwrap();
+        response.bytes().await.unwrap();
+    }
+    let lines = lines(&ledger);
+    let used: Vec<_> = lines.iter().filter(|line| line["what"].is_string()).collect();
+    assert_eq!(used.len(), 2);
+    assert_eq!(
+        (&used[0]["what"], &used[1]["what"]),
+        (&json!("recorded"), &json!("replayed"))
+    );
+    assert!(used.iter().all(|line| line["test"] == "winds::asks"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_written_is_told_at_once() {
+    let project = project(&[("", "alpha")]).await;
+    let done = run(&project, &["--ledger", "no/such/folder"], &["alpha"]);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("no/such/folder cannot be written"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// Eight processes append at once, each asking for forty cassettes; one more is killed again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_write_one_ledger_and_a_killed_one_spoils_nothing() {
+    let names: Vec<String> = (0..40).map(|number| format!("cassette{number}")).collect();
+    let all: Vec<(&str, &str)> = names.iter().map(|name| ("", name.as_str())).collect();
+    let project = project(&all).await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let script = asking(&names);
+    let arguments = ["run", "--mode", "strict", "--ledger", LEDGER, "--", "sh", "-c", &script];
+    let start = || {
+        let mut command = project.command(&arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let running: Vec<_> = (0..8).map(|_| start()).collect();
+    for after in [150, 300, 450] {
+        let mut killed = start();
+        std::thread::sleep(Duration::from_millis(after));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+    }
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    // Every line is whole.
+    let lines = lines(&project.path().join(LEDGER));
+    let mut sessions = std::collections::BTreeMap::new();
+    for line in &lines {
+        let used = usize::from(line["what"] == "replayed");
+        *sessions.entry(line["session"].to_string()).or_insert(0) += used;
+    }
+    let whole = sessions.values().filter(|used| **used == 40).count();
+    assert!(whole >= 8, "{sessions:?}");
+    let pruned = prune(&project, &[]);
+    assert_eq!(pruned.code(), 0, "{}", told(&pruned));
+    assert!(
+        pruned.stdout.starts_with("0 cassettes and 0 bodies to delete"),
+        "{}",
+        told(&pruned)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_line_takes_no_other_along_and_keeps_prune_from_deleting() {
+    let project = project(&[("", "alpha"), ("", "beta")]).await;
+    committed(&project);
+    run(&project, &["--ledger", LEDGER], &["alpha"]);
+    let ledger = project.path().join(LEDGER);
+    // A disk that was full in the middle of the line before.
+    let text = fs::read_to_string(&ledger).unwrap();
+    fs::write(&ledger, format!("{{\"ledger\":1,\"at\":\"2026-{text}")).unwrap();
+    let shown = prune(&project, &[]);
+    assert!(
+        shown.stdout.contains("would delete cassettes/chat-completions/beta-") && !shown.stdout.contains("alpha"),
+        "{}",
+        told(&shown)
+    );
+    let done = prune(&project, &["--yes"]);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("1 line of the ledger cannot be read"),
+        "{}",
+        told(&done)
+    );
+    assert_eq!(cassettes(&project).len(), 2);
+    assert_eq!(prune(&project, &["--yes", "--force"]).code(), 0);
+    assert_eq!(cassettes(&project).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
+    let project = project(&[("", "alpha"), ("", "beta"), ("suite", "gamma")]).await;
+    let done = run(&project, &["--fail-unused"], &["alpha"]);
+    let beta = file(&project, "beta").unwrap();
+    let beta = beta.strip_prefix(project.path()).unwrap().display().to_string();
+    assert_eq!(
+        told(&done),
+        format!(
+            "status 1\nmistral-cassette: 1 replayed, 0 recorded\nmistral-cassette: 1 cassette not used:\n  {beta}\n\
+             hint: mistral-cassette prune deletes them, with the ledger of a whole run\n"
+        )
+    );
+    assert_eq!(run(&project, &["--fail-unused"], &["alpha", "beta"]).code(), 0);
+    assert_eq!(
+        run(&project, &["--fail-unused", "--scope", "suite"], &["gamma"]).code(),
+        0
+    );
+    // What an earlier run has used is not used now.
+    assert_eq!(run(&project, &["--ledger", LEDGER], &["alpha", "beta"]).code(), 0);
+    let done = run(&project, &["--ledger", LEDGER, "--fail-unused"], &["alpha"]);
+    assert_eq!(done.code(), 1);
+    assert!(done.stderr.contains(&beta), "{}", done.stderr);
+}
+
+/// A command whose own sessions replay without the proxy counts as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_counts_what_the_command_replays_by_itself() {
+    let project = project(&[("", "alpha"), ("", "beta")]).await;
+    let script = format!(
+        "{}{} run --mode strict -- sh -c \"$INNER\"",
+        asking(&["alpha"]),
+        env!("CARGO_BIN_EXE_mistral-cassette")
+    );
+    let mut command = project.command(&["run", "--mode", "strict", "--fail-unused", "--", "sh", "-c", &script]);
+    let done = done(command.env("INNER", asking(&["beta"])));
+    assert_eq!(done.code(), 0, "{}", told(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
+    let project = project(&[("", "alpha"), ("", "beta"), ("old/suite", "gamma"), ("other", "delta")]).await;
+    committed(&project);
+    run(&project, &["--ledger", LEDGER], &["alpha"]);
+    run(&project, &["--ledger", LEDGER, "--scope", "old/suite"], &["nothing"]);
+    let before = project.tree();
+    let names = |tree: &str| -> String {
+        let names = tree.split(' ').map(|word| match word.rsplit_once('-') {
+            Some((name, key)) if key.starts_with(|digit: char| digit.is_ascii_hexdigit()) => format!("{name}-…"),
+            _ => word.to_owned(),
+        });
+        names.collect::<Vec<_>>().join(" ")
+    };
+    insta::assert_snapshot!(names(&told(&prune(&project, &[]))), @"
+    status 0
+    would delete cassettes/chat-completions/beta-… (not used)
+    would delete cassettes/old/suite/chat-completions/gamma-… (not used)
+    2 cassettes and 0 bodies to delete, 0 left, after 2 sessions
+    1 cassette in scopes that the ledger has not seen: not looked at
+    --yes deletes them
+    ");
+    assert!(project.tree() == before, "without --yes nothing is written");
+    let json: Value = serde_json::from_str(&prune(&project, &["--format", "json"]).stdout).unwrap();
+    assert_eq!(
+        (&json["deleted"], &json["unseen"], &json["sessions"]),
+        (&json!(false), &json!(1), &json!(2))
+    );
+    assert_eq!(json["cassettes"].as_array().unwrap().len(), 2);
+    assert_eq!(json["scopes"], json!(["", "old/suite"]));
+    assert_eq!(prune(&project, &["--yes"]).code(), 0);
+    let left: Vec<String> = cassettes(&project);
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(
+        left[0].contains("/alpha-") && left[1].contains("other/chat-completions/delta-"),
+        "{left:?}"
+    );
+    assert!(!project.cassettes().join("old").exists(), "empty folders go");
+    assert!(!prune(&project, &["--yes"]).stdout.contains("deleted cassettes/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_leaves_what_git_could_not_bring_back() {
+    let project = project(&[("", "alpha"), ("", "clean"), ("", "changed"), ("", "staged")]).await;
+    let staged = fs::read(file(&project, "staged").unwrap()).unwrap();
+    let staged_at = file(&project, "staged").unwrap();
+    fs::remove_file(&staged_at).unwrap();
+    committed(&project);
+    fs::write(&staged_at, &staged).unwrap();
+    git(&project, &["add", staged_at.to_str().unwrap()]);
+    let changed = file(&project, "changed").unwrap();
+    fs::write(&changed, fs::read_to_string(&changed).unwrap() + "# a note\n").unwrap();
+    // A copy under another key is untracked; one that git ignores is not tracked.
+    let folder = changed.parent().unwrap();
+    fs::copy(&changed, folder.join("untracked-0123456789abcdef.yaml")).unwrap();
+    fs::copy(&changed, folder.join("ignored-1123456789abcdef.yaml")).unwrap();
+    project.write(".git/info/exclude", "ignored-*\n");
+    run(&project, &["--ledger", LEDGER], &["alpha"]);
+    let done = prune(&project, &["--yes"]);
+    assert_eq!(done.code(), 1, "{}", told(&done));
+    for (name, why) in [
+        ("changed", "modified in git"),
+        ("staged", "staged and not committed in git"),
+        ("untracked", "untracked in git"),
+        ("ignored", "not tracked in git"),
+    ] {
+        let line = done
+            .stdout
+            .lines()
+            .find(|line| line.contains(&format!("/{name}-")))
+            .unwrap();
+        assert!(line.starts_with("left ") && line.contains(why), "{line}");
+        assert!(file(&project, name).is_some(), "{name}");
+    }
+    assert!(file(&project, "clean").is_none());
+    assert_eq!(prune(&project, &["--yes", "--force"]).code(), 0);
+    assert_eq!(cassettes(&project).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_without_git_demands_force() {
+    let project = project(&[("", "alpha"), ("", "beta")]).await;
+    run(&project, &["--ledger", LEDGER], &["alpha"]);
+    let shown = prune(&project, &[]);
+    assert!(
+        shown.code() == 0 && shown.stdout.contains("cassettes is in no git repository"),
+        "{}",
+        told(&shown)
+    );
+    let refused = prune(&project, &["--yes"]);
+    assert!(
+        refused.code() == 2 && refused.stderr.contains("nothing was deleted"),
+        "{}",
+        told(&refused)
+    );
+    assert_eq!(cassettes(&project).len(), 2);
+    assert_eq!(prune(&project, &["--yes", "--force"]).code(), 0);
+    assert_eq!(cassettes(&project).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_nothing_refers_to_go() {
+    let project = project(&[("", "large one"), ("", "large two"), ("other", "large three")]).await;
+    project.write(&format!("cassettes/bodies/{}", "0".repeat(64)), "of nobody");
+    project.write("cassettes/bodies/README", "not one of ours");
+    committed(&project);
+    run(&project, &["--ledger", LEDGER], &["large one"]);
+    let done = prune(&project, &["--yes"]);
+    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert!(
+        done.stdout.contains("1 cassette and 2 bodies deleted"),
+        "{}",
+        told(&done)
+    );
+    let left = cassettes(&project);
+    let bodies = left.iter().filter(|path| path.starts_with("cassettes/bodies/")).count();
+    assert_eq!((left.len(), bodies), (5, 3), "{left:?}");
+    assert_eq!(project.run(&["verify"]).code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cassette_that_cannot_be_read_keeps_all_bodies() {
+    let project = project(&[("", "alpha"), ("other", "large three")]).await;
+    fs::write(file(&project, "large-three").unwrap(), "version: [").unwrap();
+    committed(&project);
+    run(&project, &["--ledger", LEDGER], &["alpha"]);
+    let done = prune(&project, &["--yes"]);
+    assert!(
+        done.code() == 0 && done.stdout.contains("cannot be read, and may refer to it"),
+        "{}",
+        told(&done)
+    );
+    assert_eq!(cassettes(&project).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
+    let project = project(&[("", "alpha")]).await;
+    run(&project, &["--ledger", LEDGER, "--dir", "elsewhere"], &["alpha"]);
+    let done = prune(&project, &["--yes", "--force"]);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("has no session of cassettes") && done.stderr.contains("elsewhere"),
+        "{}",
+        told(&done)
+    );
+    let missing = project.run(&["prune", "--ledger", "none"]);
+    assert!(
+        missing.code() == 2 && missing.stderr.contains("the ledger none does not exist"),
+        "{}",
+        told(&missing)
+    );
+    let cache = project.run(&["prune", "--ledger", LEDGER, "--dir", "memory:"]);
+    assert!(
+        cache.code() == 2 && cache.stderr.contains("is no directory"),
+        "{}",
+        told(&cache)
+    );
+}
