@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::Engine as _;
-use regex::bytes::{Captures, Regex, RegexSet};
+use regex::bytes::{Captures, Regex};
 use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
@@ -26,15 +27,14 @@ pub(crate) struct Secret {
     pub(crate) kind: &'static str,
     pub(crate) trust: Trust,
     /// Where it stands; `None` where it does not stand as it is.
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for what verify tells"))]
     pub(crate) at: Option<Range<usize>>,
 }
 
 /// One shape.
 struct Kind {
     name: &'static str,
-    /// What is in every text that holds one: most texts hold none, and this is quick to see.
-    literal: &'static str,
+    /// One of them is in every text that holds one, in upper or lower case: most texts hold none, which is quick to see.
+    literals: &'static [&'static str],
     /// Its last group is the secret, or the whole match where there is none.
     pattern: &'static str,
     /// Whether what has the shape is no placeholder.
@@ -59,13 +59,13 @@ macro_rules! is {
 const KINDS: [Kind; 26] = [
     kind(
         "an Anthropic API key",
-        "sk-ant-",
+        &["sk-ant-"],
         concat!(word!(), r"(sk-ant-[A-Za-z0-9_-]{20,})"),
         random,
     ),
     kind(
         "an OpenAI API key",
-        "sk-(?:proj|svcacct|admin)-|T3BlbkFJ",
+        &["sk-"],
         concat!(
             word!(),
             r"(sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,}|sk-[A-Za-z0-9]{10,}T3BlbkFJ[A-Za-z0-9]{10,})"
@@ -74,25 +74,25 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "an API key",
-        "sk-",
+        &["sk-"],
         concat!(word!(), r"(sk-[A-Za-z0-9_-]{20,})"),
         random,
     ),
     kind(
         "a Stripe key",
-        "[rs]k_live_",
+        &["k_live_"],
         concat!(word!(), r"([rs]k_live_[A-Za-z0-9]{16,})"),
         no_placeholder,
     ),
     kind(
         "an AWS access key id",
-        "A(?:KIA|SIA)",
+        &["AKIA", "ASIA"],
         concat!(word!(), r"((?:AKIA|ASIA)[A-Z2-7]{16})\b"),
         no_placeholder,
     ),
     kind(
         "an AWS secret key",
-        "(?i)secret[_-]?(?:access[_-]?)?key",
+        &["secret"],
         concat!(
             r"(?i:secret[_-]?(?:access[_-]?)?key)",
             is!(),
@@ -102,43 +102,43 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "an Azure storage key",
-        "AccountKey=",
+        &["AccountKey="],
         r"\bAccountKey=([A-Za-z0-9+/]{80,}==)",
         no_placeholder,
     ),
     kind(
         "a Google API key",
-        "AIza",
+        &["AIza"],
         concat!(word!(), r"(AIza[0-9A-Za-z_-]{35})"),
         no_placeholder,
     ),
     kind(
         "a Google OAuth token",
-        r"ya29\.",
+        &["ya29."],
         concat!(word!(), r"(ya29\.[0-9A-Za-z_-]{20,})"),
         no_placeholder,
     ),
     kind(
         "a Google client secret",
-        "GOCSPX-",
+        &["GOCSPX-"],
         concat!(word!(), r"(GOCSPX-[0-9A-Za-z_-]{20,})"),
         no_placeholder,
     ),
     kind(
         "a GitHub token",
-        "gh[pousr]_|github_pat_",
+        &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
         concat!(word!(), r"(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,})"),
         no_placeholder,
     ),
     kind(
         "a GitLab token",
-        "glpat-",
+        &["glpat-"],
         concat!(word!(), r"(glpat-[A-Za-z0-9_-]{20,})"),
         no_placeholder,
     ),
     kind(
         "a Slack token",
-        r"xox[abeoprs]-|xapp-|hooks\.slack\.com",
+        &["xox", "xapp-", "hooks.slack.com"],
         concat!(
             word!(),
             r"(xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16,})"
@@ -147,25 +147,25 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "a Hugging Face token",
-        "hf_",
+        &["hf_"],
         concat!(word!(), r"(hf_[A-Za-z0-9]{30,})"),
         no_placeholder,
     ),
     kind(
         "an npm token",
-        "npm_",
+        &["npm_"],
         concat!(word!(), r"(npm_[A-Za-z0-9]{36})\b"),
         no_placeholder,
     ),
     kind(
         "a PyPI token",
-        "pypi-AgE",
+        &["pypi-AgE"],
         concat!(word!(), r"(pypi-AgE[A-Za-z0-9_-]{40,})"),
         no_placeholder,
     ),
     kind(
         "a JSON web token",
-        "eyJ",
+        &["eyJ"],
         concat!(
             word!(),
             r"(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
@@ -174,19 +174,19 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "a private key",
-        "PRIVATE KEY",
+        &["PRIVATE KEY"],
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\\+[nr]|\s|[A-Za-z-]+: [^\n\\]*)*([A-Za-z0-9+/=]{16,})",
         no_placeholder,
     ),
     kind(
         "a session cookie",
-        "__cf_bm|_cfuvid|cf_clearance",
+        &["__cf_bm", "_cfuvid", "cf_clearance"],
         r#"\b(?:__cf_bm|_cfuvid|cf_clearance)=([^;\s"'\\]{8,})"#,
         no_placeholder,
     ),
     kind(
         "a session cookie",
-        "(?i)cookie",
+        &["cookie"],
         concat!(
             r#"(?i)\bcookie"#,
             is!(),
@@ -196,13 +196,13 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "basic authorization",
-        "(?i)basic",
+        &["basic"],
         concat!(r"(?i)\bauthorization", is!(), r"basic\s+([a-z0-9+/]{8,}={0,2})"),
         name_and_password,
     ),
     kind(
         "a Mistral API key",
-        "(?i)key|authorization",
+        &["key", "authorization"],
         concat!(
             r"(?i:mistral[_-]?(?:api[_-]?)?key|\bx-api-key|\bapi[_-]?key|\bauthorization)",
             is!(),
@@ -212,25 +212,25 @@ const KINDS: [Kind; 26] = [
     ),
     kind(
         "a bearer token",
-        "(?i)bearer",
+        &["bearer"],
         concat!(r"(?i)", word!(), r"bearer\s+([a-z0-9._~+/-]{16,})"),
         random,
     ),
     kind(
         "a password in a URL",
-        "://",
+        &["://"],
         r#"(?i)\b[a-z][a-z0-9+.-]{1,20}://([^/\s:@"'\\<>{}$\[\]*]{0,64}):([^/\s:@"'\\<>{}$\[\]*]{3,100})@[a-z0-9\[]"#,
         password_of_a_url,
     ),
     kind(
         "a signed URL",
-        "(?i)sig(?:nature)?=",
+        &["sig=", "signature="],
         r"(?i)(?:[?&]|\\u0026|&amp;)(?:sig=[a-z0-9%+/]{43,}|x-(?:amz|goog)-signature=[0-9a-f]{64,})",
         likely,
     ),
     kind(
         "what looks like a password or a token",
-        "(?i)token|secret|passw|pwd|passphrase|key|credential",
+        &["token", "secret", "passw", "pwd", "passphrase", "key", "credential"],
         concat!(
             r#"(?i)([a-z0-9_.-]{0,40}(?:token|secret|passw(?:or)?d|pwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|credential))"#,
             is!(),
@@ -242,58 +242,90 @@ const KINDS: [Kind; 26] = [
 
 const fn kind(
     name: &'static str,
-    literal: &'static str,
+    literals: &'static [&'static str],
     pattern: &'static str,
     judge: fn(&Captures<'_>) -> Option<Trust>,
 ) -> Kind {
     Kind {
         name,
-        literal,
+        literals,
         pattern,
         judge,
     }
 }
 
 struct Compiled {
-    literals: RegexSet,
+    literals: AhoCorasick,
+    /// Which kind each literal belongs to.
+    kind_of: Vec<usize>,
     patterns: Vec<Regex>,
 }
 
 static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
-    let ascii = |pattern: &str| format!("(?-u){pattern}");
+    let literals = || {
+        let numbered = KINDS.iter().enumerate();
+        numbered.flat_map(|(index, kind)| kind.literals.iter().map(move |literal| (index, literal)))
+    };
+    let pattern = |kind: &Kind| Regex::new(&format!("(?-u){}", kind.pattern)).expect("a pattern of this file");
     Compiled {
-        literals: RegexSet::new(KINDS.iter().map(|kind| ascii(kind.literal))).expect("the literals of this file"),
-        patterns: KINDS
-            .iter()
-            .map(|kind| Regex::new(&ascii(kind.pattern)).expect("a pattern of this file"))
-            .collect(),
+        literals: AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(literals().map(|(_, literal)| literal))
+            .expect("the literals of this file"),
+        kind_of: literals().map(|(index, _)| index).collect(),
+        patterns: KINDS.iter().map(pattern).collect(),
     }
 });
+
+/// How far before and behind a literal its pattern may reach.
+const REACH: (usize, usize) = (64, 8192);
+
+/// How many are found in one text: more say nothing more.
+const MOST: usize = 1000;
+
+/// For each kind the places of these bytes where it could be.
+fn places_in(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
+    let mut places = vec![Vec::new(); KINDS.len()];
+    for found in COMPILED.literals.find_overlapping_iter(bytes) {
+        let places: &mut Vec<Range<usize>> = &mut places[COMPILED.kind_of[found.pattern().as_usize()]];
+        let place = found.start().saturating_sub(REACH.0)..bytes.len().min(found.end() + REACH.1);
+        match places.last_mut() {
+            Some(last) if place.start <= last.end => last.end = last.end.max(place.end),
+            _ => places.push(place),
+        }
+    }
+    places
+}
 
 /// What in these bytes looks like a secret, from the first to the last.
 pub(crate) fn secrets_in(bytes: &[u8]) -> Vec<Secret> {
     let mut found: Vec<(Range<usize>, Secret)> = Vec::new();
-    for index in &COMPILED.literals.matches(bytes) {
-        let kind = &KINDS[index];
-        for captures in COMPILED.patterns[index].captures_iter(bytes) {
-            let Some(value) = captures.iter().flatten().last() else {
-                continue;
-            };
-            let is_known = || {
-                found
-                    .iter()
-                    .any(|(range, _)| range.start < value.end() && value.start() < range.end)
-            };
-            if let Some(trust) = (kind.judge)(&captures)
-                && !is_inside_of_data(bytes, value.range())
-                && !is_known()
-            {
-                let secret = Secret {
-                    kind: kind.name,
-                    trust,
-                    at: Some(value.range()),
+    for ((kind, pattern), places) in KINDS.iter().zip(&COMPILED.patterns).zip(places_in(bytes)) {
+        for place in places {
+            for captures in pattern.captures_iter(&bytes[place.clone()]) {
+                let Some(value) = captures.iter().flatten().last() else {
+                    continue;
                 };
-                found.push((value.range(), secret));
+                if found.len() >= MOST {
+                    break;
+                }
+                let range = place.start + value.start()..place.start + value.end();
+                let is_known = || {
+                    let mut known = found.iter();
+                    known.any(|(known, _)| known.start < range.end && range.start < known.end)
+                };
+                if let Some(trust) = (kind.judge)(&captures)
+                    && !is_inside_of_data(bytes, range.clone())
+                    && !is_known()
+                {
+                    let secret = Secret {
+                        kind: kind.name,
+                        trust,
+                        at: Some(range.clone()),
+                    };
+                    found.push((range, secret));
+                }
             }
         }
     }
@@ -431,7 +463,7 @@ fn is_placeholder(value: &[u8]) -> bool {
         "xxxx",
         "****",
         "....",
-        "0000",
+        "00000000",
         "12345678",
         "insert",
     ];

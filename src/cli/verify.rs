@@ -216,16 +216,17 @@ impl<'a> Verifier<'a> {
             }
         }
         if is_whole {
-            found.extend(self.identity(listed, &cassette));
+            found.extend(self.identity(listed, &cassette, secrets));
         }
         found
     }
 
     /// Whether key, name and request belong together.
-    fn identity(&self, listed: &Listed, cassette: &Cassette) -> Vec<String> {
+    fn identity(&self, listed: &Listed, cassette: &Cassette, secrets: &[Found]) -> Vec<String> {
         let mut found = Vec::new();
         let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
         let key = RequestKey::of(&cassette.request, &scope, &self.settings.matching);
+        let name = without_secrets(&format!("{}.yaml", key.name()), secrets);
         if key.hash() != cassette.key {
             found.push(format!(
                 "the key of its request is {key}, and it says {}: request or settings were changed; undo that, or record it again",
@@ -235,24 +236,23 @@ impl<'a> Verifier<'a> {
         match &listed.key {
             Some(named) if !cassette.key.starts_with(named.short()) => {
                 found.push(format!(
-                    "its name ends in {}, and its key is {}: it is never found; call it {}.yaml",
+                    "its name ends in {}, and its key is {}: it is never found; call it {name}",
                     named.short(),
                     cassette.key,
-                    key.name()
                 ));
             }
             Some(named) if named.endpoint() != key.endpoint() => {
                 found.push(format!(
-                    "it lies in {}, where {} is not looked for: move it to {}",
+                    "it lies in {}, where {} {} is not looked for: move it to {}",
                     named.endpoint(),
-                    cassette.request.line(),
+                    cassette.request.method,
+                    cassette.request.path,
                     key.endpoint()
                 ));
             }
             Some(_) => {}
             None => found.push(format!(
-                "its name does not end in its key, so it is never found: call it {}.yaml",
-                key.name()
+                "its name does not end in its key, so it is never found: call it {name}"
             )),
         }
         found
