@@ -29,7 +29,7 @@
 //!
 //! `recorder` is the road that every request takes; read it first. Above it are the doors (`client`, `middleware`, `proxy`, with
 //! `upstream` as the way out) and the command line (`cli`); below it `miss`, `engine`, `cassette` (`format` alone knows
-//! YAML), `key`, `redaction`, `mode`, `settings`, and at the bottom `message` and `error`.
+//! YAML), `key`, `redaction`, `secrets`, `ledger`, `mode`, `settings`, and at the bottom `message` and `error`.
 //!
 //! # Features
 //!

@@ -463,10 +463,15 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
         "{}",
         told(&missing)
     );
-    let cache = project.run(&["prune", "--ledger", LEDGER, "--dir", "memory:"]);
-    assert!(
-        cache.code() == 2 && cache.stderr.contains("is no directory"),
-        "{}",
-        told(&cache)
-    );
+    for command in [
+        &["prune", "--ledger", LEDGER, "--dir", "memory:"][..],
+        &["run", "--fail-unused", "--dir", "memory:", "--", "true"],
+    ] {
+        let cache = project.run(command);
+        assert!(
+            cache.code() == 2 && cache.stderr.contains("memory: is no directory"),
+            "{}",
+            told(&cache)
+        );
+    }
 }

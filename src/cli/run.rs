@@ -75,15 +75,15 @@ struct Watch {
 
 impl Watch {
     fn new(arguments: &Arguments) -> Result<Option<Self>> {
-        let store = arguments.proxy.directory.open()?;
-        if arguments.fail_unused && store.directory.is_none() {
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!(
+        if arguments.fail_unused {
+            let store = arguments.proxy.directory.open()?;
+            if store.directory.is_none() {
+                let what = format!(
                     "{} is no directory, and --fail-unused is for directories",
                     store.place()
-                ),
-            ));
+                );
+                return Err(Error::new(ErrorKind::Settings, what));
+            }
         }
         let named = || {
             env::var_os(LEDGER_VARIABLE)
