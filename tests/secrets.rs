@@ -13,11 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{Method, StatusCode};
+use mistral_cassette::client::Client;
 use mistral_cassette::{
     DirectoryEngine, ErrorKind, Mode, Recorder, RecorderBuilder, Request, Response, Scope, Settings,
 };
 use serde_json::{Value, json};
+use support::KEY;
 use support::project::Project;
+use support::server::{Reply, Server};
 
 const SURE: bool = true;
 const LIKELY: bool = false;
@@ -657,4 +660,30 @@ async fn no_alarm_in_real_traffic() {
         .collect();
     println!("{number} exchanges, {} headers, {} cookies", sent.len(), cookies.len());
     assert_eq!(found, cookies);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_hands_the_answer_on_and_its_verdict_fails_unless_it_is_allowed() {
+    let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
+    let said = token.clone();
+    let server = Server::start(move |_, _| Reply::json(json!({ "content": said }).to_string())).await;
+    for (flags, code, files) in [(&[][..], 1, 0), (&["--allow-secrets"], 0, 1)] {
+        let project = Project::new();
+        let proxy = project.proxy("replay", &server.url, flags);
+        let client = Client::builder().base_url(&proxy.url).api_key(KEY).build().unwrap();
+        let response = client.request(Request::get("/v1/models").unwrap()).await.unwrap();
+        assert!(response.text().await.unwrap().contains(&token));
+        let done = proxy.stop();
+        assert_eq!(
+            (done.code(), files_below(project.path())),
+            (code, files),
+            "{}",
+            done.stderr
+        );
+        assert!(!done.stderr.contains(&token), "{}", done.stderr);
+        assert_eq!(
+            done.stderr.contains("a GitHub token in the response at /content"),
+            code == 1
+        );
+    }
 }
