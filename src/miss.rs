@@ -71,7 +71,7 @@ pub(crate) async fn explain(
                 "\nit is recorded in {}, under another key: the settings for matching, or that file, have changed since",
                 nearest.place
             ));
-            hint = format!("mistral-cassette verify names all recordings whose key no longer fits; {hint}");
+            hint = format!("mistral-cassette rekey gives recordings the keys that their requests have now; or, {hint}");
         }
         Some((nearest, others)) => {
             let differences = differences(&nearest.canonical, &wanted);

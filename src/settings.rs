@@ -39,7 +39,7 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 ///   total_bytes: 10000000000
 /// ```
 ///
-/// Only matching takes part in the request key: changing it means recording again.
+/// Only matching takes part in the request key: after a change of it `mistral-cassette rekey` gives recordings their new keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -5,11 +5,14 @@ mod completions;
 mod copy;
 mod diff;
 mod export;
+mod git;
 mod import;
 mod list;
+mod migrate;
 mod proxy;
 mod prune;
 mod refresh;
+mod rekey;
 mod remove;
 mod run;
 mod show;
@@ -82,6 +85,10 @@ enum Command {
     Export(export::Arguments),
     /// Delete the cassettes that no session of a ledger has used, and the bodies that nothing refers to.
     Prune(prune::Arguments),
+    /// Give cassettes the keys that their requests have since the settings for matching have changed.
+    Rekey(rekey::Arguments),
+    /// Rewrite documents of older format versions.
+    Migrate(migrate::Arguments),
     /// Remove cassettes.
     Remove(remove::Arguments),
     /// Remove all cassettes.
@@ -230,6 +237,8 @@ pub fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Prune(arguments) => prune::run(&arguments),
+        Command::Rekey(arguments) => rekey::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Remove(arguments) => remove::run(&arguments),
         Command::Clear(arguments) => clear::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
