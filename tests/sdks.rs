@@ -8,7 +8,6 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use mistral_cassette::client::{Client, Retries};
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Result};
 use serde_json::Value;
 use support::api;
+use support::process::{aloud, is_here};
 use support::project::{Done, Project, done};
 
 /// Where `./scripts/test` installs them.
@@ -38,13 +38,7 @@ impl Program {
             NODE => root("tests/sdks/node_modules"),
             python => root(python),
         };
-        let is_here = installed.exists();
-        if !is_here {
-            let missing = format!("{} is not here: ./scripts/test installs it", installed.display());
-            assert!(std::env::var_os("CI").is_none(), "{missing}");
-            aloud(&format!("SKIPPED: {missing}\n"));
-        }
-        is_here
+        is_here(installed.exists(), &installed.display().to_string())
     }
 
     /// The command under `mistral-cassette run` with these flags.
@@ -82,11 +76,6 @@ impl Program {
 
 fn root(path: impl AsRef<Path>) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Says it although the test passes.
-fn aloud(text: &str) {
-    std::io::stdout().write_all(text.as_bytes()).unwrap();
 }
 
 fn transcript(done: Done) -> String {
