@@ -210,14 +210,15 @@ fn what_would_ignore(differences: &[Difference]) -> Option<String> {
     let (mut ignored, mut replaced) = (Vec::new(), Vec::new());
     for difference in differences {
         let pointer = difference.pointer.strip_prefix("/body/json")?;
-        match (&difference.old, &difference.new) {
-            (Some(Value::String(old)), Some(Value::String(new))) if let Some(found) = pattern_of(old, new) => {
-                if !replaced.contains(&found) {
-                    replaced.push(found);
-                }
-            }
-            _ if is_name_of_a_run(pointer) => ignored.push(pointer),
-            _ => return None,
+        let pattern = match (&difference.old, &difference.new) {
+            (Some(Value::String(old)), Some(Value::String(new))) => pattern_of(old, new),
+            _ => None,
+        };
+        match pattern {
+            Some(pattern) if replaced.contains(&pattern) => {}
+            Some(pattern) => replaced.push(pattern),
+            None if is_name_of_a_run(pointer) => ignored.push(pointer),
+            None => return None,
         }
     }
     let mut yaml = String::from("matching:\n");

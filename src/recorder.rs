@@ -400,20 +400,19 @@ impl Recorder {
         loop {
             if plan.looks_up {
                 match self.usable(&mut recording, plan).await {
-                    Ok(Some((cassette, Age::Stale))) if let Some(again) = upstream.again() => {
-                        self.ask_in_the_background(&recording, &cassette, request, again);
-                        return self.replay(&recording, &cassette, turn).await;
-                    }
-                    // Who cannot ask in the background asks now.
-                    Ok(Some((cassette, Age::Stale))) => recording.old = Some(cassette),
-                    Ok(Some((cassette, _))) => {
-                        let replayed = self.replay(&recording, &cassette, turn).await;
-                        match replayed {
-                            Err(error) if self.may_do_without(&error, plan) => {
-                                return self.without_engine(error, plan, request, upstream).await;
-                            }
-                            replayed => return replayed,
+                    Ok(Some((cassette, Age::Stale))) => match upstream.again() {
+                        Some(again) => {
+                            self.ask_in_the_background(&recording, &cassette, request, again);
+                            return self.replay(&recording, &cassette, turn).await;
                         }
+                        // Who cannot ask in the background asks now.
+                        None => recording.old = Some(cassette),
+                    },
+                    Ok(Some((cassette, _))) => {
+                        return match self.replay(&recording, &cassette, turn).await {
+                            Err(error) => self.without_engine(error, plan, request, upstream).await,
+                            replayed => replayed,
+                        };
                     }
                     Ok(None) => {}
                     Err(error) => return self.without_engine(error, plan, request, upstream).await,
@@ -526,24 +525,10 @@ impl Recorder {
 
     /// Takes the right to ask the upstream, among all processes; what another one has recorded meanwhile is returned.
     async fn hold(&self, recording: &mut Recording, plan: Plan) -> Result<Option<Arc<Cassette>>> {
-        let Shared {
-            engine,
-            recordings,
-            lock_life,
-            ..
-        } = &*self.shared;
         let (mut wait, longest) = LOCK_WAITS;
         let is_stale = recording.old.is_some();
         loop {
-            let lock = engine.lock(&recording.key, *lock_life).await.unwrap_or_else(|error| {
-                // Without it there may be a call too many; that is no reason to fail.
-                tracing::debug!("there is no lock: {error}");
-                Lock::Unsupported
-            });
-            let may_ask = !matches!(lock, Lock::Held);
-            if let Lock::Taken(lease) = lock {
-                recording.hold = Some(Hold::new(lease, *lock_life, recordings));
-            }
+            let may_ask = self.lock(recording).await;
             match self.usable(recording, plan).await? {
                 Some((_, Age::Stale)) if is_stale => {}
                 Some((cassette, _)) => {
@@ -558,6 +543,24 @@ impl Recorder {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(longest);
         }
+    }
+
+    /// Takes the right to ask the upstream, unless another process has it; whether this one may ask.
+    async fn lock(&self, recording: &mut Recording) -> bool {
+        let Shared {
+            engine,
+            recordings,
+            lock_life,
+            ..
+        } = &*self.shared;
+        match engine.lock(&recording.key, *lock_life).await {
+            Ok(Lock::Held) => return false,
+            Ok(Lock::Taken(lease)) => recording.hold = Some(Hold::new(lease, *lock_life, recordings)),
+            Ok(Lock::Unsupported) => {}
+            // Without it there may be a call too many; that is no reason to fail.
+            Err(error) => tracing::debug!("there is no lock: {error}"),
+        }
+        true
     }
 
     /// Whether a request can be answered although the engine, or what it keeps, is of no use: only from a cache, and only
@@ -604,20 +607,12 @@ impl Recorder {
             return;
         };
         self.shared.recordings.spawn(async move {
-            let engine = &recorder.shared.engine;
-            match engine.lock(&recording.key, recorder.shared.lock_life).await {
-                Ok(Lock::Held) => return,
-                Ok(Lock::Taken(lease)) => {
-                    let tasks = &recorder.shared.recordings;
-                    recording.hold = Some(Hold::new(lease, recorder.shared.lock_life, tasks));
-                }
-                Ok(Lock::Unsupported) => {}
-                Err(error) => tracing::debug!("there is no lock: {error}"),
+            if !recorder.lock(&mut recording).await {
+                return;
             }
             if matches!(recorder.usable(&mut recording, plan).await, Ok(Some((_, Age::Fresh)))) {
                 return;
             }
-            recorder.counted(|counts| counts.misses += 1);
             if let Err(error) = recorder.record(recording, lead, request, again).await {
                 tracing::warn!("what is stale could not be asked for again: {error}");
             }

@@ -144,6 +144,9 @@ async fn what_is_stale_is_handed_out_while_the_upstream_is_asked() {
     assert!(many.iter().all(|answer| *answer == first), "{many:?}");
     session.finish().await.unwrap();
     assert_eq!(server.call_count(), 2);
+    // What was answered is a hit, and to ask in the background is no request.
+    let counts = engine.counts().await.unwrap().unwrap();
+    assert_eq!((counts.hits, counts.misses), (20, 0));
     let second = ask(&session, &server, "hello").await;
     assert_ne!(second, first);
     age(&engine, 3 * HOUR).await;
@@ -447,6 +450,51 @@ async fn a_near_engine_saves_the_far_one_and_its_failures_do_not_matter() {
         ask(&recorder(Mode::Strict, &unlucky, ""), &server, "hello").await,
         first
     );
+}
+
+#[tokio::test]
+async fn a_near_copy_is_used_as_long_as_it_was_said() {
+    let (server, far) = (counting().await, Arc::new(MemoryEngine::new()));
+    let near = LayeredEngine::new(MemoryEngine::new(), far.clone()).near_for(Duration::from_millis(300));
+    let engine = Arc::new(near);
+    let first = ask(&recorder(Mode::Replay, &engine, ""), &server, "hello").await;
+    let (key, document) = document(&*far).await;
+    far.set(&key, document.replace("answer: 0", "answer: 7").into())
+        .await
+        .unwrap();
+    assert_eq!(ask(&recorder(Mode::Strict, &engine, ""), &server, "hello").await, first);
+    let since = Instant::now();
+    while ask(&recorder(Mode::Strict, &engine, ""), &server, "hello").await == first {
+        assert!(since.elapsed() < Duration::from_secs(10), "the near copy never ends");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A call that takes longer than the lock's life keeps the lock all the same.
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn a_lock_is_renewed_while_its_call_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (steps, reply) = Reply::directed("application/json");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let session = || {
+        let url = format!("sqlite:{}", folder.path().join("cache.db").display());
+        Recorder::builder(mistral_cassette::engine::open(&url).unwrap())
+            .mode(Mode::Replay)
+            .lock_life(Duration::from_millis(600))
+            .build()
+            .unwrap()
+    };
+    let (one, other) = (session(), session());
+    let response = one.answer(question("hello"), upstream(&server)).await.unwrap();
+    let mut waiting = std::pin::pin!(ask(&other, &server, "hello"));
+    let early = tokio::time::timeout(Duration::from_millis(2400), &mut waiting).await;
+    assert!(early.is_err(), "the lock ended before its call");
+    steps.send(Step::Send(r#"{"id":"1"}"#.into())).unwrap();
+    drop(steps);
+    assert_eq!(response.text().await.unwrap(), waiting.await);
+    assert_eq!(server.call_count(), 1);
 }
 
 #[tokio::test]

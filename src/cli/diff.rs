@@ -11,10 +11,10 @@ use super::store::Store;
 use super::{Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette, format};
 use crate::difference::{Difference, differences};
-use crate::engine::bytes_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, Grade, compare};
 use crate::key::canonical_value;
+use crate::refresh::whole;
 use crate::settings::Matching;
 
 #[derive(clap::Args)]
@@ -147,14 +147,8 @@ async fn side(location: &str, dir: &str, trouble: &mut Vec<Error>) -> Result<Sid
     let mut side = Side::new();
     for (listed, cassette) in store.read_all().await? {
         let place = store.place_of(&listed);
-        let whole = async {
-            let mut cassette = cassette?;
-            for blob in cassette.blobs_mut() {
-                *blob = bytes_of(&*store.engine, blob, || place.clone()).await?.into();
-            }
-            Ok::<_, Error>(cassette)
-        };
-        match whole.await {
+        let read = async { whole(&*store.engine, cassette?, &place).await };
+        match read.await {
             Ok(cassette) => drop(side.insert(identity(&listed.name, &cassette), (listed.name, cassette))),
             Err(error) => trouble.push(error),
         }

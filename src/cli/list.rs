@@ -4,20 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Directory, Format, WELL, count, form_of, print, request_form, runtime, say, wrong};
+use super::{Format, Listing, WELL, count, form_of, print, request_form, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette};
 use crate::error::Result;
 
-#[derive(clap::Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    directory: Directory,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Listing) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let (mut rows, mut exit) = (Vec::new(), WELL);
     for (listed, cassette) in runtime()?.block_on(store.read_all())? {

@@ -66,17 +66,17 @@ enum Command {
     /// Start a proxy, run a command with the base-URL variables set, and give the verdict.
     Run(run::Arguments),
     /// List the recordings.
-    List(list::Arguments),
+    List(Listing),
     /// Show recordings as a person reads them: messages, tool calls, the text of a stream, usage.
     Show(show::Arguments),
     /// Check every recording: that it can be read, fits its key and its name, and holds no secret.
-    Verify(verify::Arguments),
+    Verify(Listing),
     /// Compare recordings, and say what each change means: wording, tool call, ending, shape.
     Diff(diff::Arguments),
     /// Ask the upstream again for what is recorded, and keep what has changed.
     Refresh(refresh::Arguments),
     /// Count what is kept: cassettes, bytes, age, tokens, hits and misses.
-    Stats(stats::Arguments),
+    Stats(Listing),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
     Copy(copy::Arguments),
     /// Import what other tools have recorded: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, JSON lines.
@@ -119,6 +119,16 @@ enum Format {
     Text,
     /// For programs: one JSON document.
     Json,
+}
+
+/// The arguments of a command that prints a table of what is kept.
+#[derive(Args)]
+struct Listing {
+    #[command(flatten)]
+    directory: Directory,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// What `proxy` and `run` share.

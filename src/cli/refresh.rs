@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::show::find;
-use super::store::{Read, Store};
+use super::store::Store;
 use super::{Directory, Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, RecordedBody};
 use crate::client::{Client, Retries};
@@ -109,15 +109,11 @@ impl Arguments {
         let all = store.read_all().await?;
         let mut named = Vec::new();
         for wanted in &self.cassettes {
-            let found: Vec<&Read> = find(store, &all, wanted);
-            if found.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Settings,
-                    format!("no cassette in {} is called {wanted:?}", store.place()),
-                )
-                .with_hint("mistral-cassette list names them all"));
-            }
-            named.extend(found.into_iter().map(|(listed, _)| listed.name.clone()));
+            named.extend(
+                find(store, &all, wanted)?
+                    .into_iter()
+                    .map(|(listed, _)| listed.name.clone()),
+            );
         }
         let (mut recordings, mut is_well) = (Vec::new(), true);
         for (listed, cassette) in all {

@@ -9,8 +9,7 @@ use serde_json::json;
 use super::git::Git;
 use super::store::Store;
 use super::{Directory, Format, WELL, count, print, runtime, say, wrong};
-use crate::cassette::{Cassette, RecordedBody};
-use crate::engine::{Listed, bytes_of};
+use crate::engine::{Listed, key_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 use crate::settings::Settings;
@@ -79,17 +78,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Error>)> {
     let (mut moves, mut trouble) = (Vec::<Move>::new(), Vec::new());
     let mut taken = HashMap::<(Scope, String), String>::new();
-    let mut fits = Vec::new();
     for (listed, cassette) in store.read_all().await? {
         let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
         let computed = async {
             let cassette = cassette?;
-            let key = key_of(store, &listed, &cassette, &scope, settings).await?;
+            let key = key_of(&*store.engine, &cassette, &scope, settings, &store.place_of(&listed)).await?;
             Ok::<_, Error>((cassette.key, key))
         };
         match computed.await {
             Err(error) => trouble.push(error),
-            Ok((old, new)) if old == new.hash() => fits.push(((scope, old), listed.name)),
+            Ok((old, new)) if old == new.hash() => drop(taken.insert((scope, old), listed.name)),
             Ok((old, new)) => moves.push(Move {
                 listed,
                 old,
@@ -98,7 +96,6 @@ async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Err
             }),
         }
     }
-    taken.extend(fits);
     for one in &mut moves {
         let identity = (one.new.scope().clone(), one.new.hash().to_owned());
         match taken.get(&identity) {
@@ -108,20 +105,6 @@ async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Err
         }
     }
     Ok((moves, trouble))
-}
-
-async fn key_of(
-    store: &Store,
-    listed: &Listed,
-    cassette: &Cassette,
-    scope: &Scope,
-    settings: &Settings,
-) -> Result<RequestKey> {
-    let mut request = cassette.request.clone();
-    if let RecordedBody::Blob(blob) = &mut request.body {
-        *blob = bytes_of(&*store.engine, blob, || store.place_of(listed)).await?.into();
-    }
-    Ok(RequestKey::of(&request, scope, &settings.matching))
 }
 
 /// Writes the document under its new name with its new key, and nothing else in it changed; then the old one goes.

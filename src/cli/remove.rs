@@ -22,15 +22,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut removed = Vec::new();
         // All are found before the first goes.
         for wanted in &arguments.cassettes {
-            match &find(&store, &all, wanted)[..] {
+            match &find(&store, &all, wanted)?[..] {
                 [(listed, _)] => removed.push(listed),
-                [] => {
-                    return Err(Error::new(
-                        ErrorKind::Settings,
-                        format!("no cassette in {} is called {wanted:?}", store.place()),
-                    )
-                    .with_hint("mistral-cassette list names them all"));
-                }
                 several => {
                     let names: Vec<&str> = several.iter().map(|(listed, _)| listed.name.as_str()).collect();
                     return Err(Error::new(

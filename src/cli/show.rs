@@ -30,15 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = runtime()?;
     let all = runtime.block_on(store.read_all())?;
     for wanted in &arguments.cassettes {
-        let found = find(&store, &all, wanted);
-        if found.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!("no cassette in {} is called {wanted:?}", store.place()),
-            )
-            .with_hint("mistral-cassette list names them all"));
-        }
-        for (listed, cassette) in found {
+        for (listed, cassette) in find(&store, &all, wanted)? {
             let cassette = cassette.as_ref().map_err(Clone::clone)?;
             print(&runtime.block_on(transcript(&store, listed, cassette))?)?;
         }
@@ -52,21 +44,27 @@ fn is_same_file(path: &Path, other: &str) -> bool {
 }
 
 /// The cassettes that a person means: exactly named ones, else those whose name or key holds the words.
-pub(super) fn find<'a>(store: &Store, all: &'a [Read], wanted: &str) -> Vec<&'a Read> {
+///
+/// # Errors
+/// [`ErrorKind::Settings`] when there is none.
+pub(super) fn find<'a>(store: &Store, all: &'a [Read], wanted: &str) -> Result<Vec<&'a Read>> {
     let is_named = |(listed, _): &&Read| {
         is_same_file(Path::new(&store.place_of(listed)), wanted)
             || listed.name == wanted
             || listed.name.strip_suffix(".yaml") == Some(wanted)
     };
-    let exact: Vec<_> = all.iter().filter(is_named).collect();
-    if !exact.is_empty() {
-        return exact;
+    let is_meant = |(listed, cassette): &&Read| {
+        listed.name.contains(wanted) || cassette.as_ref().is_ok_and(|cassette| cassette.key.starts_with(wanted))
+    };
+    let mut found: Vec<_> = all.iter().filter(is_named).collect();
+    if found.is_empty() {
+        found = all.iter().filter(is_meant).collect();
     }
-    all.iter()
-        .filter(|(listed, cassette)| {
-            listed.name.contains(wanted) || cassette.as_ref().is_ok_and(|cassette| cassette.key.starts_with(wanted))
-        })
-        .collect()
+    if found.is_empty() {
+        let what = format!("no cassette in {} is called {wanted:?}", store.place());
+        return Err(Error::new(ErrorKind::Settings, what).with_hint("mistral-cassette list names them all"));
+    }
+    Ok(found)
 }
 
 async fn transcript(store: &Store, listed: &Listed, cassette: &Cassette) -> Result<String> {

@@ -4,20 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Directory, Format, WELL, count, print, runtime};
+use super::{Format, Listing, WELL, count, print, runtime};
 use crate::engine::{Stats, stats};
 use crate::error::Result;
 
-#[derive(clap::Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    directory: Directory,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Listing) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let stats = runtime()?.block_on(stats(&*store.engine))?;
     print(&match arguments.format {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::store::Store;
-use super::{Directory, Format, WELL, count, print, runtime, wrong};
+use super::{Format, Listing, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette};
 use crate::engine::{Listed, bytes_of};
 use crate::error::{Error, Result};
@@ -20,16 +20,7 @@ use crate::settings::{Secrets, Settings};
 
 const REDACTED_BY_SETTINGS: &str = "it holds what the settings redact";
 
-#[derive(clap::Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    directory: Directory,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Listing) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let runtime = runtime()?;
     let settings = runtime.block_on(store.settings())?;

@@ -420,7 +420,17 @@ async fn removes(engine: &Arc<dyn CacheEngine>, key: &RequestKey, lists: bool) -
     assert_eq!(get(engine, key).await, None, "what was removed");
     done("remove of what is not there", engine.remove(key).await);
     if lists {
+        let body = Bytes::from("a body that goes with the rest");
+        let sha256 = sha256_hex(&body);
+        let is_kept = done("set_body", engine.set_body(&sha256, &body).await);
         done("clear", engine.clear().await);
+        if is_kept {
+            assert_eq!(
+                done("get_body", engine.get_body(&sha256).await),
+                None,
+                "a body after clear"
+            );
+        }
         assert_eq!(done("keys", engine.keys().await).len(), 0, "after clear");
         assert_eq!(get(engine, &self::key("scoped", &suite())).await, None, "after clear");
     }

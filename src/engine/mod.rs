@@ -53,6 +53,8 @@ pub use location::open;
 pub use memory::MemoryEngine;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
+#[cfg(feature = "cli")]
+pub(crate) use upkeep::key_of;
 pub use upkeep::{Copied, Stats, copy, stats};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use super::{CacheEngine, Counts, bytes_of};
 use crate::cassette::{Blob, Cassette, RecordedBody, format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::RequestKey;
+use crate::key::{RequestKey, Scope};
 use crate::message::tokens_in;
 use crate::settings::Settings;
 
@@ -109,7 +109,7 @@ async fn copy_one(
             is_same &= copy_body(from, to, &sha256, &place).await?;
         }
     }
-    let name = named(from, key, cassette, settings).await?;
+    let name = named(from, key, &cassette, settings).await?;
     is_same &= to.get(&name).await?.as_ref() == Some(&document);
     if is_same {
         return Ok(Outcome::Same);
@@ -135,17 +135,32 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, p
     )))
 }
 
-/// The key as its request gives it.
+/// The key that the request of a cassette has under these settings.
+///
+/// # Errors
+/// As [`bytes_of`].
+pub(crate) async fn key_of(
+    engine: &dyn CacheEngine,
+    cassette: &Cassette,
+    scope: &Scope,
+    settings: &Settings,
+    place: &str,
+) -> Result<RequestKey> {
+    let mut request = cassette.request.clone();
+    if let RecordedBody::Blob(blob) = &mut request.body {
+        *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
+    }
+    Ok(RequestKey::of(&request, scope, &settings.matching))
+}
+
+/// The key as its request gives it, which must be the one that it says.
 async fn named(
     from: &dyn CacheEngine,
     key: &RequestKey,
-    mut cassette: Cassette,
+    cassette: &Cassette,
     settings: &Settings,
 ) -> Result<RequestKey> {
-    if let RecordedBody::Blob(blob) = &mut cassette.request.body {
-        *blob = bytes_of(from, blob, || from.place_of(key)).await?.into();
-    }
-    let computed = RequestKey::of(&cassette.request, key.scope(), &settings.matching);
+    let computed = key_of(from, cassette, key.scope(), settings, &from.place_of(key)).await?;
     if computed.hash() != cassette.key {
         return Err(Error::new(
             ErrorKind::Cassette,

@@ -70,6 +70,22 @@ enum Timing {
     Pieces(Vec<u64>),
 }
 
+/// The interactions of a document whose list and whose URLs are called so; `one` reads each.
+fn interactions(
+    document: &Value,
+    list: &str,
+    url: &str,
+    one: impl Fn(&Value) -> Result<Exchange, String>,
+) -> Vec<Found> {
+    let found = |(at, interaction): (usize, &Value)| {
+        let request = &interaction["request"];
+        let said = [&request["method"], &request[url]];
+        Found::new("interaction", at + 1, said, one(interaction))
+    };
+    let interactions = document[list].as_array().into_iter().flatten();
+    interactions.enumerate().map(found).collect()
+}
+
 /// An interaction with its place in the source, or why it cannot be represented.
 pub(crate) struct Found {
     /// `interaction 3`, `line 7`, with method and URL as far as they are known.

@@ -6,20 +6,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Exchange, Found, body, headers, status, wanted};
+use super::{Exchange, Found, body, headers, interactions, status, wanted};
 
 pub(super) fn read(document: &Value) -> Vec<Found> {
-    let interactions = document["interactions"].as_array().into_iter().flatten();
-    let found = |(at, interaction): (usize, &Value)| {
-        let request = &interaction["request"];
-        Found::new(
-            "interaction",
-            at + 1,
-            [&request["method"], &request["uri"]],
-            one(interaction),
-        )
-    };
-    interactions.enumerate().map(found).collect()
+    interactions(document, "interactions", "uri", one)
 }
 
 fn one(interaction: &Value) -> Result<Exchange, String> {

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::engine::{CacheEngine, Counts, Lock, Size};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,10 +33,11 @@ pub(super) struct Bounded {
     circuit: Mutex<Circuit>,
 }
 
+/// A circuit breaker: while it is open, no call is made.
 #[derive(Debug, Default)]
 struct Circuit {
     failures: u32,
-    closed_until: Option<Instant>,
+    open_until: Option<Instant>,
 }
 
 impl Bounded {
@@ -54,7 +56,7 @@ impl Bounded {
     async fn call<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         {
             let mut circuit = self.circuit();
-            match circuit.closed_until {
+            match circuit.open_until {
                 Some(until) if Instant::now() < until => {
                     return Err(Error::engine(format!(
                         "the engine has failed {} times in a row and is left alone for now",
@@ -62,7 +64,7 @@ impl Bounded {
                     )));
                 }
                 // One call tries it; the others go on leaving it alone until that is known.
-                Some(_) => circuit.closed_until = Some(Instant::now() + self.limit),
+                Some(_) => circuit.open_until = Some(Instant::now() + self.limit),
                 None => {}
             }
         }
@@ -72,7 +74,7 @@ impl Bounded {
             Err(error) if error.kind() == ErrorKind::Engine => {
                 circuit.failures = circuit.failures.saturating_add(1);
                 if circuit.failures >= FAILURES {
-                    circuit.closed_until = Some(Instant::now() + REST);
+                    circuit.open_until = Some(Instant::now() + REST);
                 }
             }
             _ => *circuit = Circuit::default(),
@@ -173,5 +175,48 @@ impl CacheEngine for Bounded {
 
     fn place_of(&self, key: &RequestKey) -> String {
         self.engine.place_of(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_failed_rests_and_is_then_tried_by_one_call() {
+        let (is_down, calls) = (AtomicBool::new(true), AtomicU32::new(0));
+        let bounded = Bounded::new(Arc::new(crate::MemoryEngine::new()), TIMEOUT);
+        let call = || async {
+            calls.fetch_add(1, Ordering::Relaxed);
+            match is_down.load(Ordering::Relaxed) {
+                true => Err(Error::engine("down")),
+                false => Ok(()),
+            }
+        };
+        for _ in 0..10 {
+            bounded.call(call()).await.unwrap_err();
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), FAILURES);
+        // A try that fails begins another rest.
+        tokio::time::advance(REST).await;
+        for _ in 0..2 {
+            bounded.call(call()).await.unwrap_err();
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), FAILURES + 1);
+        // While one call tries it, the others leave it alone.
+        tokio::time::advance(REST).await;
+        let mut trying = pin!(bounded.call(std::future::pending::<Result<()>>()));
+        assert!(poll_fn(|context| Poll::Ready(trying.as_mut().poll(context).is_pending())).await);
+        let error = bounded.call(call()).await.unwrap_err();
+        assert!(error.message().contains("left alone"), "{error}");
+        trying.await.unwrap_err();
+        is_down.store(false, Ordering::Relaxed);
+        tokio::time::advance(REST).await;
+        for _ in 0..3 {
+            bounded.call(call()).await.unwrap();
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), FAILURES + 4);
     }
 }
