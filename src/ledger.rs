@@ -1,8 +1,8 @@
 //! The ledger: which cassettes were used, by any number of sessions and processes, as lines of JSON in one file.
 
 #[cfg(feature = "cli")]
-use std::collections::BTreeSet;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ pub(crate) enum Use {
     Missed,
 }
 
-/// Where a session writes what it has used, each key once, at its first use: a process that is killed loses nothing.
+/// Where a session writes what it has used, each key once for a test, at its first use: a process that is killed loses no
+/// key. How often it was used again is written when the session ends.
 pub(crate) struct Ledger {
     file: Mutex<File>,
     path: PathBuf,
@@ -45,7 +46,8 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Told {
     scopes: HashSet<Scope>,
-    uses: HashSet<(String, Use)>,
+    /// How often, by what was written of it.
+    uses: HashMap<UsedLine, u64>,
     has_failed: bool,
 }
 
@@ -66,7 +68,7 @@ struct Line {
     used: Option<UsedLine>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Eq, Hash, Serialize)]
 struct UsedLine {
     what: Use,
     scope: String,
@@ -74,6 +76,9 @@ struct UsedLine {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<String>,
+    /// In a line at the end of a session: how many times more than the lines before it say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<u64>,
 }
 
 impl Ledger {
@@ -110,35 +115,32 @@ impl Ledger {
     /// # Errors
     /// [`ErrorKind::Engine`], once, when it cannot be written.
     pub(crate) fn used(&self, key: &RequestKey, what: Use, test: Option<&str>) -> Result<()> {
-        let (is_new_scope, is_new) = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            (
-                told.scopes.insert(key.scope().clone()),
-                told.uses.insert((key.id(), what)),
-            )
-        };
         let scope = key.scope().as_str().to_owned();
-        if is_new_scope {
-            self.write(Some(vec![scope.clone()]), None)?;
-        }
-        if !is_new {
-            return Ok(());
-        }
         let used = UsedLine {
             what,
-            scope,
+            scope: scope.clone(),
             name: key.name(),
             key: key.hash().to_owned(),
             test: test.map(str::to_owned),
+            more: None,
         };
-        self.write(None, Some(used))
+        let (is_new_scope, is_new) = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let times = told.uses.entry(used.clone()).or_default();
+            *times += 1;
+            let is_new = *times == 1;
+            (told.scopes.insert(key.scope().clone()), is_new)
+        };
+        if is_new_scope {
+            self.write(Some(vec![scope]), None)?;
+        }
+        if is_new { self.write(None, Some(used)) } else { Ok(()) }
     }
 
     fn write(&self, scopes: Option<Vec<String>>, used: Option<UsedLine>) -> Result<()> {
-        let now = jiff::Timestamp::now();
         let mut line = Line {
             ledger: 1,
-            at: jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string(),
+            at: crate::cassette::now(),
             session: self.session.clone(),
             directory: self.directory.clone(),
             scopes,
@@ -168,6 +170,17 @@ impl Ledger {
     }
 }
 
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        for (used, times) in told.uses.into_iter().filter(|(_, times)| *times > 1) {
+            let more = Some(times - 1);
+            // Whoever counts by a ledger counts at least what it holds.
+            let _ = self.write(None, Some(UsedLine { more, ..used }));
+        }
+    }
+}
+
 /// What sessions have used of one directory.
 #[cfg(feature = "cli")]
 #[derive(Debug, Default)]
@@ -176,6 +189,8 @@ pub(crate) struct Used {
     pub(crate) scopes: BTreeSet<Scope>,
     /// Scope and short key.
     cassettes: HashSet<(Scope, String)>,
+    /// How often each was replayed, by the test that did.
+    pub(crate) replays: HashMap<(Scope, String), BTreeMap<Option<String>, u64>>,
     /// The directories of other sessions.
     pub(crate) others: BTreeSet<String>,
     /// How many lines cannot be read: what they say is not known.
@@ -237,7 +252,12 @@ impl Used {
             && let Some(scope) = scope_of(&used.scope)
         {
             let short = used.key.get(..16).unwrap_or_default().to_owned();
-            self.cassettes.insert((scope, short));
+            let cassette = (scope, short);
+            if used.what == Use::Replayed {
+                let tests = self.replays.entry(cassette.clone()).or_default();
+                *tests.entry(used.test).or_default() += used.more.unwrap_or(1);
+            }
+            self.cassettes.insert(cassette);
         }
     }
 

@@ -67,6 +67,8 @@ mod message;
 mod middleware;
 mod miss;
 mod mode;
+#[cfg(feature = "cli")]
+mod prices;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recorder;

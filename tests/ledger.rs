@@ -131,7 +131,7 @@ fn cassettes(project: &Project) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_writes_a_line_for_each_cassette_and_scope() {
     let project = project(&[("", "alpha"), ("suite", "beta")]).await;
-    run(&project, &["--ledger", LEDGER], &["alpha", "alpha", "gamma"]);
+    run(&project, &["--ledger", LEDGER], &["alpha", "alpha", "alpha", "gamma"]);
     let project = project.with("MISTRAL_CASSETTE_LEDGER", LEDGER);
     run(&project, &["--scope", "suite"], &["beta"]);
     let lines = lines(&project.path().join(LEDGER));
@@ -149,7 +149,11 @@ async fn a_session_writes_a_line_for_each_cassette_and_scope() {
                 assert_eq!(line["key"].as_str().unwrap().len(), 64);
                 let name = line["name"].as_str().unwrap();
                 let name = name.rsplit_once('-').unwrap().0;
-                format!("{} {name} in {}", line["what"], line["scope"])
+                let more = line["more"]
+                    .as_u64()
+                    .map(|more| format!(", {more} more"))
+                    .unwrap_or_default();
+                format!("{} {name} in {}{more}", line["what"], line["scope"])
             }
         });
     }
@@ -159,11 +163,12 @@ async fn a_session_writes_a_line_for_each_cassette_and_scope() {
             "scopes [String(\"\")]",
             "\"replayed\" chat-completions/alpha in \"\"",
             "\"missed\" chat-completions/gamma in \"\"",
+            "\"replayed\" chat-completions/alpha in \"\", 2 more",
             "scopes [String(\"suite\")]",
             "\"replayed\" suite/chat-completions/beta in \"suite\"",
         ]
     );
-    assert_ne!(lines[0]["session"], lines[3]["session"]);
+    assert_ne!(lines[0]["session"], lines[4]["session"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -474,4 +479,65 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
             told(&cache)
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_spent_and_saved_is_told_by_model_and_test() {
+    let project = Project::new();
+    project.write(LEDGER, "");
+    let answer = async |_: Request| {
+        let usage = json!({ "prompt_tokens": 1_000_000, "completion_tokens": 100_000, "total_tokens": 1_100_000 });
+        let answer = json!({ "choices": [], "usage": usage }).to_string().into_bytes();
+        Ok(Response::new(http::StatusCode::OK, answer))
+    };
+    for (test, mode, questions) in [
+        ("winds::asks", Mode::Record, &["alpha", "beta"][..]),
+        ("winds::asks", Mode::Strict, &["alpha", "alpha", "beta"]),
+        ("storms::asks", Mode::Strict, &["alpha"]),
+    ] {
+        let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
+            .mode(mode)
+            .allow_record_in_ci()
+            .ledger(project.path().join(LEDGER))
+            .test(test)
+            .build()
+            .unwrap();
+        for name in questions {
+            let mut body = body(name);
+            body["model"] = if *name == "alpha" {
+                "mistral-small-latest"
+            } else {
+                "nobody-knows"
+            }
+            .into();
+            let question = Request::post("/v1/chat/completions").unwrap().json(&body).unwrap();
+            recorder.answer(question, answer).await.unwrap().bytes().await.unwrap();
+        }
+        recorder.finish().await.unwrap();
+    }
+    let done = project.run(&["stats", "--ledger", LEDGER]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let table = done.stdout.split_once("\n\n").unwrap().1;
+    let table = table.split_once("in US dollars").unwrap().0;
+    insta::assert_snapshot!(table, @r"
+    model                 cassettes      tokens        cost     replays       saved
+    mistral-small-latest          1     1100000       $0.21           3       $0.63
+    nobody-knows                  1     1100000    no price           1       $0.00
+
+    test          cassettes      tokens        cost     replays       saved
+    storms::asks          0           0       $0.00           1       $0.21
+    winds::asks           2     2200000     > $0.21           3       $0.42
+    ");
+    let without = project.run(&["stats", "--format", "json"]);
+    let without: Value = serde_json::from_str(&without.stdout).unwrap();
+    assert_eq!(
+        without["costs"]["models"]["mistral-small-latest"],
+        json!({ "cassettes": 1, "tokens": 1_100_000, "cost": 0.21, "without_price": 0 })
+    );
+    assert!(
+        without["costs"]["prices"]["source"]
+            .as_str()
+            .unwrap()
+            .contains("mistral.ai")
+    );
 }

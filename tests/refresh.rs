@@ -5,6 +5,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use mistral_cassette::client::{
     AppendRequest, ChatMessage, ChatRequest, Client, ConversationRequest, FileUpload, Tool,
@@ -170,11 +172,13 @@ async fn what_says_the_same_stays_byte_for_byte() {
         }
         ask(&project, &server.url, &body).await;
     }
+    commit(&project);
     let before = project.tree();
     let done = refresh(&project, &server.url, &[]);
+    assert_eq!(git(&project, &["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings asked for, 4 say the same\n"),
+        (0, "4 recordings asked for, 4 say the same, $0.00 spent\n"),
         "{}",
         done.stderr
     );
@@ -281,4 +285,327 @@ async fn recordings_are_chosen_and_the_budget_is_kept() {
     ];
     assert_eq!(counts, BTreeMap::from(expected));
     assert_eq!(project.run(&["refresh", "--older-than", "soon"]).code(), 2);
+}
+
+fn git(project: &Project, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    let output = git.args(arguments).current_dir(project.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn commit(project: &Project) {
+    git(project, &["init", "--quiet"]);
+    git(project, &["add", "."]);
+    let me = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+    git(
+        project,
+        &[&me[..], &["commit", "--quiet", "--message", "recorded"]].concat(),
+    );
+}
+
+/// Answers with what is asked, a price of a dollar a thousand requests, and another text after the first `same` calls.
+fn priced(same: usize) -> impl Fn(usize, &support::server::Call) -> Reply {
+    move |number, _| {
+        let text = if number < same { "Paris" } else { "Lyon" };
+        Reply::json(format!(
+            r#"{{"id":"{number}","usage":{{"prompt_tokens":1000,"completion_tokens":0}},"choices":[{{"message":{{"content":"{text}"}}}}]}}"#
+        ))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_price_is_told_before_and_the_budget_is_kept() {
+    let (project, server) = (Project::new(), Server::start(priced(usize::MAX)).await);
+    for text in ["one", "two", "three"] {
+        let mut body = chat(text);
+        body["model"] = "mistral-small-latest".into();
+        ask(&project, &server.url, &body).await;
+    }
+    let done = refresh(&project, &server.url, &["--dry-run"]);
+    assert!(
+        done.stderr
+            .contains("asking again for 3 recordings with 3 requests: about $0.00045 at the prices of 2026-"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stdout.contains("$0.00045 spent"), "{}", done.stdout);
+
+    let before = server.call_count();
+    let done = refresh(&project, &server.url, &["--max-cost", "0.0003", "--at-once", "1"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stdout.contains("left: the budget is spent"), "{}", done.stdout);
+    assert!(done.stdout.contains("$0.0003 spent"), "{}", done.stdout);
+    assert_eq!(server.call_count() - before, 2);
+    // What is left is asked by the same command.
+    let done = refresh(&project, &server.url, &["--max-cost", "0.0003"]);
+    assert!(done.stderr.contains("going on with the refresh"), "{}", done.stderr);
+    assert_eq!((done.code(), server.call_count() - before), (0, 3));
+    // All is done, so that the next one begins again.
+    refresh(&project, &server.url, &[]);
+    assert_eq!(server.call_count() - before, 6);
+
+    ask(&project, &server.url, &chat("of a model without a price")).await;
+    let before = server.call_count();
+    let done = refresh(&project, &server.url, &["--max-cost", "1"]);
+    assert_eq!(done.code(), 2);
+    assert!(done.stderr.contains("there is no price for m"), "{}", done.stderr);
+    assert_eq!(server.call_count(), before);
+    project.write(
+        "prices.yaml",
+        "date: '2030-01-01'\nsource: ours\nmodels:\n- names: [m, mistral-*]\n  input: 1000\n",
+    );
+    let done = refresh(
+        &project,
+        &server.url,
+        &["--max-cost", "1", "--prices", "prices.yaml", "--dry-run"],
+    );
+    assert!(
+        done.stderr.contains("about $4.00 at the prices of 2030-01-01"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(server.call_count() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_waited_for() {
+    let server = Server::start(|number, _| match number {
+        1 => Reply::new(429, "application/json", r#"{"message":"Requests rate limit exceeded"}"#)
+            .header("retry-after", "1"),
+        _ => Reply::json(r#"{"choices":[{"message":{"content":"Paris"}}]}"#),
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let begin = Instant::now();
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(server.call_count(), 3);
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+}
+
+/// `review` in this project, with these lines as what a person answers.
+fn review(project: &Project, flags: &[&str], answers: &str) -> Done {
+    project.write("answers", answers);
+    let mut command = project.command(&[&["review"], flags].concat());
+    let output = command
+        .stdin(std::fs::File::open(project.path().join("answers")).unwrap())
+        .output()
+        .unwrap();
+    std::fs::remove_file(project.path().join("answers")).unwrap();
+    Done {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_recordings_wait_for_a_review() {
+    let (project, server) = (Project::new(), Server::start(priced(4)).await);
+    for text in ["one", "two", "three", "four"] {
+        ask(&project, &server.url, &chat(text)).await;
+    }
+    assert_eq!(review(&project, &[], "").stdout, "there is nothing to review\n");
+    let before = project.tree();
+    let done = refresh(&project, &server.url, &["--review"]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stderr.contains("mistral-cassette review steps through"),
+        "{}",
+        done.stderr
+    );
+    let unchanged = |project: &Project| {
+        let now = project.tree();
+        before
+            .iter()
+            .filter(|(name, text)| now.get(*name) == Some(text))
+            .count()
+    };
+    assert_eq!(unchanged(&project), 4);
+    // They are no recordings yet: neither for a replay, nor for a list.
+    assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 1);
+    let done = refresh(&project, &server.url, &[]);
+    assert!(done.stderr.contains("new recordings wait"), "{}", done.stderr);
+    assert_eq!(done.code(), 2);
+
+    // Sorted by name: four, one, three, two.
+    let done = review(&project, &[], "a\nr\ns\n");
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stdout.contains("1 of 4  chat-completions/four-"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("wording\n") && done.stdout.contains("+ Lyon"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("1 accepted, 1 rejected, 2 left"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(unchanged(&project), 3);
+    let done = review(&project, &[], "x\nd\na\n");
+    assert!(
+        done.stdout.contains("1 of 2  chat-completions/three-"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("1 accepted, 0 rejected, 1 left"),
+        "{}",
+        done.stdout
+    );
+    let done = review(&project, &["--reject-all"], "");
+    assert_eq!((done.code(), unchanged(&project)), (0, 2), "{}", done.stdout);
+    assert_eq!(project.tree().len(), before.len());
+    let accepted = String::from_utf8(project.tree().remove(before.keys().next().unwrap()).unwrap()).unwrap();
+    assert!(accepted.contains("Lyon") && !accepted.contains("Paris"), "{accepted}");
+    assert_eq!(project.run(&["verify"]).code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_reviewed_as_one() {
+    let (project, server) = (Project::new(), api::start().await);
+    let recorded = program(&project.cassettes(), Mode::Record, &server.url).await;
+    let before = project.tree();
+    let server = later().await;
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    // Replays as before for as long as nobody has accepted anything, and after a reject.
+    let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+    assert_eq!(recorded, replayed);
+    let done = review(&project, &["--reject-all"], "");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert_eq!(before, project.tree());
+
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    let done = review(&project, &[], "a\nr\nr\nr\n");
+    assert!(done.stdout.contains("which follow from each other"), "{}", done.stdout);
+    assert!(done.stdout.contains("asked otherwise now"), "{}", done.stdout);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+    assert_ne!(recorded, replayed);
+    assert_eq!(before.len(), project.tree().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_enough_at_a_terminal() {
+    let (project, server) = (Project::new(), Server::start(priced(1)).await);
+    ask(&project, &server.url, &chat("one")).await;
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    let terminal = "import os, pty, sys\n\
+         pid, terminal = pty.fork()\n\
+         if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
+         said = b''\n\
+         while b'uit: ' not in said: said += os.read(terminal, 4096)\n\
+         os.write(terminal, b'a')\n\
+         try:\n    \
+             while True: said += os.read(terminal, 4096) or exit(9)\n\
+         except OSError: pass\n\
+         sys.stdout.buffer.write(said)\n\
+         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let binary = env!("CARGO_BIN_EXE_mistral-cassette");
+    let mut python = Command::new("python3");
+    let done = support::project::done(
+        python
+            .args(["-c", terminal, binary, "review"])
+            .current_dir(project.path()),
+    );
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("1 accepted"), "{}", done.stdout);
+    // In colour, since it is a terminal.
+    assert!(done.stdout.contains("\u{1b}[32m    + Lyon"), "{:?}", done.stdout);
+}
+
+/// Ends a refresh with this signal when the upstream has heard `calls` more calls, or when it ends by itself.
+fn broken_off(project: &Project, server: &Server, calls: usize, signal: rustix::process::Signal, more: &[&str]) {
+    let before = server.call_count();
+    let arguments = [&["refresh", "--upstream", &server.url], more].concat();
+    let mut child = project
+        .command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while server.call_count() - before < calls && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    // It may have ended.
+    let _ = rustix::process::kill_process(pid, signal);
+    child.wait().unwrap();
+}
+
+/// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_broken_off_goes_on() {
+    let (project, server) = (Project::new(), api::start().await);
+    program(&project.cassettes(), Mode::Record, &server.url).await;
+    let (files, original) = (project.tree().len(), project.tree());
+    for (calls, signal) in [1, 3, 4, 5, 6, 8, 9].into_iter().flat_map(|calls| {
+        [
+            (calls, rustix::process::Signal::KILL),
+            (calls, rustix::process::Signal::INT),
+        ]
+    }) {
+        for (name, text) in &original {
+            project.write(name, text);
+        }
+        for name in project.tree().keys().filter(|name| !original.contains_key(*name)) {
+            std::fs::remove_file(project.path().join(name)).unwrap();
+        }
+        let server = later().await;
+        broken_off(&project, &server, calls, signal, &["--at-once", "1"]);
+        // Whole files, each with the key of its request; what a killed process was writing is a temporary file.
+        assert_eq!(project.run(&["verify"]).code(), 0, "{calls} {signal:?}");
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 0, "{calls} {signal:?}: {}{}", done.stdout, done.stderr);
+        assert!(
+            done.stderr.contains("going on") || calls == 9,
+            "{calls} {signal:?}: {}",
+            done.stderr
+        );
+        program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+        let left = project.tree();
+        let is_cassette = |name: &&String| !name.contains("/.");
+        assert_eq!(
+            left.keys().filter(is_cassette).count(),
+            files,
+            "{calls} {signal:?}: {:?}",
+            left.keys()
+        );
+        assert!(!left.keys().any(|name| name.contains(".refresh")), "{:?}", left.keys());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refresh_at_a_time() {
+    let (sender, reply) = Reply::directed("application/json");
+    let held = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |number, _| match number {
+        0 => Reply::json(r#"{"choices":[]}"#),
+        _ => held.lock().unwrap().take().unwrap(),
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let mut first = project
+        .command(&["refresh", "--upstream", &server.url])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    support::process::wait_for("the first refresh to ask", || server.call_count() == 2);
+    for command in [&["refresh", "--upstream", &server.url][..], &["review"]] {
+        let second = project.run(command);
+        assert_eq!(second.code(), 2);
+        assert!(second.stderr.contains("another process holds"), "{}", second.stderr);
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    drop(sender);
 }

@@ -43,12 +43,17 @@ pub(crate) struct Recorded {
     pub(crate) test: Option<String>,
 }
 
+/// RFC 3339, in UTC, to the second.
+pub(crate) fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
 impl Recorded {
     /// What is recorded now, by this version.
     pub(crate) fn now(from: Option<String>, test: Option<String>) -> Self {
-        let now = jiff::Timestamp::now();
         Self {
-            at: jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string(),
+            at: now(),
             by: concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")).to_owned(),
             from,
             test,

@@ -14,6 +14,7 @@ mod prune;
 mod refresh;
 mod rekey;
 mod remove;
+mod review;
 mod run;
 mod show;
 mod stats;
@@ -35,6 +36,9 @@ use crate::mode::Mode;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
+
+/// The environment variable with the path of a table of prices.
+const PRICES_VARIABLE: &str = "MISTRAL_CASSETTE_PRICES";
 
 /// All is well.
 const WELL: ExitCode = ExitCode::SUCCESS;
@@ -75,8 +79,10 @@ enum Command {
     Diff(diff::Arguments),
     /// Ask the upstream again for what is recorded, and keep what has changed.
     Refresh(refresh::Arguments),
-    /// Count what is kept: cassettes, bytes, age, tokens, hits and misses.
-    Stats(Listing),
+    /// Step through the new recordings of `refresh --review`: accept, reject, skip.
+    Review(review::Arguments),
+    /// Count what is kept: cassettes, bytes, age, tokens, hits and misses; what it cost, and what replaying has saved.
+    Stats(stats::Arguments),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
     Copy(copy::Arguments),
     /// Import what other tools have recorded: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, JSON lines.
@@ -242,6 +248,7 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Refresh(arguments) => refresh::run(&arguments),
+        Command::Review(arguments) => review::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),

@@ -1,22 +1,27 @@
 //! `refresh`: asks the upstream again for what is recorded.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::show::find;
 use super::store::Store;
-use super::{Directory, Format, WELL, count, print_differences, runtime, say, wrong};
-use crate::cassette::{Blob, RecordedBody};
+use super::{Directory, Format, PRICES_VARIABLE, WELL, count, print_differences, runtime, say, wrong};
 use crate::client::{Client, Retries};
 use crate::difference::Difference;
+use crate::engine::{CacheEngine, DirectoryEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::Grade;
 use crate::key::RequestKey;
-use crate::message::parse;
-use crate::refresh::{Outcome, Recording, Refreshed, Refresher, is_drift, whole, with_followers};
+use crate::prices::{Prices, dollars, model_of};
+use crate::refresh::{Budget, Journal, Outcome, Recording, Refreshed, Refresher, is_drift, whole, with_followers};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -43,9 +48,21 @@ pub(super) struct Arguments {
     /// Write nothing; exit with 1 when answers have changed by more than ids and times.
     #[arg(long)]
     dry_run: bool,
+    /// Put new recordings aside, for `review` to step through.
+    #[arg(long, conflicts_with = "dry_run")]
+    review: bool,
     /// The most requests to send; what is left stays as it was.
     #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
     max_requests: usize,
+    /// The most to spend, in US dollars, by the table of prices; what is left stays as it was.
+    #[arg(long, value_name = "DOLLARS", value_parser = amount)]
+    max_cost: Option<f64>,
+    /// A table of prices, in place of the one that comes with the program.
+    #[arg(long, value_name = "FILE", env = PRICES_VARIABLE)]
+    prices: Option<PathBuf>,
+    /// Begin again, in place of going on with a refresh that was broken off.
+    #[arg(long)]
+    restart: bool,
     /// How many requests to send at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 4)]
     at_once: usize,
@@ -69,43 +86,212 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 .with_hint("set MISTRAL_API_KEY")
         })?;
     let store = arguments.directory.open()?;
+    let prices = Prices::new(arguments.prices.as_deref())?;
+    let journal = arguments.journal(&store)?;
     runtime()?.block_on(async {
         let client = Client::builder()
             .api_key(key)
             .base_url(&arguments.upstream)
             .retries(Retries::new(5))
             .build()?;
-        let (chosen, mut is_well) = arguments.chosen(&store).await?;
-        let bar = ProgressBar::new(chosen.len() as u64);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} recordings, {eta} left") {
-            bar.set_style(style);
-        }
-        let refresher = Refresher {
+        let mut refresher = Refresher {
+            aside: arguments.aside(&store)?,
             engine: store.engine.clone(),
             settings: store.settings().await?,
             client,
             is_dry: arguments.dry_run,
-            most_requests: arguments.max_requests,
+            budget: Budget {
+                requests: arguments.max_requests,
+                cost: arguments.max_cost.unwrap_or(f64::INFINITY),
+            },
+            prices,
             at_once: arguments.at_once,
+            journal,
+            stop: CancellationToken::new(),
         };
-        let mut all = refresher.run(chosen, |_| bar.inc(1)).await;
-        bar.finish_and_clear();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        print_differences(&match arguments.format {
-            Format::Text => text(&all, arguments.show),
-            Format::Json => format!("{:#}\n", document(&all)),
-        })?;
+        if let Some(journal) = refresher.journal.as_ref().filter(|journal| journal.goes_on) {
+            say(&format!(
+                "going on with the refresh that began at {}; --restart begins again",
+                journal.head.at
+            ));
+        }
+        let done = refresher.done().await?;
+        let (chosen, mut is_well) = arguments.chosen(&store, &refresher, &done).await?;
+        let estimate = Estimate::of(&chosen, &refresher.prices);
+        if arguments.max_cost.is_some() {
+            estimate.demand_prices()?;
+        }
+        say(&estimate.to_string());
+        let all = with_bar(&refresher, chosen).await;
         is_well &= !all.iter().any(|refreshed| match &refreshed.outcome {
             Outcome::Failed(_) | Outcome::NotSent(_) => true,
             outcome => arguments.dry_run && is_drift(outcome),
         });
+        print_differences(&match arguments.format {
+            Format::Text => text(&all, arguments.show),
+            Format::Json => format!("{:#}\n", document(&all, &estimate)),
+        })?;
+        end(refresher, &all)?;
         Ok(if is_well { WELL } else { wrong() })
     })
 }
 
+/// Asks for all, under a bar; an interrupt lets what is under way come to its end, a second one does not.
+async fn with_bar(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<Refreshed> {
+    let bar = ProgressBar::new(chosen.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} recordings, {eta} left") {
+        bar.set_style(style);
+    }
+    let stop = refresher.stop.clone();
+    let listening = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+            say("waiting for the requests that are under way; another interrupt ends them");
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let mut all = refresher.run(chosen, |_| bar.inc(1)).await;
+    listening.abort();
+    bar.finish_and_clear();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// Closes the journal, unless there is something to go on with.
+fn end(refresher: Refresher, all: &[Refreshed]) -> Result<()> {
+    let Some(journal) = refresher.journal else {
+        return Ok(());
+    };
+    let is_left = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Left(_));
+    let left = all.iter().filter(|refreshed| is_left(&refreshed.outcome)).count();
+    let is_asked = |refreshed: &Refreshed| matches!(refreshed.outcome, Outcome::Asked { .. });
+    if left > 0 && (journal.goes_on || all.iter().any(is_asked)) {
+        say(&format!(
+            "{} left: the same command goes on with them, with --restart it begins again",
+            count(left, "recording")
+        ));
+        return Ok(());
+    }
+    if left == 0 && journal.is_waiting() {
+        say("nothing is changed yet: mistral-cassette review steps through what is new");
+        return journal.finish();
+    }
+    journal.remove()
+}
+
+/// What a refresh will probably cost: what the recordings took when they were made.
+struct Estimate {
+    recordings: usize,
+    requests: usize,
+    cost: f64,
+    /// Models without a price, and how many recordings they have.
+    unknown: BTreeMap<String, usize>,
+    /// The date of the prices.
+    date: String,
+}
+
+impl Estimate {
+    fn of(chosen: &[Recording], prices: &Prices) -> Self {
+        let mut estimate = Self {
+            recordings: chosen.len(),
+            requests: 0,
+            cost: 0.0,
+            unknown: BTreeMap::new(),
+            date: prices.date.clone(),
+        };
+        for recording in chosen {
+            estimate.requests += recording.cassette.responses.len();
+            let spent = prices.spent(&recording.cassette);
+            match spent.cost {
+                Some(cost) => estimate.cost += cost,
+                None => {
+                    *estimate
+                        .unknown
+                        .entry(spent.model.unwrap_or_else(|| "no model".to_owned()))
+                        .or_default() += 1
+                }
+            }
+        }
+        estimate
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Settings`] when a price is not known: a budget would not be kept.
+    fn demand_prices(&self) -> Result<()> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        let models: Vec<&str> = self.unknown.keys().map(String::as_str).collect();
+        Err(Error::new(
+            ErrorKind::Settings,
+            format!("--max-cost cannot be kept: there is no price for {}", models.join(", ")),
+        )
+        .with_hint("name them in a table of your own with --prices FILE, or leave them out with --model"))
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "asking again for {} with {}: about {} at the prices of {}",
+            count(self.recordings, "recording"),
+            count(self.requests, "request"),
+            dollars(self.cost),
+            self.date
+        )?;
+        if !self.unknown.is_empty() {
+            let models: Vec<String> = self
+                .unknown
+                .iter()
+                .map(|(model, number)| format!("{model} ({number})"))
+                .collect();
+            write!(f, ", and what has no price there: {}", models.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// An amount of money on the command line.
+fn amount(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(amount) if amount.is_finite() && amount >= 0.0 => Ok(amount),
+        _ => Err("an amount in US dollars such as 0.50 is wanted".to_owned()),
+    }
+}
+
 impl Arguments {
+    /// What was done is written down in a directory; a cache is asked again from the start.
+    fn journal(&self, store: &Store) -> Result<Option<Journal>> {
+        match &store.directory {
+            Some(directory) if !self.dry_run => Journal::open(directory.root(), self.review, self.restart).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Where new recordings wait for review.
+    fn aside(&self, store: &Store) -> Result<Option<Arc<dyn CacheEngine>>> {
+        if !self.review {
+            return Ok(None);
+        }
+        let Some(directory) = &store.directory else {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                "--review needs a cassette directory, and this is a cache",
+            ));
+        };
+        Ok(Some(Arc::new(DirectoryEngine::new(Journal::pending(directory.root())))))
+    }
+
     /// The recordings that are meant, and those that follow from them; and whether all could be read.
-    async fn chosen(&self, store: &Store) -> Result<(Vec<Recording>, bool)> {
+    async fn chosen(
+        &self,
+        store: &Store,
+        refresher: &Refresher,
+        done: &BTreeSet<String>,
+    ) -> Result<(Vec<Recording>, bool)> {
         let all = store.read_all().await?;
         let mut named = Vec::new();
         for wanted in &self.cassettes {
@@ -135,14 +321,19 @@ impl Arguments {
                 found.endpoint().to_owned(),
                 found.slug().to_owned(),
             );
+            if done.contains(&listed.name) {
+                continue;
+            }
             recordings.push(Recording {
                 name: listed.name,
                 key,
                 cassette,
             });
         }
-        let is_chosen =
-            |recording: &Recording| (named.is_empty() || named.contains(&recording.name)) && self.is_meant(recording);
+        let is_chosen = |recording: &Recording| {
+            let is_named = named.is_empty() || named.contains(&recording.name);
+            (is_named && self.is_meant(recording)) || refresher.is_behind(recording)
+        };
         Ok((with_followers(recordings, is_chosen), is_well))
     }
 
@@ -160,23 +351,12 @@ impl Arguments {
             && self
                 .model
                 .as_ref()
-                .is_none_or(|model| model_of(&cassette.request.body).as_ref() == Some(model))
+                .is_none_or(|model| model_of(cassette).as_ref() == Some(model))
             && self
                 .test
                 .as_ref()
                 .is_none_or(|test| cassette.recorded.test.as_ref().is_some_and(|name| name.contains(test)))
             && self.older_than.is_none_or(|age| cassette.recorded.age() > age)
-    }
-}
-
-fn model_of(body: &RecordedBody) -> Option<String> {
-    match body {
-        RecordedBody::Blob(Blob::Here(bytes)) => parse(bytes)?["model"].as_str().map(str::to_owned),
-        RecordedBody::Blob(Blob::Filed { .. }) => None,
-        RecordedBody::Multipart(parts) => parts.iter().find_map(|part| match &part.content {
-            Blob::Here(bytes) if part.name == "model" => String::from_utf8(bytes.to_vec()).ok(),
-            _ => None,
-        }),
     }
 }
 
@@ -189,7 +369,7 @@ fn said(outcome: &Outcome) -> String {
         } => format!("{}, asked otherwise now: {moved}", change.grade),
         Outcome::NotSent(why) => format!("not asked: {why}"),
         Outcome::Failed(error) => format!("failed: {}", error.message().lines().next().unwrap_or_default()),
-        Outcome::Left => "left: the budget is spent".to_owned(),
+        Outcome::Left(why) => format!("left: {why}"),
     }
 }
 
@@ -208,13 +388,19 @@ fn text(all: &[Refreshed], show: bool) -> String {
         }
     }
     text.push_str(&format!(
-        "{} asked for, {same} say the same\n",
-        count(all.len(), "recording")
+        "{} asked for, {same} say the same, {} spent\n",
+        count(all.len(), "recording"),
+        dollars(spent(all))
     ));
     text
 }
 
-fn document(all: &[Refreshed]) -> Value {
+/// What asking has cost, as far as prices are known.
+fn spent(all: &[Refreshed]) -> f64 {
+    all.iter().filter_map(|refreshed| refreshed.cost).sum()
+}
+
+fn document(all: &[Refreshed], estimate: &Estimate) -> Value {
     let row = |refreshed: &Refreshed| {
         let (change, moved, differences) = match &refreshed.outcome {
             Outcome::Asked { change, moved } => (Some(change.grade.name()), moved.clone(), change.differences.clone()),
@@ -224,7 +410,12 @@ fn document(all: &[Refreshed]) -> Value {
             .iter()
             .map(|difference| json!({ "pointer": difference.pointer, "old": difference.old, "new": difference.new }))
             .collect();
-        json!({ "name": refreshed.name, "outcome": said(&refreshed.outcome), "change": change, "moved": moved, "differences": differences })
+        json!({ "name": refreshed.name, "outcome": said(&refreshed.outcome), "change": change, "moved": moved, "cost": refreshed.cost, "differences": differences })
     };
-    json!({ "recordings": all.iter().map(row).collect::<Vec<_>>() })
+    json!({
+        "recordings": all.iter().map(row).collect::<Vec<_>>(),
+        "estimated_cost": estimate.cost,
+        "cost": spent(all),
+        "prices": estimate.date,
+    })
 }

@@ -55,6 +55,8 @@ pub use memory::MemoryEngine;
 pub use sql::SqlEngine;
 #[cfg(feature = "cli")]
 pub(crate) use upkeep::key_of;
+#[cfg(feature = "cli")]
+pub(crate) use upkeep::stats_and;
 pub use upkeep::{Copied, Stats, copy, stats};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.

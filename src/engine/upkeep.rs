@@ -213,6 +213,11 @@ pub struct Stats {
 /// # Errors
 /// When the engine cannot list or read what it keeps.
 pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
+    stats_and(engine, |_, _| ()).await
+}
+
+/// As [`stats`]; `tell` hears of each cassette that can be read.
+pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&RequestKey, Cassette)) -> Result<Stats> {
     let mut stats = Stats {
         counts: engine.counts().await?,
         ..Stats::default()
@@ -252,6 +257,7 @@ pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
                 stats.tokens += tokens_in(&body);
             }
         }
+        tell(&key, cassette);
     }
     Ok(stats)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cassette::{RecordedBody, RecordedRequest, RecordedResponse};
@@ -40,7 +41,7 @@ pub(super) fn ids(responses: &[RecordedResponse]) -> HashMap<String, String> {
 }
 
 /// What an assistant said: its text, and which tools it called with what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Said {
     pub(super) text: String,
     pub(super) calls: Vec<(String, String)>,
@@ -88,10 +89,36 @@ impl Said {
 }
 
 /// What has changed in answers that were asked for again.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(from = "Pairs", into = "Pairs")]
+pub(crate) struct Changes {
     ids: HashMap<String, String>,
     said: HashMap<Said, Said>,
+}
+
+/// Changes as they are written: what an assistant said is no name of a JSON member.
+#[derive(Deserialize, Serialize)]
+struct Pairs {
+    ids: Vec<(String, String)>,
+    said: Vec<(Said, Said)>,
+}
+
+impl From<Pairs> for Changes {
+    fn from(pairs: Pairs) -> Self {
+        Self {
+            ids: pairs.ids.into_iter().collect(),
+            said: pairs.said.into_iter().collect(),
+        }
+    }
+}
+
+impl From<Changes> for Pairs {
+    fn from(changes: Changes) -> Self {
+        Self {
+            ids: changes.ids.into_iter().collect(),
+            said: changes.said.into_iter().collect(),
+        }
+    }
 }
 
 /// Why a request cannot follow an answer that has changed.
@@ -99,21 +126,28 @@ pub(super) const OTHER_CALL: &str =
     "the tool call before it has changed, and what the tool returns for that is the program's to say";
 
 impl Changes {
-    /// Takes note of an answer to the same question.
-    pub(super) fn learn(&mut self, old: &[RecordedResponse], new: &[RecordedResponse]) {
+    /// Between two answers to the same question.
+    pub(super) fn between(old: &[RecordedResponse], new: &[RecordedResponse]) -> Self {
+        let mut changes = Self::default();
         let new_ids = ids(new);
         for (pointer, old) in ids(old) {
             if let Some(new) = new_ids.get(&pointer).filter(|new| **new != old) {
-                self.ids.insert(old, new.clone());
+                changes.ids.insert(old, new.clone());
             }
         }
         for (old, new) in old.iter().zip(new) {
             if let (Some(old), Some(new)) = (Said::in_answer(old), Said::in_answer(new))
                 && old != new
             {
-                self.said.insert(old, new);
+                changes.said.insert(old, new);
             }
         }
+        changes
+    }
+
+    pub(super) fn extend(&mut self, more: Self) {
+        self.ids.extend(more.ids);
+        self.said.extend(more.said);
     }
 
     /// The request as it is asked after those answers.
@@ -142,6 +176,11 @@ impl Changes {
             request.body = RecordedBody::Blob(Bytes::from(text).into());
         }
         Ok(request)
+    }
+
+    /// Whether this request takes something over from those answers.
+    pub(crate) fn touch(&self, request: &RecordedRequest) -> bool {
+        self.apply(request).map_or(true, |asked| asked != *request)
     }
 
     fn follow(&self, message: &mut Value) -> Result<(), &'static str> {

@@ -1,21 +1,28 @@
 //! Asking the upstream again for what is recorded, and keeping what has changed.
 
 mod chain;
+mod journal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Method, header};
+use tokio_util::sync::CancellationToken;
 
-use self::chain::{Changes, Said, ids, mentions};
+pub(crate) use self::chain::Changes;
+use self::chain::{Said, ids, mentions};
+pub(crate) use self::journal::{Entry, Journal};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, format, says_the_same};
 use crate::client::Client;
-use crate::engine::{CacheEngine, MemoryEngine, bytes_of};
+use crate::engine::{CacheEngine, MemoryEngine, bytes_of, put_large_bodies_aside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, Grade, compare};
-use crate::key::RequestKey;
+use crate::key::{RequestKey, sha256_hex};
 use crate::message::{Part, Request, parse, written};
 use crate::mode::Mode;
+use crate::prices::Prices;
 use crate::recorder::Recorder;
 use crate::settings::{PLACEHOLDER, Settings};
 
@@ -32,6 +39,8 @@ pub(crate) struct Recording {
 pub(crate) struct Refreshed {
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
+    /// What asking has cost, in US dollars; `None` when its price is not known.
+    pub(crate) cost: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,80 +51,138 @@ pub(crate) enum Outcome {
     NotSent(String),
     /// The upstream gave no answer that could be kept.
     Failed(Error),
-    /// The budget was spent before.
-    Left,
+    /// It was not asked yet, and why.
+    Left(&'static str),
+}
+
+/// The most that a refresh may send and spend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) requests: usize,
+    /// In US dollars.
+    pub(crate) cost: f64,
 }
 
 /// How a refresh goes about it.
 pub(crate) struct Refresher {
     /// Where the recordings are.
     pub(crate) engine: Arc<dyn CacheEngine>,
+    /// Where new ones are put aside for review, in place of there.
+    pub(crate) aside: Option<Arc<dyn CacheEngine>>,
     pub(crate) settings: Settings,
     /// Live: it brings the key, retries and patience.
     pub(crate) client: Client,
     /// Only tells what would change.
     pub(crate) is_dry: bool,
-    /// The most requests to send.
-    pub(crate) most_requests: usize,
+    pub(crate) budget: Budget,
+    pub(crate) prices: Prices,
     /// How many are sent at once.
     pub(crate) at_once: usize,
+    /// Where it says what was done; `None` where that cannot be said.
+    pub(crate) journal: Option<Journal>,
+    /// No more is asked once this is cancelled.
+    pub(crate) stop: CancellationToken,
+}
+
+/// A recording that was asked again.
+struct Asked {
+    change: Change,
+    /// As it is to be kept; `None` when it stays as it was.
+    new: Option<(RequestKey, Cassette)>,
+    changes: Changes,
+    cost: Option<f64>,
 }
 
 impl Refresher {
-    /// Asks again for these, each behind those whose answers it takes something over from. `tell` hears of each; whoever
-    /// drops this in the middle leaves whole files only, and what was not asked yet as it was.
+    /// Asks again for these, each behind those whose answers it takes something over from. `tell` hears of each. What is
+    /// killed in the middle leaves whole files, and a journal by which the next one goes on.
     pub(crate) async fn run(&self, recordings: Vec<Recording>, mut tell: impl FnMut(&Refreshed)) -> Vec<Refreshed> {
-        let waves = in_waves(recordings);
-        let mut changes = Changes::default();
-        let mut sent = 0;
+        let mut changes = self.changes();
+        let mut left = self.budget;
         let mut all = Vec::new();
-        for wave in waves {
-            let mut due = Vec::new();
-            for recording in wave {
-                let responses = recording.cassette.responses.len();
-                if sent + responses > self.most_requests {
-                    all.push(Refreshed {
-                        name: recording.name,
-                        outcome: Outcome::Left,
-                    });
-                    continue;
-                }
-                sent += responses;
-                due.push(recording);
-            }
-            for some in due.chunks(self.at_once.max(1)) {
-                let asked = some.iter().map(|recording| self.one(recording, &changes));
-                let outcomes = futures_util::future::join_all(asked).await;
-                for (recording, outcome) in some.iter().zip(outcomes) {
-                    let (outcome, new) = match outcome {
-                        Ok((outcome, new)) => (outcome, new),
-                        Err(error) => (Outcome::Failed(error), None),
-                    };
-                    if let Some(new) = new {
-                        changes.learn(&recording.cassette.responses, &new.responses);
+        for wave in in_waves(recordings) {
+            let mut learned = Vec::new();
+            let mut waiting = wave.iter();
+            let mut asked = FuturesUnordered::new();
+            loop {
+                while asked.len() < self.at_once.max(1) {
+                    let Some(recording) = waiting.next() else { break };
+                    let estimate = self.prices.spent(&recording.cassette).cost.unwrap_or_default();
+                    if let Some(why) = self.take(&mut left, recording, estimate) {
+                        all.push(Refreshed {
+                            name: recording.name.clone(),
+                            outcome: Outcome::Left(why),
+                            cost: Some(0.0),
+                        });
+                        continue;
                     }
-                    let refreshed = Refreshed {
-                        name: recording.name.clone(),
-                        outcome,
-                    };
-                    tell(&refreshed);
-                    all.push(refreshed);
+                    let changes = &changes;
+                    asked.push(async move { (recording, estimate, self.one(recording, changes).await) });
                 }
+                let Some((recording, estimate, outcome)) = asked.next().await else {
+                    break;
+                };
+                let (outcome, cost, more) = outcome.unwrap_or_else(|error| (Outcome::Failed(error), None, None));
+                // What it has cost, in place of what it was thought to.
+                left.cost += estimate - cost.unwrap_or(estimate);
+                learned.extend(more);
+                let refreshed = Refreshed {
+                    name: recording.name.clone(),
+                    outcome,
+                    cost,
+                };
+                tell(&refreshed);
+                all.push(refreshed);
             }
+            drop(asked);
+            learned.into_iter().for_each(|more| changes.extend(more));
         }
         all
     }
 
-    async fn one(&self, recording: &Recording, changes: &Changes) -> Result<(Outcome, Option<Cassette>)> {
-        let old = &recording.cassette;
-        if let Some(why) = unsendable(&old.request) {
-            return Ok((Outcome::NotSent(why), None));
+    /// Takes a recording from the budget; or why it is left.
+    fn take(&self, left: &mut Budget, recording: &Recording, estimate: f64) -> Option<&'static str> {
+        let requests = recording.cassette.responses.len();
+        if self.stop.is_cancelled() {
+            return Some("it was broken off");
         }
-        let asked = match changes.apply(&old.request) {
-            Ok(asked) => asked,
-            Err(why) => return Ok((Outcome::NotSent(why.to_owned()), None)),
+        if requests > left.requests || estimate > left.cost {
+            return Some("the budget is spent");
+        }
+        left.requests -= requests;
+        left.cost -= estimate;
+        None
+    }
+
+    /// Asks for one again, and keeps what has changed.
+    async fn one(&self, recording: &Recording, changes: &Changes) -> Result<(Outcome, Option<f64>, Option<Changes>)> {
+        let old = &recording.cassette;
+        let asked = match unsendable(&old.request) {
+            Some(why) => Err(why),
+            None => changes.apply(&old.request).map_err(str::to_owned),
         };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(why) => return Ok((Outcome::NotSent(why), Some(0.0), None)),
+        };
+        let Asked {
+            change,
+            new,
+            changes,
+            cost,
+        } = self.again(recording, asked).await?;
+        let is_elsewhere = |key: &&RequestKey| key.hash() != recording.key.hash();
+        let moved = new.as_ref().map(|(key, _)| key).filter(is_elsewhere).map(name_of);
+        if !self.is_dry {
+            self.keep(recording, new, &changes).await?;
+        }
+        Ok((Outcome::Asked { change, moved }, cost, Some(changes)))
+    }
+
+    async fn again(&self, recording: &Recording, asked: RecordedRequest) -> Result<Asked> {
+        let old = &recording.cassette;
         let mut new = self.ask(recording, &asked).await?;
+        let cost = self.prices.spent(&new).cost;
         let change = compare(&old.responses, &new.responses);
         let is_same_request = new.key == old.key;
         // What says the same stays as it is, so that a diff shows what has changed.
@@ -124,23 +191,95 @@ impl Refresher {
                 *new = old.clone();
             }
         }
+        let changes = Changes::between(&old.responses, &new.responses);
         if is_same_request && new.responses == old.responses {
-            let outcome = Outcome::Asked { change, moved: None };
-            return Ok((outcome, Some(old.clone())));
+            return Ok(Asked {
+                change,
+                new: None,
+                changes,
+                cost,
+            });
         }
-        let key = RequestKey::of(&new.request, recording.key.scope(), &self.settings.matching);
-        let moved = (!is_same_request).then(|| format!("{}.yaml", key.name()));
-        if !self.is_dry {
-            let mut kept = new.clone();
-            crate::engine::put_large_bodies_aside(&*self.engine, &mut kept, &self.settings).await?;
-            // The new file first: there is never a moment with neither.
-            let at = if is_same_request { &recording.key } else { &key };
-            self.engine.set(at, format::write(&kept)?).await?;
-            if !is_same_request {
-                self.engine.remove(&recording.key).await?;
+        let key = if is_same_request {
+            recording.key.clone()
+        } else {
+            RequestKey::of(&new.request, recording.key.scope(), &self.settings.matching)
+        };
+        Ok(Asked {
+            change,
+            new: Some((key, new)),
+            changes,
+            cost,
+        })
+    }
+
+    /// Writes what is new, the journal first: whoever reads that the document is there can see whether it is.
+    async fn keep(&self, recording: &Recording, new: Option<(RequestKey, Cassette)>, changes: &Changes) -> Result<()> {
+        let engine = self.aside.as_ref().unwrap_or(&self.engine);
+        let document = match new {
+            None => None,
+            Some((key, mut cassette)) => {
+                put_large_bodies_aside(&**engine, &mut cassette, &self.settings).await?;
+                Some((key, format::write(&cassette)?))
             }
+        };
+        if let Some(journal) = &self.journal {
+            let now = document
+                .as_ref()
+                .map(|(key, document)| (name_of(key), sha256_hex(document)));
+            journal.add(Entry {
+                name: recording.name.clone(),
+                now,
+                changes: changes.clone(),
+            })?;
         }
-        Ok((Outcome::Asked { change, moved }, Some(new)))
+        let Some((key, document)) = document else { return Ok(()) };
+        // The new file first: there is never a moment with neither.
+        engine.set(&key, document).await?;
+        if self.aside.is_none() && key.hash() != recording.key.hash() {
+            self.engine.remove(&recording.key).await?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier refresh, which was broken off, has done: the names of those that need not be asked again. What it did
+    /// not come to the end of is brought to its end.
+    pub(crate) async fn done(&mut self) -> Result<BTreeSet<String>> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(BTreeSet::new());
+        };
+        let engine = self.aside.as_ref().unwrap_or(&self.engine);
+        let mut done = BTreeSet::new();
+        let mut entries = Vec::new();
+        for entry in std::mem::take(&mut journal.entries) {
+            if let Some((name, _)) = &entry.now {
+                // Killed before the recording was written, unless it is there.
+                let Some(key) = entry.kept_in(&**engine).await? else {
+                    continue;
+                };
+                if self.aside.is_none() {
+                    entry.leave(&*self.engine, &key).await?;
+                }
+                done.insert(name.clone());
+            }
+            done.insert(entry.name.clone());
+            entries.push(entry);
+        }
+        journal.entries = entries;
+        Ok(done)
+    }
+
+    /// Whether a recording takes something over from those that are done.
+    pub(crate) fn is_behind(&self, recording: &Recording) -> bool {
+        self.changes().touch(&recording.cassette.request)
+    }
+
+    fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        for entry in self.journal.iter().flat_map(|journal| &journal.entries) {
+            changes.extend(entry.changes.clone());
+        }
+        changes
     }
 
     /// Asks as often as it is recorded, in memory: a file is written when all of it is there.
@@ -184,6 +323,28 @@ impl Refresher {
         };
         let document = memory.get(key).await?.unwrap_or_default();
         format::read(&document, &recording.name)
+    }
+}
+
+impl Entry {
+    /// The key under which an engine has the new recording; `None` when it has another one, or none.
+    pub(crate) async fn kept_in(&self, engine: &dyn CacheEngine) -> Result<Option<RequestKey>> {
+        let Some((name, sha256)) = &self.now else {
+            return Ok(None);
+        };
+        let Some(key) = key_named(name) else { return Ok(None) };
+        let document = engine.get(&key).await?;
+        Ok(document
+            .is_some_and(|document| sha256_hex(&document) == *sha256)
+            .then_some(key))
+    }
+
+    /// Removes what it was before, when its name is another one now.
+    pub(crate) async fn leave(&self, engine: &dyn CacheEngine, now: &RequestKey) -> Result<()> {
+        match key_named(&self.name) {
+            Some(old) if old.short() != now.short() => engine.remove(&old).await,
+            _ => Ok(()),
+        }
     }
 }
 
@@ -309,6 +470,16 @@ pub(crate) async fn whole(engine: &dyn CacheEngine, mut cassette: Cassette, plac
         *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
     }
     Ok(cassette)
+}
+
+/// The name under which a directory has a key.
+fn name_of(key: &RequestKey) -> String {
+    format!("{}.yaml", key.name())
+}
+
+/// The key that a name ends in.
+fn key_named(name: &str) -> Option<RequestKey> {
+    RequestKey::from_name(name.strip_suffix(".yaml")?)
 }
 
 /// Whether this outcome is a drift: more than ids and times.
