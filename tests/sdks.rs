@@ -437,3 +437,57 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
     }
     assert!(missed.stderr.contains("mistralai.client.errors"), "{}", missed.stderr);
 }
+
+/// All that the official client recorded, out to a file of another tool and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_exported_and_imported_replays_through_the_official_python_client() {
+    if !PYTHON_OPERATIONS.is_here() {
+        return;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let recorded = PYTHON_OPERATIONS.record(&project, &server.url);
+    for format in ["har", "jsonl"] {
+        let file = project.path().join("export");
+        let exported = project.run(&["export", "--to", format, "--out", file.to_str().unwrap()]);
+        assert_eq!(exported.code(), 0, "{}", exported.stderr);
+        let other = Project::new();
+        let imported = other.run(&["import", file.to_str().unwrap()]);
+        assert_eq!(imported.code(), 0, "{}", imported.stderr);
+        let replayed = PYTHON_OPERATIONS.replay(&other, "http://127.0.0.1:9", &BTreeSet::new());
+        assert_eq!(answers(&recorded), answers(&replayed), "{format}");
+    }
+}
+
+/// A suite that comes from VCR.py: the official client under both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vcr_py_recorded_replays_through_the_official_python_client() {
+    const ASK: &str = r#"
+import contextlib, os, sys
+from mistralai.client import Mistral
+under = contextlib.nullcontext()
+if len(sys.argv) > 1:
+    import vcr
+    under = vcr.use_cassette(sys.argv[1], record_mode="all")
+with under:
+    mistral = Mistral(api_key=os.environ["MISTRAL_API_KEY"], server_url=os.environ["MISTRAL_SERVER_URL"])
+    ask = dict(model="mistral-small-latest", messages=[{"role": "user", "content": "Which winds blow at the Rhône?"}])
+    print(mistral.chat.complete(**ask).choices[0].message.content)
+    print("".join(chunk.data.choices[0].delta.content or "" for chunk in mistral.chat.stream(**ask)))
+    print(mistral.embeddings.create(model="mistral-embed", inputs=["Mistral", "Tramontane"]).data[1].embedding)
+"#;
+    if !PYTHON_OPERATIONS.is_here() {
+        return;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let mut python = Command::new(root(PYTHON));
+    python.args(["-c", ASK, "vcr.yaml"]).current_dir(project.path());
+    let url = server.url.trim_end_matches("/stand-in");
+    python.envs([("MISTRAL_API_KEY", support::KEY), ("MISTRAL_SERVER_URL", url)]);
+    let recorded = transcript(done(&mut python));
+    drop(server);
+    let imported = project.run(&["import", "vcr.yaml"]);
+    assert_eq!(imported.code(), 0, "{}", imported.stderr);
+    let mut run = project.command(&["run", "--mode", "strict", "--"]);
+    assert_eq!(recorded, transcript(done(run.arg(root(PYTHON)).args(["-c", ASK]))));
+    assert_eq!(recorded.lines().count(), 3, "{recorded}");
+}
