@@ -349,6 +349,17 @@ impl Recorder {
         answered
     }
 
+    /// The key that a request has here: by the settings, in this scope, without the secrets that the recorder knows and those
+    /// that the request itself brings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] when the settings cannot be had.
+    pub async fn key_of(&self, request: &Request) -> Result<RequestKey> {
+        let agreed = self.agreed().await?;
+        let asked = agreed.redactor.knowing(request.credentials()).request(request);
+        Ok(RequestKey::of(&asked, &self.scope, &agreed.settings.matching))
+    }
+
     async fn road(&self, request: Request, upstream: impl Transport) -> Result<Response> {
         let Shared { mode, session, .. } = &*self.shared;
         let plan = mode.plan(upstream.has_key(&request));
