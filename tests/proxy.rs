@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -15,17 +15,15 @@ use futures_util::future::join_all;
 use mistral_cassette::Request;
 use mistral_cassette::client::Client;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::KEY;
 use support::project::{Done, Project, RunningProxy};
 use support::server::{Reply, Server, Step};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use support::wire::{Answer, PATIENCE, Wire, address, ask};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
-
-/// Longer than anything here takes; who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A port on which nothing listens.
 const CLOSED: &str = "http://127.0.0.1:9";
@@ -114,181 +112,12 @@ fn assert_verified(project: &Project) {
     assert_eq!(done.code(), 0, "{done:?}");
 }
 
-fn address(url: &str) -> &str {
-    url.strip_prefix("http://").unwrap()
-}
-
-/// A connection on which a test says every byte itself.
-struct Wire {
-    stream: BufReader<TcpStream>,
-    asked_for_head: bool,
-}
-
-/// An answer as it came over the wire.
-#[derive(Debug, Default)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    /// The body as it was framed.
-    pieces: Vec<Vec<u8>>,
-    /// Whether the body came to its end.
-    is_whole: bool,
-}
-
-impl Wire {
-    async fn to(url: &str) -> Self {
-        let stream = TcpStream::connect(address(url)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
-            stream: BufReader::new(stream),
-            asked_for_head: false,
-        }
-    }
-
-    async fn say(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-    }
-
-    /// Sends a request: its line without the version, headers that each end their line, a body.
-    async fn send(&mut self, line: &str, headers: &str, body: &[u8]) {
-        self.asked_for_head = line.starts_with("HEAD ");
-        let length = match body.len() {
-            0 => String::new(),
-            length => format!("content-length: {length}\r\n"),
-        };
-        let head = format!("{line} HTTP/1.1\r\nhost: proxy.test\r\n{headers}{length}\r\n");
-        self.say(head.as_bytes()).await;
-        self.say(body).await;
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        // A connection that is reset says no more than one that is closed.
-        let _ = timeout(PATIENCE, self.stream.read_line(&mut line))
-            .await
-            .expect("a line arrives");
-        line.trim_end().to_owned()
-    }
-
-    /// Status and headers; status 0 when the connection is closed instead, or this is a request.
-    async fn head(&mut self) -> Answer {
-        let line = self.line().await;
-        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut answer = Answer {
-            status: status.unwrap_or(0),
-            ..Answer::default()
-        };
-        loop {
-            match self.line().await.split_once(':') {
-                Some((name, value)) => answer.headers.push((name.to_owned(), value.trim().to_owned())),
-                None => return answer,
-            }
-        }
-    }
-
-    /// The next chunk of a chunked body; nothing at its end.
-    async fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let size = self.line().await;
-        let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let chunk = self.bytes(size).await?;
-        self.line().await;
-        Ok((size > 0).then_some(chunk))
-    }
-
-    async fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        timeout(PATIENCE, self.stream.read_exact(&mut bytes))
-            .await
-            .expect("bytes arrive")?;
-        Ok(bytes)
-    }
-
-    /// Reads what is left of a body.
-    async fn rest(&mut self, answer: &mut Answer) -> io::Result<()> {
-        if self.asked_for_head || matches!(answer.status, 0 | 204 | 304) {
-        } else if answer.header("transfer-encoding") == Some("chunked") {
-            while let Some(chunk) = self.chunk().await? {
-                answer.pieces.push(chunk);
-            }
-        } else if let Some(length) = answer.header("content-length") {
-            let length = length.parse().unwrap();
-            answer.pieces.push(self.bytes(length).await?);
-        } else {
-            let mut bytes = Vec::new();
-            timeout(PATIENCE, self.stream.read_to_end(&mut bytes))
-                .await
-                .expect("the connection is closed")?;
-            answer.pieces.push(bytes);
-        }
-        answer.is_whole = answer.status > 0;
-        Ok(())
-    }
-
-    async fn answer(&mut self) -> Answer {
-        let mut answer = self.head().await;
-        // `is_whole` stays false.
-        let _ = self.rest(&mut answer).await;
-        answer
-    }
-}
-
-impl Answer {
-    fn all<'a>(&'a self, name: &str) -> Vec<&'a str> {
-        let named = self.headers.iter().filter(|(other, _)| other == name);
-        named.map(|(_, value)| value.as_str()).collect()
-    }
-
-    fn header<'a>(&'a self, name: &str) -> Option<&'a str> {
-        self.all(name).first().copied()
-    }
-
-    fn body(&self) -> Vec<u8> {
-        self.pieces.concat()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body()).into_owned()
-    }
-
-    /// What must be the same when it is replayed.
-    fn essence(&self) -> (u16, Option<&str>, Vec<u8>) {
-        (self.status, self.header("content-type"), self.body())
-    }
-
-    /// That this is an error in the API's own shape; its message.
-    #[track_caller]
-    fn error(&self, status: u16) -> String {
-        assert_eq!(self.status, status, "{}", self.text());
-        assert_eq!(self.header("content-type"), Some("application/json"));
-        let body: Value = serde_json::from_slice(&self.body()).unwrap();
-        let members: BTreeSet<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
-        let shape = ["object", "message", "type", "param", "code", "raw_status_code"];
-        assert_eq!(members, BTreeSet::from(shape));
-        assert_eq!(
-            (&body["object"], &body["raw_status_code"]),
-            (&json!("error"), &json!(status))
-        );
-        body["message"].as_str().unwrap().to_owned()
-    }
-}
-
-/// Sends one request on a connection of its own.
-async fn ask(url: &str, line: &str, body: impl AsRef<[u8]>) -> Answer {
-    let mut wire = Wire::to(url).await;
-    wire.send(line, "content-type: application/json\r\n", body.as_ref())
-        .await;
-    wire.answer().await
-}
-
 /// An upstream below HTTP: the n-th connection gets the n-th of these answers and is closed; nothing is silence.
 async fn below_http(listener: TcpListener, answers: Vec<Option<Vec<u8>>>) {
     let mut silent = Vec::new();
     for answer in answers {
         let (stream, _) = listener.accept().await.unwrap();
-        let mut wire = Wire {
-            stream: BufReader::new(stream),
-            asked_for_head: false,
-        };
+        let mut wire = Wire::on(stream, "upstream.test");
         let request = wire.head().await;
         let length = request
             .header("content-length")

@@ -11,6 +11,7 @@ pub mod project;
 pub mod redis;
 pub mod server;
 pub mod stores;
+pub mod wire;
 
 /// The key of the tests: long enough to be taken for a secret.
 pub const KEY: &str = "sk-test-secret-0123456789abcdef";
