@@ -22,6 +22,7 @@ struct Inner {
     hint: Option<String>,
     api: Option<ApiAnswer>,
     timed_out: bool,
+    injected: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -74,6 +75,7 @@ impl Error {
             hint: None,
             api: None,
             timed_out: false,
+            injected: false,
             source: None,
         }))
     }
@@ -108,6 +110,16 @@ impl Error {
     pub(crate) fn with_timed_out(mut self, timed_out: bool) -> Self {
         self.0.timed_out = timed_out;
         self
+    }
+
+    /// Says that it was wished for, and is no failure of the session.
+    pub(crate) fn with_injected(mut self) -> Self {
+        self.0.injected = true;
+        self
+    }
+
+    pub(crate) fn is_injected(&self) -> bool {
+        self.0.injected
     }
 
     /// The kind, to match on.

@@ -37,7 +37,7 @@
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
 //! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
-//!   `passed_on`, `skipped`, `missed`, `failed`), `mistral_cassette_saved_tokens_total` and
+//!   `passed_on`, `skipped`, `missed`, `failed`, `injected`), `mistral_cassette_saved_tokens_total` and
 //!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
 //! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; it needs Rust 1.94.
@@ -67,6 +67,7 @@ mod message;
 mod middleware;
 mod miss;
 mod mode;
+mod playback;
 #[cfg(feature = "cli")]
 mod prices;
 #[cfg(feature = "proxy")]
@@ -96,6 +97,11 @@ struct Readme;
 #[doc = include_str!("../docs/caches.md")]
 struct Caches;
 
+/// The page for faults, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/faults.md")]
+struct Faults;
+
 /// The page for Rust, compiled.
 #[cfg(all(doctest, feature = "proxy"))]
 #[doc = include_str!("../docs/rust.md")]
@@ -111,9 +117,10 @@ pub use crate::message::{Body, Request, Response};
 #[cfg(feature = "middleware")]
 pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
+pub use crate::playback::{Pace, Playback};
 pub use crate::recorder::{Recorder, RecorderBuilder};
 pub use crate::session::{Session, Summary};
-pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pace, Pointer, Replacement, Secrets, Settings};
+pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pointer, Replacement, Secrets, Settings};
 pub use crate::testing::TestSession;
 #[cfg(feature = "insta")]
 pub use crate::testing::insta_settings;

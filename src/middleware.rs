@@ -11,6 +11,7 @@ use reqwest_middleware::{Middleware, Next};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Body, Request, Response};
+use crate::playback::strip_own;
 use crate::recorder::Recorder;
 use crate::transport::Transport;
 
@@ -131,6 +132,7 @@ async fn whole(mut request: reqwest::Request) -> Result<(reqwest::Request, Reque
     let asked = Request::new(request.method().clone(), &target)?
         .headers(request.headers().clone())
         .body(body.clone().unwrap_or_default());
+    strip_own(request.headers_mut());
     *request.body_mut() = body.map(HttpBody::from);
     Ok((request, asked))
 }

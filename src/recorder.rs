@@ -3,6 +3,7 @@
 mod bounded;
 mod flight;
 mod hold;
+mod reel;
 mod tape;
 
 use std::collections::HashMap;
@@ -13,14 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::bounded::Bounded;
 pub(crate) use self::bounded::TIMEOUT as ENGINE_TIMEOUT;
 use self::flight::{Answer, Boarding, Flights, Lead};
 use self::hold::Hold;
+use self::reel::Reel;
 use self::tape::Tape;
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
 use crate::engine::{CacheEngine, Counts, Lock, bytes_of, put_large_bodies_aside};
@@ -31,10 +34,11 @@ use crate::ledger::{LEDGER_VARIABLE, Ledger, Use};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream, tokens_in};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
+use crate::playback::{self, Fate, Fault, Playback};
 use crate::redaction::{Redactor, strip_hop_by_hop};
 use crate::secrets;
 use crate::session::{Kept, Session, Summary};
-use crate::settings::{Exhausted, Pace, Secrets, Settings};
+use crate::settings::{Exhausted, Secrets, Settings};
 use crate::transport::{Again, Transport};
 
 /// The environment variable with the API key.
@@ -78,6 +82,7 @@ pub struct Recorder {
     shared: Arc<Shared>,
     scope: Scope,
     test: Option<Arc<str>>,
+    playback: Arc<Playback>,
 }
 
 struct Shared {
@@ -94,6 +99,8 @@ struct Shared {
     flights: Arc<Flights>,
     /// The recordings that are being made: they go on when their caller has left.
     recordings: TaskTracker,
+    /// Ends the pauses of what is replayed.
+    hurried: CancellationToken,
     /// Held while a cassette is changed, so that two answers to one request both get their place.
     keeping: tokio::sync::Mutex<()>,
     remembered: Mutex<Remembered>,
@@ -136,6 +143,7 @@ pub struct RecorderBuilder {
     secrets: Vec<String>,
     scope: Scope,
     test: Option<String>,
+    playback: Playback,
     save_errors: bool,
     allow_secrets: bool,
     may_record_in_ci: bool,
@@ -178,6 +186,13 @@ impl RecorderBuilder {
     #[must_use]
     pub fn test(mut self, name: impl Into<String>) -> Self {
         self.test = Some(name.into());
+        self
+    }
+
+    /// How answers that are replayed are handed on: their pace, their pieces, and faults to test the program with.
+    #[must_use]
+    pub fn playback(mut self, playback: Playback) -> Self {
+        self.playback = playback;
         self
     }
 
@@ -269,6 +284,7 @@ impl RecorderBuilder {
                 ledger,
                 flights: Arc::default(),
                 recordings: TaskTracker::new(),
+                hurried: CancellationToken::new(),
                 keeping: tokio::sync::Mutex::default(),
                 remembered: Mutex::default(),
                 size: tokio::sync::Mutex::default(),
@@ -279,6 +295,7 @@ impl RecorderBuilder {
             }),
             scope: self.scope,
             test: self.test.map(Arc::from),
+            playback: Arc::new(self.playback),
         })
     }
 }
@@ -293,6 +310,7 @@ impl Recorder {
             secrets: Vec::new(),
             scope: Scope::root(),
             test: None,
+            playback: Playback::new(),
             save_errors: false,
             allow_secrets: false,
             may_record_in_ci: false,
@@ -306,6 +324,15 @@ impl Recorder {
     #[must_use]
     pub fn scoped(&self, scope: Scope) -> Self {
         Self { scope, ..self.clone() }
+    }
+
+    /// The same session, whose answers are handed on in this way when they are replayed.
+    #[must_use]
+    pub fn with_playback(&self, playback: Playback) -> Self {
+        Self {
+            playback: Arc::new(playback),
+            ..self.clone()
+        }
     }
 
     /// The session: turns, counts, verdict.
@@ -331,6 +358,12 @@ impl Recorder {
         self.session().verdict()
     }
 
+    /// Ends all pauses of what is replayed, for who does not want to wait any more.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn hurry(&self) {
+        self.shared.hurried.cancel();
+    }
+
     /// Answers a request: from its cassette, from the upstream, or with the error that says what is missing.
     ///
     /// An answer of the upstream is handed on as it arrives while it is recorded. Its body ends when the recording is
@@ -344,7 +377,9 @@ impl Recorder {
         if let Err(error) = &answered {
             // The whole of it goes to the caller and into the verdict.
             tracing::info!("{}", error.message().lines().next().unwrap_or_default());
-            self.session().failed(error);
+            if !error.is_injected() {
+                self.session().failed(error);
+            }
         }
         answered
     }
@@ -360,8 +395,12 @@ impl Recorder {
         Ok(RequestKey::of(&asked, &self.scope, &agreed.settings.matching))
     }
 
-    async fn road(&self, request: Request, upstream: impl Transport) -> Result<Response> {
+    async fn road(&self, mut request: Request, upstream: impl Transport) -> Result<Response> {
         let Shared { mode, session, .. } = &*self.shared;
+        let playback = match self.playback.asked_for_in(request.header_map_mut())? {
+            Some(asked_for) => Arc::new(asked_for),
+            None => self.playback.clone(),
+        };
         let plan = mode.plan(upstream.has_key(&request));
         let agreed = match self.agreed().await {
             Ok(agreed) => agreed,
@@ -377,12 +416,16 @@ impl Recorder {
             .with_hint("name the scope after the test"));
         }
         let key = RequestKey::of(&asked, &self.scope, &agreed.settings.matching);
-        let turn = session.next_turn(&key);
+        let fate = playback.fate(key.hash(), session.next_ask(&key));
+        // A fault takes the place of an answer, and not its turn.
+        let turn = fate.fault.is_none().then(|| session.next_turn(&key));
         let recording = Recording {
             agreed,
             redactor,
             asked,
             key,
+            playback,
+            fate,
             started: Instant::now(),
             is_one_ask: !plan.looks_up,
             is_damaged: false,
@@ -392,11 +435,11 @@ impl Recorder {
         self.turn(recording, turn, plan, request, upstream).await
     }
 
-    /// Answers the n-th ask of a key.
+    /// Answers the n-th ask of a key; it has no number yet when a fault is to take the place of its answer.
     async fn turn(
         &self,
         mut recording: Recording,
-        turn: usize,
+        mut turn: Option<usize>,
         plan: Plan,
         request: Request,
         upstream: impl Transport,
@@ -429,6 +472,9 @@ impl Recorder {
                     Err(error) => return self.without_engine(error, plan, request, upstream).await,
                 }
             }
+            // What is not replayed is left alone.
+            recording.fate = Fate::default();
+            turn.get_or_insert_with(|| session.next_turn(&recording.key));
             match plan.on_miss {
                 OnMiss::Fail => {
                     let why = match mode {
@@ -608,6 +654,8 @@ impl Recorder {
             redactor: recording.redactor.clone(),
             asked: recording.asked.clone(),
             key: recording.key.clone(),
+            playback: recording.playback.clone(),
+            fate: Fate::default(),
             started: Instant::now(),
             is_one_ask: false,
             is_damaged: false,
@@ -664,34 +712,79 @@ impl Recorder {
         Ok(Some(cassette))
     }
 
-    /// The response for the n-th ask of this session (`turn` counts from zero).
-    async fn replay(&self, recording: &Recording, cassette: &Cassette, turn: usize) -> Result<Response> {
-        let Shared { engine, session, .. } = &*self.shared;
-        let (key, settings) = (&recording.key, &recording.agreed.settings);
-        let recorded = cassette.responses.len();
-        let at = match settings.exhausted {
-            _ if turn < recorded => turn,
-            Exhausted::Repeat => recorded - 1,
-            Exhausted::Cycle => turn % recorded,
-            Exhausted::Fail => {
-                return Err(Error::new(
-                    ErrorKind::Miss,
-                    format!(
-                        "not recorded: {} was asked {} times and is recorded {recorded} times, in {} (exhausted: fail)",
-                        cassette.request.line(),
-                        turn + 1,
-                        engine.place_of(key)
-                    ),
-                )
-                .with_hint(
-                    "record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml",
-                ));
+    /// The response for the n-th ask of this session (`turn` counts from zero), or the fault that is to take its place.
+    async fn replay(&self, recording: &Recording, cassette: &Cassette, turn: Option<usize>) -> Result<Response> {
+        let Shared { session, hurried, .. } = &*self.shared;
+        let (key, playback) = (&recording.key, &recording.playback);
+        let Fate { delay, mut fault } = recording.fate;
+        if !delay.is_zero() {
+            session.count(|summary| summary.delayed += 1);
+            hurried.run_until_cancelled(tokio::time::sleep(delay)).await;
+        }
+        match fault {
+            Some(Fault::Status(status)) => {
+                self.injected(recording, Fault::Status(status));
+                return Ok(playback::refusal(status));
             }
-        };
+            Some(Fault::Reset) => {
+                self.injected(recording, Fault::Reset);
+                return Err(playback::broken(Fault::Reset));
+            }
+            _ => {}
+        }
+        let mut at = self.place_of(turn.unwrap_or_else(|| session.turns_taken(key)), recording, cassette)?;
+        let mut body = self.bytes_of(&cassette.responses[at].body, key).await?;
+        if fault.is_some() && body.is_empty() {
+            // There is nothing to break.
+            fault = None;
+            at = self.place_of(session.next_turn(key), recording, cassette)?;
+            body = self.bytes_of(&cassette.responses[at].body, key).await?;
+        }
         let response = &cassette.responses[at];
-        let body = self.bytes_of(&response.body, key).await?;
-        let (tokens, milliseconds) = (tokens_in(&body), response.timing_ms.last().copied().unwrap_or_default());
-        session.count(|summary| {
+        let mut headers = replayed_headers(response);
+        match fault {
+            Some(fault) => {
+                self.injected(recording, fault);
+                playback::mark(&mut headers, fault);
+                if fault == Fault::Malformed {
+                    body = playback::malformed(&body, response.is_event_stream());
+                }
+            }
+            None => self.replayed(recording, cassette, at, &body),
+        }
+        let pace = playback.pace_or(recording.agreed.settings.pace);
+        let mut reel = Reel::new(response, body, pace, hurried.clone()).in_pieces_of(playback.lengths());
+        if fault == Some(Fault::Cut) {
+            reel = reel.breaking_off(playback::broken(Fault::Cut));
+        }
+        reel.begin().await;
+        Ok(Response::new(response.status, reel.into_body()).headers(headers))
+    }
+
+    /// Which response the n-th ask gets.
+    fn place_of(&self, turn: usize, recording: &Recording, cassette: &Cassette) -> Result<usize> {
+        let recorded = cassette.responses.len();
+        match recording.agreed.settings.exhausted {
+            _ if turn < recorded => Ok(turn),
+            Exhausted::Repeat => Ok(recorded - 1),
+            Exhausted::Cycle => Ok(turn % recorded),
+            Exhausted::Fail => Err(Error::new(
+                ErrorKind::Miss,
+                format!(
+                    "not recorded: {} was asked {} times and is recorded {recorded} times, in {} (exhausted: fail)",
+                    cassette.request.line(),
+                    turn + 1,
+                    self.shared.engine.place_of(&recording.key)
+                ),
+            )
+            .with_hint("record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml")),
+        }
+    }
+
+    fn replayed(&self, recording: &Recording, cassette: &Cassette, at: usize, body: &Bytes) {
+        let response = &cassette.responses[at];
+        let (tokens, milliseconds) = (tokens_in(body), response.timing_ms.last().copied().unwrap_or_default());
+        self.session().count(|summary| {
             summary.replayed += 1;
             summary.tokens_saved += tokens;
             summary.milliseconds_saved += milliseconds;
@@ -701,12 +794,15 @@ impl Recorder {
             counts.tokens_saved += tokens;
             counts.milliseconds_saved += milliseconds;
         });
-        self.noted(key, Use::Replayed);
-        tracing::info!("replayed {} of {recorded} from {}", at + 1, key.name());
-        Ok(
-            Response::new(response.status, replayed_body(response, body, settings.pace))
-                .headers(replayed_headers(response)),
-        )
+        self.noted(&recording.key, Use::Replayed);
+        let (recorded, name) = (cassette.responses.len(), recording.key.name());
+        tracing::info!("replayed {} of {recorded} from {name}", at + 1);
+    }
+
+    fn injected(&self, recording: &Recording, fault: Fault) {
+        self.session().count(|summary| summary.injected += 1);
+        self.noted(&recording.key, Use::Replayed);
+        tracing::info!("injected {fault} in place of {}", recording.key.name());
     }
 
     async fn bytes_of(&self, blob: &Blob, key: &RequestKey) -> Result<Bytes> {
@@ -1049,6 +1145,9 @@ struct Recording {
     redactor: Redactor,
     asked: RecordedRequest,
     key: RequestKey,
+    playback: Arc<Playback>,
+    /// What becomes of the answer when it is replayed.
+    fate: Fate,
     started: Instant,
     /// Whether every ask is a call of its own unless they overlap; otherwise a recording answers all later ones.
     is_one_ask: bool,
@@ -1163,33 +1262,6 @@ fn replayed_headers(response: &RecordedResponse) -> HeaderMap {
         }
     }
     headers
-}
-
-/// A plain body in one piece; a stream event by event, as far apart as the settings say.
-fn replayed_body(response: &RecordedResponse, body: Bytes, pace: Pace) -> Body {
-    if !response.is_event_stream() {
-        return body.into();
-    }
-    let mut splitter = Splitter::default();
-    let mut events = splitter.push(&body);
-    events.extend(splitter.rest());
-    if pace == Pace::Instant {
-        return Body::from_pieces(events);
-    }
-    let mut last = 0;
-    let pauses: Vec<Duration> = response
-        .timing_ms
-        .iter()
-        .map(|at| Duration::from_millis(at.saturating_sub(std::mem::replace(&mut last, *at))))
-        .chain(std::iter::repeat(Duration::ZERO))
-        .take(events.len())
-        .collect();
-    Body::from_stream(
-        stream::iter(events.into_iter().zip(pauses)).then(|(event, pause)| async move {
-            tokio::time::sleep(pause).await;
-            Ok(event)
-        }),
-    )
 }
 
 impl fmt::Debug for Recorder {

@@ -25,12 +25,26 @@ pub struct Session {
 
 #[derive(Debug)]
 struct State {
-    turns: LruCache<RequestKey, usize>,
+    turns: LruCache<RequestKey, Turns>,
     kept: LruCache<RequestKey, Kept>,
     summary: Summary,
     failures: Vec<Error>,
     /// Whether it was said that the engine is of no use.
     told: bool,
+}
+
+/// How often a key was asked for.
+#[derive(Debug, Default)]
+struct Turns {
+    asked: usize,
+    /// How many of these asks got the answer that was theirs.
+    taken: usize,
+}
+
+impl State {
+    fn turns(&mut self, key: &RequestKey) -> &mut Turns {
+        self.turns.get_or_insert_mut_ref(key, Turns::default)
+    }
 }
 
 impl Default for State {
@@ -65,6 +79,10 @@ pub struct Summary {
     pub milliseconds_saved: u64,
     /// Failed otherwise: a damaged cassette, an upstream that broke off, a directory that cannot be written.
     pub failed: usize,
+    /// Recorded, and answered with a fault that was [injected](crate::Playback::inject).
+    pub injected: usize,
+    /// Answered later than need be, since that was injected; they count among the others too.
+    pub delayed: usize,
 }
 
 /// What this session has kept under one key.
@@ -106,26 +124,31 @@ impl Session {
     }
 
     /// Counts an ask of this key, and returns how many there were before.
+    pub(crate) fn next_ask(&self, key: &RequestKey) -> usize {
+        let mut state = self.state();
+        let turns = state.turns(key);
+        turns.asked += 1;
+        turns.asked - 1
+    }
+
+    /// Takes the turn for the next answer under this key, and returns how many were taken before.
     pub(crate) fn next_turn(&self, key: &RequestKey) -> usize {
         let mut state = self.state();
-        match state.turns.get_mut(key) {
-            Some(turn) => {
-                *turn += 1;
-                *turn - 1
-            }
-            None => {
-                state.turns.put(key.clone(), 1);
-                0
-            }
-        }
+        let turns = state.turns(key);
+        turns.taken += 1;
+        turns.taken - 1
+    }
+
+    /// How many turns were taken under this key.
+    pub(crate) fn turns_taken(&self, key: &RequestKey) -> usize {
+        self.state().turns(key).taken
     }
 
     /// Forgets what was kept under this key; as many asks of it are new ones. How many there were.
     pub(crate) fn begin_again(&self, key: &RequestKey, asks: usize) -> u64 {
         let mut state = self.state();
         state.kept.pop(key);
-        let before = state.turns.put(key.clone(), asks).unwrap_or_default();
-        before as u64
+        std::mem::replace(&mut state.turns(key).taken, asks) as u64
     }
 
     /// Says once that the engine is of no use.
@@ -221,6 +244,7 @@ fn told(before: &Summary, after: &Summary) {
         ("skipped", before.skipped, after.skipped),
         ("missed", before.missed, after.missed),
         ("failed", before.failed, after.failed),
+        ("injected", before.injected, after.injected),
     ] {
         if after > before {
             metrics::counter!("mistral_cassette_requests_total", "outcome" => outcome)
@@ -259,12 +283,16 @@ impl fmt::Display for Summary {
             missed,
             failed,
             skipped,
+            injected,
+            delayed,
             ..
         } = self;
         write!(f, "{replayed} replayed, {recorded} recorded")?;
         for (count, what) in [
             (passed_on, "passed on"),
             (skipped, "not kept"),
+            (injected, "injected"),
+            (delayed, "delayed"),
             (missed, "missed"),
             (failed, "failed"),
         ] {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::cassette::format;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
+use crate::playback::Pace;
 
 /// What stands in place of a secret, unless a setting says otherwise.
 pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
@@ -16,7 +17,7 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 ///
 /// ```yaml
 /// exhausted: repeat          # repeat | cycle | fail: what comes after the last recorded response
-/// pace: instant              # instant | recorded: how fast a recorded stream is handed on
+/// pace: instant              # instant | recorded | 2x: how fast a recorded answer is handed on
 /// save_errors: false         # keep 401, 403, 408, 429 and 5xx answers too
 /// rewrite_unchanged: false   # rewrite a cassette whose new answer says the same
 /// inline_body_bytes: 65536   # larger bodies go to bodies/<sha256>
@@ -46,7 +47,7 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 pub struct Settings {
     /// What comes after the last recorded response of a request.
     pub exhausted: Exhausted,
-    /// How fast a recorded stream is handed on.
+    /// How fast a recorded answer is handed on.
     pub pace: Pace,
     /// Whether answers that speak of the day and not of the request (401, 403, 408, 429, 5xx) are kept too.
     pub save_errors: bool,
@@ -119,17 +120,6 @@ pub enum Exhausted {
     Cycle,
     /// A failure, in mode `replay` as well: what would come next was never asked.
     Fail,
-}
-
-/// How fast a recorded stream is handed on.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Pace {
-    /// Event by event, with no pause between them.
-    #[default]
-    Instant,
-    /// Event by event, as far apart as they came.
-    Recorded,
 }
 
 /// What becomes of a recording in which a secret is left after redaction: a key, a token, a cookie or a password of a
@@ -288,6 +278,7 @@ mod tests {
                 "is no regular expression: unclosed group",
             ),
             ("matching:\n  ignore: [metadata]\n", "\"metadata\" is no JSON pointer"),
+            ("pace: 0x\n", "\"0x\" is no pace; a pace is none, recorded, or a factor"),
         ] {
             let error = read(yaml).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Settings);

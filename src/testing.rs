@@ -5,6 +5,7 @@ use crate::engine::DirectoryEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
+use crate::playback::Playback;
 use crate::recorder::Recorder;
 
 /// A session for one test; see [`cassette!`](crate::cassette).
@@ -41,6 +42,21 @@ impl TestSession {
         Ok(Self {
             recorder: builder.build()?,
         })
+    }
+
+    /// The same session, whose answers are handed on in this way when they are replayed: to test how the program takes it
+    /// when they come in pieces, late, broken or not at all.
+    ///
+    /// ```no_run
+    /// use mistral_cassette::{Playback, cassette};
+    ///
+    /// # fn example() -> mistral_cassette::Result<()> {
+    /// let session = cassette!().with_playback(Playback::new().fragments([1, 5, 2, 13]).inject("429:0.2")?);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_playback(mut self, playback: Playback) -> Self {
+        self.recorder = self.recorder.with_playback(playback);
+        self
     }
 
     /// The recorder, for a [`ClientBuilder`](crate::client::ClientBuilder), a

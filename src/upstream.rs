@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
+use crate::playback::strip_own;
 use crate::redaction::strip_hop_by_hop;
 use crate::tls;
 use crate::transport::{Again, Transport};
@@ -178,6 +179,8 @@ impl Upstream {
     fn headers(&self, request: &Request) -> HeaderMap {
         let mut headers = request.header_map().clone();
         strip_hop_by_hop(&mut headers);
+        // A client without a recorder sends them as well.
+        strip_own(&mut headers);
         headers.remove(header::HOST);
         // The body is whole already, and the client decodes what it asks for itself.
         headers.remove(header::EXPECT);

@@ -491,3 +491,63 @@ with under:
     assert_eq!(recorded, transcript(done(run.arg(root(PYTHON)).args(["-c", ASK]))));
     assert_eq!(recorded.lines().count(), 3, "{recorded}");
 }
+
+/// An injected 429 is asked again and then answered, a stream that is cut raises, and one whose characters are torn does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_python_client_meets_injected_faults() {
+    let faults = Program(PYTHON, "faults.py");
+    if !faults.is_here() {
+        return;
+    }
+    let (project, server) = (Project::new(), api::start().await);
+    let said = answers(&faults.record(&project, &server.url));
+    drop(server);
+    let run = |operations: &[&str]| {
+        let operations = operations.iter().map(ToString::to_string).collect();
+        let done = done(&mut faults.under_run(&project, &["--mode", "strict"], &operations));
+        (answers(&done.stdout), done)
+    };
+    let (retried, done) = run(&["retried"]);
+    assert_eq!(retried["retried"], said["plain"]);
+    assert!(
+        done.code() == 0 && done.stderr.contains("1 replayed, 0 recorded, 1 injected"),
+        "{done:?}"
+    );
+
+    let (torn, done) = run(&["torn stream"]);
+    assert_eq!(torn["torn stream"], said["streamed"]);
+    assert!(
+        done.code() == 0 && done.stderr.contains("1 replayed, 0 recorded\n"),
+        "{done:?}"
+    );
+
+    let broken = ["refused", "reset", "cut", "cut stream", "malformed stream"];
+    let (broken, done) = run(&broken);
+    assert!(
+        done.code() == 0 && done.stderr.contains("0 replayed, 0 recorded, 5 injected"),
+        "{done:?}"
+    );
+    let connection = serde_json::json!({ "error": "RemoteProtocolError", "status": null });
+    let expected = [
+        ("refused", serde_json::json!({ "error": "SDKError", "status": 429 })),
+        ("reset", connection.clone()),
+        ("cut", connection.clone()),
+        ("cut stream", connection),
+        (
+            "malformed stream",
+            serde_json::json!({ "error": "ResponseValidationError", "status": 200 }),
+        ),
+    ];
+    assert_eq!(broken, expected.map(|(name, answer)| (name.to_owned(), answer)).into());
+
+    // A wish that makes no sense is told at once, although the client may try again.
+    let (wrong, done) = run(&["wrong"]);
+    assert_eq!(
+        wrong["wrong"],
+        serde_json::json!({ "error": "SDKError", "status": 400 })
+    );
+    assert!(
+        done.code() == 1 && done.stderr.contains("1 request has failed"),
+        "{done:?}"
+    );
+}

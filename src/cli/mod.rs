@@ -33,6 +33,7 @@ use crate::cassette::{Blob, Form, RecordedBody, RecordedResponse};
 use crate::engine::LayeredEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
+use crate::playback::{Faults, Fragments, Pace, Playback};
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -137,6 +138,9 @@ struct Listing {
     format: Format,
 }
 
+/// Above the flags that test the program, and not the API.
+const PLAYBACK: &str = "To test the program itself (docs/faults.md)";
+
 /// What `proxy` and `run` share.
 #[derive(Args)]
 struct ProxyArguments {
@@ -178,6 +182,15 @@ struct ProxyArguments {
     /// A nearer cache in front of --dir: memory:, or a directory.
     #[arg(long, value_name = "URL")]
     near: Option<String>,
+    /// How fast replayed answers are handed on: none, recorded, or a factor as in 2x; by default what the settings say.
+    #[arg(long, value_name = "PACE", help_heading = PLAYBACK)]
+    pace: Option<Pace>,
+    /// Hand replayed bodies on in pieces of so many bytes, again from the first after the last: 1,5,2,13.
+    #[arg(long, value_name = "BYTES,…", help_heading = PLAYBACK)]
+    fragment: Option<Fragments>,
+    /// Faults in place of replayed answers: 429:0.1,cut:0.05,malformed:0.05,reset:0.05,delay:200ms,seed:1.
+    #[arg(long, value_name = "FAULT:P,…", help_heading = PLAYBACK)]
+    inject: Option<Faults>,
 }
 
 impl ProxyArguments {
@@ -209,7 +222,11 @@ impl ProxyArguments {
         if self.allow_ci {
             recorder = recorder.allow_record_in_ci();
         }
-        let recorder = recorder.build()?;
+        if let Some(faults) = &self.inject {
+            say(&format!("mistral-cassette: injects {faults}"));
+        }
+        let playback = Playback::of(self.pace, self.fragment.clone(), self.inject.clone());
+        let recorder = recorder.playback(playback).build()?;
         let mut upstream = Upstream::builder()
             .base_url(&self.upstream)
             .timeout(Duration::from_secs(self.timeout));

@@ -143,9 +143,14 @@ impl Live {
     pub(super) async fn answer(self, recorder: Option<&Recorder>, request: Request) -> Result<Response> {
         loop {
             self.was_sent.store(false, Ordering::Relaxed);
-            let response = match recorder {
-                Some(recorder) => recorder.answer(request.clone(), self.clone()).await?,
-                None => self.clone().send(request.clone()).await?,
+            let answered = match recorder {
+                Some(recorder) => recorder.answer(request.clone(), self.clone()).await,
+                None => self.clone().send(request.clone()).await,
+            };
+            let response = match answered {
+                // In place of a connection that failed, which is tried again below the recorder.
+                Err(error) if error.is_injected() && self.next_wait(None).is_some() => continue,
+                answered => answered?,
             };
             if !may_pass(response.status()) {
                 return Ok(response);

@@ -28,11 +28,6 @@ impl Body {
         Self(Kind::Stream(Box::pin(stream)))
     }
 
-    /// A body that is here already and is handed on in these pieces.
-    pub(crate) fn from_pieces(pieces: Vec<Bytes>) -> Self {
-        Self::from_stream(stream::iter(pieces.into_iter().map(Ok)))
-    }
-
     /// The bytes, when all of them are here already; else the body again.
     #[cfg(any(feature = "middleware", feature = "proxy"))]
     pub(crate) fn into_whole(self) -> Result<Bytes, Self> {

@@ -169,6 +169,10 @@ impl Request {
         &self.headers
     }
 
+    pub(crate) fn header_map_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
     /// The whole body.
     pub fn body_bytes(&self) -> &Bytes {
         &self.body

@@ -177,6 +177,7 @@ async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
         }
     }
     drop(listener);
+    door.recorder.hurry();
     let drained = tokio::spawn(connections.shutdown());
     door.requests.close();
     door.requests.wait().await;
@@ -194,7 +195,7 @@ fn connection(
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let door = door.clone();
-        async move { Ok::<_, std::convert::Infallible>(door.answer(request).await) }
+        async move { door.answer(request).await }
     });
     http1::Builder::new()
         .header_read_timeout(None)
@@ -209,12 +210,13 @@ struct Door {
 }
 
 impl Door {
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<answer::AnswerBody> {
+    /// The answer; an error closes the connection without one.
+    async fn answer(&self, request: http::Request<Incoming>) -> Result<http::Response<answer::AnswerBody>> {
         let (scope, request) = match read(request).await {
             Ok(read) => read,
             Err(error) => {
                 self.recorder.session().failed(&error);
-                return answer::of_error(&error);
+                return Ok(answer::of_error(&error));
             }
         };
         // A task of its own, so that a caller who leaves early does not take the recording along.
@@ -224,8 +226,9 @@ impl Door {
             .requests
             .spawn(async move { recorder.answer(request, upstream).await })
             .await;
-        match answered {
+        Ok(match answered {
             Ok(Ok(response)) => answer::of(response),
+            Ok(Err(error)) if error.is_injected() => return Err(error),
             Ok(Err(error)) => answer::of_error(&error),
             Err(error) => {
                 let error = Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect")
@@ -233,7 +236,7 @@ impl Door {
                 self.recorder.session().failed(&error);
                 answer::of_error(&error)
             }
-        }
+        })
     }
 }
 
