@@ -1,5 +1,6 @@
 //! The road a request takes: every door calls [`Recorder::answer`], and nothing else decides anything.
 
+mod asked;
 mod bounded;
 mod flight;
 mod hold;
@@ -19,12 +20,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::asked::{Asked, Known};
 use self::bounded::Bounded;
 pub(crate) use self::bounded::TIMEOUT as ENGINE_TIMEOUT;
 use self::flight::{Answer, Boarding, Flights, Lead};
 use self::hold::Hold;
 use self::reel::Reel;
-use self::tape::Tape;
+use self::tape::{Room, Tape};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
 use crate::engine::{CacheEngine, Counts, Lock, bytes_of, put_large_bodies_aside};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +55,9 @@ const LOCK_LIFE: Duration = Duration::from_secs(30);
 
 /// How long to wait before a lock that another process holds is asked for again: at first, and at most.
 const LOCK_WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// The most bytes of an answer that is kept, where the settings do not say.
+const LARGEST_ENTRY_BYTES: u64 = 128 << 20;
 
 /// How much the documents that were read or written may weigh before they are forgotten.
 const REMEMBERED_BYTES: usize = 16 << 20;
@@ -103,6 +108,7 @@ struct Shared {
     hurried: CancellationToken,
     /// Held while a cassette is changed, so that two answers to one request both get their place.
     keeping: tokio::sync::Mutex<()>,
+    known: Known,
     remembered: Mutex<Remembered>,
     /// How many bytes the engine keeps, and when it said so; only asked for where that is limited.
     size: tokio::sync::Mutex<Option<(Instant, u64)>>,
@@ -286,6 +292,7 @@ impl RecorderBuilder {
                 recordings: TaskTracker::new(),
                 hurried: CancellationToken::new(),
                 keeping: tokio::sync::Mutex::default(),
+                known: Known::default(),
                 remembered: Mutex::default(),
                 size: tokio::sync::Mutex::default(),
                 tally: Mutex::new(Tally {
@@ -388,11 +395,15 @@ impl Recorder {
     /// that the request itself brings.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] when the settings cannot be had.
+    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] when the settings cannot be had, [`ErrorKind::Request`] when the
+    /// scope's name holds a secret.
     pub async fn key_of(&self, request: &Request) -> Result<RequestKey> {
         let agreed = self.agreed().await?;
-        let asked = agreed.redactor.knowing(request.credentials()).request(request);
-        Ok(RequestKey::of(&asked, &self.scope, &agreed.settings.matching))
+        let asked = self
+            .shared
+            .known
+            .asked(&agreed, &self.scope, request, request.credentials())?;
+        Ok(asked.key.clone())
     }
 
     async fn road(&self, mut request: Request, upstream: impl Transport) -> Result<Response> {
@@ -406,24 +417,15 @@ impl Recorder {
             Ok(agreed) => agreed,
             Err(error) => return self.without_engine(error, plan, request, upstream).await,
         };
-        let redactor = agreed.redactor.knowing(request.credentials().chain(upstream.secret()));
-        let asked = redactor.request(&request);
-        if redactor.text(self.scope.as_str()) != self.scope.as_str() {
-            return Err(Error::new(
-                ErrorKind::Request,
-                "the name of the scope holds a secret, and would be a folder name",
-            )
-            .with_hint("name the scope after the test"));
-        }
-        let key = RequestKey::of(&asked, &self.scope, &agreed.settings.matching);
-        let fate = playback.fate(key.hash(), session.next_ask(&key));
+        let secrets = request.credentials().chain(upstream.secret());
+        let asked = self.shared.known.asked(&agreed, &self.scope, &request, secrets)?;
+        let key = &asked.key;
+        let fate = playback.fate(key.hash(), session.next_ask(key));
         // A fault takes the place of an answer, and not its turn.
-        let turn = fate.fault.is_none().then(|| session.next_turn(&key));
+        let turn = fate.fault.is_none().then(|| session.next_turn(key));
         let recording = Recording {
             agreed,
-            redactor,
             asked,
-            key,
             playback,
             fate,
             started: Instant::now(),
@@ -474,27 +476,28 @@ impl Recorder {
             }
             // What is not replayed is left alone.
             recording.fate = Fate::default();
-            turn.get_or_insert_with(|| session.next_turn(&recording.key));
+            turn.get_or_insert_with(|| session.next_turn(&recording.asked.key));
             match plan.on_miss {
                 OnMiss::Fail => {
                     let why = match mode {
                         mode if mode.is_offline() => format!("mode {mode}"),
                         mode => format!("mode {mode} and no API key to ask the upstream with"),
                     };
-                    let Recording { key, asked, agreed, .. } = &recording;
+                    let Recording { asked, agreed, .. } = &recording;
+                    let Asked { request, key, .. } = &**asked;
                     self.counted(|counts| counts.misses += 1);
                     self.noted(key, Use::Missed);
-                    return Err(miss::explain(&**engine, key, asked, &agreed.settings.matching, &why).await);
+                    return Err(miss::explain(&**engine, key, request, &agreed.settings.matching, &why).await);
                 }
                 OnMiss::PassOn => {
                     let response = upstream.send(request).await?;
                     session.count(|summary| summary.passed_on += 1);
-                    tracing::info!("passed on {}: {}", recording.asked.line(), response.status());
+                    tracing::info!("passed on {}: {}", recording.asked.request.line(), response.status());
                     return Ok(without_hop_by_hop(response));
                 }
                 OnMiss::Record => {}
             }
-            match flights.board(&recording.key) {
+            match flights.board(&recording.asked.key) {
                 Boarding::Lead(lead) => {
                     // Another call may have landed between the look-up and the boarding, or in another process while
                     // this one waited for its lock.
@@ -554,7 +557,7 @@ impl Recorder {
 
     /// What is recorded and may be used; what is too old is remembered, to be compared with the new answer.
     async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Cassette>, Age)>> {
-        let found = match self.recorded(&recording.key).await {
+        let found = match self.recorded(&recording.asked.key).await {
             // An entry of a cache that cannot be read is asked for again and written over. A file that is committed
             // must be looked at by a person.
             Err(error) if error.kind() == ErrorKind::Cassette && self.may_do_without(&error, plan) => {
@@ -569,7 +572,7 @@ impl Recorder {
         if plan.on_miss == OnMiss::Fail {
             return Ok(Some((cassette, Age::Fresh)));
         }
-        let endpoint = recording.key.endpoint();
+        let endpoint = recording.asked.key.endpoint();
         let expiry = &recording.agreed.settings.expiry;
         match expiry.age(endpoint, cassette.history.as_ref(), cassette.recorded.age()) {
             Age::Expired => {
@@ -610,7 +613,7 @@ impl Recorder {
             lock_life,
             ..
         } = &*self.shared;
-        match engine.lock(&recording.key, *lock_life).await {
+        match engine.lock(&recording.asked.key, *lock_life).await {
             Ok(Lock::Held) => return false,
             Ok(Lock::Taken(lease)) => recording.hold = Some(Hold::new(lease, *lock_life, recordings)),
             Ok(Lock::Unsupported) => {}
@@ -651,9 +654,7 @@ impl Recorder {
         let (recorder, plan) = (self.clone(), self.shared.mode.plan(true));
         let mut recording = Recording {
             agreed: recording.agreed.clone(),
-            redactor: recording.redactor.clone(),
             asked: recording.asked.clone(),
-            key: recording.key.clone(),
             playback: recording.playback.clone(),
             fate: Fate::default(),
             started: Instant::now(),
@@ -662,7 +663,7 @@ impl Recorder {
             old: Some(old.clone()),
             hold: None,
         };
-        let Boarding::Lead(lead) = self.shared.flights.board(&recording.key) else {
+        let Boarding::Lead(lead) = self.shared.flights.board(&recording.asked.key) else {
             return;
         };
         self.shared.recordings.spawn(async move {
@@ -715,7 +716,7 @@ impl Recorder {
     /// The response for the n-th ask of this session (`turn` counts from zero), or the fault that is to take its place.
     async fn replay(&self, recording: &Recording, cassette: &Cassette, turn: Option<usize>) -> Result<Response> {
         let Shared { session, hurried, .. } = &*self.shared;
-        let (key, playback) = (&recording.key, &recording.playback);
+        let (key, playback) = (&recording.asked.key, &recording.playback);
         let Fate { delay, mut fault } = recording.fate;
         if !delay.is_zero() {
             session.count(|summary| summary.delayed += 1);
@@ -774,7 +775,7 @@ impl Recorder {
                     "not recorded: {} was asked {} times and is recorded {recorded} times, in {} (exhausted: fail)",
                     cassette.request.line(),
                     turn + 1,
-                    self.shared.engine.place_of(&recording.key)
+                    self.shared.engine.place_of(&recording.asked.key)
                 ),
             )
             .with_hint("record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml")),
@@ -794,15 +795,15 @@ impl Recorder {
             counts.tokens_saved += tokens;
             counts.milliseconds_saved += milliseconds;
         });
-        self.noted(&recording.key, Use::Replayed);
-        let (recorded, name) = (cassette.responses.len(), recording.key.name());
+        self.noted(&recording.asked.key, Use::Replayed);
+        let (recorded, name) = (cassette.responses.len(), recording.asked.key.name());
         tracing::info!("replayed {} of {recorded} from {name}", at + 1);
     }
 
     fn injected(&self, recording: &Recording, fault: Fault) {
         self.session().count(|summary| summary.injected += 1);
-        self.noted(&recording.key, Use::Replayed);
-        tracing::info!("injected {fault} in place of {}", recording.key.name());
+        self.noted(&recording.asked.key, Use::Replayed);
+        tracing::info!("injected {fault} in place of {}", recording.asked.key.name());
     }
 
     async fn bytes_of(&self, blob: &Blob, key: &RequestKey) -> Result<Bytes> {
@@ -826,7 +827,7 @@ impl Recorder {
             if recording.is_one_ask {
                 // A damaged cassette must be looked at by a person, not replaced: see it before the upstream is asked.
                 // The other modes have looked it up already.
-                self.recorded(&recording.key).await?;
+                self.recorded(&recording.asked.key).await?;
             }
             upstream.send(request).await
         };
@@ -862,7 +863,11 @@ impl Recorder {
             is_over: false,
         };
         let kept = match self.take_all(&recording, &mut lead, &answer, body).await {
-            Ok(timing) => self.keep_if_lasting(recording, &lead, &answer, origin, timing).await,
+            Ok(Some(timing)) => self.keep_if_lasting(recording, &lead, &answer, origin, timing).await,
+            Ok(None) => {
+                self.skip(&recording);
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         // A cache that cannot keep an answer does not spoil it.
@@ -882,18 +887,41 @@ impl Recorder {
         answer.tape.finish(kept);
     }
 
-    /// Takes the body to the tape; returns when each of its pieces was whole.
-    async fn take_all(&self, recording: &Recording, lead: &mut Lead, answer: &Answer, body: Body) -> Result<Vec<u64>> {
+    /// Takes the body to the tape; returns when each of its pieces was whole, or `None` when it is too large to be kept.
+    async fn take_all(
+        &self,
+        recording: &Recording,
+        lead: &mut Lead,
+        answer: &Answer,
+        body: Body,
+    ) -> Result<Option<Vec<u64>>> {
+        let limits = &recording.agreed.settings.limits;
+        let most = usize::try_from(limits.entry_bytes.unwrap_or(LARGEST_ENTRY_BYTES)).unwrap_or(usize::MAX);
         let mut pieces = body.into_stream();
         let mut clock = Clock::new(&answer.headers, recording.started);
+        let mut room = Room::Enough;
         while let Some(piece) = pieces.next().await.transpose()? {
             // A client that has read the last event may ask the same again before the file is written.
             if clock.hear(&piece) && recording.is_one_ask {
                 lead.close();
             }
-            answer.tape.push(piece);
+            room = answer.tape.push(piece, most).await;
+            match room {
+                Room::Enough => {}
+                // Who joined now would miss its beginning.
+                Room::TooLarge => lead.close(),
+                // It may have no end.
+                Room::TooLargeForNobody => break,
+            }
         }
-        Ok(clock.timing())
+        Ok((room == Room::Enough).then(|| clock.timing()))
+    }
+
+    /// Counts an answer that is larger than the limits allow.
+    fn skip(&self, recording: &Recording) {
+        self.session().count(|summary| summary.skipped += 1);
+        let name = recording.asked.key.name();
+        tracing::warn!("not kept, since it would be larger than limits allows: {name}");
     }
 
     async fn keep_if_lasting(
@@ -909,14 +937,14 @@ impl Recorder {
             tracing::info!(
                 "not kept, since it speaks of the day: {} for {}",
                 answer.status,
-                recording.asked.line()
+                recording.asked.request.line()
             );
             return Ok(());
         }
         let response = RecordedResponse {
             status: answer.status,
-            headers: recording.redactor.headers(&answer.headers),
-            body: Blob::Here(recording.redactor.body(&answer.tape.whole())),
+            headers: recording.asked.redactor.headers(&answer.headers),
+            body: Blob::Here(recording.asked.redactor.body(&answer.tape.whole())),
             timing_ms,
         };
         if let Err(error) = self.without_secrets(&recording, &response) {
@@ -925,8 +953,8 @@ impl Recorder {
             tracing::warn!("{}", error.message());
             return Ok(());
         }
-        let (key, name) = (recording.key.clone(), recording.key.name());
-        let redacted = |text: &str| recording.redactor.text(text).into_owned();
+        let (key, name) = (recording.asked.key.clone(), recording.asked.key.name());
+        let redacted = |text: &str| recording.asked.redactor.text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
         if self.keep(recording, response, recorded, lead).await? {
             self.session().count(|summary| summary.recorded += 1);
@@ -946,7 +974,7 @@ impl Recorder {
         if policy == Secrets::Allow {
             return Ok(());
         }
-        let found = secrets::in_exchange(&recording.asked, response);
+        let found = secrets::in_exchange(&recording.asked.request, response);
         if found.is_empty() {
             return Ok(());
         }
@@ -955,7 +983,7 @@ impl Recorder {
             told.push_str(&format!(" and {} more", found.len() - TOLD));
         }
         // Its query may be where the secret is.
-        let (method, path) = (&recording.asked.method, recording.key.endpoint());
+        let (method, path) = (&recording.asked.request.method, recording.asked.key.endpoint());
         if policy == Secrets::Warn {
             tracing::warn!("kept with what looks like a secret: {method} {path}: {told}");
             return Ok(());
@@ -976,18 +1004,18 @@ impl Recorder {
         let Recording {
             agreed,
             asked,
-            key,
             old,
             is_damaged,
             hold: _hold,
             ..
         } = recording;
+        let Asked { request, key, .. } = &*asked;
         let settings = &agreed.settings;
         let _changing = self.shared.keeping.lock().await;
-        let on_file = if is_damaged { None } else { self.recorded(&key).await? };
+        let on_file = if is_damaged { None } else { self.recorded(key).await? };
         // What was too old begins anew.
-        let asks = old.is_some().then(|| session.begin_again(&key, lead.asks()));
-        let (mut kept, mut responses) = match (session.kept(&key), &on_file) {
+        let asks = old.is_some().then(|| session.begin_again(key, lead.asks()));
+        let (mut kept, mut responses) = match (session.kept(key), &on_file) {
             (Some(kept), Some(cassette)) => (kept, cassette.responses.clone()),
             (None, Some(cassette)) => (Kept::after(cassette), Vec::new()),
             (_, None) => (Kept::default(), Vec::new()),
@@ -1001,7 +1029,7 @@ impl Recorder {
             .get(responses.len())
             .filter(|_| !settings.rewrite_unchanged);
         let is_same = match earlier {
-            Some(earlier) => self.says_the_same_as(earlier, &asked, &new, &key).await,
+            Some(earlier) => self.says_the_same_as(earlier, request, &new, key).await,
             None => false,
         };
         let new = match earlier {
@@ -1021,7 +1049,7 @@ impl Recorder {
         responses.extend(std::iter::repeat_n(new, copies));
         // Where recordings end, the new one begins now although it says the same.
         let head = kept.earlier_head.clone().filter(|_| !settings.expiry.is_on());
-        let (recorded, request) = head.unwrap_or((recorded, asked));
+        let (recorded, request) = head.unwrap_or_else(|| (recorded, request.clone()));
         let history = match (&settings.expiry.adaptive, &old, asks) {
             (Some(_), Some(old), Some(asks)) => {
                 let history = old.history.unwrap_or_default();
@@ -1049,10 +1077,10 @@ impl Recorder {
             match life {
                 Some(life) => {
                     engine
-                        .set_expiring(&key, document, settings.expiry.kept_for(life))
+                        .set_expiring(key, document, settings.expiry.kept_for(life))
                         .await?
                 }
-                None => engine.set(&key, document).await?,
+                None => engine.set(key, document).await?,
             }
         }
         if kept.earlier.len() <= cassette.responses.len() {
@@ -1060,7 +1088,7 @@ impl Recorder {
             kept.earlier.clear();
             kept.earlier_head = None;
         }
-        session.set_kept(&key, kept);
+        session.set_kept(key, kept);
         Ok(true)
     }
 
@@ -1142,9 +1170,7 @@ impl Recorder {
 /// What is known of a recording before its answer.
 struct Recording {
     agreed: Arc<Agreed>,
-    redactor: Redactor,
-    asked: RecordedRequest,
-    key: RequestKey,
+    asked: Arc<Asked>,
     playback: Arc<Playback>,
     /// What becomes of the answer when it is replayed.
     fate: Fate,

@@ -23,6 +23,13 @@ const TEMPORARY_PREFIX: &str = ".mistral-cassette-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const LOCKS: &str = "mistral-cassette-locks";
 
+/// How many seconds a file must have been left alone before its state is taken for its content.
+#[cfg(unix)]
+const TICK: i64 = 2;
+
+/// How many bytes of files that were read are kept.
+const KEPT_BYTES: usize = 16 << 20;
+
 /// A temporary file this old belongs to no recording that is still going on.
 const ABANDONED: Duration = Duration::from_secs(600);
 
@@ -46,6 +53,45 @@ pub struct DirectoryEngine {
     /// The folders that this session has written to, and cleaned of what killed processes left.
     swept: Arc<Mutex<HashSet<PathBuf>>>,
     is_writable: Arc<AtomicBool>,
+    read: Arc<Mutex<Read>>,
+}
+
+/// Files that were read, as they were.
+#[derive(Default, Debug)]
+struct Read {
+    files: HashMap<PathBuf, (State, Bytes)>,
+    bytes: usize,
+}
+
+/// What a file system tells of a file, and cannot be the same when its content is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    device: u64,
+    file: u64,
+    length: u64,
+    /// Seconds and nanoseconds: set by the system alone.
+    changed: (i64, i64),
+}
+
+impl State {
+    /// `None` where it cannot be told, or where a change just now might leave it as it is: clocks of file systems tick in
+    /// up to two seconds.
+    #[cfg(unix)]
+    fn of(file: &fs::Metadata, now: SystemTime) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+        (file.ctime() + TICK < i64::try_from(now).ok()?).then(|| Self {
+            device: file.dev(),
+            file: file.ino(),
+            length: file.len(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_file: &fs::Metadata, _now: SystemTime) -> Option<Self> {
+        None
+    }
 }
 
 /// The files of one endpoint folder, by short key, as they were when the session first missed a name.
@@ -68,7 +114,31 @@ impl DirectoryEngine {
             folders: Arc::default(),
             swept: Arc::default(),
             is_writable: Arc::default(),
+            read: Arc::default(),
         }
+    }
+
+    /// The bytes of a file, from memory when it is still what was read; `None` when it does not exist.
+    fn read_again(&self, path: &Path) -> Result<Option<Bytes>> {
+        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, known) = (fs::metadata(path), read().files.get(path).cloned());
+        let state = state.ok().and_then(|file| State::of(&file, SystemTime::now()));
+        if let Some((known, bytes)) = known
+            && state == Some(known)
+        {
+            return Ok(Some(bytes));
+        }
+        let bytes = read_file(path)?;
+        // As it was before it was read: what has changed since is seen the next time.
+        if let (Some(state), Some(bytes)) = (state, &bytes) {
+            let mut read = read();
+            if read.bytes + bytes.len() > KEPT_BYTES {
+                *read = Read::default();
+            }
+            read.bytes += bytes.len();
+            read.files.insert(path.to_owned(), (state, bytes.clone()));
+        }
+        Ok(bytes)
     }
 
     /// The directory.
@@ -175,11 +245,11 @@ impl CacheEngine for DirectoryEngine {
     // A cassette is a few kilobytes on a local disk: reading it here takes less time than a hop to another thread.
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
         let computed = self.computed_path(key);
-        if let Some(document) = read_file(&computed)? {
+        if let Some(document) = self.read_again(&computed)? {
             return Ok(Some(document));
         }
         match self.renamed(key)? {
-            Some(path) => read_file(&path),
+            Some(path) => self.read_again(&path),
             None => Ok(None),
         }
     }
@@ -502,6 +572,28 @@ mod tests {
         ] {
             assert_eq!(short_key_of(other), None, "{other}");
         }
+    }
+
+    /// A session may read a file from memory; it must not when somebody has edited it.
+    #[test]
+    fn a_file_that_was_edited_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, path) = (DirectoryEngine::new(folder.path()), folder.path().join("a"));
+        let read = || engine.read_again(&path).unwrap();
+        for text in ["one", "two"] {
+            // In place and of the same length: nothing but the time of the change tells.
+            fs::write(&path, text).unwrap();
+            assert_eq!(read().as_deref(), Some(text.as_bytes()));
+            // Until it comes from memory: the same bytes at the same place, while both are held.
+            while cfg!(unix) && read().unwrap().as_ptr() != read().unwrap().as_ptr() {
+                assert_eq!(read().as_deref(), Some(text.as_bytes()));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        fs::write(&path, "six").unwrap();
+        assert_eq!(read().as_deref(), Some(&b"six"[..]));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read(), None);
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! A request as it is hashed and kept. Of one that was asked before, byte for byte, that is known.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::Method;
+use lru::LruCache;
+
+use super::Agreed;
+use crate::cassette::RecordedRequest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{RequestKey, Scope};
+use crate::message::Request;
+use crate::redaction::Redactor;
+
+/// How many requests are known.
+const KNOWN: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// A larger body is worked out again, in place of being held.
+const LARGEST_KNOWN_BYTES: usize = 64 * 1024;
+
+/// A request without its secrets, its key, and what took them out.
+pub(super) struct Asked {
+    pub(super) redactor: Redactor,
+    pub(super) request: RecordedRequest,
+    pub(super) key: RequestKey,
+}
+
+impl Asked {
+    fn new(agreed: &Agreed, scope: &Scope, request: &Request, secrets: &[String]) -> Result<Self> {
+        let redactor = agreed.redactor.knowing(secrets.iter().map(String::as_str));
+        if redactor.text(scope.as_str()) != scope.as_str() {
+            return Err(Error::new(
+                ErrorKind::Request,
+                "the name of the scope holds a secret, and would be a folder name",
+            )
+            .with_hint("name the scope after the test"));
+        }
+        let request = redactor.request(request);
+        Ok(Self {
+            key: RequestKey::of(&request, scope, &agreed.settings.matching),
+            redactor,
+            request,
+        })
+    }
+}
+
+/// All that decides what a request comes to, under the same settings.
+#[derive(PartialEq, Eq, Hash)]
+struct Raw {
+    method: Method,
+    target: String,
+    content_type: Option<String>,
+    body: Bytes,
+    secrets: Vec<String>,
+    scope: Scope,
+}
+
+/// The requests that were asked last.
+pub(super) struct Known(Mutex<LruCache<Raw, Arc<Asked>>>);
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(KNOWN)))
+    }
+}
+
+impl Known {
+    /// What a request comes to that brings these secrets along.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] when the scope's name holds a secret.
+    pub(super) fn asked<'a>(
+        &self,
+        agreed: &Agreed,
+        scope: &Scope,
+        request: &'a Request,
+        secrets: impl Iterator<Item = &'a str>,
+    ) -> Result<Arc<Asked>> {
+        let raw = Raw {
+            method: request.method().clone(),
+            target: request.target(),
+            content_type: request.content_type().map(str::to_owned),
+            body: request.body_bytes().clone(),
+            secrets: secrets.map(str::to_owned).collect(),
+            scope: scope.clone(),
+        };
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = known().get(&raw) {
+            return Ok(asked.clone());
+        }
+        let asked = Arc::new(Asked::new(agreed, scope, request, &raw.secrets)?);
+        if raw.body.len() <= LARGEST_KNOWN_BYTES {
+            known().put(raw, asked.clone());
+        }
+        Ok(asked)
+    }
+}
