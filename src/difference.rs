@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+#[cfg(feature = "cli")]
+pub(crate) use similar::ChangeTag;
 use similar::{Algorithm, DiffOp, TextDiff, capture_diff_slices_deadline};
 
 /// How much of what stands around a change is shown, on each side: words and the spaces between them.
@@ -148,6 +150,20 @@ fn changed_words(old: &str, new: &str) -> Vec<String> {
         lines.push(format!("  … {} more changes in this text", groups.len() - MOST_CHANGES));
     }
     lines
+}
+
+/// A text as it was and as it is, in pieces: what both have, what only the old one has, and what only the new one has.
+#[cfg(feature = "cli")]
+pub(crate) fn pieces(old: &str, new: &str) -> Vec<(ChangeTag, String)> {
+    let diff = TextDiff::configure().timeout(TIMEOUT).diff_words(old, new);
+    let mut pieces = Vec::<(ChangeTag, String)>::new();
+    for change in diff.iter_all_changes() {
+        match pieces.last_mut() {
+            Some((tag, text)) if *tag == change.tag() => text.push_str(change.value()),
+            _ => pieces.push((change.tag(), change.value().to_owned())),
+        }
+    }
+    pieces
 }
 
 /// These words of a text, with a sign that there are more.

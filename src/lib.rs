@@ -76,6 +76,8 @@ mod recorder;
 mod redaction;
 #[cfg(feature = "cli")]
 mod refresh;
+#[cfg(feature = "cli")]
+mod report;
 mod secrets;
 mod session;
 mod settings;

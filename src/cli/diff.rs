@@ -14,7 +14,6 @@ use crate::difference::{Difference, differences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, Grade, compare};
 use crate::key::canonical_value;
-use crate::refresh::whole;
 use crate::settings::Matching;
 
 #[derive(clap::Args)]
@@ -35,7 +34,7 @@ pub(super) struct Arguments {
 }
 
 /// Cassettes by what makes two of them one: scope and key.
-type Side = BTreeMap<(String, String), (String, Cassette)>;
+pub(super) type Side = BTreeMap<(String, String), (String, Cassette)>;
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let new = arguments.new.as_deref().unwrap_or(&arguments.dir);
@@ -63,6 +62,10 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) what: What,
     pub(super) differences: Vec<Difference>,
+    /// The cassette as it was.
+    pub(super) old: Option<Cassette>,
+    /// The cassette as it is.
+    pub(super) new: Option<Cassette>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,30 +88,32 @@ impl What {
     }
 }
 
-fn rows(mut old: Side, new: Side) -> Vec<Row> {
+/// What has become of each cassette, sorted by name.
+pub(super) fn rows(mut old: Side, new: Side) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (key, (name, cassette)) in new {
-        let row = match old.remove(&key) {
-            None => Row {
-                name,
-                what: What::New,
-                differences: Vec::new(),
-            },
-            Some((_, was)) => {
-                let Change { grade, differences } = compare(&was.responses, &cassette.responses);
-                Row {
-                    name,
-                    what: What::Changed(grade),
-                    differences,
-                }
+    for (key, (name, is)) in new {
+        let was = old.remove(&key).map(|(_, was)| was);
+        let (what, differences) = match &was {
+            None => (What::New, Vec::new()),
+            Some(was) => {
+                let Change { grade, differences } = compare(&was.responses, &is.responses);
+                (What::Changed(grade), differences)
             }
         };
-        rows.push(row);
+        rows.push(Row {
+            name,
+            what,
+            differences,
+            old: was,
+            new: Some(is),
+        });
     }
-    rows.extend(old.into_values().map(|(name, _)| Row {
+    rows.extend(old.into_values().map(|(name, was)| Row {
         name,
         what: What::Gone,
         differences: Vec::new(),
+        old: Some(was),
+        new: None,
     }));
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows
@@ -135,25 +140,26 @@ fn two_files(old: &Path, new: &Path) -> Result<Row> {
         name: new.display().to_string(),
         what,
         differences,
+        old: Some(was),
+        new: Some(is),
     })
 }
 
-async fn side(location: &str, dir: &str, trouble: &mut Vec<Error>) -> Result<Side> {
+/// The cassettes of a directory, a cache, or a git revision of `dir`; what cannot be read is added to `trouble`.
+pub(super) async fn side(location: &str, dir: &str, trouble: &mut Vec<Error>) -> Result<Side> {
     let is_url = location.contains("://") || !crate::engine::is_directory(location);
     if !is_url && !Path::new(location).is_dir() {
         return revision(location, Path::new(dir), trouble);
     }
-    let store = Store::open(location)?;
-    let mut side = Side::new();
-    for (listed, cassette) in store.read_all().await? {
-        let place = store.place_of(&listed);
-        let read = async { whole(&*store.engine, cassette?, &place).await };
-        match read.await {
-            Ok(cassette) => drop(side.insert(identity(&listed.name, &cassette), (listed.name, cassette))),
-            Err(error) => trouble.push(error),
-        }
-    }
-    Ok(side)
+    let (found, damaged) = Store::open(location)?.read_whole().await?;
+    trouble.extend(damaged.into_iter().map(|(_, error)| error));
+    Ok(side_of(found))
+}
+
+/// These cassettes, by what makes two of them one.
+pub(super) fn side_of(found: Vec<(String, Cassette)>) -> Side {
+    let of = |(name, cassette): (String, Cassette)| (identity(&name, &cassette), (name, cassette));
+    found.into_iter().map(of).collect()
 }
 
 fn identity(name: &str, cassette: &Cassette) -> (String, String) {

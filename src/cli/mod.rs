@@ -14,6 +14,7 @@ mod prune;
 mod refresh;
 mod rekey;
 mod remove;
+mod report;
 mod review;
 mod run;
 mod show;
@@ -78,6 +79,8 @@ enum Command {
     Verify(Listing),
     /// Compare recordings, and say what each change means: wording, tool call, ending, shape.
     Diff(diff::Arguments),
+    /// Write one HTML page to read the recordings in: conversations, streams at their pace, pictures, and what has changed.
+    Report(report::Arguments),
     /// Ask the upstream again for what is recorded, and keep what has changed.
     Refresh(refresh::Arguments),
     /// Step through the new recordings of `refresh --review`: accept, reject, skip.
@@ -264,6 +267,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Refresh(arguments) => refresh::run(&arguments),
         Command::Review(arguments) => review::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::cassette::{Cassette, format};
 use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open};
 use crate::error::{Error, Result};
+use crate::refresh::whole;
 use crate::settings::Settings;
 
 /// How many cassettes are read at once.
@@ -24,6 +25,14 @@ pub(super) struct Store {
 
 /// A cassette with its name, or the error that kept it from being read.
 pub(super) type Read = (Listed, Result<Cassette>);
+
+/// A place as it was named, without what may be a password in its URL.
+pub(super) fn without_password(location: &str) -> &str {
+    match location.rsplit_once('@') {
+        Some((_, behind)) if location.contains("://") => behind,
+        _ => location,
+    }
+}
 
 impl Store {
     pub(super) fn open(location: &str) -> Result<Self> {
@@ -81,10 +90,7 @@ impl Store {
 
     /// This place, without what may be a password in its URL.
     pub(super) fn place(&self) -> &str {
-        match self.location.rsplit_once('@') {
-            Some((_, behind)) if self.directory.is_none() => behind,
-            _ => &self.location,
-        }
+        without_password(&self.location)
     }
 
     /// Removes a cassette.
@@ -131,5 +137,19 @@ impl Store {
             .buffered(AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Every cassette with all of its bodies, sorted by name; and those that cannot be read.
+    pub(super) async fn read_whole(&self) -> Result<(Vec<(String, Cassette)>, Vec<(String, Error)>)> {
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        for (listed, cassette) in self.read_all().await? {
+            let place = self.place_of(&listed);
+            let read = async { whole(&*self.engine, cassette?, &place).await };
+            match read.await {
+                Ok(cassette) => found.push((listed.name, cassette)),
+                Err(error) => damaged.push((listed.name, error)),
+            }
+        }
+        Ok((found, damaged))
     }
 }

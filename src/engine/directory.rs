@@ -496,7 +496,7 @@ fn read_file(path: &Path) -> Result<Option<Bytes>> {
 }
 
 /// Writes a file beside the old one and renames it into place.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
     let mut builder = tempfile::Builder::new();

@@ -1,0 +1,379 @@
+// Opens a report in Chromium and goes through one case: `node cases.mjs CASE report.html`, the browser in CHROMIUM.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+
+const ARGUMENTS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const [, , name, file] = process.argv;
+const address = pathToFileURL(file).href;
+
+/** Everything that must not happen, whatever the case. */
+const wrong = [];
+
+async function watched(page) {
+  await page.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) =>
+      console.error(`violation: ${event.violatedDirective} ${event.blockedURI}`),
+    );
+  });
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+  page.on("pageerror", (error) => wrong.push(String(error)));
+  page.on("request", (request) => /^(file|data):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+  page.on("dialog", (dialog) => {
+    wrong.push(`dialog: ${dialog.message()}`);
+    return dialog.dismiss();
+  });
+  await page.goto(address);
+  await page.waitForSelector("#list a");
+}
+
+const titles = (page) => page.locator("#list .title").allTextContents();
+
+/** What the recording shows in which these words stand first. */
+async function opened(page, words) {
+  await page.fill("#search", `"${words}"`);
+  assert.doesNotMatch(await count(page), /^0 /, words);
+  await page.locator("#list a").first().click();
+  await page.waitForSelector('#list a[aria-current="true"]');
+  const text = await page.locator("#detail").innerText();
+  await page.fill("#search", "");
+  await count(page);
+  return text;
+}
+
+/** The count in the list, when it is no longer searching. */
+async function count(page) {
+  await page.waitForFunction(() => !document.getElementById("count").textContent.includes("searching"));
+  return page.locator("#count").innerText();
+}
+
+async function overflow(page) {
+  return page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+}
+
+const cases = {
+  async reads(page) {
+    assert.match(
+      await page.locator("#about").innerText(),
+      /^cassettes · 11 recordings · 11 responses · 60 tokens \(40 in, 20 out\) · > \$0\.064$/,
+    );
+    const sorted = await page.locator("#list a").evaluateAll((links) => links.map((link) => link.title));
+    assert.deepEqual(sorted, [...sorted].sort());
+    const reads = async (words, ...expected) => {
+      const text = await opened(page, words);
+      for (const one of expected) assert.ok(text.includes(one), `${one} is not in ${text}`);
+    };
+    await reads(
+      "capital of france",
+      "What is the capital of France?",
+      "It is Paris.",
+      "15 tokens (10 in, 5 out)",
+      "$0.02",
+      "by capitals::france",
+      "200 OK",
+    );
+    await reads(
+      "in Paris?",
+      "system",
+      "You know the weather.",
+      "calls get_weather D681PevKs",
+      '"city": "Paris"',
+      "1 tool: get_weather",
+    );
+    await reads("Six by seven", "What is 6 * 7?", "thinking", "Six by seven.", "42");
+    await reads("A city as JSON", '"people": 12345678901234567890');
+    await reads("about the mistral", "A cold wind.", "3 events", "Play");
+    await reads("a wind", "embeddings", "0.6000, 0.8000", "1.0000");
+    await reads("greet me", "calls web_search", "Good morning!");
+    await reads("# A page", "Document: https://example.com/a.pdf", "# A page", "10 × 20 px, 200 dpi");
+    await reads("pii", "pii", "0.987", "flagged");
+    await reads("def f", "400 Bad Request", "Invalid model: no-such-model", "invalid_model");
+    await reads("surprise", "POST /v1/no/such/endpoint", '"surprise"');
+    // The raw view is one click away.
+    await opened(page, "capital of france");
+    assert.equal(await page.getByText('"finish_reason"').count(), 0);
+    await page.getByText("Raw response", { exact: true }).click();
+    await page.getByText('"finish_reason"').waitFor();
+    await page.getByText("Raw request", { exact: true }).click();
+    await page.getByText("POST /v1/chat/completions").last().waitFor();
+    // Full text, over what was asked and what was said; streams as they add up.
+    for (const [words, expected] of [
+      ["as far as", 0],
+      ["It is Paris", 2],
+      ['"It is Paris"', 1],
+      ['"cold wind"', 1],
+      ["temperature", 0],
+      ["get_weather paris", 1],
+      ["surprise", 1],
+      ["mistral-embed", 1],
+    ]) {
+      await page.fill("#search", words);
+      assert.equal(await count(page), `${expected} of 11 recordings`, words);
+    }
+  },
+
+  async filters(page) {
+    await page.selectOption("#filter-endpoint", { label: "chat-completions (5)" });
+    assert.equal(await count(page), "5 of 11 recordings");
+    await page.selectOption("#filter-model", { label: "mistral-large-latest (1)" });
+    assert.equal((await titles(page)).length, 1);
+    await page.selectOption("#filter-endpoint", { index: 0 });
+    await page.selectOption("#filter-model", { index: 0 });
+    await page.selectOption("#filter-status", { label: "4xx (1)" });
+    assert.deepEqual(await titles(page), ["def f"]);
+    await page.selectOption("#filter-status", { index: 0 });
+    await page.selectOption("#filter-test", { label: "capitals::france (1)" });
+    assert.deepEqual(await titles(page), ["capital of france"]);
+  },
+
+  async keys(page) {
+    const focused = () => page.evaluate(() => document.activeElement.textContent);
+    await page.keyboard.press("/");
+    await page.keyboard.type("paris");
+    await count(page);
+    await page.keyboard.press("Enter");
+    const first = await focused();
+    assert.match(first, /capital of france/);
+    await page.keyboard.press("j");
+    const second = await focused();
+    assert.notEqual(second, first);
+    await page.keyboard.press("k");
+    assert.equal(await focused(), first);
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await focused(), second);
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.equal(outline, "solid");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#detail h2");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "detail");
+    assert.equal(await page.locator('#list a[aria-current="true"]').count(), 1);
+    // By Tab alone to the raw view and into it.
+    while (!(await focused()).startsWith("Raw request")) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await page.locator("#detail .raw[open] .head").first().waitFor();
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("#detail .empty");
+    assert.equal(await focused(), second);
+    await page.keyboard.press("/");
+    await page.keyboard.press("Escape");
+    assert.equal(await count(page), "11 of 11 recordings");
+    await page.goBack();
+    await page.waitForSelector("#detail h2");
+  },
+
+  async narrow(page) {
+    await page.setViewportSize({ width: 360, height: 640 });
+    assert.ok((await overflow(page)) <= 0);
+    const links = await page.locator("#list a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
+    for (const link of links) {
+      await page.locator(`#list a[href="${link}"]`).click();
+      await page.waitForSelector("#detail h2");
+      assert.equal(await page.locator("#list").isVisible(), false);
+      for (const summary of await page.locator("#detail summary").all()) await summary.click();
+      assert.ok((await overflow(page)) <= 0, link);
+      await page.getByRole("button", { name: "Back to the list" }).click();
+      await page.locator("#list").waitFor();
+    }
+    // Paper has the recording and not the list.
+    await page.setViewportSize({ width: 1000, height: 800 });
+    await opened(page, "capital of france");
+    await page.emulateMedia({ media: "print" });
+    assert.equal(await page.locator("#list").isVisible(), false);
+    assert.equal(await page.getByText("It is Paris.").isVisible(), true);
+  },
+
+  async plays(page) {
+    assert.match(await opened(page, "count to four"), /first 150 ms, last 750 ms/);
+    const said = page.locator("#detail section").last().locator(".said");
+    assert.equal(await said.innerText(), "one two three four");
+    // Every text that is shown while it plays, and when.
+    await page.evaluate(() => {
+      const seen = (window.seen = []);
+      const since = performance.now();
+      new MutationObserver(() => {
+        const text = document.querySelector("#detail section:last-child .said").textContent;
+        if (seen.at(-1)?.text !== text) seen.push({ text, at: performance.now() - since });
+      }).observe(document.querySelector("#detail"), { childList: true, subtree: true });
+    });
+    await page.getByRole("button", { name: "Play at the recorded pace" }).click();
+    await page.getByRole("button", { name: "Stop playing" }).waitFor();
+    await page.getByRole("button", { name: "Play at the recorded pace" }).waitFor();
+    const seen = await page.evaluate(() => window.seen);
+    assert.equal(seen.at(-1).text, "one two three four");
+    const texts = seen.map(({ text }) => text);
+    for (const text of ["one ", "one two "]) assert.ok(texts.includes(text), JSON.stringify(seen));
+    const [one, all] = ["one ", "one two three four"].map((text) => seen.find((shown) => shown.text === text).at);
+    // Three pauses of 150 ms lie between the first word and the last.
+    assert.ok(all - one > 300, JSON.stringify(seen));
+  },
+
+  async media(page) {
+    const loaded = async (selector, isLoaded) => {
+      const element = page.locator(`#detail ${selector}`).first();
+      await element.waitFor();
+      await page.waitForFunction(isLoaded, await element.elementHandle());
+    };
+    await opened(page, "what is this");
+    await loaded("img", (image) => image.complete && image.naturalWidth === 1);
+    await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
+    await opened(page, "hush");
+    await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
+    assert.match(await opened(page, "a.wav"), /file\s+a\.wav/);
+    await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
+    assert.match(
+      await opened(page, "long silence"),
+      /audio\/wav, 301\.6 kB: left out of this page, --with-media puts it in/,
+    );
+  },
+
+  async large_media(page) {
+    await opened(page, "long silence");
+    await page.waitForFunction(() => document.querySelector("#detail audio")?.duration > 0);
+  },
+
+  async changes(page) {
+    assert.match(await page.locator("#about").innerText(), /4 recordings .* compared with (HEAD|old)$/);
+    const badges = await page
+      .locator("#list a")
+      .evaluateAll((links) =>
+        links.map((link) => [
+          link.querySelector(".title").textContent,
+          link.querySelector(".badge")?.textContent ?? "",
+        ]),
+      );
+    const told = Object.fromEntries(badges);
+    assert.deepEqual(Object.values(told).sort(), ["", "gone", "new", "only volatile fields", "wording"]);
+    await page.getByLabel("Changed only").check();
+    assert.equal(await count(page), "4 of 5 recordings");
+    await page.selectOption("#filter-change", { label: "wording (1)" });
+    assert.equal(await count(page), "1 of 5 recordings");
+    await page.locator("#list a").click();
+    assert.deepEqual(await page.locator("#detail del").allTextContents(), ["Paris"]);
+    assert.deepEqual(await page.locator("#detail ins").allTextContents(), ["Lyon"]);
+    const sides = await page.locator("#detail details .both > div").allInnerTexts();
+    assert.equal(sides.length, 2);
+    assert.match(sides[0], /^Before: (HEAD|old)[^]*It is in Paris/);
+    assert.match(sides[1], /^Now[^]*It is in Lyon/);
+    const [before, now] = await page
+      .locator("#detail details .both > div")
+      .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().left));
+    assert.ok(before < now);
+    await page.selectOption("#filter-change", { label: "gone (1)" });
+    await page.locator("#list a").click();
+    await page.getByText("I am gone.").waitFor();
+    await page.setViewportSize({ width: 360, height: 640 });
+    assert.ok((await overflow(page)) <= 0);
+  },
+
+  async hostile(page) {
+    const links = await page.locator("#list a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
+    assert.ok(links.length > 60, String(links.length));
+    let text = "";
+    for (const link of links) {
+      await page.evaluate((hash) => (location.hash = hash), link);
+      await page.waitForFunction((hash) => location.hash === hash && document.querySelector("#detail h2"), link);
+      // Everything that can be opened, and what is in it.
+      await page.evaluate(async () => {
+        for (const details of document.querySelectorAll("#detail details")) details.open = true;
+        await new Promise((done) => setTimeout(done));
+        for (const button of document.querySelectorAll("#detail details button, #detail .pace button")) button.click();
+      });
+      text += await page.evaluate(() => document.getElementById("detail").textContent);
+      const found = await page.evaluate(() => {
+        const tags = "script, a, iframe, object, embed, svg, form, link, base, [onerror], [onload], [style*=url]";
+        const inside = [...document.querySelectorAll("#detail *")].filter((element) => element.matches(tags));
+        const sources = [...document.querySelectorAll("#detail img, #detail audio")].map((element) => element.src);
+        return [
+          ...inside.map((element) => element.outerHTML),
+          ...sources.filter(
+            (source) =>
+              !/^data:(image|audio)\/(png|jpeg|gif|webp|avif|mpeg|wav|ogg|flac|webm|mp4);base64,/.test(source),
+          ),
+        ];
+      });
+      assert.deepEqual(found, [], link);
+    }
+    // It is all there, as text.
+    for (const shown of [
+      "</script><script>window.ran=1</script>",
+      "<!--<script>window.ran=1//",
+      "<img src=x onerror=window.ran=1>",
+      "javascript:window.ran=1",
+      "data:text/html,<script>window.ran=1</script>",
+      "\u2028window.ran=1\u2029",
+      "{script}{recordings}{style}",
+      "https://example.com/beacon.png",
+      "\ufffd and \ufffd surrogates",
+      "proto",
+    ]) {
+      assert.ok(text.replaceAll(/[\ud800-\udfff](?![\udc00-\udfff])/g, "\ufffd").includes(shown), shown);
+    }
+    await page.fill("#search", "window.ran");
+    await count(page);
+    // The list has the hostile names too.
+    const list = await page.evaluate(() =>
+      [...document.querySelectorAll("#list *, #filters *, #heading *")].map((element) => element.tagName),
+    );
+    assert.deepEqual([...new Set(list)].sort(), ["A", "H1", "INPUT", "LABEL", "LI", "OPTION", "P", "SELECT", "SPAN"]);
+    // What a mistake of the page would do, the browser refuses.
+    assert.deepEqual(wrong, []);
+    const refused = await page.evaluate(async () => {
+      const told = [];
+      addEventListener("securitypolicyviolation", (event) => told.push(event.effectiveDirective));
+      try {
+        document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=window.ran=1>");
+      } catch (error) {
+        told.push(error.name);
+      }
+      new Image().src = "https://example.com/beacon.png";
+      await fetch("https://example.com/").catch(() => {});
+      await new Promise((done) => setTimeout(done));
+      return told.sort();
+    });
+    assert.deepEqual(refused, ["TypeError", "connect-src", "img-src", "require-trusted-types-for"]);
+    wrong.length = 0;
+  },
+
+  async damaged(page) {
+    await page.selectOption("#filter-status", { label: "damaged (1)" });
+    assert.deepEqual(await titles(page), ["broken"]);
+    assert.match(await opened(page, "broken"), /broken-0123456789abcdef\.yaml/);
+    assert.match(await page.locator("#about").innerText(), /1 damaged/);
+  },
+};
+
+const folder = mkdtempSync(join(tmpdir(), "report-"));
+const browser = await chromium.launchPersistentContext(folder, {
+  executablePath: process.env.CHROMIUM,
+  args: ARGUMENTS,
+  offline: true,
+});
+try {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(20_000);
+  await watched(page);
+  await cases[name](page);
+  assert.equal(
+    await page.evaluate(() => [window.ran, {}.ran].some((ran) => ran !== undefined)),
+    false,
+    "a script of a recording has run",
+  );
+  assert.deepEqual(wrong, []);
+  console.log("well");
+} finally {
+  await browser.close();
+  rmSync(folder, { recursive: true, force: true });
+}
