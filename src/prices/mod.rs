@@ -149,8 +149,11 @@ impl Prices {
     }
 }
 
-/// An amount as people read it: `$0.0042`, `$12.30`.
+/// An amount as people read it: `$12.30`, `$0.0042`, `< $0.000001`.
 pub(crate) fn dollars(amount: f64) -> String {
+    if amount > 0.0 && amount < 0.000_001 {
+        return "< $0.000001".to_owned();
+    }
     if amount == 0.0 || amount >= 1.0 {
         format!("${amount:.2}")
     } else {
@@ -228,5 +231,6 @@ mod tests {
         assert_eq!(dollars(0.0), "$0.00");
         assert_eq!(dollars(12.3), "$12.30");
         assert_eq!(dollars(0.0042), "$0.0042");
+        assert_eq!(dollars(0.000_000_1), "< $0.000001");
     }
 }
