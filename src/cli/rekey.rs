@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Error>)> {
     let (mut moves, mut trouble) = (Vec::<Move>::new(), Vec::new());
-    let mut taken = HashMap::<(Scope, String), String>::new();
+    let mut taken = HashMap::<(Scope, String), Listed>::new();
     for (listed, cassette) in store.read_all().await? {
         let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
         let computed = async {
@@ -87,7 +87,7 @@ async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Err
         };
         match computed.await {
             Err(error) => trouble.push(error),
-            Ok((old, new)) if old == new.hash() => drop(taken.insert((scope, old), listed.name)),
+            Ok((old, new)) if old == new.hash() => drop(taken.insert((scope, old), listed)),
             Ok((old, new)) => moves.push(Move {
                 listed,
                 old,
@@ -99,19 +99,26 @@ async fn moves(store: &Store, settings: &Settings) -> Result<(Vec<Move>, Vec<Err
     for one in &mut moves {
         let identity = (one.new.scope().clone(), one.new.hash().to_owned());
         match taken.get(&identity) {
+            // Killed before the old file was removed: what is left to do is to remove it.
+            Some(other) if store.document(other).await? == rekeyed(store, one).await? => {}
             // Under the new settings two requests are one; which of the answers is meant is for a person to say.
-            Some(other) => one.stays = Some(format!("its request is now that of {other}: delete one of them")),
-            None => drop(taken.insert(identity, one.listed.name.clone())),
+            Some(other) => one.stays = Some(format!("its request is now that of {}: delete one of them", other.name)),
+            None => drop(taken.insert(identity, one.listed.clone())),
         }
     }
     Ok((moves, trouble))
 }
 
-/// Writes the document under its new name with its new key, and nothing else in it changed; then the old one goes.
-async fn carry_out(store: &Store, one: &Move) -> Result<()> {
+/// The document with its new key, and nothing else in it changed.
+async fn rekeyed(store: &Store, one: &Move) -> Result<Bytes> {
     let document = store.document(&one.listed).await?;
     let text = String::from_utf8_lossy(&document).replacen(&one.old, one.new.hash(), 1);
-    store.engine.set(&one.new, Bytes::from(text)).await?;
+    Ok(text.into())
+}
+
+/// Writes the document under its new name; then the old one goes.
+async fn carry_out(store: &Store, one: &Move) -> Result<()> {
+    store.engine.set(&one.new, rekeyed(store, one).await?).await?;
     let is_same_place = one.listed.name == format!("{}.yaml", one.new.name());
     if !is_same_place {
         store.remove(&one.listed).await?;

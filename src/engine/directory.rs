@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,16 +121,16 @@ impl DirectoryEngine {
     /// The bytes of a file, from memory when it is still what was read; `None` when it does not exist.
     fn read_again(&self, path: &Path) -> Result<Option<Bytes>> {
         let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, known) = (fs::metadata(path), read().files.get(path).cloned());
-        let state = state.ok().and_then(|file| State::of(&file, SystemTime::now()));
+        let known = read().files.get(path).cloned();
         if let Some((known, bytes)) = known
-            && state == Some(known)
+            && fs::metadata(path).is_ok_and(|file| State::of(&file, SystemTime::now()) == Some(known))
         {
             return Ok(Some(bytes));
         }
-        let bytes = read_file(path)?;
-        // As it was before it was read: what has changed since is seen the next time.
-        if let (Some(state), Some(bytes)) = (state, &bytes) {
+        let Some((bytes, state)) = read_file_and_state(path)? else {
+            return Ok(None);
+        };
+        if let Some(state) = state {
             let mut read = read();
             if read.bytes + bytes.len() > KEPT_BYTES {
                 *read = Read::default();
@@ -138,7 +138,7 @@ impl DirectoryEngine {
             read.bytes += bytes.len();
             read.files.insert(path.to_owned(), (state, bytes.clone()));
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// The directory.
@@ -488,8 +488,20 @@ fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) -> io::Result<()> {
 
 /// The bytes of a file; `None` when it does not exist.
 fn read_file(path: &Path) -> Result<Option<Bytes>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes.into())),
+    Ok(read_file_and_state(path)?.map(|(bytes, _)| bytes))
+}
+
+/// As [`read_file`], with its state before it was read: what has changed since is seen the next time.
+fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<State>)>> {
+    let read = || {
+        let mut file = fs::File::open(path)?;
+        let about = file.metadata()?;
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or_default());
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>((bytes.into(), State::of(&about, SystemTime::now())))
+    };
+    match read() {
+        Ok(read) => Ok(Some(read)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path, error)),
     }
