@@ -800,6 +800,59 @@ async fn an_answer_without_an_end_is_given_up_when_its_caller_has_left() {
     assert!(said.load(Ordering::SeqCst) < 16 * LIMIT, "{said:?}");
 }
 
+/// Callers hang up behind each byte of what they send, and behind each of what they get.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_leave_at_any_byte_spoil_nothing() {
+    let answer = r#"{"choices":[{"index":0,"message":{"content":"Rhône"}}]}"#;
+    let server = Server::start(move |_, _| Reply::json(answer)).await;
+    let project = Project::new();
+    let proxy = project.proxy("record", &server.url, &[]);
+    let address = support::wire::address(&proxy.url).to_owned();
+    let asked = |text: &str| {
+        let body = question(text).to_string();
+        let length = body.len();
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}")
+    };
+    let whole = asked("who leaves");
+    for cut in 0..=whole.len() {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(&whole.as_bytes()[..cut]).await.unwrap();
+    }
+    let mut length = 1;
+    for heard in 0.. {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream
+            .write_all(asked(&format!("who hears {heard}")).as_bytes())
+            .await
+            .unwrap();
+        let mut bytes = vec![0; heard];
+        stream.read_exact(&mut bytes).await.unwrap();
+        if String::from_utf8_lossy(&bytes).ends_with("\r\n0\r\n\r\n") {
+            break;
+        }
+        length = heard;
+    }
+    assert!(length > answer.len());
+    let last = ask(&proxy.url, CHAT, question("who stays").to_string()).await;
+    assert_eq!((last.essence().0, last.text().as_str()), (200, answer));
+    let said = tokio::task::spawn_blocking(move || proxy.stop()).await.unwrap();
+    // Half a request is told, and nothing else is wrong.
+    let body = question("who leaves").to_string().len();
+    assert!(
+        said.stderr.contains(&format!("{body} requests have failed")),
+        "{}",
+        said.stderr
+    );
+    assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+    // Who has sent all of a request has it recorded, heard or not.
+    assert!(cassettes_of(&project) >= length, "{}", cassettes_of(&project));
+    assert_eq!(project.run(&["verify"]).code(), 0);
+    aloud(&format!(
+        "callers left behind each of {} bytes sent and {length} bytes heard\n",
+        whole.len()
+    ));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_processes_record_into_one_directory() {
     let server = Server::start(|number, _| Reply::json(json!({ "answer": number }).to_string())).await;
