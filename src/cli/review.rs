@@ -120,11 +120,9 @@ struct Pending {
 }
 
 impl Pending {
+    /// Whether its request, and so its key, is another one; a person may have given its file another name.
     fn is_moved(&self) -> bool {
-        self.entry
-            .now
-            .as_ref()
-            .is_some_and(|(name, _)| *name != self.entry.name)
+        self.entry.key().is_none_or(|old| old.short() != self.key.short())
     }
 }
 
@@ -223,7 +221,7 @@ impl Review {
             let Some(new) = self.read(&*self.aside, &key).await? else {
                 continue;
             };
-            let old = match RequestKey::from_name(entry.name.trim_end_matches(".yaml")) {
+            let old = match entry.key() {
                 Some(old) => self.read(&*self.engine, &old).await?,
                 None => None,
             };

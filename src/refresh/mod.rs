@@ -327,6 +327,11 @@ impl Refresher {
 }
 
 impl Entry {
+    /// The key that it had.
+    pub(crate) fn key(&self) -> Option<RequestKey> {
+        key_named(&self.name)
+    }
+
     /// The key under which an engine has the new recording; `None` when it has another one, or none.
     pub(crate) async fn kept_in(&self, engine: &dyn CacheEngine) -> Result<Option<RequestKey>> {
         let Some((name, sha256)) = &self.now else {
@@ -341,7 +346,7 @@ impl Entry {
 
     /// Removes what it was before, when its name is another one now.
     pub(crate) async fn leave(&self, engine: &dyn CacheEngine, now: &RequestKey) -> Result<()> {
-        match key_named(&self.name) {
+        match self.key() {
             Some(old) if old.short() != now.short() => engine.remove(&old).await,
             _ => Ok(()),
         }
