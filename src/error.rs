@@ -1,10 +1,13 @@
 //! The one error of this crate: a kind to match on, a message for people, a hint, the cause.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use crate::visible::visible;
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -71,7 +74,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: message.into(),
+            message: shown(message.into()),
             hint: None,
             api: None,
             timed_out: false,
@@ -88,7 +91,7 @@ impl Error {
     /// Adds what the reader can do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(shown(hint.into()));
         self
     }
 
@@ -192,10 +195,18 @@ impl Error {
         let mut source = self.source();
         while let Some(cause) = source {
             text.push_str("\n  caused by: ");
-            text.push_str(&cause.to_string());
+            text.push_str(&visible(&cause.to_string()));
             source = cause.source();
         }
         text
+    }
+}
+
+/// A message tells what a recording or a server said, and stands in terminals.
+fn shown(text: String) -> String {
+    match visible(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(shown) => shown,
     }
 }
 

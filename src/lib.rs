@@ -37,7 +37,7 @@
 //! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
 //! - `proxy`: the localhost proxy.
 //! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
-//!   `passed_on`, `skipped`, `missed`, `failed`, `injected`), `mistral_cassette_saved_tokens_total` and
+//!   `passed_on`, `skipped`, `missed`, `failed`, `injected`, `refused`), `mistral_cassette_saved_tokens_total` and
 //!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
 //! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; it needs Rust 1.94.
@@ -85,6 +85,7 @@ mod testing;
 mod tls;
 mod transport;
 mod upstream;
+mod visible;
 
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}

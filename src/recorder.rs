@@ -908,8 +908,11 @@ impl Recorder {
             room = answer.tape.push(piece, most).await;
             match room {
                 Room::Enough => {}
-                // Who joined now would miss its beginning.
-                Room::TooLarge => lead.close(),
+                Room::TooLarge => {
+                    // Who joined now would miss its beginning.
+                    lead.close();
+                    clock.stop();
+                }
                 // It may have no end.
                 Room::TooLargeForNobody => break,
             }
@@ -1255,6 +1258,12 @@ impl Clock {
         events.iter().any(|event| is_done(event))
     }
 
+    /// Holds nothing any more: what will not be kept may have no end.
+    fn stop(&mut self) {
+        self.events = None;
+        self.timing = Vec::new();
+    }
+
     fn timing(mut self) -> Vec<u64> {
         if self.events.as_mut().is_none_or(|splitter| splitter.rest().is_some()) {
             self.timing.push(milliseconds(self.started));
@@ -1287,6 +1296,8 @@ fn replayed_headers(response: &RecordedResponse) -> HeaderMap {
             headers.append(name, value);
         }
     }
+    // Nobody records these, but anybody can write them into a file.
+    strip_hop_by_hop(&mut headers);
     headers
 }
 

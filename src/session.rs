@@ -81,6 +81,9 @@ pub struct Summary {
     pub failed: usize,
     /// Recorded, and answered with a fault that was [injected](crate::Playback::inject).
     pub injected: usize,
+    /// Not answered by the proxy, since a web page of another site asked, or by a name that is not this machine's. It is no
+    /// failure: any page could make tests fail otherwise.
+    pub refused: usize,
     /// Answered later than need be, since that was injected; they count among the others too.
     pub delayed: usize,
 }
@@ -176,6 +179,15 @@ impl Session {
         told(&before, &state.summary);
     }
 
+    /// Counts a request that nobody may ask; the first one is said.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn refused(&self, error: &Error) {
+        self.count(|summary| summary.refused += 1);
+        if self.summary().refused == 1 {
+            tracing::warn!("refused, and others like it will be: {}", error.message());
+        }
+    }
+
     pub(crate) fn failed(&self, error: &Error) {
         self.count(|summary| match error.kind() {
             ErrorKind::Miss => summary.missed += 1,
@@ -245,6 +257,7 @@ fn told(before: &Summary, after: &Summary) {
         ("missed", before.missed, after.missed),
         ("failed", before.failed, after.failed),
         ("injected", before.injected, after.injected),
+        ("refused", before.refused, after.refused),
     ] {
         if after > before {
             metrics::counter!("mistral_cassette_requests_total", "outcome" => outcome)
@@ -285,6 +298,7 @@ impl fmt::Display for Summary {
             skipped,
             injected,
             delayed,
+            refused,
             ..
         } = self;
         write!(f, "{replayed} replayed, {recorded} recorded")?;
@@ -293,6 +307,7 @@ impl fmt::Display for Summary {
             (skipped, "not kept"),
             (injected, "injected"),
             (delayed, "delayed"),
+            (refused, "refused"),
             (missed, "missed"),
             (failed, "failed"),
         ] {

@@ -265,7 +265,9 @@ impl Transport for Upstream {
 /// What a body must be to be whole, when nothing but the end of its connection says where it ends.
 enum Whole {
     Events(Splitter),
-    Json(Vec<u8>),
+    Json(Nesting),
+    /// Too much is open to be held.
+    Unknown,
 }
 
 impl Whole {
@@ -275,13 +277,19 @@ impl Whole {
         }
         content_type
             .is_some_and(|kind| kind.starts_with("application/json"))
-            .then(|| Self::Json(Vec::new()))
+            .then(|| Self::Json(Nesting::default()))
     }
 
     fn hear(&mut self, piece: &[u8]) {
         match self {
-            Self::Events(splitter) => drop(splitter.push(piece)),
-            Self::Json(all) => all.extend_from_slice(piece),
+            Self::Events(splitter) => {
+                splitter.push(piece);
+                if splitter.is_overlong() {
+                    *self = Self::Unknown;
+                }
+            }
+            Self::Json(nesting) => nesting.hear(piece),
+            Self::Unknown => {}
         }
     }
 
@@ -292,11 +300,51 @@ impl Whole {
                 let rest = splitter.rest().unwrap_or_default();
                 (!rest.trim_ascii().is_empty() && !is_done(&rest)).then_some("an event")
             }
-            Self::Json(all) => {
-                let read = serde_json::from_slice::<serde::de::IgnoredAny>(&all);
-                (!all.is_empty() && read.is_err_and(|error| error.is_eof())).then_some("its JSON")
+            Self::Json(nesting) => nesting.is_open().then_some("its JSON"),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// How deep in a JSON text one is, without holding it: an answer may have no end.
+#[derive(Default)]
+struct Nesting {
+    depth: u64,
+    is_in_string: bool,
+    is_escaped: bool,
+    /// Whether it began as an object, an array or a string does, and closed no more than it had opened.
+    is_json: bool,
+    has_begun: bool,
+}
+
+impl Nesting {
+    fn hear(&mut self, piece: &[u8]) {
+        for byte in piece {
+            if self.is_in_string {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.is_in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            if !self.has_begun && !byte.is_ascii_whitespace() {
+                self.has_begun = true;
+                self.is_json = matches!(byte, b'{' | b'[' | b'"');
+            }
+            match byte {
+                b'"' => self.is_in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' if self.depth == 0 => self.is_json = false,
+                b'}' | b']' => self.depth -= 1,
+                _ => {}
             }
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_json && (self.depth > 0 || self.is_in_string)
     }
 }
 
@@ -337,5 +385,54 @@ impl fmt::Debug for UpstreamBuilder {
         f.debug_struct("UpstreamBuilder")
             .field("has_key", &self.api_key.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(text: &str) -> Vec<u8> {
+        percent_decode_str(text).collect()
+    }
+
+    #[test]
+    fn json_is_whole_when_nothing_in_it_is_open() {
+        let is_open = |text: &str| {
+            let mut nesting = Nesting::default();
+            text.as_bytes().chunks(1).for_each(|byte| nesting.hear(byte));
+            nesting.is_open()
+        };
+        let whole = r#" {"a": ["}", "\\", "\"]", {}, 1], "é": null} "#;
+        assert!(!is_open(whole));
+        let end = whole.trim_end().len();
+        for (at, _) in whole.char_indices().filter(|(at, _)| (2..end).contains(at)) {
+            assert!(is_open(&whole[..at]), "{}", &whole[..at]);
+        }
+        for text in ["", "  ", "12", "no JSON { at all", "{}}{", "]["] {
+            assert!(!is_open(text), "{text}");
+        }
+    }
+
+    proptest! {
+        /// What the URL parser makes of a target is what was keyed, or the target is refused.
+        #[test]
+        fn the_upstream_is_asked_for_what_was_keyed(target in "/[ -~]{0,20}", climbing in "(/|[\\\\.]|%2[eEfF]|%5c|[a-z@:?;]){0,20}") {
+            for target in [target, format!("/{climbing}"), format!("/v1{climbing}")] {
+                let Ok(request) = Request::new(Method::GET, &target) else { continue };
+                for base in ["https://api.mistral.ai", "https://gateway.test/mistral"] {
+                    let url: reqwest::Url = format!("{base}{}", request.target()).parse().unwrap();
+                    let base: reqwest::Url = base.parse().unwrap();
+                    prop_assert_eq!(url.origin(), base.origin());
+                    let path = url.path().strip_prefix(base.path().trim_end_matches('/')).unwrap();
+                    prop_assert_eq!(decoded(path), decoded(request.path()), "{}", target);
+                    prop_assert_eq!(decoded(url.query().unwrap_or_default()), decoded(request.query().unwrap_or_default()));
+                }
+            }
+        }
     }
 }

@@ -35,9 +35,11 @@ use crate::engine::LayeredEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::playback::{Faults, Fragments, Pace, Playback};
+use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
+use crate::visible::visible;
 
 /// The environment variable with the path of a table of prices.
 const PRICES_VARIABLE: &str = "MISTRAL_CASSETTE_PRICES";
@@ -170,6 +172,15 @@ struct ProxyArguments {
     /// Allow an address that other machines reach: they could use your key and read your recordings.
     #[arg(long)]
     allow_remote: bool,
+    /// A name by which callers may name it, beside localhost, loopback addresses and what it listens on; repeatable.
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
+    /// An origin whose web pages may ask, beside those of localhost and loopback addresses; repeatable.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// The most bytes of a request's body; 1 GiB by default.
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<u64>,
     /// How long to wait for the upstream to connect, and between two pieces of an answer.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
     timeout: u64,
@@ -197,7 +208,7 @@ struct ProxyArguments {
 }
 
 impl ProxyArguments {
-    async fn start(&self, ledger: Option<&Path>) -> Result<crate::proxy::Proxy> {
+    async fn start(&self, ledger: Option<&Path>) -> Result<Proxy> {
         let engine = self.directory.open()?.engine;
         let mut recorder = match &self.near {
             Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
@@ -237,11 +248,20 @@ impl ProxyArguments {
             upstream = upstream.api_key(key);
         }
         let upstream = upstream.build()?;
+        let mut proxy = Proxy::builder();
         if self.allow_remote {
-            crate::proxy::Proxy::start_remote(&self.listen, recorder, upstream).await
-        } else {
-            crate::proxy::Proxy::start(&self.listen, recorder, upstream).await
+            proxy = proxy.allow_remote();
         }
+        for name in &self.allow_host {
+            proxy = proxy.allow_host(name)?;
+        }
+        for origin in &self.allow_origin {
+            proxy = proxy.allow_origin(origin)?;
+        }
+        if let Some(bytes) = self.max_body {
+            proxy = proxy.max_body_bytes(bytes);
+        }
+        proxy.start(&self.listen, recorder, upstream).await
     }
 }
 
@@ -292,7 +312,7 @@ pub fn main() -> ExitCode {
 
 /// Writes to stderr; whoever closed it does not want to hear.
 fn say(text: &str) {
-    let text = painted(text, io::stderr().is_terminal());
+    let text = painted(&visible(text), io::stderr().is_terminal());
     let _ = writeln!(io::stderr(), "{text}");
 }
 
@@ -314,8 +334,18 @@ fn painted(text: &str, is_terminal: bool) -> String {
     text.split('\n').map(paint).collect::<Vec<_>>().join("\n")
 }
 
-/// Writes to stdout; a reader that has gone (`| head`) has seen enough.
+/// Writes to stdout what may hold anything that was recorded.
 fn print(text: &str) -> Result<()> {
+    write_out(&visible(text))
+}
+
+/// As [`print`], with differences in colour.
+fn print_differences(text: &str) -> Result<()> {
+    write_out(&painted(&visible(text), io::stdout().is_terminal()))
+}
+
+/// A reader that has gone (`| head`) has seen enough.
+fn write_out(text: &str) -> Result<()> {
     match io::stdout()
         .lock()
         .write_all(text.as_bytes())
@@ -326,11 +356,6 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// As [`print`], with differences in colour.
-fn print_differences(text: &str) -> Result<()> {
-    print(&painted(text, io::stdout().is_terminal()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

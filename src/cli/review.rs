@@ -7,7 +7,7 @@ use std::sync::Arc;
 use console::{Key, Term};
 
 use super::store::Store;
-use super::{WELL, count, painted, print, print_differences, runtime, wrong};
+use super::{WELL, count, print, print_differences, runtime, wrong};
 use crate::cassette::{Cassette, format};
 use crate::difference::Difference;
 use crate::engine::{CacheEngine, DirectoryEngine, put_large_bodies_aside};
@@ -172,10 +172,7 @@ fn ask(chain: &Chain) -> Result<Decision> {
             Some('s') => Decision::Skip,
             None | Some('q') => Decision::Quit,
             Some('d') => {
-                print(&format!(
-                    "\n{}",
-                    painted(&chain.text(0, chain.members.len(), None), io::stdout().is_terminal())
-                ))?;
+                print_differences(&format!("\n{}", chain.text(0, chain.members.len(), None)))?;
                 continue;
             }
             Some(_) => {

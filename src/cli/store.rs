@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cassette::{Cassette, format};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open, read_file};
 use crate::error::{Error, Result};
 use crate::refresh::whole;
 use crate::settings::Settings;
@@ -111,11 +111,7 @@ impl Store {
         let place = self.place_of(listed);
         let gone = || Error::engine(format!("cannot read {place}: it has gone"));
         match (&self.directory, &listed.key) {
-            (Some(directory), _) => {
-                let read = std::fs::read(directory.root().join(&listed.name));
-                read.map(Bytes::from)
-                    .map_err(|error| Error::engine(format!("cannot read {place}")).with_source(error))
-            }
+            (Some(directory), _) => read_file(&directory.root().join(&listed.name))?.ok_or_else(gone),
             (None, Some(key)) => self.engine.get(key).await?.ok_or_else(gone),
             (None, None) => Err(gone()),
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::store::Store;
 use super::{Format, Listing, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette};
-use crate::engine::{Listed, bytes_of};
+use crate::engine::{Listed, bytes_of, read_file};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 use crate::recorder::KEY_VARIABLE;
@@ -158,9 +158,9 @@ impl<'a> Verifier<'a> {
         files.sort();
         files
             .iter()
-            .filter_map(|file| Some((file.display().to_string(), fs::read(file).ok()?)))
+            .filter_map(|file| Some((file.display().to_string(), read_file(file).ok()??)))
             .flat_map(|(file, bytes)| {
-                let secrets = self.secrets_in(&bytes.into());
+                let secrets = self.secrets_in(&bytes);
                 secrets.into_iter().map(move |secret| secret.in_file(&file))
             })
             .collect()

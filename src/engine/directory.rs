@@ -296,7 +296,7 @@ impl CacheEngine for DirectoryEngine {
         let (path, body) = (self.body_path(sha256), body.clone());
         blocking(move || {
             // One that was damaged is written again.
-            let is_there = fs::read(&path).is_ok_and(|kept| kept == body);
+            let is_there = read_file(&path).is_ok_and(|kept| kept.is_some_and(|kept| kept == body));
             if !is_there {
                 write_file(&path, &body)?;
             }
@@ -486,8 +486,8 @@ fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) -> io::Result<()> {
     Ok(())
 }
 
-/// The bytes of a file; `None` when it does not exist.
-fn read_file(path: &Path) -> Result<Option<Bytes>> {
+/// The bytes of a plain file; `None` when it does not exist.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Bytes>> {
     Ok(read_file_and_state(path)?.map(|(bytes, _)| bytes))
 }
 
@@ -496,6 +496,10 @@ fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<State>)>> {
     let read = || {
         let mut file = fs::File::open(path)?;
         let about = file.metadata()?;
+        if !about.is_file() && !about.is_dir() {
+            // A link may lead to a device, which has no end.
+            return Err(io::Error::other("it is no plain file"));
+        }
         let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or_default());
         file.read_to_end(&mut bytes)?;
         Ok::<_, io::Error>((bytes.into(), State::of(&about, SystemTime::now())))

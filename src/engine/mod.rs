@@ -45,7 +45,7 @@ pub use self::object_store::ObjectStoreEngine;
 pub use self::redis::RedisEngine;
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
-pub(crate) use directory::{Listed, write_file};
+pub(crate) use directory::{Listed, read_file, write_file};
 pub use layered::LayeredEngine;
 #[cfg(feature = "cli")]
 pub(crate) use location::is_directory;

@@ -46,8 +46,8 @@ impl Request {
     /// A request with no headers and no body. `target` is a path with an optional query, percent-encoded.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] when the target does not start with a slash, climbs (`/../`) or holds what cannot
-    /// stand in a URL.
+    /// [`ErrorKind::Request`] when the target does not start with a slash, climbs (`/../`, `\`) or holds what
+    /// cannot stand in a URL.
     pub fn new(method: Method, target: &str) -> Result<Self> {
         let target = target.split('#').next().unwrap_or_default();
         if !target.starts_with('/') {
@@ -61,7 +61,8 @@ impl Request {
             Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
         })?;
         let mut path = uri.path().to_owned();
-        if path.split('/').any(is_dot_segment) {
+        // A URL parser takes a backslash for a slash.
+        if path.contains('\\') || path.split('/').any(is_dot_segment) {
             return Err(Error::new(
                 ErrorKind::Request,
                 format!("the path {path:?} climbs: it would be asked of the upstream as another one"),

@@ -13,6 +13,8 @@ pub(crate) fn is_event_stream(content_type: Option<&str>) -> bool {
     })
 }
 
+const LONGEST_EVENT: usize = 16 << 20;
+
 /// Splits a stream that arrives in chunks of any size behind each event's blank line.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
@@ -58,6 +60,11 @@ impl Splitter {
             }
         }
         events
+    }
+
+    /// Whether the event that is arriving is longer than any of the API's: whoever only counts events need not hold it.
+    pub(crate) fn is_overlong(&self) -> bool {
+        self.buffer.len() > LONGEST_EVENT
     }
 
     /// What is left when the stream has ended: an event without its blank line, or nothing.

@@ -73,11 +73,37 @@ pub(super) fn of(response: Response) -> http::Response<AnswerBody> {
 pub(super) fn of_error(error: &Error) -> http::Response<AnswerBody> {
     let (status, kind) = match error.kind() {
         ErrorKind::Miss => (StatusCode::FAILED_DEPENDENCY, "cassette_miss"),
-        ErrorKind::Request => (StatusCode::BAD_REQUEST, "cassette_request_error"),
+        ErrorKind::Request => return of_error_as(error, StatusCode::BAD_REQUEST),
         ErrorKind::Upstream if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, "cassette_upstream_timeout"),
         ErrorKind::Upstream => (StatusCode::BAD_GATEWAY, "cassette_upstream_error"),
         _ => (StatusCode::FAILED_DEPENDENCY, "cassette_error"),
     };
+    told(error, status, kind)
+}
+
+/// An error that has a status of its own.
+pub(super) fn of_error_as(error: &Error, status: StatusCode) -> http::Response<AnswerBody> {
+    told(error, status, "cassette_request_error")
+}
+
+/// A request that is not taken, and why.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: Error,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: Error) -> Self {
+        Self { status, error }
+    }
+
+    pub(super) fn answer(&self) -> http::Response<AnswerBody> {
+        told(&self.error, self.status, "cassette_request_refused")
+    }
+}
+
+fn told(error: &Error, status: StatusCode, kind: &str) -> http::Response<AnswerBody> {
     let body = json!({
         "object": "error",
         "message": error.report(),

@@ -1,22 +1,27 @@
 //! The localhost proxy: a door for programs in any language.
 
 mod answer;
+mod guard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
+use http::StatusCode;
+use http::request::Parts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use self::answer::{AnswerBody, Refusal};
+use self::guard::Guard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::message::Request;
@@ -29,6 +34,13 @@ const SCOPE_PREFIX: &str = "/c/";
 
 /// How long callers may take, after everything is recorded, to read the rest of their answers.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a caller may take to say what it asks, and to ask again on the same connection. Clients give their idle
+/// connections up sooner, so that none is closed under a request.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// The most bytes of a request's body: twice the largest file that the API takes.
+const BODY_BYTES: u64 = 1 << 30;
 
 /// An HTTP server on this machine that answers as the Mistral API would: point any client's base URL at it.
 ///
@@ -59,35 +71,71 @@ pub struct Proxy {
     recorder: Recorder,
 }
 
-impl Proxy {
-    /// Listens on a loopback address (port 0 takes a free one) and starts to serve.
+/// How a [`Proxy`] is started: who may ask, and how much.
+#[derive(Clone, Debug)]
+#[must_use = "it starts nothing by itself"]
+pub struct ProxyBuilder {
+    guard: Guard,
+    may_be_remote: bool,
+    idle: Duration,
+    body_bytes: u64,
+}
+
+impl ProxyBuilder {
+    /// Allows addresses that other machines reach: whoever reaches it can use your API key and read your recordings.
+    pub fn allow_remote(mut self) -> Self {
+        self.may_be_remote = true;
+        self
+    }
+
+    /// Lets callers name this host, without a port, beside `localhost`, loopback addresses and what it listens on. Callers
+    /// that name another one are refused (421): a web page whose host name leads here is nobody's business.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`]: no address, not a loopback address (see [`start_remote`](Self::start_remote)), or a
-    /// port that is taken.
-    pub async fn start(listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Self> {
+    /// [`ErrorKind::Settings`] when it is no name of a host.
+    pub fn allow_host(mut self, name: &str) -> Result<Self> {
+        self.guard.allow_host(name)?;
+        Ok(self)
+    }
+
+    /// Lets web pages of this origin ask, such as `https://app.example.com`, beside those of `localhost` and loopback addresses.
+    /// Pages of other sites are refused (403).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when it is no origin.
+    pub fn allow_origin(mut self, origin: &str) -> Result<Self> {
+        self.guard.allow_origin(origin)?;
+        Ok(self)
+    }
+
+    /// How long a connection may be idle, and the head of a request take to arrive: 120 seconds by default.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle = limit;
+        self
+    }
+
+    /// The most bytes of a request's body, which is held in memory: 1 GiB by default. A larger one is refused (413).
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.body_bytes = bytes;
+        self
+    }
+
+    /// Listens on an address (port 0 takes a free one) and starts to serve.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`]: no address, not a loopback address unless that is [allowed](Self::allow_remote), or a port
+    /// that is taken.
+    pub async fn start(mut self, listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Proxy> {
         let address = resolve(listen).await?;
-        if !address.ip().is_loopback() {
+        if !self.may_be_remote && !address.ip().is_loopback() {
             return Err(Error::new(
                 ErrorKind::Settings,
                 format!(
                     "refusing to listen on {address}: others could use your API key and read your recordings through it"
                 ),
             )
-            .with_hint("listen on 127.0.0.1, or allow it by name: --allow-remote, Proxy::start_remote"));
+            .with_hint("listen on 127.0.0.1, or allow it by name: --allow-remote, ProxyBuilder::allow_remote"));
         }
-        Self::serve(address, recorder, upstream).await
-    }
-
-    /// As [`start`](Self::start), on any address: whoever reaches it can use your API key and read your recordings.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Settings`]: no address, or a port that is taken.
-    pub async fn start_remote(listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Self> {
-        Self::serve(resolve(listen).await?, recorder, upstream).await
-    }
-
-    async fn serve(address: SocketAddr, recorder: Recorder, upstream: Upstream) -> Result<Self> {
         let cannot = |error| {
             Error::new(ErrorKind::Settings, format!("cannot listen on {address}"))
                 .with_hint("take another port, or port 0 for any that is free")
@@ -95,19 +143,41 @@ impl Proxy {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
+        self.guard.listens_on(listen, address.ip());
         let stop = Arc::new(Notify::new());
         let door = Door {
             recorder: recorder.clone(),
             upstream,
             requests: TaskTracker::new(),
+            terms: Arc::new(self),
         };
         let serving = tokio::spawn(accept(listener, door, stop.clone()));
-        Ok(Self {
+        Ok(Proxy {
             address,
             stop,
             serving,
             recorder,
         })
+    }
+}
+
+impl Proxy {
+    /// Listens on a loopback address (port 0 takes a free one) and starts to serve.
+    ///
+    /// # Errors
+    /// As [`ProxyBuilder::start`].
+    pub async fn start(listen: &str, recorder: Recorder, upstream: Upstream) -> Result<Self> {
+        Self::builder().start(listen, recorder, upstream).await
+    }
+
+    /// A proxy that others may ask, too.
+    pub fn builder() -> ProxyBuilder {
+        ProxyBuilder {
+            guard: Guard::default(),
+            may_be_remote: false,
+            idle: IDLE,
+            body_bytes: BODY_BYTES,
+        }
     }
 
     /// The base URL, without `/v1`, such as `http://127.0.0.1:49152`.
@@ -193,12 +263,14 @@ fn connection(
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
     // A stream's events are small, and each must leave at once.
     let _ = stream.set_nodelay(true);
+    let idle = door.terms.idle;
     let service = service_fn(move |request| {
         let door = door.clone();
-        async move { door.answer(request).await }
+        async move { door.admit(request).await }
     });
     http1::Builder::new()
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service)
 }
 
@@ -207,16 +279,34 @@ struct Door {
     recorder: Recorder,
     upstream: Upstream,
     requests: TaskTracker,
+    terms: Arc<ProxyBuilder>,
 }
 
 impl Door {
-    /// The answer; an error closes the connection without one.
-    async fn answer(&self, request: http::Request<Incoming>) -> Result<http::Response<answer::AnswerBody>> {
-        let (scope, request) = match read(request).await {
+    /// The answer to who may ask; an error closes the connection without one.
+    async fn admit(&self, request: http::Request<Incoming>) -> Result<http::Response<AnswerBody>> {
+        let (head, body) = request.into_parts();
+        let page = match self.terms.guard.admit(&head) {
+            Ok(page) => page,
+            Err(refusal) => {
+                self.recorder.session().refused(&refusal.error);
+                return Ok(refusal.answer());
+            }
+        };
+        if let Some(answer) = page.as_ref().and_then(|page| guard::preflight(&head, page)) {
+            return Ok(answer);
+        }
+        let mut answer = self.answer(head, body).await?;
+        guard::admit_page(answer.headers_mut(), page.as_ref());
+        Ok(answer)
+    }
+
+    async fn answer(&self, head: Parts, body: Incoming) -> Result<http::Response<AnswerBody>> {
+        let (scope, request) = match read(head, body, self.terms.body_bytes).await {
             Ok(read) => read,
-            Err(error) => {
+            Err(Refusal { status, error }) => {
                 self.recorder.session().failed(&error);
-                return Ok(answer::of_error(&error));
+                return Ok(answer::of_error_as(&error, status));
             }
         };
         // A task of its own, so that a caller who leaves early does not take the recording along.
@@ -240,8 +330,30 @@ impl Door {
     }
 }
 
-async fn read(request: http::Request<Incoming>) -> Result<(Scope, Request)> {
-    let (head, body) = request.into_parts();
+async fn read(head: Parts, body: Incoming, most: u64) -> Result<(Scope, Request), Refusal> {
+    let bad = |error| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let (scope, request) = asked(head).map_err(bad)?;
+    let too_large = || {
+        let what = format!("the body of the request is larger than {most} bytes");
+        let error = Error::new(ErrorKind::Request, what).with_hint("raise --max-body, ProxyBuilder::max_body_bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    };
+    if hyper::body::Body::size_hint(&body).lower() > most {
+        return Err(too_large());
+    }
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok((scope, request.body(body.to_bytes()))),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(bad(Error::new(
+            ErrorKind::Request,
+            format!("the request broke off before its body was whole: {error}"),
+        ))),
+    }
+}
+
+/// What is asked for, without its body.
+fn asked(head: Parts) -> Result<(Scope, Request)> {
     if head.method == http::Method::CONNECT {
         return Err(
             Error::new(ErrorKind::Request, "this is no forward proxy: it takes no CONNECT")
@@ -258,11 +370,7 @@ async fn read(request: http::Request<Incoming>) -> Result<(Scope, Request)> {
     }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let (scope, target) = scoped(target)?;
-    let request = Request::new(head.method, target)?.headers(head.headers);
-    let body = body.collect().await.map_err(|error| {
-        Error::new(ErrorKind::Request, "the request broke off before its body was whole").with_source(error)
-    })?;
-    Ok((scope, request.body(body.to_bytes())))
+    Ok((scope, Request::new(head.method, target)?.headers(head.headers)))
 }
 
 /// The scope that a target names, and the target inside it.
