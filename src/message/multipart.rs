@@ -92,9 +92,18 @@ fn boundary(parts: &[Part]) -> String {
     }
 }
 
-/// As browsers and the SDKs write names: a quote and line ends percent-encoded, the rest as it is.
+/// As browsers and the SDKs write names: a quote and line ends percent-encoded, the rest as it is; but for the control
+/// characters, which no header may hold.
 fn quoted(name: &str) -> String {
-    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+    let mut quoted = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character == '"' || character.is_ascii_control() {
+            quoted.push_str(&format!("%{:02X}", u32::from(character)));
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]
@@ -118,6 +127,22 @@ mod tests {
         assert_eq!(parts[1].filename.as_deref(), Some("a.wav"));
         assert_eq!(parts[1].content_type.as_deref(), Some("audio/x-wav"));
         assert_eq!(&parts[1].content[..], b"\x00\xff\r\n");
+    }
+
+    /// Found by fuzzing: a header with a control character is none, and the whole form was sent as one that nobody reads.
+    #[test]
+    fn a_name_with_control_characters_makes_a_form_that_can_be_read() {
+        let part = Part {
+            name: "a\u{1}\t\u{7f}\"\r\né".to_owned(),
+            filename: Some("\0".to_owned()),
+            content_type: None,
+            content: Bytes::from_static(b"x"),
+        };
+        let (kind, body) = written(std::slice::from_ref(&part));
+        let found = parts(&body, &boundary_of(&kind).unwrap()).unwrap();
+        assert_eq!(found[0].name, "a%01%09%7F%22%0D%0Aé");
+        assert_eq!(found[0].filename.as_deref(), Some("%00"));
+        assert_eq!(found[0].content, part.content);
     }
 
     #[test]
