@@ -5,14 +5,15 @@
 //!
 //! - `method` and `path`, as strings; in the path only what [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3)
 //!   does not let stand in a segment is percent-encoded, so that `ft:m` and `ft%3Am` are one model;
-//! - `query`, when there is one: the decoded pairs, sorted, each as an array of two strings;
+//! - `query`, when there is one: the decoded pairs, sorted, each as an array of two strings, and of a third one, the SHA-256 of the
+//!   bytes of the pair, where those are no UTF-8;
 //! - `body`, when there is one, as an object with one member: `json` with the value; or `multipart` with the sorted
 //!   list of parts, each an object of `name`, `filename` (when it has one) and the `sha256` of its bytes; or `text`
 //!   with the text; or `sha256` with the hash of bytes that are no text. A body is JSON when it is an object or an
 //!   array, whatever its content type says.
 //!
 //! RFC 8785 writes every number as the nearest double, so that integers above 2^53 would be merged; here such an integer
-//! becomes the object `{"$integer":"<its digits>"}`. What [`Matching`] leaves out is removed before.
+//! becomes the object `{"$integer":"<its digits>"}`, and a member that is called `$integer` (`$$integer`, …) has one more dollar sign. What [`Matching`] leaves out is removed before.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -43,6 +44,9 @@ const BODIES: &str = "bodies";
 
 /// Integers beyond this are not all doubles.
 const LARGEST_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// The member that stands for such an integer, behind a dollar sign.
+const INTEGER: &str = "integer";
 
 /// What is percent-encoded in a segment of a path: all but RFC 3986's `pchar`.
 const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
@@ -80,12 +84,11 @@ impl RequestKey {
     ///
     /// The name comes from the canonical request as well, so that one key has one name.
     pub(crate) fn of(request: &RecordedRequest, scope: &Scope, matching: &Matching) -> Self {
-        let mut canonical = canonical_value(request, matching);
+        let canonical = canonical_value(request, matching);
         let (endpoint, ids) = endpoint_of(canonical["path"].as_str().unwrap_or_default());
         let slug = slug_of(request, &canonical["body"], &ids);
-        guard_integers(&mut canonical);
         Self {
-            hash: sha256_hex(canonical_text(&canonical).as_bytes()),
+            hash: sha256_hex(canonical_text(canonical).as_bytes()),
             scope: scope.clone(),
             endpoint,
             slug,
@@ -286,9 +289,11 @@ pub(crate) fn canonical_value(request: &RecordedRequest, matching: &Matching) ->
     Value::Object(canonical)
 }
 
-fn canonical_text(canonical: &Value) -> String {
+/// The text that is hashed.
+pub(crate) fn canonical_text(mut canonical: Value) -> String {
+    guard_integers(&mut canonical);
     // Only maps whose keys are no strings and floats that are no numbers cannot be written; a `Value` holds neither.
-    serde_json_canonicalizer::to_string(&Plain(canonical)).unwrap_or_else(|_| canonical.to_string())
+    serde_json_canonicalizer::to_string(&Plain(&canonical)).unwrap_or_else(|_| canonical.to_string())
 }
 
 /// The path with each segment percent-encoded in one way; one with a `%` that begins no escape stays as it is.
@@ -305,14 +310,21 @@ fn canonical_path(path: &str) -> String {
     path.split('/').map(canonical).collect::<Vec<_>>().join("/")
 }
 
-fn query_pairs(request: &RecordedRequest, matching: &Matching) -> Vec<(String, String)> {
-    let Some(query) = &request.query else {
-        return Vec::new();
+fn query_pairs(request: &RecordedRequest, matching: &Matching) -> Vec<Vec<String>> {
+    let pairs = request.query.iter().flat_map(|query| query.split('&'));
+    let canonical = |pair: &str| {
+        let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+        if matching.ignore_query.iter().any(|ignored| *ignored == name) {
+            return None;
+        }
+        let mut canonical = vec![name.into_owned(), replaced(&value, matching)];
+        let bytes: Vec<u8> = percent_decode_str(&pair.replace('+', " ")).collect();
+        if std::str::from_utf8(&bytes).is_err() {
+            canonical.push(sha256_hex(&bytes));
+        }
+        Some(canonical)
     };
-    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, _)| !matching.ignore_query.iter().any(|ignored| ignored == name))
-        .map(|(name, value)| (name.into_owned(), replaced(&value, matching)))
-        .collect();
+    let mut pairs: Vec<Vec<String>> = pairs.filter_map(canonical).collect();
     pairs.sort();
     pairs
 }
@@ -423,11 +435,19 @@ fn guard_integers(value: &mut Value) {
         Value::Number(number) => {
             let magnitude = number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64());
             if magnitude.is_some_and(|magnitude| magnitude > LARGEST_SAFE_INTEGER) {
-                *value = json!({ "$integer": number.to_string() });
+                *value = json!({ format!("${INTEGER}"): number.to_string() });
             }
         }
         Value::Array(items) => items.iter_mut().for_each(guard_integers),
-        Value::Object(members) => members.values_mut().for_each(guard_integers),
+        Value::Object(members) => {
+            members.values_mut().for_each(guard_integers);
+            let is_taken = |name: &str| name.starts_with('$') && name.trim_start_matches('$') == INTEGER;
+            if members.keys().any(|name| is_taken(name)) {
+                let guarded = |name: String| if is_taken(&name) { format!("${name}") } else { name };
+                let taken = std::mem::take(members).into_iter();
+                *members = taken.map(|(name, value)| (guarded(name), value)).collect();
+            }
+        }
         _ => {}
     }
 }
@@ -597,9 +617,7 @@ mod tests {
             "/v1/x?b=2&a=%20&a=1",
             r#"{"b":1.0,"a":["\u00e9",9007199254740993]}"#,
         );
-        let mut canonical = canonical_value(&request, &Matching::default());
-        guard_integers(&mut canonical);
-        let text = canonical_text(&canonical);
+        let text = canonical_text(canonical_value(&request, &Matching::default()));
         let expected = r#"{"body":{"json":{"a":["é",{"$integer":"9007199254740993"}],"b":1}},"method":"POST","path":"/v1/x","query":[["a"," "],["a","1"],["b","2"]]}"#;
         assert_eq!(text, expected);
         // printf '%s' '<that text>' | sha256sum
@@ -696,6 +714,24 @@ mod tests {
             key("GET", "/v1/files?a=1", "").hash(),
             key("GET", "/v1/files?a=2", "").hash()
         );
+    }
+
+    /// Guards the two collisions that fuzzing was built to look for.
+    #[test]
+    fn nothing_looks_like_what_stands_for_something_else() {
+        let bodies = [
+            r#"{"a":9007199254740993}"#,
+            r#"{"a":{"$integer":"9007199254740993"}}"#,
+            r#"{"a":{"$$integer":"9007199254740993"}}"#,
+            r#"{"a":{"$$integer":"9007199254740993","$integer":1}}"#,
+        ];
+        let keys: std::collections::HashSet<String> = bodies.iter().map(|body| chat(body)).collect();
+        assert_eq!(keys.len(), bodies.len());
+        let queries = ["%FF", "%FE", "%EF%BF%BD", "%25FF", "%FF%FF"];
+        let of = |query: &str| key("GET", &format!("/v1/files?a={query}"), "").hash().to_owned();
+        let keys: std::collections::HashSet<String> = queries.iter().map(|query| of(query)).collect();
+        assert_eq!(keys.len(), queries.len());
+        assert_eq!(of("%FF+"), of("%ff%20"));
     }
 
     #[test]
