@@ -58,6 +58,9 @@ mod error;
 #[cfg(feature = "cli")]
 mod exchange;
 mod expiry;
+#[cfg(all(fuzzing, feature = "cli"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "cli")]
 mod grade;
 mod key;

@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -236,6 +237,8 @@ async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
         };
         match accepted {
             Ok((stream, _)) => {
+                // A stream's events are small, and each must leave at once.
+                let _ = stream.set_nodelay(true);
                 let connection = connection(stream, door.clone());
                 tokio::spawn(connections.watch(connection));
             }
@@ -257,12 +260,10 @@ async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
     }
 }
 
-fn connection(
-    stream: TcpStream,
+fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     door: Door,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
-    // A stream's events are small, and each must leave at once.
-    let _ = stream.set_nodelay(true);
+) -> impl GracefulConnection<Error = hyper::Error> + Send {
     let idle = door.terms.idle;
     let service = service_fn(move |request| {
         let door = door.clone();
@@ -272,6 +273,21 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Serves one connection that is there already, to its end.
+#[cfg(all(fuzzing, feature = "cli"))]
+pub(crate) async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    recorder: Recorder,
+    upstream: Upstream,
+) -> hyper::Result<()> {
+    let door = Door {
+        recorder,
+        upstream,
+        requests: TaskTracker::new(),
+    };
+    connection(stream, door).await
 }
 
 #[derive(Clone)]

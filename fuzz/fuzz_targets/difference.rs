@@ -1,0 +1,32 @@
+//! The comparison of two values and of two recordings: no panic, and empty if and only if they are equal.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use mistral_cassette::Request;
+use mistral_cassette::fuzzing::{Cassette, differences};
+use mistral_cassette_fuzz::{Answer, Json};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    values: [Json; 2],
+    answers: [Answer; 2],
+}
+
+fuzz_target!(|input: Input| {
+    let [old, new] = &input.values;
+    let (lines, likeness) = differences(&old.0, &new.0);
+    assert_eq!(lines.is_empty(), old.0 == new.0, "{lines:?}");
+    assert!((0.0..=1.0).contains(&likeness), "{likeness}");
+    assert!(differences(&old.0, &old.0).0.is_empty());
+    assert_eq!(differences(&old.0, &old.0).1, 1.0);
+    let request = Request::get("/v1/x").expect("a path");
+    let [old, new] = input.answers.map(|answer| {
+        let all = (answer.status, answer.headers, answer.body);
+        Cassette::of(&request, vec![all])
+    });
+    let (grade, lines) = old.change(&new);
+    let is_same = old.bodies() == new.bodies() && old.headers() == new.headers();
+    assert!(!(grade == "same" && !is_same), "{lines:?}");
+    assert_eq!(old.change(&old), ("same", Vec::new()));
+});

@@ -1,0 +1,35 @@
+//! Settings from any bytes: no panic, an error names its place, and what is taken works on a request.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mistral_cassette::fuzzing::{Cassette, key};
+use mistral_cassette::{ErrorKind, Request, Settings};
+
+const BODY: &str =
+    r#"{"model":"m","messages":[{"role":"user","content":"today is 2026-11-21"}],"metadata":{"run_id":1}}"#;
+
+fuzz_target!(|text: &[u8]| {
+    let settings = match Settings::from_yaml(text, "fuzz.yaml") {
+        Ok(settings) => settings,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(
+                error.message().starts_with("fuzz.yaml"),
+                "an error without its place: {error}"
+            );
+            return;
+        }
+    };
+    let chat = Request::post("/v1/chat/completions?page=1&a=b")
+        .expect("a path")
+        .body(BODY);
+    assert_eq!(key(&chat, &settings), key(&chat, &settings));
+    let text = Request::post("/v1/x").expect("a path").body("2026-11-21 ACME-7");
+    assert_eq!(key(&text, &settings), key(&text, &settings));
+    Cassette::of(&chat, Vec::new())
+        .write()
+        .expect("a cassette can be written");
+    for endpoint in ["models", "chat-completions"] {
+        mistral_cassette::fuzzing::lives(&settings, endpoint);
+    }
+});
