@@ -12,6 +12,9 @@ use super::{Headers, header};
 use crate::cassette::format::BINARY;
 use crate::message::is_event_stream;
 
+/// How large a body may be after content decoding, in bytes.
+const LARGEST_DECODED: u64 = 256 << 20;
+
 const UNREADABLE: &str = "a form that cannot be read";
 
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(
@@ -138,20 +141,25 @@ fn is_encoded(body: &[u8], encoding: &str) -> bool {
 }
 
 fn decode(body: &[u8], encoding: &str) -> std::io::Result<Bytes> {
-    let mut out = Vec::new();
     match encoding {
-        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body).read_to_end(&mut out)?,
+        "gzip" | "x-gzip" => whole(flate2::read::MultiGzDecoder::new(body)),
         // The name means zlib, and some servers send what is inside of it.
-        "deflate" => match flate2::read::ZlibDecoder::new(body).read_to_end(&mut out) {
-            Err(_) => {
-                out.clear();
-                flate2::read::DeflateDecoder::new(body).read_to_end(&mut out)?
-            }
-            read => read?,
-        },
-        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut out)?,
-        _ => zstd::stream::read::Decoder::new(body)?.read_to_end(&mut out)?,
-    };
+        "deflate" => {
+            whole(flate2::read::ZlibDecoder::new(body)).or_else(|_| whole(flate2::read::DeflateDecoder::new(body)))
+        }
+        "br" => whole(brotli::Decompressor::new(body, 4096)),
+        _ => whole(zstd::stream::read::Decoder::new(body)?),
+    }
+}
+
+/// All that a decoder gives, up to a bound: a few bytes may stand for more than there is memory.
+fn whole(decoder: impl Read) -> std::io::Result<Bytes> {
+    let mut out = Vec::new();
+    decoder.take(LARGEST_DECODED + 1).read_to_end(&mut out)?;
+    if out.len() as u64 > LARGEST_DECODED {
+        let what = format!("it has more than {} MiB", LARGEST_DECODED >> 20);
+        return Err(std::io::Error::other(what));
+    }
     Ok(out.into())
 }
 
@@ -232,6 +240,20 @@ mod tests {
         assert!(lost.unwrap_err().contains("are lost"));
         let unknown = decoded(Bytes::from_static(b"\x00"), &mut said("compress"));
         assert_eq!(unknown.unwrap(), b"\x00"[..]);
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_fill_the_memory() {
+        let zeros = std::io::repeat(0).take(LARGEST_DECODED + 1);
+        let mut bomb = Vec::new();
+        zstd::stream::copy_encode(zeros, &mut bomb, 1).unwrap();
+        let mut headers = said("zstd");
+        assert!(bomb.len() < 100_000);
+        assert!(
+            decoded(bomb.into(), &mut headers)
+                .unwrap_err()
+                .ends_with("it has more than 256 MiB")
+        );
     }
 
     #[test]
