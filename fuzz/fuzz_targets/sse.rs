@@ -32,7 +32,12 @@ fuzz_target!(|input: Input<'_>| {
     for piece in &whole {
         assert_eq!(pieces([&piece[..]]), [piece.clone()], "a piece is one piece");
     }
-    if let Ok(text) = std::str::from_utf8(stream) {
+    // A byte order mark is passed over here in front of any event, and not of the first one alone; a type that is named
+    // and then taken back by a bare `event` is none here, as the specification has it, and is one to the other reader.
+    if let Ok(text) = std::str::from_utf8(stream)
+        && !text.chars().skip(1).any(|character| character == '\u{feff}')
+        && !text.split(['\r', '\n']).any(|line| line == "event")
+    {
         other_reader(text);
     }
 });
