@@ -91,15 +91,14 @@ async fn conversation(world: &World, sent: &[u8]) -> Vec<u8> {
     answered
 }
 
-/// Whether these bytes begin with a request that has no body, so that it must be answered.
+/// Whether these bytes begin with a request that has no body, so that it must be answered; one that asks for a fault may not be.
 fn is_whole_request(sent: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     let is_head = request.parse(sent).is_ok_and(|parsed| parsed.is_complete());
-    is_head
-        && !request.headers.iter().any(|header| {
-            ["content-length", "transfer-encoding", "upgrade"]
-                .iter()
-                .any(|name| header.name.eq_ignore_ascii_case(name))
-        })
+    let asks_for_more = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        matches!(&*name, "content-length" | "transfer-encoding" | "upgrade") || name.starts_with("mistral-cassette-")
+    };
+    is_head && !request.headers.iter().any(|header| asks_for_more(header.name))
 }
