@@ -286,6 +286,7 @@ pub(crate) async fn serve_one(
         recorder,
         upstream,
         requests: TaskTracker::new(),
+        terms: Arc::new(Proxy::builder()),
     };
     connection(stream, door).await
 }
