@@ -1,169 +1,293 @@
-//! What a directory of many cassettes costs: `cargo bench --bench directory`.
-//!
-//! Absolute times are the machine's; the ratios, all from one run and with the two sides taken in turn, are what counts.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! What a directory of many cassettes costs: `cargo bench --bench directory`; `RECORDINGS=100000` takes another number than
+//! 10,000 for many.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod support;
+
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mistral_cassette::{DirectoryEngine, MemoryEngine, Mode, Recorder, Request, Response};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderValue, StatusCode, header};
+use mistral_cassette::{Body, Mode, Request, Response};
+use support::{Held, Times, ask, child, file_of, question, read_and_parse, recorder, recorder_on, row, row_in};
 
-const MANY: usize = 10_000;
 const FEW: usize = 10;
-const ROUNDS: usize = 60;
+const SOME: usize = 1000;
+const ROUNDS: usize = 200;
 
-fn question(number: usize) -> Request {
-    let context = format!("Some words of context, as a prompt of a kilobyte has them, number {number}. ").repeat(20);
-    Request::post("/v1/chat/completions")
-        .unwrap()
-        .json(&serde_json::json!({
-            "model": "mistral-small-latest",
-            "messages": [
-                { "role": "system", "content": context },
-                { "role": "user", "content": format!("Question number {number} of many?") },
-            ],
-            "temperature": 0.2,
-            "stream": false,
-        }))
-        .unwrap()
+/// Questions of the workload are alike in kind and size every so many.
+const PERIOD: usize = 390;
+
+/// How many processes a test suite starts, and how many answers each uses.
+const PROCESSES: usize = 200;
+const ANSWERS: usize = 5;
+
+/// A question of a directory, like those that the other directories are asked in this round.
+fn in_round(round: usize, many: usize) -> Request {
+    question(round % FEW + PERIOD * (round / FEW % (many / PERIOD).max(1)))
 }
 
-async fn upstream(request: Request) -> mistral_cassette::Result<Response> {
-    let answer = serde_json::json!({
-        "id": "6b9018ce9f43448e9a81f2c875097ba4",
-        "object": "chat.completion",
-        "created": 1_795_255_200,
-        "model": "mistral-small-latest",
-        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "Words of an answer. ".repeat(60) } }],
-        "usage": { "prompt_tokens": request.body_bytes().len() / 4, "completion_tokens": 240, "total_tokens": 600 },
-    });
-    let kind = http::HeaderValue::from_static("application/json");
-    Ok(Response::new(http::StatusCode::OK, answer.to_string().into_bytes()).header(http::header::CONTENT_TYPE, kind))
-}
-
-fn recorder(folder: &Path, mode: Mode) -> Recorder {
-    Recorder::builder(DirectoryEngine::new(folder))
-        .mode(mode)
-        .allow_record_in_ci()
-        .build()
-        .unwrap()
-}
-
-async fn ask(recorder: &Recorder, number: usize) -> Duration {
-    let request = question(number);
-    let start = Instant::now();
-    let body = recorder.answer(request, upstream).await.unwrap().bytes().await.unwrap();
-    assert!(body.len() > 1000);
-    start.elapsed()
-}
-
-/// Opens a session and gets one answer.
-async fn first_answer(folder: &Path, number: usize) -> Duration {
-    let start = Instant::now();
-    ask(&recorder(folder, Mode::Strict), number).await;
-    start.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e6
-}
-
-fn row(name: &str, here: f64, beside: &str, there: f64) {
-    println!(
-        "{name:54} {here:9.1} µs   {beside:34} {there:9.1} µs   ratio {:.2}",
-        here / there
-    );
-}
-
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
+    if let Some(arguments) = support::task() {
+        return run_child(&arguments).await;
+    }
+    let many = std::env::var("RECORDINGS").map_or(10_000, |many| many.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let (few, many) = (folder.path().join("few"), folder.path().join("many"));
-    let mut saved = Vec::with_capacity(MANY);
-    let recording = recorder(&many, Mode::Record);
-    for number in 0..MANY {
-        saved.push(ask(&recording, number).await);
+    let folder = folder.path();
+    let [few_folder, some_folder, many_folder] = [FEW, SOME, many].map(|number| folder.join(number.to_string()));
+    println!("10, 1,000 and {many} recordings, medians");
+
+    fill(&few_folder, FEW).await;
+    fill(&some_folder, SOME).await;
+    recording(&few_folder, &many_folder, many).await;
+    first_answers([(&few_folder, FEW), (&some_folder, SOME), (&many_folder, many)]).await;
+    documents(&few_folder).await;
+    misses(&many_folder, many).await;
+    first_bytes(folder).await;
+    if cfg!(target_os = "linux") {
+        memory(&few_folder, &many_folder, many);
+        short_processes(&many_folder, many).await;
     }
-    let recording = recorder(&few, Mode::Record);
+}
+
+async fn fill(folder: &Path, number: usize) {
+    let recording = recorder(folder, Mode::Record);
+    for number in 0..number {
+        ask(&recording, question(number)).await;
+    }
+}
+
+/// The same requests recorded by a session on many and by one on few, and their files written by hand.
+async fn recording(few_folder: &Path, many_folder: &Path, many: usize) {
+    let [on_few, on_many] = [few_folder, many_folder].map(|folder| recorder(folder, Mode::Record));
     for number in 0..FEW {
-        ask(&recording, number).await;
+        ask(&on_few, question(number)).await;
     }
-    row(
-        "recording: the last 500 of 10,000",
-        median(saved[MANY - 500..].to_vec()),
-        "the first 500",
-        median(saved[..500].to_vec()),
-    );
+    let start = Instant::now();
+    for number in 0..many {
+        ask(&on_many, question(number)).await;
+    }
+    println!("recording all of them, s: {:.2}", start.elapsed().as_secs_f64());
 
-    let (mut of_many, mut of_few, mut limit, mut misses) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let file = std::fs::read_dir(few.join("chat-completions"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
-    for round in 0..ROUNDS {
-        of_many.push(first_answer(&many, round * 101).await);
-        of_few.push(first_answer(&few, round % FEW).await);
-        let start = Instant::now();
-        let text = std::fs::read_to_string(&file).unwrap();
-        let parsed: serde_json::Value = serde_yaml::from_str(&text).unwrap();
-        assert!(parsed.is_object());
-        limit.push(start.elapsed());
+    let bare = many_folder.with_extension("bare");
+    fs::create_dir(&bare).unwrap();
+    let mut times: [Times; 3] = Default::default();
+    let [of_many, of_few, limit] = &mut times;
+    for number in many..many + ROUNDS {
+        let request = question(number);
+        of_many.take_async(ask(&on_many, request.clone())).await;
+        of_few.take_async(ask(&on_few, request.clone())).await;
+        let file = file_of(many_folder, &on_many, &request).await;
+        let document = fs::read(&file).unwrap();
+        limit.take(|| {
+            fs::write(bare.join("new"), &document).unwrap();
+            fs::rename(bare.join("new"), bare.join(number.to_string())).unwrap();
+        });
+        // The directories are left as they were.
+        fs::remove_file(file).unwrap();
+        fs::remove_file(file_of(few_folder, &on_few, &request).await).unwrap();
     }
-    let of_few = median(of_few);
-    row("first answer of a session on 10,000", median(of_many), "on 10", of_few);
+    let [of_many, of_few, limit] = times.map(|times| times.median());
     row(
-        "first answer of a session on 10",
+        "recording one, on many",
+        of_many,
+        "on 10 (and those recorded since)",
         of_few,
+        "target 1.1",
+    );
+    row(
+        "recording one, on many",
+        of_many,
+        "writing the same bytes, renaming the file",
+        limit,
+        "target 2",
+    );
+}
+
+/// A session is opened, answers one question, and is closed.
+async fn first_answers(directories: [(&Path, usize); 3]) {
+    let mut times: [Times; 3] = Default::default();
+    let mut limit = Times::default();
+    for round in 0..ROUNDS {
+        for ((folder, number), times) in directories.iter().zip(&mut times) {
+            let request = in_round(round, *number);
+            times
+                .take_async(async { ask(&recorder(folder, Mode::Strict), request.clone()).await })
+                .await;
+        }
+        let (folder, number) = directories[2];
+        let file = file_of(folder, &recorder(folder, Mode::Strict), &in_round(round, number)).await;
+        limit.take(|| assert!(read_and_parse(&file).is_object()));
+    }
+    let [few, some, many] = times.map(|times| times.median());
+    row("first answer of a session on 1,000", some, "on 10", few, "target 1.2");
+    row("first answer of a session on many", many, "on 10", few, "target 1.2");
+    row(
+        "first answer of a session on many",
+        many,
         "reading and parsing that file",
-        median(limit),
+        limit.median(),
+        "target 1.3",
     );
+}
 
-    let strict = recorder(&many, Mode::Strict);
-    ask(&strict, 7).await;
-    let memory = Recorder::builder(MemoryEngine::new())
-        .mode(Mode::Replay)
-        .build()
-        .unwrap();
-    ask(&memory, 7).await;
-    let (mut warm, mut in_memory, mut key) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..20 * ROUNDS {
-        warm.push(ask(&strict, 7).await);
-        in_memory.push(ask(&memory, 7).await);
-        let body = question(7).body_bytes().clone();
-        let start = Instant::now();
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let canonical = serde_json_canonicalizer::to_string(&value).unwrap();
-        std::hint::black_box(<sha2::Sha256 as sha2::Digest>::digest(canonical.as_bytes()));
-        key.push(start.elapsed());
+/// A cassette read and written, with no store around it.
+async fn documents(folder: &Path) {
+    let mut times: [Times; 4] = Default::default();
+    let [read, parse, write, print] = &mut times;
+    let strict = recorder(folder, Mode::Strict);
+    for round in 0..ROUNDS {
+        let request = in_round(round, FEW);
+        let document = Bytes::from(fs::read(file_of(folder, &strict, &request).await).unwrap());
+        let replaying = recorder_on(Held::new(document.clone()), Mode::Strict);
+        read.take_async(ask(&replaying, request.clone())).await;
+        let value: serde_json::Value = parse.take(|| serde_yaml::from_slice(&document).unwrap());
+        let recording = recorder_on(Held::default(), Mode::Record);
+        write.take_async(ask(&recording, request)).await;
+        print.take(|| serde_yaml::to_string(&value).unwrap());
     }
-    let key = median(key);
-    row(
-        "one more replay from a directory",
-        median(warm),
-        "RFC 8785 and SHA-256 of the body",
-        key,
-    );
-    row(
-        "one more replay from memory",
-        median(in_memory),
-        "RFC 8785 and SHA-256 of the body",
-        key,
-    );
+    let [read, parse, write, print] = times.map(|times| times.median());
+    row("a replay that reads its cassette", read, "parsing its YAML", parse, "");
+    row("a recording, kept nowhere", write, "writing its YAML", print, "");
+}
 
+async fn misses(folder: &Path, many: usize) {
+    let (mut misses, mut again) = (Times::default(), Times::default());
     for round in 0..10 {
-        let start = Instant::now();
-        recorder(&many, Mode::Strict)
-            .answer(question(MANY + round), upstream)
-            .await
-            .unwrap_err();
-        misses.push(start.elapsed());
+        let strict = recorder(folder, Mode::Strict);
+        for (times, number) in [(&mut misses, round), (&mut again, 100 + round)] {
+            let asked = strict.answer(question(many + ROUNDS + number), support::upstream);
+            times.take_async(asked).await.unwrap_err();
+        }
     }
-    println!(
-        "{:54} {:9.1} µs",
-        "a miss on 10,000, with the nearest and the diff",
-        median(misses)
+    row_in(
+        "ms",
+        "a miss on many, with the nearest and the diff",
+        misses.median() / 1e3,
+        "the next miss of the session",
+        again.median() / 1e3,
+        "target 300 ms",
     );
+}
+
+/// What recording adds until the first event of a stream is there.
+async fn first_bytes(folder: &Path) {
+    let upstream = async |request: Request| {
+        let (body, kind) = support::answer(request.body_bytes());
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let events: Vec<_> = text
+            .split_inclusive("\n\n")
+            .map(|event| Ok(Bytes::from(event.to_owned())))
+            .collect();
+        let body = Body::from_stream(futures_util::stream::iter(events));
+        Ok(Response::new(StatusCode::OK, body).header(header::CONTENT_TYPE, HeaderValue::from_static(kind)))
+    };
+    let mut times: [Times; 2] = Default::default();
+    let sessions = [Mode::Record, Mode::Live].map(|mode| recorder(&folder.join("streams"), mode));
+    for round in 0..ROUNDS {
+        for (session, times) in sessions.iter().zip(&mut times) {
+            let first = async {
+                let response = session.answer(question(10 * round + 3), upstream).await.unwrap();
+                let mut body = response.into_body().into_stream();
+                body.next().await.unwrap().unwrap();
+                body
+            };
+            let mut rest = times.take_async(first).await;
+            while let Some(event) = rest.next().await {
+                event.unwrap();
+            }
+        }
+    }
+    let [recording, live] = times.map(|times| times.median());
+    row(
+        "first event of a stream while recording",
+        recording,
+        "in mode live",
+        live,
+        "target 1,000 µs more",
+    );
+}
+
+fn memory(few_folder: &Path, many_folder: &Path, many: usize) {
+    let peak = |folder: &Path, number: usize| {
+        let output = child(&["memory", folder.to_str().unwrap(), &number.to_string()]).output();
+        String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .parse::<f64>()
+            .unwrap()
+    };
+    let (few, many) = (peak(few_folder, FEW), peak(many_folder, many));
+    row_in(
+        "MB",
+        "peak memory of a session on many, 20 answers",
+        many,
+        "on 10",
+        few,
+        "target 1.1",
+    );
+}
+
+/// As a test suite is: many processes, a few answers each.
+async fn short_processes(folder: &Path, many: usize) {
+    let mut spent = [0.0; 2];
+    let strict = recorder(folder, Mode::Strict);
+    for process in 0..PROCESSES {
+        let first = process * ANSWERS * 9 % (many - ANSWERS);
+        let mut arguments = vec![
+            "replays".to_owned(),
+            folder.to_str().unwrap().to_owned(),
+            first.to_string(),
+        ];
+        let mut files = vec!["files".to_owned()];
+        for number in first..first + ANSWERS {
+            let file = file_of(folder, &strict, &question(number)).await;
+            files.push(file.to_str().unwrap().to_owned());
+        }
+        for (arguments, spent) in [&mut arguments, &mut files].into_iter().zip(&mut spent) {
+            let before = support::seconds_of_children();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            assert!(child(&arguments).status().unwrap().success());
+            *spent += support::seconds_of_children() - before;
+        }
+    }
+    let [replays, files] = spent.map(|spent| spent / PROCESSES as f64 * 1e3);
+    row_in(
+        "ms",
+        "processor time of a process with 5 replays of many",
+        replays,
+        "that reads and parses those 5 files",
+        files,
+        "",
+    );
+}
+
+async fn run_child(arguments: &[String]) {
+    match arguments[0].as_str() {
+        "memory" => {
+            let (folder, many) = (Path::new(&arguments[1]), arguments[2].parse().unwrap());
+            let strict = recorder(folder, Mode::Strict);
+            for round in 0..20 {
+                ask(&strict, in_round(round, many)).await;
+            }
+            println!("{}", support::peak_megabytes());
+        }
+        "replays" => {
+            let strict = recorder(Path::new(&arguments[1]), Mode::Strict);
+            let first: usize = arguments[2].parse().unwrap();
+            for number in first..first + ANSWERS {
+                ask(&strict, question(number)).await;
+            }
+        }
+        "files" => {
+            for file in &arguments[1..] {
+                assert!(read_and_parse(Path::new(file)).is_object());
+            }
+        }
+        other => panic!("no task {other}"),
+    }
 }

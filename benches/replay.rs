@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Extensions;
-use mistral_cassette::{CassetteMiddleware, DirectoryEngine, MemoryEngine, Mode, Recorder, Request, Response};
+use mistral_cassette::{CassetteMiddleware, MemoryEngine, Mode, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
-use support::{Times, answer, question, row, upstream};
+use support::{Times, answer, ask, question, recorder, recorder_on, row};
 
 const ROUNDS: usize = 3000;
 
@@ -56,10 +56,6 @@ async fn through(client: &ClientWithMiddleware, request: &Request) -> Bytes {
     response.bytes().await.unwrap()
 }
 
-async fn ask(recorder: &Recorder, request: Request) -> Bytes {
-    recorder.answer(request, upstream).await.unwrap().bytes().await.unwrap()
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     rustls::crypto::ring::default_provider().install_default().unwrap();
@@ -71,15 +67,8 @@ async fn main() {
 
 async fn of(folder: &std::path::Path, many: usize) {
     println!("\n{many} recordings, medians of {ROUNDS} rounds");
-    let recorder = |mode| {
-        let recorder = Recorder::builder(DirectoryEngine::new(folder)).mode(mode);
-        recorder.allow_record_in_ci().build().unwrap()
-    };
-    let recording = recorder(Mode::Record);
-    let memory = Recorder::builder(MemoryEngine::new())
-        .mode(Mode::Replay)
-        .build()
-        .unwrap();
+    let recording = recorder(folder, Mode::Record);
+    let memory = recorder_on(MemoryEngine::new(), Mode::Replay);
     let mut map = Map::new();
     for number in 0..many {
         let request = question(number);
@@ -88,7 +77,7 @@ async fn of(folder: &std::path::Path, many: usize) {
         ask(&memory, request).await;
     }
     let map = Arc::new(map);
-    let strict = recorder(Mode::Strict);
+    let strict = recorder(folder, Mode::Strict);
     let client = |middleware| ClientBuilder::new(reqwest::Client::new()).with_arc(middleware).build();
     let middleware = client(Arc::new(CassetteMiddleware::new(strict.clone())));
     let least_middleware = client(Arc::new(Least(map.clone())));
@@ -119,7 +108,7 @@ async fn of(folder: &std::path::Path, many: usize) {
             expected
         );
         if round % 10 == 0 {
-            let fresh = recorder(Mode::Strict);
+            let fresh = recorder(folder, Mode::Strict);
             assert_eq!(cold.take_async(ask(&fresh, request.clone())).await, expected);
         }
     }

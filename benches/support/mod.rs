@@ -3,11 +3,15 @@
 //! Absolute times are the machine's; the ratios, with both sides taken in turn in one run, are what counts.
 #![allow(dead_code)]
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use mistral_cassette::{Request, Response, Result};
+use mistral_cassette::{CacheEngine, DirectoryEngine, Mode, Recorder, Request, RequestKey, Response, Result};
 use serde_json::{Value, json};
 
 /// A request of 1 to 4 kB: of ten there are seven chats, two streams of 60 events, and one embedding.
@@ -68,6 +72,83 @@ pub async fn upstream(request: Request) -> Result<Response> {
     Ok(Response::new(StatusCode::OK, body).header(header::CONTENT_TYPE, HeaderValue::from_static(kind)))
 }
 
+/// A session on a directory.
+pub fn recorder(folder: &Path, mode: Mode) -> Recorder {
+    recorder_on(DirectoryEngine::new(folder), mode)
+}
+
+/// A session on any engine.
+pub fn recorder_on(engine: impl CacheEngine + 'static, mode: Mode) -> Recorder {
+    let recorder = Recorder::builder(engine).mode(mode);
+    recorder.allow_record_in_ci().build().unwrap()
+}
+
+/// Asks, and reads the answer to its end.
+pub async fn ask(recorder: &Recorder, request: Request) -> Bytes {
+    recorder.answer(request, upstream).await.unwrap().bytes().await.unwrap()
+}
+
+/// Where a directory keeps the recording of a request.
+pub async fn file_of(folder: &Path, recorder: &Recorder, request: &Request) -> PathBuf {
+    folder.join(format!("{}.yaml", recorder.key_of(request).await.unwrap().name()))
+}
+
+/// What any tool that keeps a file a request has to do: read it and parse it.
+pub fn read_and_parse(file: &Path) -> Value {
+    serde_yaml::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+/// An engine that holds one document and costs nothing: what is left is reading and writing the document.
+#[derive(Clone, Default)]
+pub struct Held(Arc<Mutex<Option<Bytes>>>);
+
+impl Held {
+    pub fn new(document: Bytes) -> Self {
+        Self(Arc::new(Mutex::new(Some(document))))
+    }
+}
+
+#[mistral_cassette::async_trait]
+impl CacheEngine for Held {
+    async fn get(&self, _: &RequestKey) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn set(&self, _: &RequestKey, cassette: Bytes) -> Result<()> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cassette);
+        Ok(())
+    }
+}
+
+/// This program again, with a task of its own: `child TASK ARGUMENT…`.
+pub fn child(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("child").args(arguments);
+    command
+}
+
+/// The task and the arguments of a child.
+pub fn task() -> Option<Vec<String>> {
+    let mut arguments = std::env::args().skip(1);
+    (arguments.next().as_deref() == Some("child")).then(|| arguments.collect())
+}
+
+/// The most memory that this process has held, in MB; Linux tells it.
+pub fn peak_megabytes() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// The processor time of the children that have ended, in seconds; Linux tells it, in hundredths.
+pub fn seconds_of_children() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    // The fields 16 and 17, of which the first two are cut off.
+    let ticks = fields.split(' ').skip(13).take(2);
+    ticks.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
 /// Times of one side, taken in turn with the others'.
 #[derive(Default)]
 pub struct Times(Vec<Duration>);
@@ -93,16 +174,26 @@ impl Times {
 
     /// In microseconds.
     pub fn median(&self) -> f64 {
+        self.percentile(50)
+    }
+
+    /// In microseconds: what this many of a hundred take at most.
+    pub fn percentile(&self, percent: usize) -> f64 {
         let mut times = self.0.clone();
         times.sort();
-        times[times.len() / 2].as_secs_f64() * 1e6
+        times[times.len() * percent / 100].as_secs_f64() * 1e6
     }
 }
 
-/// A line: what it is, what it takes, beside what, and the ratio with its target.
+/// A line: what it is, what it takes in microseconds, beside what, and the ratio with its target.
 pub fn row(name: &str, here: f64, beside: &str, there: f64, target: &str) {
+    row_in("µs", name, here, beside, there, target);
+}
+
+/// The same in another unit.
+pub fn row_in(unit: &str, name: &str, here: f64, beside: &str, there: f64, target: &str) {
     println!(
-        "{name:52} {here:9.1} µs   {beside:40} {there:9.1} µs   ratio {:5.2}   {target}",
+        "{name:52} {here:9.1} {unit:3}  {beside:40} {there:9.1} {unit:3}  ratio {:5.2}   {target}",
         here / there
     );
 }
