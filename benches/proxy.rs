@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use mistral_cassette::{Mode, Request};
-use support::{Times, answer, ask, question, recorder};
+use support::{Times, answer, ask, question, recorder, row};
 use tokio::net::{TcpListener, TcpStream};
 
 const RECORDINGS: usize = 1000;
@@ -77,6 +77,15 @@ impl Server {
             .unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
         Self { process, address }
+    }
+
+    /// What it has spent of the processors.
+    fn seconds(&self) -> f64 {
+        if cfg!(target_os = "linux") {
+            support::seconds_of(self.process.id())
+        } else {
+            0.0
+        }
     }
 
     /// Sends requests over as many connections, one after the other on each. How many were answered in a second.
@@ -149,14 +158,17 @@ async fn measure() {
     for connections in [1, 16, 64] {
         let mut times: [Times; 2] = Default::default();
         let mut rates: [Vec<f64>; 2] = Default::default();
+        let mut spent = [0.0; 2];
         for round in 0..=ROUNDS {
             for (at, server) in [&proxy, &bare].into_iter().enumerate() {
                 // The first round warms both up.
                 let mut cold = Times::default();
                 let times = if round == 0 { &mut cold } else { &mut times[at] };
+                let before = server.seconds();
                 let rate = server.load(connections, &requests, times).await;
                 if round > 0 {
                     rates[at].push(rate);
+                    spent[at] += server.seconds() - before;
                 }
             }
         }
@@ -167,5 +179,15 @@ async fn measure() {
              ratio {:.2}   target 0.8",
             proxy_rate / bare_rate
         );
+        if cfg!(target_os = "linux") {
+            let [proxy, bare] = spent.map(|seconds| seconds * 1e6 / (ROUNDS * REQUESTS) as f64);
+            row(
+                "processor time of a request in the proxy",
+                proxy,
+                "in the bare server",
+                bare,
+                "",
+            );
+        }
     }
 }
