@@ -94,10 +94,13 @@ async fn run(task: &str, folder: &Path, times: usize) {
             }
         }
         "miss" => {
-            for number in 0..times {
+            // One member is another. Where texts differ much, it is a time that ends their comparison, which no count can tell.
+            let mut body: serde_json::Value = serde_json::from_slice(chat().body_bytes()).unwrap();
+            body["temperature"] = 0.7.into();
+            let request = Request::post("/v1/chat/completions").unwrap().json(&body).unwrap();
+            for _ in 0..times {
                 let fresh = recorder(folder, Mode::Strict);
-                let asked = fresh.answer(question(10 * (RECORDINGS + number)), support::upstream);
-                asked.await.unwrap_err();
+                fresh.answer(request.clone(), support::upstream).await.unwrap_err();
             }
         }
         other => panic!("no task {other}"),
