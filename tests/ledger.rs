@@ -90,30 +90,11 @@ fn lines(ledger: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn git(project: &Project, arguments: &[&str]) {
-    let mut git = std::process::Command::new("git");
-    git.args([
-        "-c",
-        "user.name=n",
-        "-c",
-        "user.email=e@example.com",
-        "-c",
-        "commit.gpgsign=false",
-    ])
-    .args(arguments)
-    .current_dir(project.path());
-    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
-        git.env_remove(name);
-    }
-    let done = done(&mut git);
-    assert_eq!(done.code(), 0, "{arguments:?}: {}", done.stderr);
-}
-
 fn committed(project: &Project) {
-    git(project, &["init", "-q"]);
+    project.git(&["init", "-q"]);
     project.write(".gitignore", "target\n");
-    git(project, &["add", "-A"]);
-    git(project, &["commit", "-qm", "cassettes"]);
+    project.git(&["add", "-A"]);
+    project.git(&["commit", "-qm", "cassettes"]);
 }
 
 fn file(project: &Project, name: &str) -> Option<PathBuf> {
@@ -365,7 +346,7 @@ async fn prune_leaves_what_git_could_not_bring_back() {
     fs::remove_file(&staged_at).unwrap();
     committed(&project);
     fs::write(&staged_at, &staged).unwrap();
-    git(&project, &["add", staged_at.to_str().unwrap()]);
+    project.git(&["add", staged_at.to_str().unwrap()]);
     let changed = file(&project, "changed").unwrap();
     fs::write(&changed, fs::read_to_string(&changed).unwrap() + "# a note\n").unwrap();
     // A copy under another key is untracked; one that git ignores is not tracked.

@@ -175,7 +175,7 @@ async fn what_says_the_same_stays_byte_for_byte() {
     commit(&project);
     let before = project.tree();
     let done = refresh(&project, &server.url, &[]);
-    assert_eq!(git(&project, &["status", "--porcelain", "--ignored"]), "");
+    assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
         (0, "4 recordings asked for, 4 say the same, $0.00 spent\n"),
@@ -287,21 +287,10 @@ async fn recordings_are_chosen_and_the_budget_is_kept() {
     assert_eq!(project.run(&["refresh", "--older-than", "soon"]).code(), 2);
 }
 
-fn git(project: &Project, arguments: &[&str]) -> String {
-    let mut git = Command::new("git");
-    let output = git.args(arguments).current_dir(project.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn commit(project: &Project) {
-    git(project, &["init", "--quiet"]);
-    git(project, &["add", "."]);
-    let me = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
-    git(
-        project,
-        &[&me[..], &["commit", "--quiet", "--message", "recorded"]].concat(),
-    );
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
 }
 
 /// Answers with what is asked, a price of a dollar a thousand requests, and another text after the first `same` calls.

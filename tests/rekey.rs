@@ -5,9 +5,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
-use support::project::{Done, Project, done};
+use support::project::{Done, Project};
 use support::server::{Reply, Server};
 
 const SETTINGS: &str = "matching:\n  replace:\n  - pattern: '\\d{4}-\\d\\d-\\d\\d'\n    with: <date>\n";
@@ -25,15 +24,6 @@ fn ask(project: &Project, mode: &str, upstream: &str, texts: &[&str]) -> Done {
     project.run(&["run", "--mode", mode, "--upstream", upstream, "--", "sh", "-c", &script])
 }
 
-fn git(project: &Project, arguments: &[&str]) {
-    let mut command = Command::new("git");
-    command
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-        .args(arguments);
-    let done = done(command.current_dir(project.path()));
-    assert_eq!(done.code(), 0, "{}", done.stderr);
-}
-
 /// A project with three recordings, two of which hold a date, committed.
 async fn recorded() -> Project {
     let (project, server) = (
@@ -47,9 +37,9 @@ async fn recorded() -> Project {
         &["Today is 2026-11-20.", "Hello", "Tomorrow is 2026-11-21."],
     );
     assert_eq!(done.code(), 0, "{}", done.stderr);
-    git(&project, &["init", "--quiet"]);
-    git(&project, &["add", "."]);
-    git(&project, &["commit", "--quiet", "--message", "recorded"]);
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
     project
 }
 
@@ -113,8 +103,8 @@ async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
         "new keys to give: 0 cassettes; left: 0\n"
     );
     // And back.
-    git(&project, &["checkout", "--quiet", "."]);
-    git(&project, &["clean", "--quiet", "--force", "cassettes"]);
+    project.git(&["checkout", "--quiet", "."]);
+    project.git(&["clean", "--quiet", "--force", "cassettes"]);
     assert_eq!(
         ask(&project, "strict", NOWHERE, &["Hello", "Today is 2026-11-20."]).code(),
         0

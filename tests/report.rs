@@ -287,15 +287,6 @@ fn pictures_and_sound_can_be_seen_and_heard() {
     browse(&project, "large_media");
 }
 
-fn git(project: &Project, arguments: &[&str]) {
-    let mut command = Command::new("git");
-    command
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-        .args(arguments);
-    let done = done(command.current_dir(project.path()));
-    assert_eq!(done.code(), 0, "{}", done.stderr);
-}
-
 #[test]
 fn what_has_changed_is_shown_before_and_after() {
     if !can_browse() {
@@ -315,9 +306,9 @@ fn what_has_changed_is_shown_before_and_after() {
     let new = Row::chat("What comes?", "I am new.");
     import(&project, "cassettes", &rows("Paris", "a"));
     import(&project, "cassettes", &[gone]);
-    git(&project, &["init", "--quiet"]);
-    git(&project, &["add", "."]);
-    git(&project, &["commit", "--quiet", "--message", "recorded"]);
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
     std::fs::rename(project.cassettes(), project.path().join("old")).unwrap();
     import(&project, "cassettes", &rows("Lyon", "b"));
     import(&project, "cassettes", &[new]);

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::KEY;
 use support::process::aloud;
-use support::project::{Project, done};
+use support::project::Project;
 use support::server::{Reply, Server};
 use support::wire::ask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,12 +96,6 @@ fn files(project: &Project) -> BTreeMap<String, Vec<u8>> {
     let mut files = project.tree();
     files.retain(|name, _| !name.rsplit('/').next().unwrap().starts_with(".mistral-cassette-"));
     files
-}
-
-fn git(project: &Project, arguments: &[&str]) {
-    let me = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
-    let done = done(Command::new("git").args(me).args(arguments).current_dir(project.path()));
-    assert_eq!(done.code(), 0, "{}", done.stderr);
 }
 
 /// Kills a command at random moments, in a copy of the project each time; `check` sees what is left.
@@ -190,9 +184,9 @@ async fn prune_that_is_killed_deletes_nothing_that_was_used() {
             .unwrap();
     }
     drop(session);
-    git(&project, &["init", "--quiet"]);
-    git(&project, &["add", "cassettes"]);
-    git(&project, &["commit", "--quiet", "--message", "recorded"]);
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "cassettes"]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
     let before = files(&project);
     // A ledger names the directory by its path: the copies have others.
     let text = fs::read_to_string(&ledger).unwrap();
@@ -240,9 +234,9 @@ async fn rekey_that_is_killed_loses_nothing() {
         "cassettes/settings.yaml",
         "matching:\n  replace:\n  - { pattern: '\\d{4}-\\d\\d-\\d\\d', with: <date> }\n",
     );
-    git(&project, &["init", "--quiet"]);
-    git(&project, &["add", "."]);
-    git(&project, &["commit", "--quiet", "--message", "recorded"]);
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
     let mut in_the_middle = 0;
     killed(&project, "rekey", &["rekey", "--yes"], |project, round| {
         let left = files(project);

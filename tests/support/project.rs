@@ -88,6 +88,21 @@ impl Project {
         RunningProxy::start(&mut self.command(&arguments))
     }
 
+    /// Runs git in this folder, as nobody in particular; what it prints.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let nobody = ["user.name=n", "user.email=e@example.com", "commit.gpgsign=false"];
+        let mut git = Command::new("git");
+        git.args(nobody.iter().flat_map(|setting| ["-c", setting]))
+            .args(arguments)
+            .current_dir(self.path());
+        for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+            git.env_remove(name);
+        }
+        let done = done(&mut git);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        done.stdout
+    }
+
     /// Every file with its content, by path.
     pub fn tree(&self) -> BTreeMap<String, Vec<u8>> {
         fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
