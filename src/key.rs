@@ -117,6 +117,18 @@ impl RequestKey {
         is_short.then(|| Self::from_parts(short.to_owned(), scope, endpoint.to_owned(), slug.to_owned()))
     }
 
+    /// The [name](Self::name) of its file in a directory.
+    #[cfg(feature = "cli")]
+    pub(crate) fn file_name(&self) -> String {
+        format!("{}.yaml", self.name())
+    }
+
+    /// A key by the name of its file, as [`from_name`](Self::from_name).
+    #[cfg(feature = "cli")]
+    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
+        Self::from_name(name.strip_suffix(".yaml")?)
+    }
+
     /// What tells it from every other key, for stores that look up by it: the hash, behind the scope and a slash unless
     /// that is the root.
     ///

@@ -865,7 +865,7 @@ impl Recorder {
         let kept = match self.take_all(&recording, &mut lead, &answer, body).await {
             Ok(Some(timing)) => self.keep_if_lasting(recording, &lead, &answer, origin, timing).await,
             Ok(None) => {
-                self.skip(&recording);
+                self.skip(&recording.asked.key.name());
                 Ok(())
             }
             Err(error) => Err(error),
@@ -921,9 +921,8 @@ impl Recorder {
     }
 
     /// Counts an answer that is larger than the limits allow.
-    fn skip(&self, recording: &Recording) {
+    fn skip(&self, name: &str) {
         self.session().count(|summary| summary.skipped += 1);
-        let name = recording.asked.key.name();
         tracing::warn!("not kept, since it would be larger than limits allows: {name}");
     }
 
@@ -964,8 +963,7 @@ impl Recorder {
             self.noted(&key, Use::Recorded);
             tracing::info!("recorded {name}");
         } else {
-            self.session().count(|summary| summary.skipped += 1);
-            tracing::warn!("not kept, since it would be larger than limits allows: {name}");
+            self.skip(&name);
         }
         Ok(())
     }

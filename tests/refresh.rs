@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mistral_cassette::client::{
@@ -339,6 +339,7 @@ async fn the_price_is_told_before_and_the_budget_is_kept() {
     let done = refresh(&project, &server.url, &["--max-cost", "1"]);
     assert_eq!(done.code(), 2);
     assert!(done.stderr.contains("there is no price for m"), "{}", done.stderr);
+    assert!(!project.cassettes().join(".refresh").exists());
     assert_eq!(server.call_count(), before);
     project.write(
         "prices.yaml",
@@ -498,7 +499,7 @@ async fn a_key_is_enough_at_a_terminal() {
          sys.stdout.buffer.write(said)\n\
          sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
     let binary = env!("CARGO_BIN_EXE_mistral-cassette");
-    let mut python = Command::new("python3");
+    let mut python = std::process::Command::new("python3");
     let done = support::project::done(
         python
             .args(["-c", terminal, binary, "review"])
@@ -511,7 +512,13 @@ async fn a_key_is_enough_at_a_terminal() {
 }
 
 /// Ends a refresh with this signal when the upstream has heard `calls` more calls, or when it ends by itself.
-fn broken_off(project: &Project, server: &Server, calls: usize, signal: rustix::process::Signal, more: &[&str]) {
+fn broken_off(
+    project: &Project,
+    server: &Server,
+    calls: usize,
+    signal: rustix::process::Signal,
+    more: &[&str],
+) -> ExitStatus {
     let before = server.call_count();
     let arguments = [&["refresh", "--upstream", &server.url], more].concat();
     let mut child = project
@@ -526,7 +533,7 @@ fn broken_off(project: &Project, server: &Server, calls: usize, signal: rustix::
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
     // It may have ended.
     let _ = rustix::process::kill_process(pid, signal);
-    child.wait().unwrap();
+    child.wait().unwrap()
 }
 
 /// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
@@ -549,12 +556,14 @@ async fn what_was_broken_off_goes_on() {
             std::fs::remove_file(project.path().join(name)).unwrap();
         }
         let server = later().await;
-        broken_off(&project, &server, calls, signal, &["--at-once", "1"]);
+        let status = broken_off(&project, &server, calls, signal, &["--at-once", "1"]);
         // Whole files, each with the key of its request; what a killed process was writing is a temporary file.
         assert_eq!(project.run(&["verify"]).code(), 0, "{calls} {signal:?}");
-        // It may have ended before the signal came.
-        let is_left = project.tree().keys().any(|name| name.contains(".refresh/"));
+        // It may have ended before the signal came, or not have begun: then there is no line behind the first.
+        let journal = std::fs::read_to_string(project.cassettes().join(".refresh/journal.jsonl")).unwrap_or_default();
+        let is_left = journal.matches('\n').count() > 1;
         broken += usize::from(is_left);
+        assert!(!is_left || !status.success(), "{calls} {signal:?}: {status}");
         let done = refresh(&project, &server.url, &[]);
         assert_eq!(done.code(), 0, "{calls} {signal:?}: {}{}", done.stdout, done.stderr);
         let going_on = done.stderr.contains("going on");

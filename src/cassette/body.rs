@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+#[cfg(feature = "cli")]
+use crate::message::Part;
 use crate::message::{Layout, from_exact};
 
 /// The bytes of a body: in the document, or in a file beside it.
@@ -43,6 +45,22 @@ pub(crate) struct RecordedPart {
     pub(crate) filename: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) content: Blob,
+}
+
+#[cfg(feature = "cli")]
+impl RecordedPart {
+    /// As it is sent; `None` when its content lies beside the document.
+    pub(crate) fn sent(&self) -> Option<Part> {
+        let Blob::Here(content) = &self.content else {
+            return None;
+        };
+        Some(Part {
+            name: self.name.clone(),
+            filename: self.filename.clone(),
+            content_type: self.content_type.clone(),
+            content: content.clone(),
+        })
+    }
 }
 
 /// The most readable form from which the very same bytes can be written again.

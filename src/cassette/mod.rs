@@ -82,12 +82,17 @@ pub(crate) struct RecordedRequest {
 }
 
 impl RecordedRequest {
+    /// Path and query, as they stand in a request line.
+    pub(crate) fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
     /// Method and target, as a person writes them.
     pub(crate) fn line(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{} {}?{query}", self.method, self.path),
-            None => format!("{} {}", self.method, self.path),
-        }
+        format!("{} {}", self.method, self.target())
     }
 }
 

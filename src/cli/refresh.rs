@@ -16,12 +16,12 @@ use super::store::Store;
 use super::{Directory, Format, PRICES_VARIABLE, WELL, count, print_differences, runtime, say, wrong};
 use crate::client::{Client, Retries};
 use crate::difference::Difference;
-use crate::engine::{CacheEngine, DirectoryEngine};
+use crate::engine::{CacheEngine, DirectoryEngine, whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::Grade;
 use crate::key::RequestKey;
 use crate::prices::{Prices, dollars, model_of};
-use crate::refresh::{Budget, Journal, Outcome, Recording, Refreshed, Refresher, is_drift, whole, with_followers};
+use crate::refresh::{Budget, Journal, Outcome, Recording, Refreshed, Refresher, is_drift, with_followers};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -127,6 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Outcome::Failed(_) | Outcome::NotSent(_) => true,
             outcome => arguments.dry_run && is_drift(outcome),
         });
+        is_well &= !refresher.stop.is_cancelled();
         print_differences(&match arguments.format {
             Format::Text => text(&all, arguments.show),
             Format::Json => format!("{:#}\n", document(&all, &estimate)),
@@ -164,21 +165,23 @@ fn end(refresher: Refresher, all: &[Refreshed]) -> Result<()> {
     let Some(journal) = refresher.journal else {
         return Ok(());
     };
-    let is_left = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Left(_));
-    let left = all.iter().filter(|refreshed| is_left(&refreshed.outcome)).count();
-    let is_asked = |refreshed: &Refreshed| matches!(refreshed.outcome, Outcome::Asked { .. });
-    if left > 0 && (journal.goes_on || all.iter().any(is_asked)) {
-        say(&format!(
-            "{} left: the same command goes on with them, with --restart it begins again",
-            count(left, "recording")
-        ));
-        return Ok(());
+    let is_left = |refreshed: &&Refreshed| matches!(refreshed.outcome, Outcome::Failed(_) | Outcome::Left(_));
+    match all.iter().filter(is_left).count() {
+        0 if journal.is_waiting() => {
+            say("nothing is changed yet: mistral-cassette review steps through what is new");
+            journal.finish()
+        }
+        0 => journal.remove(),
+        left => {
+            if !journal.is_empty() {
+                let left = count(left, "recording");
+                say(&format!(
+                    "{left} left: the same command goes on with them, with --restart it begins again"
+                ));
+            }
+            Ok(())
+        }
     }
-    if left == 0 && journal.is_waiting() {
-        say("nothing is changed yet: mistral-cassette review steps through what is new");
-        return journal.finish();
-    }
-    journal.remove()
 }
 
 /// What a refresh will probably cost: what the recordings took when they were made.

@@ -119,7 +119,7 @@ async fn rekeyed(store: &Store, one: &Move) -> Result<Bytes> {
 /// Writes the document under its new name; then the old one goes.
 async fn carry_out(store: &Store, one: &Move) -> Result<()> {
     store.engine.set(&one.new, rekeyed(store, one).await?).await?;
-    let is_same_place = one.listed.name == format!("{}.yaml", one.new.name());
+    let is_same_place = one.listed.name == one.new.file_name();
     if !is_same_place {
         store.remove(&one.listed).await?;
     }
@@ -131,7 +131,7 @@ fn text(arguments: &Arguments, moves: &[Move]) -> String {
     for one in moves {
         match &one.stays {
             Some(why) => text.push_str(&format!("{}: stays, {why}\n", one.listed.name)),
-            None => text.push_str(&format!("{} -> {}.yaml\n", one.listed.name, one.new.name())),
+            None => text.push_str(&format!("{} -> {}\n", one.listed.name, one.new.file_name())),
         }
     }
     let goes = moves.iter().filter(|one| one.stays.is_none()).count();
@@ -145,6 +145,6 @@ fn text(arguments: &Arguments, moves: &[Move]) -> String {
 }
 
 fn document(moves: &[Move]) -> serde_json::Value {
-    let row = |one: &Move| json!({ "name": one.listed.name, "new_name": format!("{}.yaml", one.new.name()), "old_key": one.old, "new_key": one.new.hash(), "stays": one.stays });
+    let row = |one: &Move| json!({ "name": one.listed.name, "new_name": one.new.file_name(), "old_key": one.old, "new_key": one.new.hash(), "stays": one.stays });
     json!({ "cassettes": moves.iter().map(row).collect::<Vec<_>>() })
 }

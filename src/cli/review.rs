@@ -10,11 +10,11 @@ use super::store::Store;
 use super::{WELL, count, print, print_differences, runtime, wrong};
 use crate::cassette::{Cassette, format};
 use crate::difference::Difference;
-use crate::engine::{CacheEngine, DirectoryEngine, put_large_bodies_aside};
+use crate::engine::{CacheEngine, DirectoryEngine, put_large_bodies_aside, whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, compare};
 use crate::key::RequestKey;
-use crate::refresh::{Changes, Entry, Journal, whole};
+use crate::refresh::{Changes, Entry, Journal};
 use crate::settings::Settings;
 
 /// How many lines of differences are shown before one asks for all.
@@ -141,7 +141,7 @@ impl Chain {
                 pending.entry.name
             ));
             if pending.is_moved() {
-                text.push_str(&format!("    asked otherwise now: {}.yaml\n", pending.key.name()));
+                text.push_str(&format!("    asked otherwise now: {}\n", pending.key.file_name()));
             }
             let lines: Vec<String> = differences.iter().flat_map(Difference::lines).collect();
             let shown = most_lines.unwrap_or(lines.len());

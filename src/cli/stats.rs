@@ -9,12 +9,11 @@ use serde_json::json;
 use super::store::Store;
 use super::{Directory, Format, PRICES_VARIABLE, WELL, count, print, runtime, say};
 use crate::cassette::{Blob, Cassette};
-use crate::engine::{Stats, stats_and};
+use crate::engine::{Stats, stats_and, whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::ledger::Used;
 use crate::prices::{Prices, Spent, dollars};
-use crate::refresh::whole;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

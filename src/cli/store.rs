@@ -6,9 +6,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cassette::{Cassette, format};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open, read_file};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open, read_file, whole};
 use crate::error::{Error, Result};
-use crate::refresh::whole;
 use crate::settings::Settings;
 
 /// How many cassettes are read at once.
@@ -71,7 +70,7 @@ impl Store {
         let mut listed: Vec<Listed> = keys
             .into_iter()
             .map(|key| Listed {
-                name: format!("{}.yaml", key.name()),
+                name: key.file_name(),
                 key: Some(key),
             })
             .collect();

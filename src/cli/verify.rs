@@ -217,7 +217,7 @@ impl<'a> Verifier<'a> {
         let mut found = Vec::new();
         let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
         let key = RequestKey::of(&cassette.request, &scope, &self.settings.matching);
-        let name = without_secrets(&format!("{}.yaml", key.name()), secrets);
+        let name = without_secrets(&key.file_name(), secrets);
         if key.hash() != cassette.key {
             found.push(format!(
                 "the key of its request is {key}, and it says {}: request or settings were changed; undo that, or record it again",

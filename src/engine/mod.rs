@@ -53,11 +53,9 @@ pub use location::open;
 pub use memory::MemoryEngine;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
-#[cfg(feature = "cli")]
-pub(crate) use upkeep::key_of;
-#[cfg(feature = "cli")]
-pub(crate) use upkeep::stats_and;
 pub use upkeep::{Copied, Stats, copy, stats};
+#[cfg(feature = "cli")]
+pub(crate) use upkeep::{key_of, stats_and};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///
@@ -419,6 +417,18 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
             Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
         }
     }
+}
+
+/// A cassette with all of its bodies.
+///
+/// # Errors
+/// As [`bytes_of`].
+#[cfg(feature = "cli")]
+pub(crate) async fn whole(engine: &dyn CacheEngine, mut cassette: Cassette, place: &str) -> Result<Cassette> {
+    for blob in cassette.blobs_mut() {
+        *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
+    }
+    Ok(cassette)
 }
 
 /// Hands the bodies that are larger than the settings have inside a document to an engine that keeps them apart.

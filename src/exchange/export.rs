@@ -1,8 +1,8 @@
 //! From cassettes to interactions that other tools read.
 
 use super::{Exchange, Timing, split_url, time};
-use crate::cassette::{Blob, Cassette, RecordedBody};
-use crate::engine::{CacheEngine, bytes_of};
+use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
+use crate::engine::{CacheEngine, whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::message::{Part, parse, write_parts};
@@ -13,24 +13,18 @@ use crate::message::{Part, parse, write_parts};
 /// [`ErrorKind::Cassette`] when a body is missing or damaged, or the parts of a form cannot be written as one body.
 pub(crate) async fn exported(
     engine: &dyn CacheEngine,
-    mut cassette: Cassette,
+    cassette: Cassette,
     scope: &Scope,
     place: &str,
 ) -> Result<Vec<Exchange>> {
-    for blob in cassette.blobs_mut() {
-        *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
-    }
+    let cassette = whole(engine, cassette, place).await?;
     let bytes = |blob: Blob| match blob {
         Blob::Here(bytes) => bytes,
         Blob::Filed { .. } => bytes::Bytes::new(),
     };
     let request = &cassette.request;
-    let target = match &request.query {
-        Some(query) => format!("{}?{query}", request.path),
-        None => request.path.clone(),
-    };
     let from = cassette.recorded.from.clone();
-    let url = format!("{}{target}", from.as_deref().unwrap_or_default());
+    let url = format!("{}{}", from.as_deref().unwrap_or_default(), request.target());
     let (body, kind) = match &request.body {
         RecordedBody::Blob(blob) => {
             let body = bytes(blob.clone());
@@ -39,16 +33,8 @@ pub(crate) async fn exported(
         }
         RecordedBody::Multipart(parts) => {
             let boundary = format!("mistral-cassette-{}", &cassette.key.get(..16).unwrap_or("form"));
-            let parts: Vec<Part> = parts
-                .iter()
-                .map(|part| Part {
-                    name: part.name.clone(),
-                    filename: part.filename.clone(),
-                    content_type: part.content_type.clone(),
-                    content: bytes(part.content.clone()),
-                })
-                .collect();
-            let body = write_parts(&parts, &boundary).ok_or_else(|| {
+            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::sent).collect();
+            let body = parts.and_then(|parts| write_parts(&parts, &boundary)).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Cassette,
                     format!("{place}: the parts of its form cannot be written as one body"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub(crate) struct Journal {
     pub(crate) is_finished: bool,
     /// Whether this is an earlier refresh that goes on.
     pub(crate) goes_on: bool,
+    /// Whether a line was added.
+    is_begun: AtomicBool,
 }
 
 /// The first line.
@@ -119,6 +122,7 @@ impl Journal {
             entries: entries.into_values().collect(),
             is_finished,
             goes_on: true,
+            is_begun: AtomicBool::new(false),
         }))
     }
 
@@ -136,7 +140,9 @@ impl Journal {
             )
             .with_hint("mistral-cassette review steps through them; with --reject-all it drops them"));
         }
-        if !restart && let Some(journal) = Self::of(directory)? {
+        let earlier = if restart { None } else { Self::of(directory)? };
+        // One without a line has done nothing.
+        if let Some(journal) = earlier.filter(|journal| !journal.is_empty()) {
             if journal.head.for_review == for_review {
                 return Ok(journal);
             }
@@ -172,7 +178,13 @@ impl Journal {
             entries: Vec::new(),
             is_finished: false,
             goes_on: false,
+            is_begun: AtomicBool::new(false),
         })
+    }
+
+    /// Whether nothing was done, so that there is nothing to go on with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && !self.is_begun.load(Ordering::Relaxed)
     }
 
     /// Whether new recordings wait for review.
@@ -199,6 +211,7 @@ impl Journal {
     }
 
     fn write(&self, line: &Line) -> Result<()> {
+        self.is_begun.store(true, Ordering::Relaxed);
         write(&self.file, line).map_err(|error| {
             Error::engine(format!("cannot write {}", self.folder.join(JOURNAL).display())).with_source(error)
         })
@@ -211,6 +224,16 @@ impl Journal {
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.folder)
             .map_err(|error| Error::engine(format!("cannot remove {}", self.folder.display())).with_source(error))
+    }
+}
+
+/// What has done nothing leaves nothing.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.is_empty() && !self.is_waiting() {
+            // The next one begins anew, whether or not it is there.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

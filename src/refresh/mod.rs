@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::chain::Changes;
 use self::chain::{Said, ids, mentions};
 pub(crate) use self::journal::{Entry, Journal};
-use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, format, says_the_same};
+use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart, RecordedRequest, format, says_the_same};
 use crate::client::Client;
-use crate::engine::{CacheEngine, MemoryEngine, bytes_of, put_large_bodies_aside};
+use crate::engine::{CacheEngine, MemoryEngine, put_large_bodies_aside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, Grade, compare};
 use crate::key::{RequestKey, sha256_hex};
@@ -172,7 +172,11 @@ impl Refresher {
             cost,
         } = self.again(recording, asked).await?;
         let is_elsewhere = |key: &&RequestKey| key.hash() != recording.key.hash();
-        let moved = new.as_ref().map(|(key, _)| key).filter(is_elsewhere).map(name_of);
+        let moved = new
+            .as_ref()
+            .map(|(key, _)| key)
+            .filter(is_elsewhere)
+            .map(RequestKey::file_name);
         if !self.is_dry {
             self.keep(recording, new, &changes).await?;
         }
@@ -226,7 +230,7 @@ impl Refresher {
         if let Some(journal) = &self.journal {
             let now = document
                 .as_ref()
-                .map(|(key, document)| (name_of(key), sha256_hex(document)));
+                .map(|(key, document)| (key.file_name(), sha256_hex(document)));
             journal.add(Entry {
                 name: recording.name.clone(),
                 now,
@@ -251,7 +255,7 @@ impl Refresher {
         let engine = self.aside.as_ref().unwrap_or(&self.engine);
         let mut done = BTreeSet::new();
         let mut entries = Vec::new();
-        for entry in std::mem::take(&mut journal.entries) {
+        for entry in &journal.entries {
             if let Some((name, _)) = &entry.now {
                 // Killed before the recording was written, unless it is there.
                 let Some(key) = entry.kept_in(&**engine).await? else {
@@ -263,7 +267,7 @@ impl Refresher {
                 done.insert(name.clone());
             }
             done.insert(entry.name.clone());
-            entries.push(entry);
+            entries.push(entry.clone());
         }
         journal.entries = entries;
         Ok(done)
@@ -329,7 +333,7 @@ impl Refresher {
 impl Entry {
     /// The key that it had.
     pub(crate) fn key(&self) -> Option<RequestKey> {
-        key_named(&self.name)
+        RequestKey::from_file_name(&self.name)
     }
 
     /// The key under which an engine has the new recording; `None` when it has another one, or none.
@@ -337,7 +341,9 @@ impl Entry {
         let Some((name, sha256)) = &self.now else {
             return Ok(None);
         };
-        let Some(key) = key_named(name) else { return Ok(None) };
+        let Some(key) = RequestKey::from_file_name(name) else {
+            return Ok(None);
+        };
         let document = engine.get(&key).await?;
         Ok(document
             .is_some_and(|document| sha256_hex(&document) == *sha256)
@@ -430,11 +436,7 @@ fn unsendable(request: &RecordedRequest) -> Option<String> {
 fn request_of(recorded: &RecordedRequest) -> Result<Request> {
     let method = Method::from_bytes(recorded.method.as_bytes())
         .map_err(|error| Error::new(ErrorKind::Cassette, "the method is none").with_source(error))?;
-    let target = match &recorded.query {
-        Some(query) => format!("{}?{query}", recorded.path),
-        None => recorded.path.clone(),
-    };
-    let request = Request::new(method, &target)?;
+    let request = Request::new(method, &recorded.target())?;
     Ok(match &recorded.body {
         RecordedBody::Blob(Blob::Here(bytes)) if bytes.is_empty() => request,
         RecordedBody::Blob(Blob::Here(bytes)) => {
@@ -449,42 +451,14 @@ fn request_of(recorded: &RecordedRequest) -> Result<Request> {
         }
         RecordedBody::Blob(Blob::Filed { .. }) => request,
         RecordedBody::Multipart(parts) => {
-            let parts: Vec<Part> = parts
-                .iter()
-                .map(|part| Part {
-                    name: part.name.clone(),
-                    filename: part.filename.clone(),
-                    content_type: part.content_type.clone(),
-                    content: match &part.content {
-                        Blob::Here(bytes) => bytes.clone(),
-                        Blob::Filed { .. } => bytes::Bytes::new(),
-                    },
-                })
-                .collect();
+            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::sent).collect();
+            let parts = parts.ok_or_else(|| Error::new(ErrorKind::Cassette, "a part of its form is not there"))?;
             let (kind, body) = written(&parts);
             let kind = HeaderValue::from_str(&kind)
                 .map_err(|error| Error::new(ErrorKind::Cassette, "the form has no boundary").with_source(error))?;
             request.header(header::CONTENT_TYPE, kind).body(body)
         }
     })
-}
-
-/// A recording with all of its bodies.
-pub(crate) async fn whole(engine: &dyn CacheEngine, mut cassette: Cassette, place: &str) -> Result<Cassette> {
-    for blob in cassette.blobs_mut() {
-        *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
-    }
-    Ok(cassette)
-}
-
-/// The name under which a directory has a key.
-fn name_of(key: &RequestKey) -> String {
-    format!("{}.yaml", key.name())
-}
-
-/// The key that a name ends in.
-fn key_named(name: &str) -> Option<RequestKey> {
-    RequestKey::from_name(name.strip_suffix(".yaml")?)
 }
 
 /// Whether this outcome is a drift: more than ids and times.
