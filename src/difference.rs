@@ -121,11 +121,12 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.replace('\n', "⏎"),
         other => other.to_string(),
     };
-    cut(&text)
+    cut(&text, LONGEST_SHOWN)
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_SHOWN) {
+/// A text of no more characters than this.
+pub(crate) fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -171,7 +172,10 @@ fn line<'a>(sign: char, range: Range<usize>, word: impl Fn(usize) -> Option<&'a 
     let before = if range.start > 0 { "…" } else { "" };
     let after = if word(range.end).is_some() { "…" } else { "" };
     let text: String = range.filter_map(word).collect();
-    format!("{sign} {before}{}{after}", cut(text.replace('\n', "⏎").trim_end()))
+    format!(
+        "{sign} {before}{}{after}",
+        cut(text.replace('\n', "⏎").trim_end(), LONGEST_SHOWN)
+    )
 }
 
 /// The part of two values that is the same, 0 to 1: of their words, wherever they stand, so that a long prompt counts as such and

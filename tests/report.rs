@@ -120,7 +120,7 @@ fn import(project: &Project, dir: &str, rows: &[Row]) {
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
 }
 
-/// Writes the page, which is said to have so many recordings.
+/// Writes the page, without a complaint.
 fn report(project: &Project, more: &[&str]) {
     let done = project.run(&[&["report", "--out", "report.html"], more].concat());
     assert_eq!((done.code(), done.stderr.as_str()), (0, ""), "{}", done.stdout);

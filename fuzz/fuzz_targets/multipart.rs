@@ -24,6 +24,7 @@ fuzz_target!(|input: Input<'_>| {
             // What can be written is the same again; a name with a quote or a line end cannot.
             let (kind, sent) = sent_form(&found);
             let again = parts(&sent, &boundary_of(&kind).expect("a boundary of its own")).expect("it is well-formed");
+            assert_eq!(found.len(), again.len(), "the parts");
             for (part, again) in found.iter().zip(&again) {
                 assert_eq!(part.3, again.3, "the bytes of a part");
             }

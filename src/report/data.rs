@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Change, Recording};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
-use crate::difference::{ChangeTag, Difference, pieces};
+use crate::difference::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
-use crate::prices::{Prices, Spent};
+use crate::prices::{Prices, Spent, Usage};
 
 /// More base64 in one piece than this is left out of the page, in bytes: a picture, a recording of sound, a file.
 const MOST_MEDIA: usize = 256 * 1024;
@@ -44,17 +44,21 @@ pub(super) fn summary(recording: &Recording, prices: &Prices) -> Value {
             summary["model"] = json!(model);
             // In US dollars; null where a price is not known.
             summary["cost"] = json!(cost);
-            summary["usage"] = json!({
-                "input": usage.input_tokens,
-                "output": usage.output_tokens,
-                "pages": usage.pages + usage.annotated_pages,
-                "seconds": usage.audio_seconds,
-                "characters": usage.characters,
-            });
+            summary["usage"] = of_usage(&usage);
         }
         Err(_) => summary["is_damaged"] = json!(true),
     }
     summary
+}
+
+fn of_usage(usage: &Usage) -> Value {
+    json!({
+        "input": usage.input_tokens,
+        "output": usage.output_tokens,
+        "pages": usage.pages + usage.annotated_pages,
+        "seconds": usage.audio_seconds,
+        "characters": usage.characters,
+    })
 }
 
 /// Everything that the page shows of a recording.
@@ -78,6 +82,7 @@ fn of_cassette(cassette: &Cassette, with_media: bool) -> Value {
             "reason": response.status.canonical_reason(),
             "headers": response.headers,
             "timing_ms": response.timing_ms,
+            "usage": Usage::of(&cassette.request, response).as_ref().map(of_usage),
             "body": of_body(bytes(&response.body), with_media),
         })
     };
@@ -172,17 +177,10 @@ fn of_difference(difference: &Difference) -> Value {
     }
     for (side, text) in [("old", &difference.old), ("new", &difference.new)] {
         if let Some(text) = text {
-            value[side] = json!(cut(without_media(&text.to_string())));
+            value[side] = json!(cut(&without_media(&text.to_string()), MOST_VALUE));
         }
     }
     value
-}
-
-fn cut(text: String) -> String {
-    match text.char_indices().nth(MOST_VALUE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]

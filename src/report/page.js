@@ -371,9 +371,8 @@ function responseOf(response, number, of) {
 }
 
 function tookOf(response) {
-  const answer = attempt(() => answerOf(response));
   const last = response.timing_ms.at(-1);
-  const told = [last ? inSeconds(last) : "", ...inWords(usageOf(answer))];
+  const told = [last ? inSeconds(last) : "", ...inWords(response.usage ?? {})];
   if (isStream(response)) told.push(counted(response.timing_ms.length, "event"));
   return told.filter(Boolean).join(" · ");
 }

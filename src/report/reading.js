@@ -481,17 +481,6 @@ const headOf = (response) => [
   ...response.headers.map((header) => header.join(": ")),
 ];
 
-/** What an answer says it took, in the form that the list has. */
-function usageOf(answer) {
-  const { usage, usage_info } = answer ?? {};
-  return {
-    input: usage?.prompt_tokens ?? usage?.input_tokens ?? 0,
-    output: usage?.completion_tokens ?? usage?.output_tokens ?? 0,
-    seconds: usage?.prompt_audio_seconds ?? 0,
-    pages: usage_info?.pages_processed ?? 0,
-  };
-}
-
 /** What was taken, in words; nothing for nothing. */
 function inWords({ input = 0, output = 0, pages, seconds, characters }) {
   const tokens = `${counted(input + output, "token")} (${input.toLocaleString("en")} in, ${output.toLocaleString("en")} out)`;
