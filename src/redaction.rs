@@ -297,7 +297,13 @@ pub(crate) fn strip_hop_by_hop(headers: &mut http::HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
         .collect();
-    for name in NEVER_KEPT.into_iter().chain(named.iter().map(String::as_str)) {
+    let is_dropped = |name: &str| NEVER_KEPT.contains(&name) || named.iter().any(|named| named == name);
+    let dropped: Vec<http::HeaderName> = headers
+        .keys()
+        .filter(|name| is_dropped(name.as_str()))
+        .cloned()
+        .collect();
+    for name in dropped {
         headers.remove(name);
     }
 }

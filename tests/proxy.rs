@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use mistral_cassette::Request;
 use mistral_cassette::client::Client;
+use mistral_cassette::proxy::Proxy;
+use mistral_cassette::{CacheEngine, Mode, Recorder, Request, RequestKey, Upstream, async_trait};
 use rustix::process::Signal;
 use serde_json::json;
 use support::KEY;
@@ -1310,4 +1311,51 @@ async fn four_processes_that_record_the_same_keys_leave_one_whole_file_each() {
     assert_eq!(server.call_count(), 120);
     assert_eq!((cassettes(&project).len(), project.tree().len()), (30, 30));
     assert_verified(&project);
+}
+
+/// An engine with a defect, which shows at once or later.
+struct Defective {
+    at_once: bool,
+}
+
+#[async_trait]
+impl CacheEngine for Defective {
+    async fn get(&self, _: &RequestKey) -> mistral_cassette::Result<Option<Bytes>> {
+        if !self.at_once {
+            tokio::task::yield_now().await;
+        }
+        panic!("this engine has a defect")
+    }
+
+    async fn set(&self, _: &RequestKey, _: Bytes) -> mistral_cassette::Result<()> {
+        Ok(())
+    }
+
+    fn is_committed(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_defect_is_an_answer_and_spoils_the_verdict() {
+    for at_once in [true, false] {
+        let recorder = Recorder::builder(Defective { at_once })
+            .mode(Mode::Strict)
+            .build()
+            .unwrap();
+        let proxy = Proxy::start(
+            "127.0.0.1:0",
+            recorder,
+            Upstream::builder().base_url(CLOSED).build().unwrap(),
+        )
+        .await
+        .unwrap();
+        for _ in 0..2 {
+            let answer = ask(&proxy.url(), CHAT, question("Hello?")).await;
+            assert_eq!(answer.status, 424);
+            assert!(answer.text().contains("this is a defect"), "{}", answer.text());
+        }
+        let error = proxy.stop().await.unwrap_err();
+        assert!(error.to_string().contains("this is a defect"), "{error}");
+    }
 }

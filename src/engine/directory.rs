@@ -59,8 +59,16 @@ pub struct DirectoryEngine {
 /// Files that were read, as they were.
 #[derive(Default, Debug)]
 struct Read {
-    files: HashMap<PathBuf, (State, Bytes)>,
+    files: HashMap<RequestKey, Held>,
     bytes: usize,
+}
+
+/// A file and its content, as long as it is in this state.
+#[derive(Clone, Debug)]
+struct Held {
+    path: Arc<Path>,
+    state: State,
+    content: Bytes,
 }
 
 /// What a file system tells of a file, and cannot be the same when its content is not.
@@ -118,27 +126,35 @@ impl DirectoryEngine {
         }
     }
 
-    /// The bytes of a file, from memory when it is still what was read; `None` when it does not exist.
-    fn read_again(&self, path: &Path) -> Result<Option<Bytes>> {
-        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = read().files.get(path).cloned();
-        if let Some((known, bytes)) = known
-            && fs::metadata(path).is_ok_and(|file| State::of(&file, SystemTime::now()) == Some(known))
-        {
-            return Ok(Some(bytes));
-        }
-        let Some((bytes, state)) = read_file_and_state(path)? else {
+    /// What is in the file of a key, when it is still what was read before.
+    fn held(&self, key: &RequestKey) -> Option<Bytes> {
+        let held = {
+            let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let (of, held) = read.files.get_key_value(key)?;
+            // Two files may have a short key in common.
+            (of.slug() == key.slug() && of.endpoint() == key.endpoint()).then(|| held.clone())?
+        };
+        let file = fs::metadata(&held.path).ok()?;
+        (State::of(&file, SystemTime::now()) == Some(held.state)).then_some(held.content)
+    }
+
+    /// The bytes of a file of this key; `None` when it does not exist.
+    fn read(&self, key: &RequestKey, path: &Path) -> Result<Option<Bytes>> {
+        let Some((content, state)) = read_file_and_state(path)? else {
             return Ok(None);
         };
         if let Some(state) = state {
-            let mut read = read();
-            if read.bytes + bytes.len() > KEPT_BYTES {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.bytes + content.len() > KEPT_BYTES {
                 *read = Read::default();
             }
-            read.bytes += bytes.len();
-            read.files.insert(path.to_owned(), (state, bytes.clone()));
+            read.bytes += content.len();
+            let (path, content) = (path.into(), content.clone());
+            // Another key of the same hash gives way, with its name.
+            read.files.remove(key);
+            read.files.insert(key.clone(), Held { path, state, content });
         }
-        Ok(Some(bytes))
+        Ok(Some(content))
     }
 
     /// The directory.
@@ -244,12 +260,14 @@ impl DirectoryEngine {
 impl CacheEngine for DirectoryEngine {
     // A cassette is a few kilobytes on a local disk: reading it here takes less time than a hop to another thread.
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
-        let computed = self.computed_path(key);
-        if let Some(document) = self.read_again(&computed)? {
-            return Ok(Some(document));
+        if let Some(content) = self.held(key) {
+            return Ok(Some(content));
+        }
+        if let Some(content) = self.read(key, &self.computed_path(key))? {
+            return Ok(Some(content));
         }
         match self.renamed(key)? {
-            Some(path) => self.read_again(&path),
+            Some(path) => self.read(key, &path),
             None => Ok(None),
         }
     }
@@ -591,25 +609,36 @@ mod tests {
     }
 
     /// A session may read a file from memory; it must not when somebody has edited it.
-    #[test]
-    fn a_file_that_was_edited_is_read_again() {
+    #[tokio::test]
+    async fn a_file_that_was_edited_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, path) = (DirectoryEngine::new(folder.path()), folder.path().join("a"));
-        let read = || engine.read_again(&path).unwrap();
+        let engine = DirectoryEngine::new(folder.path());
+        let key = RequestKey::from_name("chat/a-3f9a1c2b7d4e8a10").unwrap();
+        let of_another_name = RequestKey::from_name("chat/b-3f9a1c2b7d4e8a10").unwrap();
+        let path = engine.computed_path(&key);
+        let read = async || engine.get(&key).await.unwrap();
+        engine.set(&key, "one".into()).await.unwrap();
         for text in ["one", "two"] {
             // In place and of the same length: nothing but the time of the change tells.
             fs::write(&path, text).unwrap();
-            assert_eq!(read().as_deref(), Some(text.as_bytes()));
+            assert_eq!(read().await.as_deref(), Some(text.as_bytes()));
             // Until it comes from memory: the same bytes at the same place, while both are held.
-            while cfg!(unix) && read().unwrap().as_ptr() != read().unwrap().as_ptr() {
-                assert_eq!(read().as_deref(), Some(text.as_bytes()));
+            while cfg!(unix) && read().await.unwrap().as_ptr() != read().await.unwrap().as_ptr() {
+                assert_eq!(read().await.as_deref(), Some(text.as_bytes()));
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
+        let other = engine.computed_path(&of_another_name);
+        fs::write(&other, "four").unwrap();
+        assert_eq!(
+            engine.get(&of_another_name).await.unwrap().as_deref(),
+            Some(&b"four"[..])
+        );
+        fs::remove_file(other).unwrap();
         fs::write(&path, "six").unwrap();
-        assert_eq!(read().as_deref(), Some(&b"six"[..]));
+        assert_eq!(read().await.as_deref(), Some(&b"six"[..]));
         fs::remove_file(&path).unwrap();
-        assert_eq!(read(), None);
+        assert_eq!(read().await, None);
     }
 
     #[test]

@@ -153,7 +153,8 @@ fn said(body: &[u8]) -> String {
 /// The last `total_tokens` of an answer, as the API counts what it took.
 pub(crate) fn tokens_in(body: &[u8]) -> u64 {
     const NAME: &[u8] = b"\"total_tokens\":";
-    let Some(at) = memchr::memmem::rfind(body, NAME) else {
+    // Forwards: there are vector instructions for that.
+    let Some(at) = memchr::memmem::find_iter(body, NAME).last() else {
         return 0;
     };
     let rest = body[at + NAME.len()..].trim_ascii_start();

@@ -3,10 +3,14 @@
 mod answer;
 mod guard;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -230,10 +234,13 @@ async fn resolve(listen: &str) -> Result<SocketAddr> {
 
 async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
     let connections = GracefulShutdown::new();
+    // A timer that is due before that of any connection, which then wakes no thread when it is set.
+    let mut heartbeat = tokio::time::interval(door.terms.idle / 2);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.notified() => break,
+            _ = heartbeat.tick() => continue,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -326,24 +333,30 @@ impl Door {
                 return Ok(answer::of_error_as(&error, status));
             }
         };
-        // A task of its own, so that a caller who leaves early does not take the recording along.
         let recorder = self.recorder.scoped(scope);
         let upstream = self.upstream.clone();
-        let answered = self
-            .requests
-            .spawn(async move { recorder.answer(request, upstream).await })
-            .await;
+        let answering = async move { recorder.answer(request, upstream).await };
+        let answered = at_once_or_apart(self.requests.track_future(answering)).await;
         Ok(match answered {
             Ok(Ok(response)) => answer::of(response),
             Ok(Err(error)) if error.is_injected() => return Err(error),
             Ok(Err(error)) => answer::of_error(&error),
-            Err(error) => {
-                let error = Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect")
-                    .with_source(error);
+            Err(_) => {
+                let error = Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect");
                 self.recorder.session().failed(&error);
                 answer::of_error(&error)
             }
         })
+    }
+}
+
+/// Does what is ready at once, as a replay is, and the rest in a task of its own: a caller who leaves early does not take the
+/// recording along.
+async fn at_once_or_apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::thread::Result<T> {
+    let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
+    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => tokio::spawn(work).await.unwrap_or_else(|error| Err(Box::new(error))),
     }
 }
 
