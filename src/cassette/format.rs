@@ -51,8 +51,8 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
         responses: cassette.responses.iter().map(ResponseOut::new).collect(),
     };
     let mut options = serde_yaml::SerializerOptions::default();
-    options.folded_wrap_chars = usize::MAX;
-    options.min_fold_chars = 0;
+    // What is a block says so (`Block`): nobody has to look for others.
+    options.prefer_block_scalars = false;
     let mut text = String::with_capacity(4096);
     serde_yaml::to_fmt_writer_with_options(&mut text, &document, options)
         .map_err(|error| Error::new(ErrorKind::Cassette, "a cassette cannot be written as YAML").with_source(error))?;
