@@ -28,7 +28,7 @@ use self::hold::Hold;
 use self::reel::Reel;
 use self::tape::{Room, Tape};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
-use crate::engine::{CacheEngine, Counts, Lock, bytes_of, put_large_bodies_aside};
+use crate::engine::{self, CacheEngine, Counts, Lock, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
 use crate::key::{RequestKey, Scope};
@@ -1062,7 +1062,6 @@ impl Recorder {
             }
             _ => on_file.as_ref().and_then(|on_file| on_file.history),
         };
-        let life = settings.expiry.life(key.endpoint(), history.as_ref());
         let mut cassette = Cassette {
             key: key.hash().to_owned(),
             recorded,
@@ -1073,21 +1072,7 @@ impl Recorder {
         if !self.is_room_for(&mut cassette, settings).await {
             return Ok(false);
         }
-        if life.is_none() {
-            // Bodies that stand apart would outlive what they belong to.
-            put_large_bodies_aside(&**engine, &mut cassette, settings).await?;
-        }
-        if on_file.is_none_or(|on_file| *on_file != cassette) {
-            let document = format::write(&cassette)?;
-            match life {
-                Some(life) => {
-                    engine
-                        .set_expiring(key, document, settings.expiry.kept_for(life))
-                        .await?
-                }
-                None => engine.set(key, document).await?,
-            }
-        }
+        engine::keep(&**engine, key, &mut cassette, on_file.as_deref(), settings).await?;
         if kept.earlier.len() <= cassette.responses.len() {
             // Whatever comes now is new.
             kept.earlier.clear();

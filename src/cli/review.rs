@@ -10,7 +10,7 @@ use super::store::Store;
 use super::{WELL, count, print, print_differences, runtime, wrong};
 use crate::cassette::{Cassette, format};
 use crate::difference::Difference;
-use crate::engine::{CacheEngine, DirectoryEngine, put_large_bodies_aside, whole};
+use crate::engine::{self, CacheEngine, DirectoryEngine, whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, compare};
 use crate::key::RequestKey;
@@ -259,9 +259,8 @@ impl Review {
     async fn accept(&self, chain: &Chain) -> Result<()> {
         for pending in &chain.members {
             let mut cassette = pending.new.clone();
-            put_large_bodies_aside(&*self.engine, &mut cassette, &self.settings).await?;
             // The new file first: there is never a moment with neither.
-            self.engine.set(&pending.key, format::write(&cassette)?).await?;
+            engine::keep(&*self.engine, &pending.key, &mut cassette, None, &self.settings).await?;
             pending.entry.leave(&*self.engine, &pending.key).await?;
             if let Some((now, _)) = pending.entry.now.as_ref().filter(|_| pending.is_moved()) {
                 // A refresh that goes on does not ask for it once more under its new name.

@@ -34,7 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::cassette::{Blob, Cassette};
+use crate::cassette::{Blob, Cassette, format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
@@ -451,4 +451,31 @@ pub(crate) async fn put_large_bodies_aside(
         }
     }
     Ok(())
+}
+
+/// Keeps a cassette as the settings want it: for the life that they give it, or for ever and with its large bodies apart.
+/// What is `there` already is not written again.
+///
+/// # Errors
+/// Mostly [`Error::engine`]: the store cannot be written.
+pub(crate) async fn keep(
+    engine: &dyn CacheEngine,
+    key: &RequestKey,
+    cassette: &mut Cassette,
+    there: Option<&Cassette>,
+    settings: &Settings,
+) -> Result<()> {
+    let life = settings.expiry.life(key.endpoint(), cassette.history.as_ref());
+    if life.is_none() {
+        // Bodies that stand apart would outlive what they belong to.
+        put_large_bodies_aside(engine, cassette, settings).await?;
+    }
+    if there == Some(cassette) {
+        return Ok(());
+    }
+    let document = format::write(cassette)?;
+    match life {
+        Some(life) => engine.set_expiring(key, document, settings.expiry.kept_for(life)).await,
+        None => engine.set(key, document).await,
+    }
 }

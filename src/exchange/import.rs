@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Exchange, Found, Headers, Timing, body, header, split_url, time};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format};
-use crate::engine::{CacheEngine, bytes_of, put_large_bodies_aside};
+use crate::engine::{self, CacheEngine, bytes_of};
 use crate::error::Result;
 use crate::key::{RequestKey, Scope};
 use crate::message::{Request, Splitter};
@@ -244,19 +244,7 @@ impl Import<'_> {
                 .extend(places.into_iter().map(|from| format!("{from}: {what}")));
             return Ok(());
         }
-        let life = self.settings.expiry.life(key.endpoint(), None);
-        if life.is_none() {
-            put_large_bodies_aside(self.engine, &mut cassette, self.settings).await?;
-        }
-        let document = format::write(&cassette)?;
-        match life {
-            Some(life) => {
-                self.engine
-                    .set_expiring(&key, document, self.settings.expiry.kept_for(life))
-                    .await?
-            }
-            None => self.engine.set(&key, document).await?,
-        }
+        engine::keep(self.engine, &key, &mut cassette, None, self.settings).await?;
         imported.interactions += places.len();
         imported.cassettes += 1;
         Ok(())
