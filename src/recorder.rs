@@ -56,9 +56,6 @@ const LOCK_LIFE: Duration = Duration::from_secs(30);
 /// How long to wait before a lock that another process holds is asked for again: at first, and at most.
 const LOCK_WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// The most bytes of an answer that is kept, where the settings do not say.
-const LARGEST_ENTRY_BYTES: u64 = 128 << 20;
-
 /// How much the documents that were read or written may weigh before they are forgotten.
 const REMEMBERED_BYTES: usize = 16 << 20;
 
@@ -900,7 +897,7 @@ impl Recorder {
         body: Body,
     ) -> Result<Option<Vec<u64>>> {
         let limits = &recording.agreed.settings.limits;
-        let most = usize::try_from(limits.entry_bytes.unwrap_or(LARGEST_ENTRY_BYTES)).unwrap_or(usize::MAX);
+        let most = usize::try_from(limits.largest_entry()).unwrap_or(usize::MAX);
         let mut pieces = body.into_stream();
         let mut clock = Clock::new(&answer.headers, recording.started);
         let mut room = Room::Enough;
@@ -974,19 +971,10 @@ impl Recorder {
 
     /// Refuses what redaction has left a secret in, or warns of it, as the settings say.
     fn without_secrets(&self, recording: &Recording, response: &RecordedResponse) -> Result<()> {
-        const TOLD: usize = 5;
         let policy = recording.agreed.settings.secrets;
-        if policy == Secrets::Allow {
+        let Some(told) = secrets::left_in(&recording.asked.request, response, policy) else {
             return Ok(());
-        }
-        let found = secrets::in_exchange(&recording.asked.request, response);
-        if found.is_empty() {
-            return Ok(());
-        }
-        let mut told = found[..found.len().min(TOLD)].join(", ");
-        if found.len() > TOLD {
-            told.push_str(&format!(" and {} more", found.len() - TOLD));
-        }
+        };
         // Its query may be where the secret is.
         let (method, path) = (&recording.asked.request.method, recording.asked.key.endpoint());
         if policy == Secrets::Warn {
@@ -997,9 +985,7 @@ impl Recorder {
             ErrorKind::Cassette,
             format!("not kept, since a secret would be in the recording: {method} {path}: {told}"),
         )
-        .with_hint(
-            "add its pattern to redaction in settings.yaml, so that it is replaced before anything is kept; or allow it, with secrets: allow there or with --allow-secrets",
-        ))
+        .with_hint(secrets::HINT))
     }
 
     /// Puts a response in its place in the cassette: behind those of this session, in place of those of an earlier one.

@@ -1,5 +1,6 @@
 //! What keys, tokens, cookies and passwords look like, whoever's they are: found in what is kept, and never repeated.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::message::{Splitter, parse};
+use crate::settings::{PLACEHOLDER, Secrets};
 
 /// How likely it is that what was found is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -521,6 +523,41 @@ pub(crate) fn is_told_by(name: &str, secret: &[u8]) -> bool {
     words
         .filter(|word| word.len() >= TELLING)
         .any(|word| name.contains(&word[..TELLING]))
+}
+
+/// What to do about a secret that keeps something from being kept.
+pub(crate) const HINT: &str = "add its pattern to redaction in settings.yaml, so that it is replaced before anything is kept; or allow it, with secrets: allow there or with --allow-secrets";
+
+/// The secrets that are left in what is about to be kept, in half a sentence; `None` when there are none, and where nobody
+/// wants to know.
+pub(crate) fn left_in(request: &RecordedRequest, response: &RecordedResponse, policy: Secrets) -> Option<String> {
+    const TOLD: usize = 5;
+    if policy == Secrets::Allow {
+        return None;
+    }
+    let found = in_exchange(request, response);
+    let more = match found.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!found.is_empty()).then(|| found[..found.len().min(TOLD)].join(", ") + &more)
+}
+
+/// A text to be told, with a placeholder for each secret in it.
+pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
+    let found = secrets_in(text.as_bytes());
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut hidden = Vec::with_capacity(text.len());
+    let mut behind = 0;
+    for at in found.into_iter().filter_map(|secret| secret.at) {
+        hidden.extend_from_slice(&text.as_bytes()[behind..at.start]);
+        hidden.extend_from_slice(PLACEHOLDER.as_bytes());
+        behind = at.end;
+    }
+    hidden.extend_from_slice(&text.as_bytes()[behind..]);
+    Cow::Owned(String::from_utf8_lossy(&hidden).into_owned())
 }
 
 /// The secrets of which there is no doubt in what is about to be kept: what they are and where, as in `a GitHub token in

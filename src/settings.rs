@@ -170,6 +170,14 @@ pub struct Limits {
     pub total_bytes: Option<u64>,
 }
 
+impl Limits {
+    /// The most bytes of one cassette, set or not.
+    pub(crate) fn largest_entry(&self) -> u64 {
+        const UNSET: u64 = 128 << 20;
+        self.entry_bytes.unwrap_or(UNSET)
+    }
+}
+
 /// A regular expression and what stands in place of its matches (`$1` is the first group).
 #[derive(Clone, Debug)]
 pub struct Replacement {

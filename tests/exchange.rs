@@ -499,6 +499,62 @@ fn what_is_there_already_is_left_unless_forced() {
 }
 
 /// Exports to a file, imports that into an empty directory and exports again.
+#[test]
+fn what_is_larger_than_the_limits_is_told_and_not_written() {
+    let line = |name: &str, bytes: usize| {
+        let body = json!({ "model": "m", "input": name }).to_string();
+        let answer = "x".repeat(bytes - body.len());
+        format!(
+            "{}\n",
+            json!({
+                "request": { "method": "POST", "path": "/v1/embeddings", "body": body },
+                "response": { "status": 200, "headers": { "content-type": ["text/plain"] }, "body": answer },
+            })
+        )
+    };
+    let lines = [
+        line("small", 500),
+        line("large", 2000),
+        line("full", 1000),
+        line("again", 500),
+    ]
+    .concat();
+    let (large, full) = (
+        "lines.jsonl: line 2 (POST /v1/embeddings): too large, 2000 bytes: limits.entry_bytes is 1000\n",
+        "lines.jsonl: line 3 (POST /v1/embeddings): too large, 1000 bytes: limits.total_bytes leaves 900\n",
+    );
+    let cases = [
+        ("{entry_bytes: 1000}", "cassettes", vec![large], 3),
+        // A directory cannot tell how much it holds.
+        ("{entry_bytes: 1000, total_bytes: 1400}", "cassettes", vec![large], 3),
+        (
+            "{entry_bytes: 1000, total_bytes: 1400}",
+            "sqlite:cache.db",
+            vec![large, full],
+            2,
+        ),
+        ("{}", "cassettes", vec![], 4),
+    ];
+    for (limits, dir, told, kept) in cases {
+        if !cfg!(feature = "sql") && dir.starts_with("sqlite:") {
+            continue;
+        }
+        let project = Project::new();
+        project.write("lines.jsonl", &lines);
+        project.write("cassettes/settings.yaml", format!("limits: {limits}\n"));
+        if dir != "cassettes" {
+            assert_eq!(project.run(&["copy", "cassettes", dir]).code(), 0);
+        }
+        let done = import(&project, &["lines.jsonl", "--dir", dir]);
+        let expected: String = told.iter().map(|told| format!("not imported: {told}")).collect();
+        assert_eq!(done.stderr, expected, "{limits} {dir}");
+        assert_eq!(done.code(), i32::from(!told.is_empty()));
+        let list = project.run(&["list", "--dir", dir, "--format", "json"]);
+        let list: Value = serde_json::from_str(&list.stdout).unwrap();
+        assert_eq!(list["cassettes"].as_array().unwrap().len(), kept, "{limits} {dir}");
+    }
+}
+
 fn there_and_back(project: &Project, dir: &str, format: &str) -> (Vec<u8>, Vec<u8>) {
     let well = |arguments: &[&str]| {
         let done = project.run(arguments);

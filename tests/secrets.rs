@@ -12,7 +12,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use mistral_cassette::client::Client;
 use mistral_cassette::{
     DirectoryEngine, ErrorKind, Mode, Recorder, RecorderBuilder, Request, Response, Scope, Settings,
@@ -572,6 +572,114 @@ async fn what_the_settings_allow_is_a_warning_of_verify() {
         "{}",
         done.stdout
     );
+}
+
+/// The planted exchanges as other tools keep them: JSON lines, and a HAR.
+fn sources() -> [(&'static str, String); 2] {
+    let headers = |headers: &HeaderMap| -> Vec<Value> {
+        let one = |(name, value): (&HeaderName, &HeaderValue)| json!({ "name": name.as_str(), "value": value.to_str().unwrap() });
+        headers.iter().map(one).collect()
+    };
+    let (mut lines, mut entries) = (String::new(), Vec::new());
+    for (number, plant) in planted().iter().enumerate() {
+        let (request, response, body) = exchange(number, plant);
+        let url = format!("https://api.example.com{}", request.target());
+        let (asked, answered) = (STANDARD.encode(request.body_bytes()), STANDARD.encode(body));
+        let (method, heads) = (
+            request.method().as_str(),
+            (headers(request.header_map()), headers(response.header_map())),
+        );
+        let line = json!({
+            "request": { "method": method, "url": url, "headers": heads.0, "body": asked, "body_encoding": "base64" },
+            "response": { "status": 200, "headers": heads.1, "body": answered, "body_encoding": "base64" },
+        });
+        lines.push_str(&format!("{line}\n"));
+        let mut request = json!({ "method": method, "url": url, "headers": heads.0 });
+        if !asked.is_empty() {
+            request["postData"] = json!({ "mimeType": "", "text": asked, "encoding": "base64" });
+        }
+        let content = json!({ "text": answered, "encoding": "base64" });
+        entries
+            .push(json!({ "request": request, "response": { "status": 200, "headers": heads.1, "content": content } }));
+    }
+    let har = json!({ "log": { "version": "1.2", "entries": entries } });
+    [("lines.jsonl", lines), ("browser.har", har.to_string())]
+}
+
+#[test]
+fn an_import_refuses_what_recording_refuses() {
+    let planted = planted();
+    let sure = planted.iter().filter(|plant| plant.is_sure).count();
+    for (name, source) in sources() {
+        let project = Project::new();
+        project.write(name, source);
+        let done = project.run(&["import", name]);
+        assert_eq!(done.code(), 1, "{name}: {}", done.stderr);
+        let kept = planted.len() - sure;
+        let summary =
+            format!("{kept} interactions in {kept} cassettes imported, 0 already there, {sure} not imported\n");
+        assert_eq!(done.stdout, summary, "{name}: {}", done.stderr);
+        let told: Vec<&str> = done.stderr.lines().collect();
+        for (number, plant) in planted.iter().enumerate() {
+            let of_this = |line: &&&str| {
+                ["line", "entry"]
+                    .iter()
+                    .any(|kind| line.contains(&format!(": {kind} {} ", number + 1)))
+            };
+            match told.iter().find(of_this) {
+                Some(line) => assert!(plant.is_sure && line.contains(plant.kind), "{name}: {line}"),
+                None => assert!(!plant.is_sure, "{name}: {number} is not told: {}", done.stderr),
+            }
+            assert!(!done.stderr.contains(&plant.value), "{name}: {number}: {}", done.stderr);
+            let files = project.tree();
+            let holds = |(file, content): (&String, &Vec<u8>)| {
+                file != name && memchr::memmem::find(content, plant.value.as_bytes()).is_some()
+            };
+            assert!(!plant.is_sure || !files.iter().any(holds), "{name}: {number}");
+        }
+        let hint = told.last().unwrap();
+        assert!(
+            hint.contains("settings.yaml") && hint.contains("--allow-secrets"),
+            "{hint}"
+        );
+        let verified = project.run(&["verify"]);
+        assert!(verified.stdout.contains(" 0 problems"), "{}", verified.stdout);
+    }
+}
+
+#[test]
+fn the_settings_decide_what_an_import_refuses() {
+    let all = planted().len();
+    let sure = planted().iter().filter(|plant| plant.is_sure).count();
+    for (settings, flags, code, refused, warned) in [
+        ("secrets: refuse\n", &[][..], 1, sure, 0),
+        ("secrets: refuse\n", &["--allow-secrets"], 0, 0, 0),
+        ("secrets: allow\n", &[], 0, 0, 0),
+        ("secrets: warn\n", &[], 0, 0, sure),
+        // What is redacted is no secret any more.
+        ("redaction:\n- pattern: 'sk-[\\w-]+'\n", &[], 1, sure - 3, 0),
+    ] {
+        let project = Project::new();
+        let [(name, lines), _] = sources();
+        project.write(name, lines);
+        project.write("cassettes/settings.yaml", settings);
+        let done = project.run(&[&["import", name], flags].concat());
+        let count = |beginning: &str| done.stderr.lines().filter(|line| line.starts_with(beginning)).count();
+        assert_eq!(done.code(), code, "{settings}{flags:?}: {}", done.stderr);
+        assert_eq!(
+            (count("not imported: "), count("warning: imported with")),
+            (refused, warned),
+            "{}",
+            done.stderr
+        );
+        let kept = format!("{} interactions in", all - refused);
+        assert!(done.stdout.starts_with(&kept), "{settings}: {}", done.stdout);
+        assert!(
+            !planted().iter().any(|plant| done.stderr.contains(&plant.value)),
+            "{}",
+            done.stderr
+        );
+    }
 }
 
 /// The exchanges of real traffic, recorded: nothing is refused, and `verify` has nothing to say.

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-use super::{Directory, WELL, print, runtime, say, wrong};
+use super::{Directory, WELL, count, print, runtime, say, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Import, SourceFormat, read};
 use crate::key::Scope;
 use crate::recorder::KEY_VARIABLE;
 use crate::redaction::Redactor;
+use crate::secrets;
+use crate::settings::Secrets;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -27,6 +29,9 @@ pub(super) struct Arguments {
     /// Replace cassettes that are there already.
     #[arg(long)]
     force: bool,
+    /// Keep interactions in which a secret is left after redaction.
+    #[arg(long)]
+    allow_secrets: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -50,7 +55,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         say(&format!("not imported: {}", error.message()));
     }
     let imported = runtime()?.block_on(async {
-        let settings = store.settings().await?;
+        let mut settings = store.settings().await?;
+        if arguments.allow_secrets {
+            settings.secrets = Secrets::Allow;
+        }
         let import = Import {
             engine: &*store.engine,
             settings: &settings,
@@ -63,11 +71,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for problem in &imported.problems {
         say(&format!("not imported: {problem}"));
     }
+    if imported.has_secrets {
+        say(&format!("hint: {}", secrets::HINT));
+    }
+    for warning in &imported.warnings {
+        say(&format!("warning: imported with what looks like a secret: {warning}"));
+    }
     let files = match unknown.len() {
         0 => String::new(),
-        number => format!(", {} of no known format", super::count(number, "file")),
+        number => format!(", {} of no known format", count(number, "file")),
     };
-    print(&format!("{imported}{files}\n"))?;
+    print(&format!(
+        "{} in {} imported, {} already there, {} not imported{files}\n",
+        count(imported.interactions, "interaction"),
+        count(imported.cassettes, "cassette"),
+        imported.same,
+        imported.problems.len(),
+    ))?;
     Ok(if imported.problems.is_empty() && unknown.is_empty() {
         WELL
     } else {

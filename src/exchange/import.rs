@@ -1,7 +1,6 @@
 //! From what other tools have recorded to cassettes, by the rules of a recording.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -14,7 +13,8 @@ use crate::error::Result;
 use crate::key::{RequestKey, Scope};
 use crate::message::{Request, Splitter};
 use crate::redaction::Redactor;
-use crate::settings::{PLACEHOLDER, Settings};
+use crate::secrets;
+use crate::settings::{Limits, PLACEHOLDER, Secrets, Settings};
 
 /// Where interactions are imported to, and how.
 pub(crate) struct Import<'a> {
@@ -38,24 +38,16 @@ pub(crate) struct Imported {
     pub(crate) same: usize,
     /// What was not imported: a line each, with its place in the source.
     pub(crate) problems: Vec<String>,
+    /// Whether some of it was not imported because of a secret.
+    pub(crate) has_secrets: bool,
+    /// What was imported although a secret is in it, as the settings want it: a line each.
+    pub(crate) warnings: Vec<String>,
 }
 
-impl fmt::Display for Imported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            interactions,
-            cassettes,
-            same,
-            problems,
-        } = self;
-        let plural = |number: &usize| if *number == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{interactions} interaction{} in {cassettes} cassette{} imported",
-            plural(interactions),
-            plural(cassettes)
-        )?;
-        write!(f, ", {same} already there, {} not imported", problems.len())
+impl Imported {
+    fn refuse(&mut self, places: &[String], what: &str) {
+        self.problems
+            .extend(places.iter().map(|place| format!("{place}: {what}")));
     }
 }
 
@@ -75,6 +67,40 @@ struct Made {
     key: RequestKey,
     cassette: Cassette,
     places: Vec<String>,
+}
+
+/// How much may still be kept, in bytes.
+struct Room {
+    largest_entry: u64,
+    /// `None` where there is no limit, or the engine cannot tell how much there is.
+    left: Option<u64>,
+}
+
+impl Room {
+    async fn of(engine: &dyn CacheEngine, limits: &Limits) -> Result<Self> {
+        let left = match limits.total_bytes {
+            Some(most) => engine.size().await?.map(|size| most.saturating_sub(size.bytes)),
+            None => None,
+        };
+        Ok(Self {
+            largest_entry: limits.largest_entry(),
+            left,
+        })
+    }
+
+    /// Takes the room of a cassette; or why there is none.
+    fn take(&mut self, cassette: &mut Cassette) -> Result<(), String> {
+        let bytes: u64 = cassette.blobs_mut().iter().map(|blob| blob.len() as u64).sum();
+        if bytes > self.largest_entry {
+            let most = self.largest_entry;
+            return Err(format!("too large, {bytes} bytes: limits.entry_bytes is {most}"));
+        }
+        if let Some(left) = &mut self.left {
+            let rest = left.checked_sub(bytes);
+            *left = rest.ok_or_else(|| format!("too large, {bytes} bytes: limits.total_bytes leaves {left}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Import<'_> {
@@ -104,6 +130,9 @@ impl Import<'_> {
         let mut known: HashMap<RequestKey, usize> = HashMap::new();
         for one in asked {
             let new = self.make(one);
+            if !self.may_be_kept(&new, &mut imported) {
+                continue;
+            }
             match known.get(&new.key) {
                 Some(at) => {
                     made[*at].cassette.responses.extend(new.cassette.responses);
@@ -115,11 +144,13 @@ impl Import<'_> {
                 }
             }
         }
+        let mut room = Room::of(self.engine, &self.settings.limits).await?;
         for made in made {
-            self.keep(made, &mut imported).await?;
+            self.keep(made, &mut room, &mut imported).await?;
         }
-        for problem in &mut imported.problems {
-            *problem = self.redactor.text(problem).replace(['\n', '\r'], " ");
+        for line in imported.problems.iter_mut().chain(&mut imported.warnings) {
+            // A URL in it may be where a secret is.
+            *line = secrets::hidden(&self.redactor.text(line)).replace(['\n', '\r'], " ");
         }
         Ok(imported)
     }
@@ -220,8 +251,26 @@ impl Import<'_> {
         }
     }
 
-    /// Writes a cassette, unless it is there already.
-    async fn keep(&self, made: Made, imported: &mut Imported) -> Result<()> {
+    /// Whether the settings allow what redaction has left in an interaction.
+    fn may_be_kept(&self, made: &Made, imported: &mut Imported) -> bool {
+        let Cassette { request, responses, .. } = &made.cassette;
+        let policy = self.settings.secrets;
+        let left = responses
+            .iter()
+            .find_map(|response| secrets::left_in(request, response, policy));
+        let Some(told) = left else { return true };
+        if policy == Secrets::Warn {
+            let warnings = made.places.iter().map(|place| format!("{place}: {told}"));
+            imported.warnings.extend(warnings);
+            return true;
+        }
+        imported.refuse(&made.places, &format!("a secret would be in its cassette: {told}"));
+        imported.has_secrets = true;
+        false
+    }
+
+    /// Writes a cassette, unless it is there already or too large.
+    async fn keep(&self, made: Made, room: &mut Room, imported: &mut Imported) -> Result<()> {
         let Made {
             key,
             mut cassette,
@@ -239,9 +288,11 @@ impl Import<'_> {
                 Ok(_) => format!("already there, with other responses: {place} (--force replaces it)"),
                 Err(error) => format!("already there, and damaged: {} (--force replaces it)", error.message()),
             };
-            imported
-                .problems
-                .extend(places.into_iter().map(|from| format!("{from}: {what}")));
+            imported.refuse(&places, &what);
+            return Ok(());
+        }
+        if let Err(what) = room.take(&mut cassette) {
+            imported.refuse(&places, &what);
             return Ok(());
         }
         engine::keep(self.engine, &key, &mut cassette, None, self.settings).await?;
