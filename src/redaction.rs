@@ -120,7 +120,7 @@ impl Redactor {
                         .map(|part| RecordedPart {
                             name: self.text(&part.name).into_owned(),
                             filename: part.filename.map(|name| self.text(&name).into_owned()),
-                            content_type: part.content_type,
+                            content_type: part.content_type.map(|kind| self.text(&kind).into_owned()),
                             content: Blob::Here(self.body(&part.content)),
                         })
                         .collect(),
@@ -345,6 +345,27 @@ mod tests {
         assert_eq!(redactor().request(&request).path, "/v1/files/REDACTED");
         let binary = redactor().body(&Bytes::from_static(b"\xff\xfesk-roundtrip-0123456789\x00"));
         assert_eq!(&binary[..], b"\xff\xfe[REDACTED]\x00");
+    }
+
+    #[test]
+    fn a_part_has_no_secret_in_its_head() {
+        let body = format!(
+            "--XX\r\nContent-Disposition: form-data; name=\"a {KEY}\"; filename=\"b {KEY}\"\r\n\
+             Content-Type: text/plain; c={KEY}\r\n\r\nd {KEY}\r\n--XX--\r\n"
+        );
+        let request = Request::post("/v1/files").unwrap().body(body);
+        let form = HeaderValue::from_static("multipart/form-data; boundary=XX");
+        let recorded = redactor().request(&request.header(header::CONTENT_TYPE, form));
+        let RecordedBody::Multipart(parts) = recorded.body else {
+            panic!()
+        };
+        let [part] = &parts[..] else { panic!() };
+        assert_eq!(
+            (&*part.name, part.filename.as_deref()),
+            ("a [REDACTED]", Some("b [REDACTED]"))
+        );
+        assert_eq!(part.content_type.as_deref(), Some("text/plain; c=[REDACTED]"));
+        assert_eq!(part.content, Blob::Here(Bytes::from_static(b"d [REDACTED]")));
     }
 
     #[test]

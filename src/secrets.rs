@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use regex::bytes::{Captures, Regex};
 use serde_json::Value;
 
@@ -493,14 +494,79 @@ fn is_uuid(value: &[u8]) -> bool {
         })
 }
 
+/// How much base64 of one data URL is decoded, in bytes: a multiple of four.
+const LONGEST_DATA: usize = 4 << 20;
+
+/// The texts in data URLs, each with the place of its base64.
+fn texts_of_data_urls(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
+    const BASE64: &[u8] = b";base64,";
+    // So much of it tells a picture from a text.
+    const BEGINNING: usize = 1024;
+    let is_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    memchr::memmem::find_iter(bytes, BASE64).filter_map(move |at| {
+        if !ends_with_data_scheme(&bytes[..at]) {
+            return None;
+        }
+        let start = at + BASE64.len();
+        let data = &bytes[start..bytes.len().min(start + LONGEST_DATA)];
+        let data = &data[..data.iter().take_while(is_base64).count()];
+        text_of(&data[..data.len().min(BEGINNING)])?;
+        Some((start..start + data.len(), text_of(data)?))
+    })
+}
+
+/// Whether these bytes end like `data:text/plain;charset=utf-8`.
+fn ends_with_data_scheme(bytes: &[u8]) -> bool {
+    const LONGEST: usize = 200;
+    let is_of_url = |byte: &&u8| byte.is_ascii_graphic() && **byte != b'"';
+    let url = bytes.iter().rev().take(LONGEST).take_while(is_of_url).count();
+    memchr::memmem::find(&bytes[bytes.len() - url..], b"data:").is_some()
+}
+
+/// The text that this is the base64 of, in either alphabet and without padding; `None` when it is of something else. Both may be
+/// cut at their end.
+fn text_of(base64: &[u8]) -> Option<Vec<u8>> {
+    const FORGIVING: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, FORGIVING);
+    const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, FORGIVING);
+    let is_url_safe = base64.iter().any(|byte| matches!(byte, b'-' | b'_'));
+    let alphabet = if is_url_safe { URL_SAFE } else { STANDARD };
+    // A single letter is no byte.
+    let whole = base64.len() - usize::from(base64.len() % 4 == 1);
+    let mut text = alphabet.decode(&base64[..whole]).ok()?;
+    match std::str::from_utf8(&text) {
+        Ok(_) => {}
+        Err(error) if error.error_len().is_none() => text.truncate(error.valid_up_to()),
+        Err(_) => return None,
+    }
+    Some(text)
+}
+
+/// What in a text and in its data URLs looks like a secret, from the first to the last; what is in a URL stands where its
+/// base64 does.
+fn secrets_in_text(text: &[u8]) -> Vec<Secret> {
+    let mut found = secrets_in(text);
+    for (place, data) in texts_of_data_urls(text) {
+        let secrets = secrets_in(&data).into_iter();
+        found.extend(secrets.map(|secret| Secret {
+            at: Some(place.clone()),
+            ..secret
+        }));
+    }
+    found.sort_by_key(|secret| secret.at.as_ref().map(|at| at.start));
+    found
+}
+
 /// What in a body looks like a secret, in strings that JSON wrote with escapes as well. Those have no place.
 pub(crate) fn secrets_in_body(body: &[u8]) -> Vec<Secret> {
-    let mut found = secrets_in(body);
+    let mut found = secrets_in_text(body);
     let is_escaped = |escape: &str| memchr::memmem::find(body, escape.as_bytes()).is_some();
     if (is_escaped("\\u00") || is_escaped("\\/"))
         && let Some(value) = parse(body)
     {
-        let more = secrets_in(value.to_string().as_bytes());
+        let more = secrets_in_text(value.to_string().as_bytes());
         let is_new = |secret: &Secret| !found.iter().any(|known| known.kind == secret.kind);
         let more: Vec<Secret> = more
             .into_iter()
@@ -545,13 +611,17 @@ pub(crate) fn left_in(request: &RecordedRequest, response: &RecordedResponse, po
 
 /// A text to be told, with a placeholder for each secret in it.
 pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
-    let found = secrets_in(text.as_bytes());
+    let found = secrets_in_text(text.as_bytes());
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
     let mut hidden = Vec::with_capacity(text.len());
     let mut behind = 0;
     for at in found.into_iter().filter_map(|secret| secret.at) {
+        if at.start < behind {
+            // Several in one data URL.
+            continue;
+        }
         hidden.extend_from_slice(&text.as_bytes()[behind..at.start]);
         hidden.extend_from_slice(PLACEHOLDER.as_bytes());
         behind = at.end;
@@ -575,8 +645,11 @@ pub(crate) fn in_exchange(request: &RecordedRequest, response: &RecordedResponse
         RecordedBody::Blob(blob) => in_blob(&mut found, blob, "the request"),
         RecordedBody::Multipart(parts) => {
             for part in parts {
-                let place = format!("the part {:?} of the request", part.name);
-                in_text(&mut found, part.filename.as_deref().unwrap_or_default(), &place);
+                // The name itself may be one.
+                let place = format!("the part {:?} of the request", hidden(&part.name));
+                for text in [Some(&part.name), part.filename.as_ref(), part.content_type.as_ref()] {
+                    in_text(&mut found, text.map_or("", String::as_str), &place);
+                }
                 in_blob(&mut found, &part.content, &place);
             }
         }
@@ -715,6 +788,60 @@ mod tests {
         let found = secrets_in(format!("authorization: Bearer {token}").as_bytes());
         let kinds: Vec<&str> = found.iter().map(|secret| secret.kind).collect();
         assert_eq!(kinds, ["a JSON web token"]);
+    }
+
+    #[test]
+    fn texts_in_data_urls_are_searched() {
+        use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+        let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
+        let text = format!("é??>>: the token is {token}, and so on");
+        let base64 = STANDARD.encode(&text);
+        let kinds = |body: &str| -> Vec<&str> {
+            let found = secrets_in_body(body.as_bytes());
+            found.iter().map(|secret| secret.kind).collect()
+        };
+        for found in [
+            format!(r#"{{"document_url":"data:text/plain;base64,{base64}"}}"#),
+            format!(
+                r#"{{"document_url":"data:text\/plain;base64,{}"}}"#,
+                base64.replace('/', "\\/")
+            ),
+            format!("see data:;charset=utf-8;base64,{}.", URL_SAFE_NO_PAD.encode(&text)),
+            // Cut in the middle.
+            format!("data:text/markdown;base64,{}", &base64[..base64.len() - 7]),
+        ] {
+            assert_eq!(kinds(&found), ["a GitHub token"], "{found}");
+        }
+        let place = secrets_in_body(format!("data:text/plain;base64,{base64}\n").as_bytes())[0]
+            .at
+            .clone();
+        let padding = base64.len() - base64.trim_end_matches('=').len();
+        assert_eq!(place, Some(23..23 + base64.len() - padding));
+        let binary = STANDARD.encode([b"\x89PNG\r\n\x1a\n", token.as_bytes()].concat());
+        let far = STANDARD.encode(format!("{}{token}", "a line of text\n".repeat(LONGEST_DATA / 15)));
+        for other in [
+            format!("data:image/png;base64,{binary}"),
+            format!("data:text/plain;base64,{far}"),
+            format!("text/plain;base64,{base64}"),
+            format!("data: \"x;base64,{base64}\""),
+            "data:text/plain;base64,".to_owned(),
+            "data:text/plain;base64,=".to_owned(),
+        ] {
+            assert!(kinds(&other).is_empty(), "{}", &other[..other.len().min(100)]);
+        }
+    }
+
+    #[test]
+    fn a_text_is_told_without_its_secrets() {
+        let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{token} {token}"));
+        assert_eq!(
+            hidden(&format!(
+                "entry 1 (GET https://a.example/v1/x?é={token}&b=1): data:,;base64,{encoded}!"
+            )),
+            "entry 1 (GET https://a.example/v1/x?é=[REDACTED]&b=1): data:,;base64,[REDACTED]!"
+        );
+        assert_eq!(hidden("entry 1 (GET /v1/x)"), "entry 1 (GET /v1/x)");
     }
 
     /// A slug is in lower case and without signs.

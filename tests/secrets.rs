@@ -45,6 +45,12 @@ enum Place {
     Member(&'static str),
     /// In a prompt, written with escapes.
     Escaped,
+    /// A text file in the data URL of a document.
+    DataUrl,
+    /// The name of a part in a multipart body.
+    PartName,
+    /// The content type of a part in a multipart body.
+    PartType,
 }
 
 use Place::*;
@@ -333,6 +339,30 @@ fn planted() -> Vec<Plant> {
             &["8f14e45fceea167a5a36dedd4bea2543"],
             "",
         ),
+        plant(
+            "a GitHub token",
+            SURE,
+            DataUrl,
+            "# .env\nGITHUB=",
+            &["gh", "p_q8Wn3Ed6Rf5Tg2YhJ9kU4iO1pL7aZ0xCvB"],
+            "\nMODE=replay\n",
+        ),
+        plant(
+            "a GitLab token",
+            SURE,
+            PartName,
+            "",
+            &["glp", "at-q8Wn3Ed6Rf5Tg2YhJ9kU"],
+            "",
+        ),
+        plant(
+            "a Slack token",
+            SURE,
+            PartType,
+            "text/plain; name=",
+            &["xo", "xb-q8Wn3Ed6Rf5Tg2YhJ9kU4iO1"],
+            "",
+        ),
     ]
 }
 
@@ -385,10 +415,23 @@ fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
             let query = format!("/v1/models?n={number}&{name}={text}");
             (Request::get(&query).unwrap(), JSON, well())
         }
-        Part => {
+        DataUrl => {
+            let url = format!("data:text/plain;base64,{}", STANDARD.encode(text));
+            let content = json!([{ "type": "document_url", "document_url": url }]);
+            let body = json!({ "model": "m", "n": number, "messages": [{ "role": "user", "content": content }] });
+            (post(&body), JSON, well())
+        }
+        Part | PartName | PartType => {
+            let (mut name, mut kind, mut content) = ("file", "text/plain", "nothing");
+            match plant.place {
+                PartName => name = text,
+                PartType => kind = text,
+                _ => content = text,
+            }
             let body = format!(
                 "--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nn{number}\r\n\
-                 --XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"notes.txt\"\r\n\r\n{text}\r\n--XX--\r\n"
+                 --XX\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"notes.txt\"\r\n\
+                 Content-Type: {kind}\r\n\r\n{content}\r\n--XX--\r\n"
             );
             let request = Request::post("/v1/files").unwrap().body(body);
             let request = request.header(CONTENT_TYPE, "multipart/form-data; boundary=XX".parse().unwrap());
@@ -521,7 +564,7 @@ async fn recording_refuses_what_is_surely_a_secret_and_hands_the_answer_on() {
 #[tokio::test]
 async fn a_refusal_says_where_the_secret_stands() {
     let mut said = String::new();
-    for number in [0, 1, 4, 5, 9, 20] {
+    for number in [0, 1, 4, 5, 9, 20, 32, 33, 34] {
         let folder = tempfile::tempdir().unwrap();
         let (request, response, _) = exchange(number, &planted()[number]);
         let recorder = recorder(folder.path(), |builder| builder);
@@ -536,6 +579,9 @@ async fn a_refusal_says_where_the_secret_stands() {
     not kept, since a secret would be in the recording: POST files: an Anthropic API key in the body of the part "file" of the request
     not kept, since a secret would be in the recording: GET models: a Google API key in the query of the request
     not kept, since a secret would be in the recording: POST chat-completions: a JSON web token in the header location of the response
+    not kept, since a secret would be in the recording: POST chat-completions: a GitHub token in the request at /messages/0/content/0/document_url
+    not kept, since a secret would be in the recording: POST files: a GitLab token in the part "[REDACTED]" of the request
+    not kept, since a secret would be in the recording: POST files: a Slack token in the part "file" of the request
     "#);
 }
 
