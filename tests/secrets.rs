@@ -620,6 +620,28 @@ async fn what_the_settings_allow_is_a_warning_of_verify() {
     );
 }
 
+#[tokio::test]
+async fn a_file_in_the_root_is_told_without_its_words_and_without_a_slash() {
+    let project = Project::new();
+    let (request, response, _) = exchange(0, &planted()[0]);
+    let recorder = recorder(&project.cassettes(), |builder| builder.allow_secrets());
+    record(&recorder, request, response).await;
+    let files = project.tree();
+    let (name, content) = files.first_key_value().unwrap();
+    let short = name.rsplit_once('-').unwrap().1;
+    // The name says what the secret begins with; the same request is in another file, which is listed later.
+    project.write(&format!("cassettes/ab3de5gh-{short}"), content);
+    let done = project.run(&["verify"]);
+    let told = format!("the same request is recorded in …-{short}: delete one of them");
+    assert!(done.stdout.contains(&told), "{}", done.stdout);
+    assert!(
+        done.stdout.contains(&format!("\ncassettes/…-{short}")),
+        "{}",
+        done.stdout
+    );
+    assert!(!done.stdout.contains("ab3de5gh"), "{}", done.stdout);
+}
+
 /// The planted exchanges as other tools keep them: JSON lines, and a HAR.
 fn sources() -> [(&'static str, String); 2] {
     let headers = |headers: &HeaderMap| -> Vec<Value> {

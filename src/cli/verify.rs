@@ -307,10 +307,11 @@ impl Found {
 
 /// A file name without its words, when they say a part of a secret that is in the file.
 fn without_secrets(place: &str, secrets: &[Found]) -> String {
-    let (folder, file) = place.rsplit_once('/').unwrap_or(("", place));
+    // What lies in the root of a directory has no folder in its name.
+    let (folder, file) = place.split_at(place.rfind('/').map_or(0, |slash| slash + 1));
     let is_told = |secret: &Found| secret.value.as_ref().is_none_or(|value| is_told_by(file, value));
     match file.rsplit_once('-') {
-        Some((_, key)) if secrets.iter().any(is_told) => format!("{folder}/…-{key}"),
+        Some((_, key)) if secrets.iter().any(is_told) => format!("{folder}…-{key}"),
         _ => place.to_owned(),
     }
 }
