@@ -386,6 +386,24 @@ async fn prune_without_git_demands_force() {
         "{}",
         told(&shown)
     );
+    let without_git = project.with("PATH", "/nowhere");
+    let shown = prune(&without_git, &[]);
+    assert!(shown.stdout.contains("git is not installed"), "{}", told(&shown));
+    let project = without_git.with("PATH", &std::env::var("PATH").unwrap());
+    // What is wrong with a repository is not that there is none.
+    project.git(&["init", "--quiet"]);
+    project.write(".git/config", "[core\n");
+    for command in [&["prune", "--ledger", LEDGER, "--yes"][..], &["diff", "HEAD"]] {
+        let refused = project.run(command);
+        assert!(
+            refused.code() == 2
+                && refused.stderr.contains("fatal: bad config")
+                && !refused.stderr.contains("no git repository"),
+            "{}",
+            told(&refused)
+        );
+    }
+    fs::remove_dir_all(project.path().join(".git")).unwrap();
     let refused = prune(&project, &["--yes"]);
     assert!(
         refused.code() == 2 && refused.stderr.contains("nothing was deleted"),

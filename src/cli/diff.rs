@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use serde_json::json;
 
+use super::git::git;
 use super::store::Store;
 use super::{Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette, format};
@@ -170,33 +171,22 @@ fn identity(name: &str, cassette: &Cassette) -> (String, String) {
 
 /// The cassettes of a directory as they were in a git revision.
 fn revision(revision: &str, dir: &Path, trouble: &mut Vec<Error>) -> Result<Side> {
-    let git = |arguments: &[&str]| -> Result<Bytes> {
-        let failed = |why: String| {
-            Error::new(
-                ErrorKind::Settings,
-                format!("{revision:?} is no cassette, no directory and no git revision: {why}"),
-            )
-        };
-        // From the folder above, so that a directory that is not there any more can be asked for.
-        let output = Command::new("git").args(arguments).output();
-        let output = output.map_err(|error| failed(format!("git cannot be run: {error}")))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(failed(said.lines().next().unwrap_or_default().to_owned()));
-        }
-        Ok(output.stdout.into())
-    };
     if revision.starts_with('-') {
         return Err(Error::new(
             ErrorKind::Settings,
             format!("{revision:?} is no git revision"),
         ));
     }
-    git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])?;
+    // From the folder above, so that a directory that is not there any more can be asked for.
+    let ask = |arguments: &[&str]| git(Path::new("."), arguments);
+    let failed = |what: &str, why: String| Error::new(ErrorKind::Settings, format!("{revision:?} {what}: {why}"));
+    ask(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
+        .map_err(|why| failed("is no cassette, no directory and no git revision", why))?;
+    let ask = |arguments: &[&str]| ask(arguments).map_err(|why| failed("cannot be read", why));
     let folder = dir.display().to_string();
-    let listed = git(&["ls-tree", "-r", "-z", "--name-only", revision, "--", &folder])?;
+    let listed = ask(&["ls-tree", "-r", "-z", "--name-only", revision, "--", &folder])?;
     let listed = String::from_utf8_lossy(&listed);
-    let show = |path: &Path| git(&["show", &format!("{revision}:./{}", path.display())]);
+    let show = |path: &Path| ask(&["show", &format!("{revision}:./{}", path.display())]).map(Bytes::from);
     let mut side = Side::new();
     for path in listed.split_terminator('\0') {
         let Ok(inside) = Path::new(path).strip_prefix(dir) else {

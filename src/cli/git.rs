@@ -1,8 +1,32 @@
-//! What git could bring back.
+//! git: what it says, and what it could bring back.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Runs git in a folder; what it prints, or in half a sentence why it does not.
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let output = Command::new("git")
+        .arg("--no-optional-locks")
+        .args(arguments)
+        .current_dir(folder)
+        // What it says is told apart by its words.
+        .env("LC_ALL", "C")
+        .output();
+    let output = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if folder.is_dir() => "git is not installed".to_owned(),
+        _ => format!("git cannot be run ({error})"),
+    })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(match said.lines().next() {
+        Some(said) => said.to_owned(),
+        None => format!("git {} has ended with {}", arguments.join(" "), output.status),
+    })
+}
 
 /// What git knows of the files in a directory.
 pub(super) enum Git {
@@ -23,17 +47,15 @@ impl Git {
 
     fn read(root: &Path) -> Result<Self, String> {
         let ask = |arguments: &[&str]| {
-            let mut git = Command::new("git");
-            let output = git
-                .arg("--no-optional-locks")
-                .args(arguments)
-                .current_dir(root)
-                .output();
-            match output {
-                Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-                Ok(_) => Err(format!("{} is in no git repository", root.display())),
-                Err(error) => Err(format!("git cannot be run ({error})")),
-            }
+            let said = git(root, arguments).map_err(|why| {
+                let place = root.display();
+                if why.contains("not a git repository") {
+                    format!("{place} is in no git repository ({why})")
+                } else {
+                    format!("git cannot tell what it could bring back of {place} ({why})")
+                }
+            })?;
+            Ok::<_, String>(String::from_utf8_lossy(&said).into_owned())
         };
         let prefix = ask(&["rev-parse", "--show-prefix"])?;
         let prefix = prefix.trim_end_matches('\n');
