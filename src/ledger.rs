@@ -193,8 +193,8 @@ pub(crate) struct Used {
     pub(crate) replays: HashMap<(Scope, String), BTreeMap<Option<String>, u64>>,
     /// The directories of other sessions.
     pub(crate) others: BTreeSet<String>,
-    /// How many lines cannot be read: what they say is not known.
-    pub(crate) unreadable: usize,
+    /// The lines that cannot be read, counted from 1: what they say is not known.
+    pub(crate) unreadable: Vec<usize>,
 }
 
 #[cfg(feature = "cli")]
@@ -216,29 +216,28 @@ impl Used {
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
         let directory = whole(directory);
         let mut used = Self::default();
-        for line in bytes[from..]
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            used.take(line, &directory);
+        let before = memchr::memchr_iter(b'\n', &bytes[..from]).count();
+        for (number, line) in (before + 1..).zip(bytes[from..].split(|byte| *byte == b'\n')) {
+            if !line.is_empty() && !used.take(line, &directory) {
+                used.unreadable.push(number);
+            }
         }
         Ok(used)
     }
 
-    fn take(&mut self, line: &[u8], directory: &str) {
+    /// Whether the whole line could be read.
+    fn take(&mut self, line: &[u8], directory: &str) -> bool {
         let Some(begin) = memchr::memmem::rfind(line, BEGINNING.as_bytes()) else {
-            self.unreadable += 1;
-            return;
+            return false;
+        };
+        let Ok(line) = serde_json::from_slice::<Line>(&line[begin..]) else {
+            return false;
         };
         // Before it stands what a full disk has left of another line.
-        self.unreadable += usize::from(begin > 0);
-        let Ok(line) = serde_json::from_slice::<Line>(&line[begin..]) else {
-            self.unreadable += 1;
-            return;
-        };
+        let is_whole = begin == 0;
         if line.directory.as_deref() != Some(directory) {
             self.others.extend(line.directory);
-            return;
+            return is_whole;
         }
         self.sessions.insert(line.session);
         let scope_of = |name: &str| match name {
@@ -259,6 +258,7 @@ impl Used {
             }
             self.cassettes.insert(cassette);
         }
+        is_whole
     }
 
     /// Whether this cassette lies in a scope that was seen, and was not used.

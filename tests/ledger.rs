@@ -258,6 +258,53 @@ async fn half_a_line_takes_no_other_along_and_keeps_prune_from_deleting() {
     assert_eq!(cassettes(&project).len(), 1);
 }
 
+/// Lines that a full disk has broken are told, and the rest decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_tells_the_lines_of_the_ledger_that_cannot_be_read() {
+    let project = project(&[("", "alpha"), ("", "beta")]).await;
+    project.write(LEDGER, "of an earlier run, and broken\n");
+    // The proxy writes its lines behind these three, of which one is empty.
+    let break_lines =
+        format!("printf '%s\\n' '{{\"ledger\":1,\"at\"' '' '{{\"ledger\":1,\"session\":[]}}' >> {LEDGER}\n");
+    for (names, code) in [(&["alpha", "beta"][..], 0), (&["alpha"], 1)] {
+        let before = lines_in(&project);
+        let script = format!("{break_lines}{}", asking(names));
+        let done = project.run(&[
+            "run",
+            "--mode",
+            "strict",
+            "--ledger",
+            LEDGER,
+            "--fail-unused",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ]);
+        assert_eq!(done.code(), code, "{}", told(&done));
+        let warnings: Vec<&str> = done
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("mistral-cassette: warning: "))
+            .collect();
+        let is_told = |(line, warning): (usize, &&str)| {
+            warning.ends_with(&format!(
+                "{LEDGER}:{line}: the line cannot be read, and may name what was used"
+            ))
+        };
+        assert_eq!(warnings.len(), 2, "{}", told(&done));
+        assert!(
+            [before + 1, before + 3].into_iter().zip(&warnings).all(is_told),
+            "{}",
+            told(&done)
+        );
+    }
+}
+
+fn lines_in(project: &Project) -> usize {
+    fs::read_to_string(project.path().join(LEDGER)).unwrap().lines().count()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
     let project = project(&[("", "alpha"), ("", "beta"), ("suite", "gamma")]).await;

@@ -69,12 +69,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             return Err(Error::new(ErrorKind::Settings, format!("nothing was deleted: {why}"))
                 .with_hint("look at what is shown without --yes, and add --force to delete it all the same"));
         }
-        if used.unreadable > 0 {
+        if !used.unreadable.is_empty() {
             return Err(Error::new(
                 ErrorKind::Settings,
                 format!(
                     "nothing was deleted: {} of the ledger cannot be read, and may name what was used",
-                    count(used.unreadable, "line")
+                    count(used.unreadable.len(), "line")
                 ),
             )
             .with_hint("run the tests with a new ledger, or add --force"));
@@ -252,10 +252,10 @@ fn text(arguments: &Arguments, plan: &Plan, used: &Used, git: &Git) -> String {
             count(plan.unseen, "cassette")
         ));
     }
-    if used.unreadable > 0 {
+    if !used.unreadable.is_empty() {
         lines.push(format!(
             "{} of the ledger cannot be read, and may name what was used",
-            count(used.unreadable, "line")
+            count(used.unreadable.len(), "line")
         ));
     }
     if !arguments.yes && !plan.goes.is_empty() {
@@ -294,6 +294,6 @@ fn document(arguments: &Arguments, plan: &Plan, used: &Used) -> serde_json::Valu
         "sessions": used.sessions.len(),
         "scopes": used.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
         "unseen": plan.unseen,
-        "unreadable_lines": used.unreadable,
+        "unreadable_lines": used.unreadable.len(),
     })
 }

@@ -108,13 +108,20 @@ impl Watch {
         }))
     }
 
-    /// Whether every cassette in the scopes that were seen was used; those that were not are listed.
+    /// Whether every cassette in the scopes that were seen was used, as far as the ledger can be read; those that were not are
+    /// listed.
     fn all_are_used(&self, arguments: &Arguments) -> Result<bool> {
         let store = arguments.proxy.directory.open()?;
         let Some(directory) = store.directory.as_ref().filter(|directory| directory.root().is_dir()) else {
             return Ok(true);
         };
         let used = Used::read(&self.ledger, self.begin, directory.root())?;
+        for line in &used.unreadable {
+            say(&format!(
+                "mistral-cassette: warning: {}:{line}: the line cannot be read, and may name what was used",
+                self.ledger.display()
+            ));
+        }
         let unused: Vec<String> = directory
             .list()?
             .iter()
