@@ -40,7 +40,10 @@ const DEVICES: [&str; 22] = [
 ];
 
 /// The folder of large bodies, which is no endpoint and no scope.
-const BODIES: &str = "bodies";
+pub(crate) const BODIES: &str = "bodies";
+
+/// What the name of a cassette's file has behind that of its key.
+pub(crate) const EXTENSION: &str = ".yaml";
 
 /// Integers beyond this are not all doubles.
 const LARGEST_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -107,26 +110,23 @@ impl RequestKey {
 
     /// A key by its [name](Self::name), as stores list it: its hash is the first 16 digits only.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        let (folders, file) = name.rsplit_once('/')?;
+        let (_, file) = name.rsplit_once('/')?;
         let (slug, short) = file.rsplit_once('-')?;
         let is_short = short.len() == 16 && short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let (scope, endpoint) = match folders.rsplit_once('/') {
-            Some((scope, endpoint)) => (Scope::new(scope).ok()?, endpoint),
-            None => (Scope::root(), folders),
-        };
+        let (scope, endpoint) = scope_and_endpoint(name);
+        let scope = scope.map_or(Ok(Scope::root()), Scope::new).ok()?;
         is_short.then(|| Self::from_parts(short.to_owned(), scope, endpoint.to_owned(), slug.to_owned()))
     }
 
     /// The [name](Self::name) of its file in a directory.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "object-store"))]
     pub(crate) fn file_name(&self) -> String {
-        format!("{}.yaml", self.name())
+        self.name() + EXTENSION
     }
 
     /// A key by the name of its file, as [`from_name`](Self::from_name).
-    #[cfg(feature = "cli")]
     pub(crate) fn from_file_name(name: &str) -> Option<Self> {
-        Self::from_name(name.strip_suffix(".yaml")?)
+        Self::from_name(name.strip_suffix(EXTENSION)?)
     }
 
     /// What tells it from every other key, for stores that look up by it: the hash, behind the scope and a slash unless
@@ -179,6 +179,16 @@ impl RequestKey {
         name.push('-');
         name.push_str(self.short());
         name
+    }
+}
+
+/// The folders in the name of a cassette: its scope, `None` for the root, and its endpoint. A file that a person has put
+/// elsewhere may have neither.
+pub(crate) fn scope_and_endpoint(name: &str) -> (Option<&str>, &str) {
+    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    match folders.rsplit_once('/') {
+        Some((scope, endpoint)) => (Some(scope), endpoint),
+        None => (None, folders),
     }
 }
 
@@ -238,7 +248,7 @@ impl Scope {
                 && folder.bytes().all(is_plain)
                 && !folder.starts_with('.')
                 && !folder.ends_with('.')
-                && !in_lower_case.ends_with(".yaml")
+                && !in_lower_case.ends_with(EXTENSION)
                 && in_lower_case != BODIES
                 && !DEVICES.contains(&device);
             if !is_fine {
@@ -620,6 +630,19 @@ mod tests {
         crate::Settings::from_yaml(format!("matching:\n{yaml}").as_bytes(), "settings.yaml")
             .unwrap()
             .matching
+    }
+
+    #[test]
+    fn the_folders_of_a_name_are_scope_and_endpoint() {
+        for (name, scope, endpoint) in [
+            ("chat/a-3f9a1c2b7d4e8a10.yaml", None, "chat"),
+            ("one/chat/a", Some("one"), "chat"),
+            ("one/two/chat/a", Some("one/two"), "chat"),
+            ("a.yaml", None, ""),
+        ] {
+            assert_eq!(scope_and_endpoint(name), (scope, endpoint), "{name}");
+        }
+        assert!(RequestKey::from_name("/chat/a-3f9a1c2b7d4e8a10").is_none());
     }
 
     #[test]

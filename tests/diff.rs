@@ -112,6 +112,21 @@ async fn a_git_revision_is_compared_with_what_is_there() {
     let told = project.run(&["diff", "HEAD"]);
     assert_eq!(told.code(), 1, "{}", told.stderr);
     insta::assert_snapshot!("changes_since_a_revision", told.stdout);
+    // Wherever a person has put it, a cassette is one; what is hidden is none.
+    let files = project.tree();
+    let (name, content) = files.iter().find(|(name, _)| name.ends_with(".yaml")).unwrap();
+    project.write("cassettes/moved.yaml", content);
+    project.write("cassettes/.hidden/chat-completions/x.yaml", "version: [");
+    std::fs::remove_file(project.path().join(name)).unwrap();
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "moved"]);
+    let same = project.run(&["diff", "HEAD"]);
+    assert_eq!(
+        (same.code(), same.stdout.as_str()),
+        (0, "0 cassettes changed, 7 the same\n"),
+        "{}",
+        same.stderr
+    );
     let unknown = project.run(&["diff", "no-such-thing"]);
     assert_eq!(unknown.code(), 2);
     assert!(

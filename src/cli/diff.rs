@@ -1,7 +1,7 @@
 //! `diff`: what has changed between two sets of recordings, by what it means.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use bytes::Bytes;
@@ -12,9 +12,10 @@ use super::store::Store;
 use super::{Format, WELL, count, print_differences, runtime, say, wrong};
 use crate::cassette::{Blob, Cassette, format};
 use crate::difference::{Difference, differences};
+use crate::engine::layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::grade::{Change, Grade, compare};
-use crate::key::canonical_value;
+use crate::key::{canonical_value, scope_and_endpoint};
 use crate::settings::Matching;
 
 #[derive(clap::Args)]
@@ -164,9 +165,8 @@ pub(super) fn side_of(found: Vec<(String, Cassette)>) -> Side {
 }
 
 fn identity(name: &str, cassette: &Cassette) -> (String, String) {
-    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
-    let scope = folders.rsplit_once('/').map_or("", |(scope, _)| scope);
-    (scope.to_owned(), cassette.key.clone())
+    let (scope, _) = scope_and_endpoint(name);
+    (scope.unwrap_or_default().to_owned(), cassette.key.clone())
 }
 
 /// The cassettes of a directory as they were in a git revision.
@@ -193,8 +193,7 @@ fn revision(revision: &str, dir: &Path, trouble: &mut Vec<Error>) -> Result<Side
             continue;
         };
         let name = inside.display().to_string();
-        let is_cassette = name.ends_with(".yaml") && name.contains('/') && !name.starts_with("bodies/");
-        if !is_cassette {
+        if !layout::is_cassette(&name) {
             continue;
         }
         let place = format!("{revision}:{path}");
@@ -202,8 +201,7 @@ fn revision(revision: &str, dir: &Path, trouble: &mut Vec<Error>) -> Result<Side
             let mut cassette = format::read(&show(Path::new(path))?, &place)?;
             for blob in cassette.blobs_mut() {
                 if let Blob::Filed { sha256 } = blob {
-                    let body: PathBuf = dir.join("bodies").join(sha256);
-                    *blob = show(&body)?.into();
+                    *blob = show(&dir.join(layout::body(sha256)))?.into();
                 }
             }
             Ok::<_, Error>(cassette)

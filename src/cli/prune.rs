@@ -11,7 +11,7 @@ use super::git::Git;
 use super::store::Store;
 use super::{Directory, Format, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette};
-use crate::engine::{DirectoryEngine, Listed};
+use crate::engine::{DirectoryEngine, Listed, layout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Used;
 
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let cassettes = runtime()?.block_on(store.read_all())?;
     let git = Git::of(directory.root());
-    let plan = Plan::new(&store, directory, &used, &git, cassettes, arguments.force)?;
+    let plan = Plan::new(&store, directory, &used, &git, cassettes, arguments.force);
     // Who says yes must know what cannot be brought back.
     if arguments.yes && !arguments.force {
         if let Git::None(why) = &git
@@ -120,7 +120,7 @@ impl Plan {
         git: &Git,
         cassettes: Vec<(Listed, Result<Cassette>)>,
         force: bool,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut plan = Self {
             goes: Vec::new(),
             stays: Vec::new(),
@@ -139,15 +139,14 @@ impl Plan {
             }
             match cassette {
                 Ok(mut cassette) => needed.extend(cassette.blobs_mut().into_iter().filter_map(|blob| match blob {
-                    Blob::Filed { sha256 } => Some(sha256.clone()),
+                    Blob::Filed { sha256 } => Some(layout::body(sha256)),
                     Blob::Here(_) => None,
                 })),
                 Err(_) => unreadable = Some(store.place_of(&listed)),
             }
         }
-        for path in bodies(directory.root())? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if needed.contains(name) {
+        for (name, path) in layout::files_in_bodies(directory.root()) {
+            if !layout::is_body(&name) || needed.contains(&name) {
                 continue;
             }
             if let Some(place) = &unreadable {
@@ -163,7 +162,7 @@ impl Plan {
             }
             plan.settle(path, true, git, force);
         }
-        Ok(plan)
+        plan
     }
 
     /// Whether a file that nothing needs goes.
@@ -186,20 +185,6 @@ impl Plan {
             }
         }
     }
-}
-
-fn bodies(root: &Path) -> Result<Vec<PathBuf>> {
-    let folder = root.join("bodies");
-    let Ok(entries) = fs::read_dir(&folder) else {
-        return Ok(Vec::new());
-    };
-    let is_body = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_body).collect();
-    found.sort();
-    Ok(found)
 }
 
 /// Deletes a file, and the folders that it leaves empty.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::store::{Read, Store};
 use super::{Directory, WELL, print, runtime};
 use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, format};
-use crate::engine::{CacheEngine, Listed, bytes_of};
+use crate::engine::{CacheEngine, Listed, bytes_of, layout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Event, events, parse};
 
@@ -51,7 +51,7 @@ pub(super) fn find<'a>(store: &Store, all: &'a [Read], wanted: &str) -> Result<V
     let is_named = |(listed, _): &&Read| {
         is_same_file(Path::new(&store.place_of(listed)), wanted)
             || listed.name == wanted
-            || listed.name.strip_suffix(".yaml") == Some(wanted)
+            || listed.name.strip_suffix(layout::EXTENSION) == Some(wanted)
     };
     let is_meant = |(listed, cassette): &&Read| {
         listed.name.contains(wanted) || cassette.as_ref().is_ok_and(|cassette| cassette.key.starts_with(wanted))

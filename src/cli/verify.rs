@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
-use std::{env, fmt, fs};
+use std::{env, fmt};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::store::Store;
 use super::{Format, Listing, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette};
-use crate::engine::{Listed, bytes_of, read_file};
+use crate::engine::{Listed, bytes_of, layout, read_file};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 use crate::recorder::KEY_VARIABLE;
@@ -147,15 +147,12 @@ impl<'a> Verifier<'a> {
         let Some(directory) = &self.store.directory else {
             return Vec::new();
         };
-        let folder = fs::read_dir(directory.root().join("bodies"));
-        let mut files: Vec<_> = folder
+        let root = directory.root();
+        let mut files: Vec<_> = layout::files_in_bodies(root)
             .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
+            .map(|(_, path)| path)
             .collect();
-        files.push(directory.root().join("settings.yaml"));
-        files.sort();
+        files.push(root.join(layout::SETTINGS));
         files
             .iter()
             .filter_map(|file| Some((file.display().to_string(), read_file(file).ok()??)))

@@ -11,14 +11,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::layout::{self, BODIES, EXTENSION, SETTINGS};
 use super::{CacheEngine, Lease, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, sha256_hex};
 use crate::settings::Settings;
 
-const BODIES: &str = "bodies";
-const SETTINGS: &str = "settings.yaml";
-const EXTENSION: &str = ".yaml";
 const TEMPORARY_PREFIX: &str = ".mistral-cassette-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const LOCKS: &str = "mistral-cassette-locks";
@@ -179,16 +177,9 @@ impl DirectoryEngine {
             .map(|folder| folder.to_str())
             .collect::<Option<_>>()?;
         let file = inside.file_name()?.to_str()?;
-        if !file.ends_with(EXTENSION)
-            || file.starts_with('.')
-            || inside == Path::new(SETTINGS)
-            || folders.first() == Some(&BODIES)
-        {
-            return None;
-        }
         let name = folders.iter().chain([&file]).copied().collect::<Vec<_>>().join("/");
-        let key = name.strip_suffix(EXTENSION).and_then(RequestKey::from_name);
-        Some(Listed { name, key })
+        let key = RequestKey::from_file_name(&name);
+        layout::is_cassette(&name).then_some(Listed { name, key })
     }
 
     /// The path that a new recording of this key gets.

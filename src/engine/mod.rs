@@ -14,6 +14,7 @@
 pub mod conformance;
 mod directory;
 mod layered;
+pub(crate) mod layout;
 mod location;
 mod memory;
 #[cfg(feature = "object-store")]
@@ -406,7 +407,7 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
     let wrong = |what: &str| {
         Error::new(
             ErrorKind::Cassette,
-            format!("{}: the body bodies/{sha256} is {what}", place()),
+            format!("{}: the body {} is {what}", place(), layout::body(sha256)),
         )
     };
     match engine.get_body(sha256).await? {

@@ -16,14 +16,12 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::sync::OnceCell;
 
+use super::layout::{self, SETTINGS, is_body};
 use super::{CacheEngine, Lock, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
 
-const BODIES: &str = "bodies/";
 const LOCKS: &str = "locks";
-const SETTINGS: &str = "settings.yaml";
-const EXTENSION: &str = ".yaml";
 
 /// Keeps each cassette in an object of its own: in Amazon S3 and whatever speaks its protocol, in Google Cloud Storage,
 /// or in Azure Blob Storage.
@@ -195,33 +193,21 @@ impl Bucket {
 
 /// A lock has a key in its name too, and no extension.
 fn key_of(name: &str) -> Option<RequestKey> {
-    if name.starts_with(BODIES) {
-        return None;
-    }
-    RequestKey::from_name(name.strip_suffix(EXTENSION)?)
-}
-
-fn is_body(name: &str) -> bool {
-    name.strip_prefix(BODIES)
-        .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
-}
-
-fn cassette(key: &RequestKey) -> String {
-    format!("{}{EXTENSION}", key.name())
+    RequestKey::from_file_name(name).filter(|_| layout::is_cassette(name))
 }
 
 #[async_trait]
 impl CacheEngine for ObjectStoreEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
-        self.bucket.get(&cassette(key)).await
+        self.bucket.get(&key.file_name()).await
     }
 
     async fn set(&self, key: &RequestKey, document: Bytes) -> Result<()> {
-        self.bucket.put(&cassette(key), document).await
+        self.bucket.put(&key.file_name(), document).await
     }
 
     async fn remove(&self, key: &RequestKey) -> Result<()> {
-        self.bucket.remove(&cassette(key)).await
+        self.bucket.remove(&key.file_name()).await
     }
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
@@ -244,12 +230,12 @@ impl CacheEngine for ObjectStoreEngine {
     }
 
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        self.bucket.get(&format!("{BODIES}{sha256}")).await
+        self.bucket.get(&layout::body(sha256)).await
     }
 
     /// Writes it again even where it is, since it may have been damaged.
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        self.bucket.put(&format!("{BODIES}{sha256}"), body.clone()).await?;
+        self.bucket.put(&layout::body(sha256), body.clone()).await?;
         Ok(true)
     }
 
@@ -292,7 +278,7 @@ impl CacheEngine for ObjectStoreEngine {
     }
 
     fn place_of(&self, key: &RequestKey) -> String {
-        self.bucket.place_of(&cassette(key))
+        self.bucket.place_of(&key.file_name())
     }
 }
 
@@ -308,7 +294,7 @@ mod tests {
             "locks/chat-completions/a-3f9a1c2b7d4e8a10.yaml",
             "suite/test/chat-completions/a-3f9a1c2b7d4e8a10.yaml",
         ] {
-            assert_eq!(key_of(name).map(|key| cassette(&key)).as_deref(), Some(name));
+            assert_eq!(key_of(name).map(|key| key.file_name()).as_deref(), Some(name));
             assert!(!is_body(name));
         }
         for name in [

@@ -5,7 +5,7 @@ use std::fmt;
 
 use futures_util::{StreamExt, stream};
 
-use super::{CacheEngine, Counts, bytes_of};
+use super::{CacheEngine, Counts, bytes_of, layout};
 use crate::cassette::{Blob, Cassette, RecordedBody, format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
@@ -131,7 +131,8 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, p
         return Ok(false);
     }
     Err(Error::engine(format!(
-        "{place} has a large body of its own, bodies/{sha256}, and the other engine keeps none"
+        "{place} has a large body of its own, {}, and the other engine keeps none",
+        layout::body(sha256)
     )))
 }
 

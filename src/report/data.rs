@@ -9,6 +9,7 @@ use super::{Change, Recording};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
 use crate::difference::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
+use crate::key::scope_and_endpoint;
 use crate::prices::{Prices, Spent, Usage};
 
 /// More base64 in one piece than this is left out of the page, in bytes: a picture, a recording of sound, a file.
@@ -28,9 +29,8 @@ const MOST_VALUE: usize = 20_000;
 
 /// What the list shows of a recording, and what it is chosen by.
 pub(super) fn summary(recording: &Recording, prices: &Prices) -> Value {
-    let folders = recording.name.rsplit_once('/').map_or("", |(folders, _)| folders);
-    let (scope, endpoint) = folders.rsplit_once('/').unwrap_or(("", folders));
-    let mut summary = json!({ "name": recording.name, "scope": scope, "endpoint": endpoint });
+    let (scope, endpoint) = scope_and_endpoint(&recording.name);
+    let mut summary = json!({ "name": recording.name, "scope": scope.unwrap_or_default(), "endpoint": endpoint });
     if let Some(change) = &recording.change {
         summary["change"] = json!(change.what);
     }

@@ -1,0 +1,86 @@
+//! Where things lie in a cassette directory, and in a bucket alike: which name is what.
+//!
+//! Names are inside of the directory, with slashes. Those of cassettes are [`RequestKey::name`](crate::RequestKey::name) and
+//! an extension.
+
+#[cfg(feature = "cli")]
+use std::path::{Path, PathBuf};
+
+pub(crate) use crate::key::{BODIES, EXTENSION};
+
+/// The settings.
+pub(crate) const SETTINGS: &str = "settings.yaml";
+
+/// Whether a file of this name is taken for a cassette.
+pub(crate) fn is_cassette(name: &str) -> bool {
+    let is_hidden = name.split('/').any(|part| part.starts_with('.'));
+    name.ends_with(EXTENSION) && name != SETTINGS && !is_in_bodies(name) && !is_hidden
+}
+
+fn is_in_bodies(name: &str) -> bool {
+    name.strip_prefix(BODIES).is_some_and(|inside| inside.starts_with('/'))
+}
+
+/// The name of a large body.
+pub(crate) fn body(sha256: &str) -> String {
+    format!("{BODIES}/{sha256}")
+}
+
+/// Whether a file of this name is a large body.
+#[cfg(any(feature = "cli", feature = "object-store"))]
+pub(crate) fn is_body(name: &str) -> bool {
+    let sha256 = name.rsplit('/').next().unwrap_or_default();
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    sha256.len() == 64 && sha256.bytes().all(is_digit) && name == body(sha256)
+}
+
+/// Every file that lies where large bodies do, by its name and sorted, whether or not it is one.
+#[cfg(feature = "cli")]
+pub(crate) fn files_in_bodies(root: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(root.join(BODIES)).into_iter().flatten().flatten();
+    let mut files: Vec<(String, PathBuf)> = entries
+        .map(|entry| (body(&entry.file_name().to_string_lossy()), entry.path()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_a_cassette_a_body_or_neither() {
+        let hash = "0123456789abcdef".repeat(4);
+        for name in [
+            "chat/a-3f9a1c2b7d4e8a10.yaml",
+            "one/bodies.yaml",
+            "renamed.yaml",
+            "bodiesx/a.yaml",
+        ] {
+            assert!(is_cassette(name), "{name}");
+        }
+        for name in [
+            SETTINGS,
+            "bodies/a-3f9a1c2b7d4e8a10.yaml",
+            "chat/.a.yaml",
+            ".hidden/a.yaml",
+            "chat/notes.txt",
+            &body(&hash),
+        ] {
+            assert!(!is_cassette(name), "{name}");
+        }
+        #[cfg(any(feature = "cli", feature = "object-store"))]
+        {
+            assert!(is_body(&body(&hash)));
+            for name in [
+                &*hash,
+                &body(&hash.to_uppercase()),
+                &body("README"),
+                &format!("one/{}", body(&hash)),
+            ] {
+                assert!(!is_body(name), "{name}");
+            }
+        }
+    }
+}
