@@ -66,6 +66,11 @@ pub(super) fn bytes(value: &Value, whose: &str) -> Result<Bytes, String> {
     }
 }
 
+/// Why a body (`request`, `response`) whose encoding is called so is not read.
+pub(super) fn unknown_encoding(whose: &str, encoding: &str) -> String {
+    format!("the body of its {whose} is in the encoding {encoding}, which cannot be read")
+}
+
 /// A value as compact JSON.
 pub(super) fn json(value: &Value) -> Result<Bytes, String> {
     let bytes = serde_json::to_vec(value);
@@ -93,9 +98,7 @@ pub(super) fn in_encoding(text: &Value, encoding: Option<&str>, whose: &str) -> 
     };
     match latin().filter(|_| name == "ISO-8859-1") {
         Some(bytes) => Ok(bytes.into()),
-        None => Err(format!(
-            "the body of its {whose} is in the encoding {encoding}, which cannot be read"
-        )),
+        None => Err(unknown_encoding(whose, encoding)),
     }
 }
 

@@ -116,9 +116,7 @@ fn request_body(request: &Value, headers: &mut Headers, is_ours: bool) -> Result
     match encoding {
         None | Some("") => Ok(text.to_owned().into()),
         Some("base64") => body::from_base64(text),
-        Some(other) => Err(format!(
-            "the body of its request is in the encoding {other}, which cannot be read"
-        )),
+        Some(other) => Err(body::unknown_encoding("request", other)),
     }
 }
 
@@ -165,9 +163,7 @@ pub(super) fn body(content: &Value) -> Result<Bytes, String> {
     match content["encoding"].as_str() {
         None | Some("" | "utf-8" | "utf8") => Ok(text.to_owned().into()),
         Some("base64") => body::from_base64(text),
-        Some(other) => Err(format!(
-            "the body of its response is in the encoding {other}, which cannot be read"
-        )),
+        Some(other) => Err(body::unknown_encoding("response", other)),
     }
 }
 

@@ -87,9 +87,7 @@ fn body_of(side: &Value, whose: &str) -> Result<Bytes, String> {
         (Some("base64"), Value::String(text)) => body::from_base64(text),
         (None | Some("" | "utf-8" | "utf8" | "json" | "absent"), kept) => body::bytes(kept, whose),
         (Some(_), Value::Null) => Ok(Bytes::new()),
-        (Some(other), _) => Err(format!(
-            "the body of its {whose} is in the encoding {other}, which cannot be read"
-        )),
+        (Some(other), _) => Err(body::unknown_encoding(whose, other)),
     }
 }
 

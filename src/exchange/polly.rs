@@ -18,9 +18,7 @@ pub(super) fn body(content: &Value, headers: &Headers) -> Result<Bytes, String> 
         Some("hex") | None => {
             from_hex(chunk).ok_or_else(|| "its response has chunks that are no hex digits".to_owned())
         }
-        Some(other) => Err(format!(
-            "the body of its response is in the encoding {other}, which cannot be read"
-        )),
+        Some(other) => Err(body::unknown_encoding("response", other)),
     };
     let chunks = || serde_json::from_str::<Vec<String>>(text).ok().filter(|_| is_encoded);
     if let Some(chunks) = chunks() {
