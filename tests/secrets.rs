@@ -742,6 +742,9 @@ fn the_settings_decide_what_an_import_refuses() {
         );
         let kept = format!("{} interactions in", all - refused);
         assert!(done.stdout.starts_with(&kept), "{settings}: {}", done.stdout);
+        // What is there already is not imported again, and so nothing to warn of.
+        let again = project.run(&[&["import", name], flags].concat());
+        assert!(!again.stderr.contains("warning"), "{settings}: {}", again.stderr);
         assert!(
             !planted().iter().any(|plant| done.stderr.contains(&plant.value)),
             "{}",

@@ -67,6 +67,8 @@ struct Made {
     key: RequestKey,
     cassette: Cassette,
     places: Vec<String>,
+    /// What is to be said when it is kept.
+    warnings: Vec<String>,
 }
 
 /// How much may still be kept, in bytes.
@@ -129,14 +131,15 @@ impl Import<'_> {
         let mut made: Vec<Made> = Vec::new();
         let mut known: HashMap<RequestKey, usize> = HashMap::new();
         for one in asked {
-            let new = self.make(one);
-            if !self.may_be_kept(&new, &mut imported) {
+            let mut new = self.make(one);
+            if !self.may_be_kept(&mut new, &mut imported) {
                 continue;
             }
             match known.get(&new.key) {
                 Some(at) => {
                     made[*at].cassette.responses.extend(new.cassette.responses);
                     made[*at].places.extend(new.places);
+                    made[*at].warnings.extend(new.warnings);
                 }
                 None => {
                     known.insert(new.key.clone(), made.len());
@@ -248,11 +251,12 @@ impl Import<'_> {
             key,
             cassette,
             places: vec![asked.place],
+            warnings: Vec::new(),
         }
     }
 
     /// Whether the settings allow what redaction has left in an interaction.
-    fn may_be_kept(&self, made: &Made, imported: &mut Imported) -> bool {
+    fn may_be_kept(&self, made: &mut Made, imported: &mut Imported) -> bool {
         let Cassette { request, responses, .. } = &made.cassette;
         let policy = self.settings.secrets;
         let left = responses
@@ -260,8 +264,8 @@ impl Import<'_> {
             .find_map(|response| secrets::left_in(request, response, policy));
         let Some(told) = left else { return true };
         if policy == Secrets::Warn {
-            let warnings = made.places.iter().map(|place| format!("{place}: {told}"));
-            imported.warnings.extend(warnings);
+            made.warnings
+                .extend(made.places.iter().map(|place| format!("{place}: {told}")));
             return true;
         }
         imported.refuse(&made.places, &format!("a secret would be in its cassette: {told}"));
@@ -275,6 +279,7 @@ impl Import<'_> {
             key,
             mut cassette,
             places,
+            warnings,
         } = made;
         if !self.force
             && let Some(document) = self.engine.get(&key).await?
@@ -298,6 +303,7 @@ impl Import<'_> {
         engine::keep(self.engine, &key, &mut cassette, None, self.settings).await?;
         imported.interactions += places.len();
         imported.cassettes += 1;
+        imported.warnings.extend(warnings);
         Ok(())
     }
 
