@@ -716,6 +716,28 @@ fn an_import_refuses_what_recording_refuses() {
 }
 
 #[test]
+fn an_import_says_no_secret_of_where_it_comes_from() {
+    let project = Project::new();
+    let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
+    let line = json!({
+        "request": { "method": "GET", "url": "https://proxy.example.com/v1/models" },
+        "response": { "status": 200, "body": "{}" },
+        "test": format!("with {token}"),
+        "from": format!("https://proxy.example.com/{token}"),
+    });
+    project.write("lines.jsonl", line.to_string());
+    assert_eq!(project.run(&["import", "lines.jsonl"]).code(), 0);
+    let files = project.tree();
+    let (_, cassette) = files.iter().find(|(name, _)| name.ends_with(".yaml")).unwrap();
+    let cassette = String::from_utf8_lossy(cassette);
+    assert!(
+        cassette.contains("with [REDACTED]") && !cassette.contains(&token),
+        "{cassette}"
+    );
+    assert_eq!(project.run(&["verify"]).code(), 0);
+}
+
+#[test]
 fn the_settings_decide_what_an_import_refuses() {
     let all = planted().len();
     let sure = planted().iter().filter(|plant| plant.is_sure).count();

@@ -219,7 +219,8 @@ impl Import<'_> {
         let Asked { exchange, scope, .. } = asked;
         let recorded_request: RecordedRequest = self.redactor.request(&asked.request);
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
-        let redacted = |text: &str| self.redactor.text(text).into_owned();
+        // What only says where it comes from is no reason to refuse it.
+        let redacted = |text: &str| secrets::hidden(&self.redactor.text(text)).into_owned();
         let mut recorded = Recorded::now(
             asked.from.as_deref().map(redacted),
             exchange.test.as_deref().map(redacted),
