@@ -56,16 +56,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
     let mut text = String::with_capacity(4096);
     serde_yaml::to_fmt_writer_with_options(&mut text, &document, options)
         .map_err(|error| Error::new(ErrorKind::Cassette, "a cassette cannot be written as YAML").with_source(error))?;
-    Ok(without_trailing_space(&text).into())
-}
-
-/// The YAML writer indents the blank lines of literal blocks, which says nothing and shows up in every diff.
-fn without_trailing_space(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        out.push_str(if line.trim_matches(' ') == "\n" { "\n" } else { line });
-    }
-    out
+    Ok(text.into())
 }
 
 /// Reads the document of a cassette; `source` names it in errors.
