@@ -7,16 +7,17 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use mistral_cassette::proxy::Proxy;
-use mistral_cassette::{DirectoryEngine, MemoryEngine, Mode, Recorder, Upstream};
+use mistral_cassette::{DirectoryEngine, MemoryEngine, Mode, Recorder, Request, Upstream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use support::KEY;
-use support::process::aloud;
+use support::process::{aloud, peak_memory};
 use support::project::{Done, Project, RunningProxy};
 use support::server::{Reply, Server};
+use support::upstream::RawUpstream;
 use support::wire::{Answer, PATIENCE, Wire, ask};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const CHAT: &str = "POST /v1/chat/completions";
@@ -458,24 +459,16 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
 
 // An upstream.
 
-fn recorder(folder: &std::path::Path) -> Recorder {
-    let engine = DirectoryEngine::new(folder);
-    Recorder::builder(engine).mode(Mode::Replay).build().unwrap()
+fn recorder(folder: &std::path::Path, mode: Mode) -> Recorder {
+    let builder = Recorder::builder(DirectoryEngine::new(folder)).mode(mode);
+    builder.allow_record_in_ci().build().unwrap()
 }
 
 async fn answered(recorder: &Recorder, url: &str) -> mistral_cassette::Result<Vec<u8>> {
     let upstream = Upstream::builder().base_url(url).api_key(KEY).build().unwrap();
-    let request = mistral_cassette::Request::get("/v1/models").unwrap();
+    let request = Request::post("/v1/chat/completions").unwrap().body(question("a"));
     let answer = recorder.answer(request, upstream).await?;
     Ok(answer.bytes().await?.to_vec())
-}
-
-/// The most memory that a process has had so far, in bytes, where the system tells.
-fn most_memory(proxy: &RunningProxy) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    Some(kilobytes << 10)
 }
 
 #[tokio::test]
@@ -485,8 +478,9 @@ async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
     for kind in ["application/json", "text/event-stream"] {
         let project = Project::new();
         project.write("cassettes/settings.yaml", "limits: { entry_bytes: 1000000 }\n");
-        let endless = bytes_without_end(kind).await;
-        let proxy = project.proxy("replay", &endless.0, &[]);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n");
+        let (endless, said) = RawUpstream::going_on(head, u64::MAX).await;
+        let proxy = project.proxy("replay", &endless.url, &[]);
         let mut wire = Wire::to(&proxy.url).await;
         wire.send("GET /v1/models", "", b"").await;
         assert_eq!(wire.head().await.status, 200);
@@ -494,11 +488,11 @@ async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
         while read < READ {
             read += wire.chunk().await.unwrap().unwrap().len();
         }
-        if let Some(most) = most_memory(&proxy) {
+        if let Some(most) = peak_memory(proxy.pid()) {
             assert!(most < READ as u64 / 2, "{kind}: {most} bytes");
         }
         drop(wire);
-        timeout(PATIENCE, endless.1).await.expect("it is hung up on").unwrap();
+        timeout(PATIENCE, said.end.notified()).await.expect("it is hung up on");
         let done = ended(proxy).await;
         assert!(
             done.stderr.contains("0 replayed, 0 recorded, 1 not kept"),
@@ -506,21 +500,6 @@ async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
         );
         assert_eq!(project.tree().len(), 1);
     }
-}
-
-/// An upstream that sends for as long as it is listened to, to the end of its connection; and when nobody does any more.
-async fn bytes_without_end(kind: &str) -> (String, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n");
-    let sending = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut wire = Wire::on(stream, "upstream.test");
-        wire.head().await;
-        wire.say(head.as_bytes()).await;
-        while wire.stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
-    });
-    (url, sending)
 }
 
 #[tokio::test]
@@ -544,7 +523,7 @@ async fn a_compressed_bomb_is_not_held_and_not_kept() {
         read += chunk.len();
     }
     assert_eq!(read, MEGABYTES << 20);
-    if let Some(most) = most_memory(&proxy) {
+    if let Some(most) = peak_memory(proxy.pid()) {
         assert!(most < (MEGABYTES as u64) << 19, "{most} bytes");
     }
     let done = ended(proxy).await;
@@ -552,62 +531,85 @@ async fn a_compressed_bomb_is_not_held_and_not_kept() {
     assert_eq!(project.tree().len(), 1);
 }
 
-/// Answers each connection with these bytes, and closes it.
-async fn below_http(answer: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut wire = Wire::on(stream, "upstream.test");
-            wire.head().await;
-            // Who has heard enough hangs up.
-            let _ = wire.stream.write_all(&answer).await;
-        }
-    });
-    url
+fn json_head(headers: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n")
 }
 
 #[tokio::test]
 async fn an_upstream_that_lies_of_its_answer_is_not_kept() {
-    let head = |headers: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n");
+    let many: String = (0..5000).map(|number| format!("x-{number}: y\r\n")).collect();
     for (what, answer) in [
-        ("a gigantic head", head(&format!("x: {}\r\n", "y".repeat(1 << 21)))),
+        (
+            "a gigantic head",
+            json_head(&format!("x: {}\r\ncontent-length: 2\r\n", "y".repeat(1 << 21))) + "{}",
+        ),
         (
             "too many headers",
-            head(&(0..5000).map(|number| format!("x-{number}: y\r\n")).collect::<String>()),
+            json_head(&format!("{many}content-length: 2\r\n")) + "{}",
         ),
-        ("a length that is too long", head("content-length: 100\r\n") + "{}"),
+        (
+            "too many headers of one name",
+            json_head(&format!("{}content-length: 2\r\n", "x: y\r\n".repeat(20_000))) + "{}",
+        ),
+        ("a length that is too long", json_head("content-length: 100\r\n") + "{}"),
         (
             "two lengths",
-            head("content-length: 2\r\ncontent-length: 3\r\n") + "{}\n",
+            json_head("content-length: 2\r\ncontent-length: 3\r\n") + "{}\n",
         ),
-        ("a length that is none", head("content-length: two\r\n") + "{}"),
+        ("a length that is none", json_head("content-length: two\r\n") + "{}"),
         (
             "chunks that are none",
-            head("transfer-encoding: chunked\r\n") + "zz\r\n{}\r\n",
+            json_head("transfer-encoding: chunked\r\n") + "zz\r\n{}\r\n0\r\n\r\n",
         ),
-        ("a folded header", head("a: b\r\n c: d\r\n") + "{}"),
+        ("a folded header", json_head("a: b\r\n c: d\r\n") + "{}"),
         (
             "gzip that is none",
-            head("content-encoding: gzip\r\ncontent-length: 2\r\n") + "{}",
+            json_head("content-encoding: gzip\r\ncontent-length: 2\r\n") + "{}",
         ),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let recorder = recorder(folder.path());
-        let url = below_http(answer.into_bytes()).await;
-        let error = timeout(PATIENCE, answered(&recorder, &url)).await.unwrap();
-        assert!(error.is_err(), "{what}: {error:?}");
-        assert!(recorder.finish().await.is_err(), "{what}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{what}");
+        let upstream = RawUpstream::saying(answer).await;
+        for mode in [Mode::Record, Mode::Replay] {
+            let folder = tempfile::tempdir().unwrap();
+            let recorder = recorder(folder.path(), mode);
+            let error = timeout(PATIENCE, answered(&recorder, &upstream.url)).await.unwrap();
+            assert!(error.is_err(), "{what}, {mode}: {error:?}");
+            assert!(recorder.finish().await.is_err(), "{what}, {mode}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{what}, {mode}");
+        }
     }
-    // What comes behind the length is no part of the answer, nor of the next one.
-    let folder = tempfile::tempdir().unwrap();
-    let url =
-        below_http((head("content-length: 2\r\n") + "{}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").into_bytes())
-            .await;
-    assert_eq!(answered(&recorder(folder.path()), &url).await.unwrap(), b"{}");
-    assert_eq!(answered(&recorder(folder.path()), &url).await.unwrap(), b"{}");
+}
+
+/// No lies, although they look like it: they are handed on, recorded and replayed.
+#[tokio::test]
+async fn an_upstream_that_is_old_or_says_too_much_is_kept_as_far_as_it_goes() {
+    let old = |headers: &str| format!("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n{{}}");
+    for (what, answer) in [
+        // What comes behind the length is no part of the answer, nor of the next one.
+        (
+            "more than its length",
+            json_head("content-length: 2\r\n") + "{}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        ),
+        ("HTTP/1.0, ended by the close", old("")),
+        ("HTTP/1.0 with a length", old("content-length: 2\r\n")),
+        (
+            "HTTP/1.1, ended by the close",
+            json_head("connection: close\r\n") + "{}",
+        ),
+    ] {
+        let upstream = RawUpstream::saying(answer).await;
+        for mode in [Mode::Record, Mode::Replay] {
+            let folder = tempfile::tempdir().unwrap();
+            let recording = recorder(folder.path(), mode);
+            for ask in ["first", "second"] {
+                let answer = answered(&recording, &upstream.url).await.unwrap();
+                assert_eq!(answer, b"{}", "{what}, {mode}, {ask}");
+            }
+            assert!(recording.finish().await.unwrap().recorded > 0, "{what}, {mode}");
+            let strict = recorder(folder.path(), Mode::Strict);
+            let replayed = answered(&strict, "http://127.0.0.1:9").await.unwrap();
+            assert_eq!(replayed, b"{}", "{what}, {mode}");
+        }
+    }
 }
 
 // A cassette.

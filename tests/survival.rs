@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,12 +17,12 @@ use mistral_cassette::{DirectoryEngine, ErrorKind, Mode, Recorder, Request, Resp
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::KEY;
-use support::process::aloud;
+use support::process::{aloud, peak_memory};
 use support::project::Project;
 use support::server::{Reply, Server};
+use support::upstream::RawUpstream;
 use support::wire::ask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 const CHAT: &str = "POST /v1/chat/completions";
 
@@ -547,39 +547,16 @@ async fn a_clock_that_jumps_loses_nothing() {
     }
 }
 
-/// An upstream that says these bytes to each caller, and hangs up.
-async fn saying(bytes: Vec<u8>) -> (String, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut heard = Vec::new();
-            while !heard.ends_with(b"}") {
-                let mut piece = [0; 4096];
-                match stream.read(&mut piece).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => heard.extend_from_slice(&piece[..count]),
-                }
-            }
-            // The caller may have heard enough.
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
-        }
-    });
-    (url, serving)
-}
-
 /// What a caller gets of an upstream that says this, and whether it was kept.
-async fn told(bytes: Vec<u8>) -> (Result<Bytes, ErrorKind>, bool) {
+async fn told(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
     let folder = tempfile::tempdir().unwrap();
-    let (url, serving) = saying(bytes).await;
+    let raw = RawUpstream::saying(bytes).await;
     let session = recorder(folder.path(), Mode::Record);
-    let upstream = Upstream::builder().base_url(&url).api_key(KEY).build().unwrap();
+    let upstream = Upstream::builder().base_url(&raw.url).api_key(KEY).build().unwrap();
     let answer = async { session.answer(request("one"), upstream).await?.bytes().await };
     let answer = answer.await.map_err(|error| error.kind());
     // A verdict of failure is no matter here.
     let _ = session.finish().await;
-    serving.abort();
     (answer, folder.path().join("chat-completions").exists())
 }
 
@@ -624,7 +601,7 @@ async fn an_answer_that_is_cut_at_any_byte_is_no_recording() {
     ] {
         let said = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{content}").into_bytes();
         for cut in 0..said.len() {
-            let (answer, is_kept) = told(said[..cut].to_vec()).await;
+            let (answer, is_kept) = told(&said[..cut]).await;
             // The last bytes of a chunked body may be nothing that anybody waits for.
             assert!(
                 !is_kept || answer.as_deref() == Ok(whole.as_bytes()),
@@ -636,109 +613,12 @@ async fn an_answer_that_is_cut_at_any_byte_is_no_recording() {
             );
             cuts += 1;
         }
-        let (answer, is_kept) = told(said).await;
+        let (answer, is_kept) = told(&said).await;
         assert_eq!((answer.as_deref(), is_kept), (Ok(whole.as_bytes()), true));
     }
     aloud(&format!(
         "cut at {cuts} places: no half answer was kept or taken for a whole one\n"
     ));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_lies_is_not_believed() {
-    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
-    let gigantic = format!("x-padding: {}\r\n", "a".repeat(2 << 20));
-    let many = "x-padding: a\r\n".repeat(20_000);
-    for (what, said, is_kept) in [
-        (
-            "says more than its length",
-            format!("{json}content-length: 2\r\n\r\n{{}}{{}}"),
-            true,
-        ),
-        (
-            "says less than its length",
-            format!("{json}content-length: 20\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "two lengths",
-            format!("{json}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "no number for a length",
-            format!("{json}content-length: two\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "a chunk of no size",
-            format!("{json}transfer-encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n"),
-            false,
-        ),
-        (
-            "a gigantic header",
-            format!("{json}{gigantic}content-length: 2\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "very many headers",
-            format!("{json}{many}content-length: 2\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "gzip that is none",
-            format!("{json}content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}"),
-            false,
-        ),
-        (
-            "HTTP/1.0",
-            "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{}".to_owned(),
-            true,
-        ),
-    ] {
-        let (answer, was_kept) = told(said.into_bytes()).await;
-        assert_eq!((was_kept, answer.is_ok()), (is_kept, is_kept), "{what}: {answer:?}");
-        assert!(answer.is_err() || answer.as_deref() == Ok(b"{}"), "{what}: {answer:?}");
-    }
-}
-
-/// The most memory that a process has had, in bytes.
-fn peak(pid: i32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kilobytes| kilobytes * 1024)
-}
-
-/// An upstream that goes on for this many bytes, or for ever, as long as somebody listens; and what it has said so far.
-async fn endless(bytes: u64) -> (String, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let said = Arc::new(AtomicU64::new(0));
-    let telling = said.clone();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut heard = [0; 4096];
-        let _ = stream.read(&mut heard).await;
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {bytes}\r\n\r\n");
-        let _ = stream.write_all(head.as_bytes()).await;
-        let piece = vec![7; 1 << 20];
-        let mut left = bytes;
-        while left > 0 {
-            let now = usize::try_from(left.min(1 << 20)).unwrap();
-            if stream.write_all(&piece[..now]).await.is_err() {
-                return;
-            }
-            left -= now as u64;
-            telling.fetch_add(now as u64, Ordering::SeqCst);
-        }
-        let _ = stream.shutdown().await;
-    });
-    (url, said)
 }
 
 /// A gigabyte goes through with no more than the limit of it in memory, beside what the process has anyway.
@@ -748,8 +628,9 @@ async fn a_gigabyte_is_handed_on_within_the_limit() {
     const LIMIT: u64 = 16 << 20;
     let project = Project::new();
     project.write("cassettes/settings.yaml", format!("limits: {{ entry_bytes: {LIMIT} }}"));
-    let (url, _) = endless(GIGABYTE).await;
-    let proxy = project.proxy("record", &url, &[]);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: {GIGABYTE}\r\n\r\n");
+    let (upstream, _) = RawUpstream::going_on(head, GIGABYTE).await;
+    let proxy = project.proxy("record", &upstream.url, &[]);
     let client = reqwest_client();
     let sent = client
         .post(format!("{}/v1/audio/speech", proxy.url))
@@ -760,7 +641,7 @@ async fn a_gigabyte_is_handed_on_within_the_limit() {
         heard += piece.len() as u64;
     }
     assert_eq!(heard, GIGABYTE);
-    let peak = peak(proxy.pid());
+    let peak = peak_memory(proxy.pid());
     let said = tokio::task::spawn_blocking(move || proxy.stop()).await.unwrap();
     assert!(said.stderr.contains("1 not kept"), "{}", said.stderr);
     assert!(cassettes_of(&project) == 0);
@@ -784,14 +665,16 @@ async fn an_answer_without_an_end_is_given_up_when_its_caller_has_left() {
         .mode(Mode::Record)
         .allow_record_in_ci();
     let session = session.settings(settings).build().unwrap();
-    let (url, said) = endless(u64::MAX / 2).await;
-    let upstream = Upstream::builder().base_url(&url).api_key(KEY).build().unwrap();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\n\r\n".to_owned();
+    let (raw, said) = RawUpstream::going_on(head, u64::MAX).await;
+    let upstream = Upstream::builder().base_url(&raw.url).api_key(KEY).build().unwrap();
     let answer = session.answer(request("one"), upstream).await.unwrap();
     drop(answer);
     // The recording ends although the upstream does not.
     let summary = session.finish().await.unwrap();
     assert_eq!((summary.recorded, summary.skipped), (0, 1));
-    assert!(said.load(Ordering::SeqCst) < 16 * LIMIT, "{said:?}");
+    let said = said.bytes.load(Ordering::SeqCst);
+    assert!(said < 16 * LIMIT, "{said}");
 }
 
 /// Callers hang up behind each byte of what they send, and behind each of what they get.

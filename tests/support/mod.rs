@@ -11,6 +11,7 @@ pub mod project;
 pub mod redis;
 pub mod server;
 pub mod stores;
+pub mod upstream;
 pub mod wire;
 
 /// The key of the tests: long enough to be taken for a secret.

@@ -54,6 +54,14 @@ impl Drop for Process {
     }
 }
 
+/// The most memory that a process has had so far, in bytes; `None` where the system does not tell.
+pub fn peak_memory(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    Some(kilobytes << 10)
+}
+
 /// Waits until something holds.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();

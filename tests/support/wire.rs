@@ -90,6 +90,17 @@ impl Wire {
         }
     }
 
+    /// A request to its end, when this is the side that is asked.
+    pub async fn request(&mut self) -> Answer {
+        let mut request = self.head().await;
+        if let Some(length) = request.header("content-length") {
+            let length = length.parse().unwrap();
+            // Who asks may hang up.
+            request.pieces.extend(self.bytes(length).await.ok());
+        }
+        request
+    }
+
     /// The next chunk of a chunked body; nothing at its end.
     pub async fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let size = self.line().await;

@@ -1,0 +1,89 @@
+//! An upstream below HTTP: whatever it says, a test says every byte of it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::wire::Wire;
+
+/// What one that goes on has said.
+#[derive(Default)]
+pub struct Said {
+    /// How many bytes behind the head.
+    pub bytes: AtomicU64,
+    /// All of them were said, or nobody listens any more.
+    pub end: Notify,
+}
+
+/// An upstream that is running; dropping it stops it.
+pub struct RawUpstream {
+    pub url: String,
+    serving: JoinHandle<()>,
+}
+
+impl RawUpstream {
+    /// Reads a request on each connection, one after the other, and hands the connection on.
+    pub async fn start<Talk>(talk: impl Fn(Wire) -> Talk + Send + 'static) -> Self
+    where
+        Talk: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut wire = Wire::on(stream, "upstream.test");
+                wire.request().await;
+                talk(wire).await;
+            }
+        });
+        Self { url, serving }
+    }
+
+    /// Says these bytes to each caller, and hangs up.
+    pub async fn saying(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = Arc::new(bytes.into());
+        Self::start(move |mut wire| {
+            let bytes = bytes.clone();
+            async move {
+                // Who has heard enough hangs up.
+                let _ = wire.stream.write_all(&bytes).await;
+                let _ = wire.stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    /// Says this head to each caller, and behind it so many bytes for as long as somebody listens.
+    pub async fn going_on(head: String, bytes: u64) -> (Self, Arc<Said>) {
+        static PIECE: [u8; 1 << 16] = [b'x'; 1 << 16];
+        let (head, said) = (Arc::new(head), Arc::new(Said::default()));
+        let telling = said.clone();
+        let upstream = Self::start(move |mut wire| {
+            let (head, said) = (head.clone(), telling.clone());
+            async move {
+                let mut is_heard = wire.stream.write_all(head.as_bytes()).await.is_ok();
+                let mut left = bytes;
+                while is_heard && left > 0 {
+                    let piece = &PIECE[..PIECE.len().min(usize::try_from(left).unwrap())];
+                    is_heard = wire.stream.write_all(piece).await.is_ok();
+                    left -= piece.len() as u64;
+                    said.bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+                }
+                let _ = wire.stream.shutdown().await;
+                said.end.notify_one();
+            }
+        });
+        (upstream.await, said)
+    }
+}
+
+impl Drop for RawUpstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
