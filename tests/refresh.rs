@@ -5,16 +5,18 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mistral_cassette::client::{
     AppendRequest, ChatMessage, ChatRequest, Client, ConversationRequest, FileUpload, Tool,
 };
 use mistral_cassette::{DirectoryEngine, Mode, Recorder};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::KEY;
 use support::api;
+use support::kills::{Hit, Kills, rounds};
 use support::project::{Done, Project};
 use support::server::{Reply, Server};
 
@@ -511,78 +513,67 @@ async fn a_key_is_enough_at_a_terminal() {
     assert!(done.stdout.contains("\u{1b}[32m    + Lyon"), "{:?}", done.stdout);
 }
 
-/// Ends a refresh with this signal when the upstream has heard `calls` more calls, or when it ends by itself.
-fn broken_off(
-    project: &Project,
-    server: &Server,
-    calls: usize,
-    signal: rustix::process::Signal,
-    more: &[&str],
-) -> ExitStatus {
-    let before = server.call_count();
-    let arguments = [&["refresh", "--upstream", &server.url], more].concat();
-    let mut child = project
-        .command(&arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while server.call_count() - before < calls && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
-    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
-    // It may have ended.
-    let _ = rustix::process::kill_process(pid, signal);
-    child.wait().unwrap()
-}
-
 /// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_broken_off_goes_on() {
     let (project, server) = (Project::new(), api::start().await);
     program(&project.cassettes(), Mode::Record, &server.url).await;
-    let (files, original) = (project.tree().len(), project.tree());
-    let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
-    let mut broken = 0;
-    for round in 0..rounds {
-        let (calls, signal) = (
-            1 + round % 9,
-            [rustix::process::Signal::KILL, rustix::process::Signal::INT][round % 2],
-        );
+    let original = project.tree();
+    let begin_again = || {
         for (name, text) in &original {
             project.write(name, text);
         }
         for name in project.tree().keys().filter(|name| !original.contains_key(*name)) {
             std::fs::remove_file(project.path().join(name)).unwrap();
         }
+    };
+    let run = |server: &Server| {
+        let mut command = project.command(&["refresh", "--upstream", &server.url, "--at-once", "1"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    // A line behind the first: something was asked again.
+    let journal = project.cassettes().join(".refresh/journal.jsonl");
+    let has_begun = || std::fs::read_to_string(&journal).is_ok_and(|journal| journal.matches('\n').count() > 1);
+    let is_recording = |name: &&String| !name.contains("/.");
+    let mut kills = Kills::new("refresh");
+    for _ in 0..2 {
+        begin_again();
+        kills.measure(&mut run(&later().await), has_begun);
+    }
+    for round in 0..rounds() {
+        begin_again();
         let server = later().await;
-        let status = broken_off(&project, &server, calls, signal, &["--at-once", "1"]);
+        let signal = [Signal::KILL, Signal::KILL, Signal::INT, Signal::INT][round % 4];
+        let round = kills.end(&mut run(&server), signal, has_begun);
         // Whole files, each with the key of its request; what a killed process was writing is a temporary file.
-        assert_eq!(project.run(&["verify"]).code(), 0, "{calls} {signal:?}");
-        // It may have ended before the signal came, or not have begun: then there is no line behind the first.
-        let journal = std::fs::read_to_string(project.cassettes().join(".refresh/journal.jsonl")).unwrap_or_default();
-        let is_left = journal.matches('\n').count() > 1;
-        broken += usize::from(is_left);
-        assert!(!is_left || !status.success(), "{calls} {signal:?}: {status}");
+        assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
+        let left = project.tree();
+        let is_changed = original.iter().any(|(name, text)| left.get(name) != Some(text));
+        let is_left = has_begun();
+        assert!(!is_left || !round.status.success(), "{round}");
+        kills.note(match (is_left, is_changed) {
+            (true, _) => Hit::Middle,
+            (false, false) => Hit::Before,
+            (false, true) => Hit::Behind,
+        });
         let done = refresh(&project, &server.url, &[]);
-        assert_eq!(done.code(), 0, "{calls} {signal:?}: {}{}", done.stdout, done.stderr);
-        let going_on = done.stderr.contains("going on");
-        assert_eq!(going_on, is_left, "{calls} {signal:?}: {}", done.stderr);
+        assert_eq!(done.code(), 0, "{round}: {}{}", done.stdout, done.stderr);
+        assert_eq!(done.stderr.contains("going on"), is_left, "{round}: {}", done.stderr);
         program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
         let left = project.tree();
-        let is_cassette = |name: &&String| !name.contains("/.");
         assert_eq!(
-            left.keys().filter(is_cassette).count(),
-            files,
-            "{calls} {signal:?}: {:?}",
+            left.keys().filter(is_recording).count(),
+            original.len(),
+            "{round}: {:?}",
             left.keys()
         );
-        assert!(!left.keys().any(|name| name.contains(".refresh")), "{:?}", left.keys());
+        assert!(
+            !left.keys().any(|name| name.contains(".refresh")),
+            "{round}: {:?}",
+            left.keys()
+        );
     }
-    support::process::aloud(&format!(
-        "refresh: {broken} of {rounds} rounds were broken off and went on\n"
-    ));
-    assert!(broken > rounds / 2, "{broken}");
+    kills.tell();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,14 +9,15 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use mistral_cassette::{DirectoryEngine, ErrorKind, Mode, Recorder, Request, Response, Settings, Upstream};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::KEY;
+use support::kills::{Ended, Hit, Kills, rounds};
 use support::process::{aloud, peak_memory};
 use support::project::Project;
 use support::server::{Reply, Server};
@@ -25,38 +26,6 @@ use support::wire::ask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const CHAT: &str = "POST /v1/chat/completions";
-
-/// How often each command is killed: 50 unless `MISTRAL_CASSETTE_ROUNDS` says otherwise.
-fn rounds() -> usize {
-    let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS");
-    rounds.map_or(50, |rounds| rounds.parse().unwrap())
-}
-
-/// Numbers that look random, from a seed that is printed.
-struct Chance(u64);
-
-impl Chance {
-    fn new(what: &str) -> Self {
-        let seed = std::env::var("MISTRAL_CASSETTE_SEED").map_or_else(|_| nanoseconds(), |seed| seed.parse().unwrap());
-        aloud(&format!("{what}: MISTRAL_CASSETTE_SEED={seed}, {} rounds\n", rounds()));
-        Self(seed)
-    }
-
-    /// Between 0 and 1.
-    fn next(&mut self) -> f64 {
-        // SplitMix64, by its published constants.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-fn nanoseconds() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.unwrap().as_nanos() % (1 << 48)).unwrap()
-}
 
 fn question(text: &str) -> Value {
     json!({ "model": "m", "messages": [{ "role": "user", "content": text }] })
@@ -91,31 +60,43 @@ async fn record(project: &Project, texts: impl IntoIterator<Item = String>) {
     recorder.finish().await.unwrap();
 }
 
-/// Every file of the project but temporary ones, which a later session clears away.
-fn files(project: &Project) -> BTreeMap<String, Vec<u8>> {
+/// The files of the cassette directories but temporary ones, which a later session clears away.
+fn recordings(project: &Project) -> BTreeMap<String, Vec<u8>> {
     let mut files = project.tree();
-    files.retain(|name, _| !name.rsplit('/').next().unwrap().starts_with(".mistral-cassette-"));
+    files.retain(|name, _| {
+        let is_temporary = name.rsplit('/').next().unwrap().starts_with(".mistral-cassette-");
+        !is_temporary && (name.starts_with("cassettes/") || name.starts_with("copied/"))
+    });
     files
 }
 
-/// Kills a command at random moments, in a copy of the project each time; `check` sees what is left.
-fn killed(original: &Project, what: &str, arguments: &[&str], check: impl FnMut(&Project, &str)) {
-    killed_with(original, what, arguments, |_| (), check);
+fn commit(project: &Project) {
+    project.git(&["init", "--quiet"]);
+    // Copies of the files are the files that git knows.
+    project.git(&["config", "core.trustctime", "false"]);
+    project.git(&["config", "core.checkStat", "minimal"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
+    project.git(&["gc", "--quiet"]);
 }
 
-/// As [`killed`], with something to be done in each copy first.
-fn killed_with(
+/// For a copy in which nothing is to be changed.
+fn as_it_is(_: &Project) {}
+
+/// Kills a command at random moments, in a copy of the project each time, which `prepare` may change first; `check` sees what
+/// is left.
+fn killed(
     original: &Project,
-    what: &str,
+    what: &'static str,
     arguments: &[&str],
     prepare: impl Fn(&Project),
-    mut check: impl FnMut(&Project, &str),
+    mut check: impl FnMut(&Project, &Ended),
 ) {
-    let mut chance = Chance::new(what);
     let copy = || {
         let project = Project::new();
+        // Links are enough: no command writes into a file that is there.
         let copied = Command::new("cp")
-            .arg("-a")
+            .arg("-al")
             .arg(original.path().join("."))
             .arg(project.path())
             .status();
@@ -139,44 +120,47 @@ fn killed_with(
         ];
         folders.map(|folder| fs::metadata(folder).and_then(|folder| folder.modified()).ok())
     };
-    let (project, start) = (copy(), Instant::now());
-    assert!(run(&project).wait().unwrap().success(), "{what}");
-    let whole = start.elapsed();
-    for round in 0..rounds() {
+    let mut kills = Kills::new(what);
+    let mut measured = || {
         let project = copy();
-        let before = changed(&project);
-        let mut child = run(&project);
-        // Every other time at any moment, else in the middle of its work: just behind its first change.
-        let moment = if round % 2 == 0 {
-            whole.mul_f64(chance.next() * 1.2)
-        } else {
-            while changed(&project) == before && child.try_wait().unwrap().is_none() {}
-            Duration::from_secs_f64(chance.next() * 0.001)
-        };
-        // The moment itself is what is random.
-        std::thread::sleep(moment);
-        // It may have ended.
-        let _ = child.kill();
-        child.wait().unwrap();
-        check(
-            &project,
-            &format!("{what}, round {round}, killed after {moment:?} of {whole:?}"),
-        );
+        let (before, unchanged) = (recordings(&project), changed(&project));
+        kills.measure(&mut run(&project), || changed(&project) != unchanged);
+        (before, recordings(&project))
+    };
+    // The first run is slow for reasons of its own.
+    measured();
+    let (before, behind) = measured();
+    for _ in 0..rounds() {
+        let project = copy();
+        let unchanged = changed(&project);
+        let round = kills.end(&mut run(&project), Signal::KILL, || changed(&project) != unchanged);
+        let left = recordings(&project);
+        kills.note(match left {
+            left if left == before => Hit::Before,
+            left if left == behind => Hit::Behind,
+            _ => Hit::Middle,
+        });
+        check(&project, &round);
     }
+    kills.tell();
 }
-
-const PRUNED: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prune_that_is_killed_deletes_nothing_that_was_used() {
+    const USED: usize = 20;
+    const UNUSED: usize = 60;
     let project = Project::new();
-    record(&project, (0..2 * PRUNED).map(|number| format!("question {number}"))).await;
+    record(&project, (0..USED + UNUSED).map(|number| format!("question {number}"))).await;
+    // Bodies that nothing refers to, so that there is work for long enough to be killed in.
+    for number in 0..2000 {
+        project.write(&format!("cassettes/bodies/{number:064x}"), "nobody's");
+    }
     let ledger = project.path().join("ledger");
     let session = Recorder::builder(DirectoryEngine::new(project.cassettes()))
         .mode(Mode::Strict)
         .ledger(&ledger);
     let session = session.build().unwrap();
-    for number in 0..PRUNED {
+    for number in 0..USED {
         let upstream = async |_: Request| unreachable!();
         session
             .answer(request(&format!("question {number}")), upstream)
@@ -184,41 +168,26 @@ async fn prune_that_is_killed_deletes_nothing_that_was_used() {
             .unwrap();
     }
     drop(session);
-    project.git(&["init", "--quiet"]);
-    project.git(&["add", "cassettes"]);
-    project.git(&["commit", "--quiet", "--message", "recorded"]);
-    let before = files(&project);
-    // A ledger names the directory by its path: the copies have others.
+    // A ledger names the directory by its path: each copy has one of its own.
     let text = fs::read_to_string(&ledger).unwrap();
+    fs::remove_file(&ledger).unwrap();
     let here = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
-    let prune = ["prune", "--ledger", "ledger", "--yes"];
     let redirect = |project: &Project| {
         let there = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
         project.write("ledger", text.replace(&here, &there));
     };
-    let mut at_random = 0;
-    killed_with(&project, "prune", &prune, redirect, |project, round| {
-        let left = files(project);
-        let cassettes = left.keys().filter(|name| name.starts_with("cassettes/")).count();
-        assert!((PRUNED..=2 * PRUNED).contains(&cassettes), "{round}: {cassettes}");
-        at_random += usize::from((PRUNED + 1..2 * PRUNED).contains(&cassettes));
-        assert!(
-            left.iter()
-                .filter(|(name, _)| name.starts_with("cassettes/"))
-                .all(|(name, text)| before[name] == *text)
-        );
-        assert_eq!(project.run(&prune).code(), 0, "{round}");
-        let left = files(project);
-        assert_eq!(
-            left.keys().filter(|name| name.starts_with("cassettes/")).count(),
-            PRUNED,
-            "{round}"
-        );
+    commit(&project);
+    let before = recordings(&project);
+    let prune = ["prune", "--ledger", "ledger", "--yes"];
+    killed(&project, "prune", &prune, redirect, |project, round| {
+        assert!((USED..=USED + UNUSED).contains(&cassettes_of(project)), "{round}");
+        assert!(recordings(project).iter().all(|(name, text)| before[name] == *text));
+        let again = project.run(&prune);
+        assert_eq!(again.code(), 0, "{round}: {}{}", again.stdout, again.stderr);
+        assert_eq!(recordings(project).len(), USED, "{round}");
+        assert_eq!(cassettes_of(project), USED, "{round}");
         assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
     });
-    aloud(&format!(
-        "prune: {at_random} rounds were killed in the middle of its work\n"
-    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,15 +203,12 @@ async fn rekey_that_is_killed_loses_nothing() {
         "cassettes/settings.yaml",
         "matching:\n  replace:\n  - { pattern: '\\d{4}-\\d\\d-\\d\\d', with: <date> }\n",
     );
-    project.git(&["init", "--quiet"]);
-    project.git(&["add", "."]);
-    project.git(&["commit", "--quiet", "--message", "recorded"]);
-    let mut in_the_middle = 0;
-    killed(&project, "rekey", &["rekey", "--yes"], |project, round| {
-        let left = files(project);
+    commit(&project);
+    let rekey = ["rekey", "--yes"];
+    killed(&project, "rekey", &rekey, as_it_is, |project, round| {
+        let left = recordings(project);
         let answers = |text: &[u8]| String::from_utf8_lossy(text).matches("answer:").count();
         let cassettes: Vec<_> = left.iter().filter(|(_, text)| answers(text) > 0).collect();
-        in_the_middle += usize::from(cassettes.len() > DATED);
         for number in 0..DATED {
             let answer = format!("answer: \"On 2026-11-21, question {number}\"\n");
             let plain = answer.replace('"', "");
@@ -255,19 +221,17 @@ async fn rekey_that_is_killed_loses_nothing() {
                 "{round}: {number} is gone"
             );
         }
-        let again = project.run(&["rekey", "--yes", "--force"]);
+        // What git could bring back needs no --force, although the first run has left new files that it does not know.
+        let again = project.run(&rekey);
         assert_eq!(again.code(), 0, "{round}: {}{}", again.stdout, again.stderr);
         let verified = project.run(&["verify"]);
         assert_eq!(verified.code(), 0, "{round}: {}", verified.stdout);
         assert_eq!(cassettes_of(project), DATED, "{round}");
     });
-    aloud(&format!(
-        "rekey: {in_the_middle} rounds left a cassette under both of its names\n"
-    ));
 }
 
 fn cassettes_of(project: &Project) -> usize {
-    files(project)
+    recordings(project)
         .keys()
         .filter(|name| name.contains("/chat-completions/"))
         .count()
@@ -281,84 +245,92 @@ async fn a_copy_that_is_killed_goes_on_and_is_the_same_to_the_byte() {
         (0..40).map(|number| format!("question {number} {}", "and more ".repeat(number * 30))),
     )
     .await;
-    let original = files(&project);
-    killed(&project, "copy", &["copy", "cassettes", "copied"], |project, round| {
-        for (name, text) in files(project).iter().filter(|(name, _)| name.starts_with("copied/")) {
+    let original = recordings(&project);
+    let copy = ["copy", "cassettes", "copied"];
+    killed(&project, "copy", &copy, as_it_is, |project, round| {
+        for (name, text) in recordings(project)
+            .iter()
+            .filter(|(name, _)| name.starts_with("copied/"))
+        {
             assert_eq!(
                 original[&name.replace("copied/", "cassettes/")],
                 *text,
                 "{round}: {name}"
             );
         }
-        assert_eq!(project.run(&["copy", "cassettes", "copied"]).code(), 0, "{round}");
-        assert_eq!(files(project).len(), 2 * original.len(), "{round}");
+        assert_eq!(project.run(&copy).code(), 0, "{round}");
+        assert_eq!(recordings(project).len(), 2 * original.len(), "{round}");
     });
+}
+
+/// Eight callers at once, each with 20 questions; what was asked and answered before the proxy was gone.
+async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
+    let callers = (0..8).map(|caller| async move {
+        let mut heard = Vec::new();
+        for number in 0..20 {
+            let text = format!("{caller} {number}");
+            let sent = client
+                .post(format!("{url}/v1/chat/completions"))
+                .body(question(&text).to_string());
+            let Ok(answer) = sent.send().await else { break };
+            let Ok(body) = answer.bytes().await else { break };
+            heard.push((text, body));
+        }
+        heard
+    });
+    futures_util::future::join_all(callers).await.concat()
 }
 
 /// An answer that was read to its end is on disk, whenever the process is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_that_was_acknowledged_outlives_a_kill() {
-    let mut chance = Chance::new("record");
     let server = Server::start(|_, call| Reply::json(json!({ "answer": call.json() }).to_string())).await;
+    let client = reqwest_client();
+    let mut kills = Kills::new("record");
+    let (undisturbed, all) = {
+        let project = Project::new();
+        let proxy = project.proxy("record", &server.url, &[]);
+        let start = Instant::now();
+        let all = ask_all(&client, &proxy.url).await.len();
+        (start.elapsed(), all)
+    };
+    assert_eq!(all, 8 * 20);
     let mut acknowledged = 0;
     for round in 0..rounds() {
         let project = Project::new();
         let proxy = project.proxy("record", &server.url, &[]);
-        let url = proxy.url.clone();
         let pid = proxy.pid();
-        let answered = Arc::new(AtomicUsize::new(0));
-        let enough = (chance.next() * 60.0) as usize;
-        let counted = answered.clone();
-        let killing = std::thread::spawn(move || {
-            while counted.load(Ordering::SeqCst) < enough {
-                std::thread::yield_now();
-            }
+        let moment = kills.moment(undisturbed);
+        let killing = async {
+            // The moment itself is what is random.
+            tokio::time::sleep(moment).await;
             rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-        });
-        let client = reqwest_client();
-        let callers = (0..8).map(|caller| {
-            let (client, url, answered) = (client.clone(), url.clone(), answered.clone());
-            tokio::spawn(async move {
-                let mut heard = Vec::new();
-                for number in 0.. {
-                    let text = format!("{caller} {number}");
-                    let sent = client
-                        .post(format!("{url}/v1/chat/completions"))
-                        .body(question(&text).to_string());
-                    let Ok(answer) = sent.header("authorization", format!("Bearer {KEY}")).send().await else {
-                        break;
-                    };
-                    let Ok(body) = answer.bytes().await else { break };
-                    heard.push((text, body));
-                    answered.fetch_add(1, Ordering::SeqCst);
-                }
-                heard
-            })
-        });
-        let callers: Vec<_> = callers.collect();
-        let mut heard = Vec::new();
-        for caller in callers {
-            heard.extend(caller.await.unwrap());
-        }
-        killing.join().unwrap();
+        };
+        let (heard, ()) = tokio::join!(ask_all(&client, &proxy.url), killing);
         drop(proxy);
+        let round = format!("round {round}, killed after {moment:?} of {undisturbed:?}");
+        kills.note(match heard.len() {
+            _ if !project.cassettes().exists() => Hit::Before,
+            heard if heard == all => Hit::Behind,
+            _ => Hit::Middle,
+        });
         assert_eq!(
             project.run(&["verify"]).code(),
             i32::from(!project.cassettes().exists()) * 2,
-            "round {round}"
+            "{round}"
         );
         let strict = recorder(&project.cassettes(), Mode::Strict);
         for (text, body) in &heard {
             let upstream = async |_: Request| unreachable!();
             let replayed = strict.answer(request(text), upstream).await;
-            let replayed = replayed.unwrap_or_else(|error| panic!("round {round}, {text}: {error}"));
-            assert_eq!(replayed.bytes().await.unwrap(), body, "round {round}, {text}");
+            let replayed = replayed.unwrap_or_else(|error| panic!("{round}, {text}: {error}"));
+            assert_eq!(replayed.bytes().await.unwrap(), body, "{round}, {text}");
         }
         acknowledged += heard.len();
     }
+    kills.tell();
     aloud(&format!(
-        "record: {acknowledged} acknowledged recordings in {} rounds, none lost\n",
-        rounds()
+        "record: {acknowledged} recordings were acknowledged, and none is lost\n"
     ));
 }
 
@@ -479,7 +451,7 @@ async fn a_directory_may_go_away_and_its_files_may_change_under_a_session() {
     };
     assert!(asked("one").await.unwrap().contains("one"));
     // An editor replaces a file, or writes into it: the next ask sees that.
-    let (name, text) = files(&project)
+    let (name, text) = recordings(&project)
         .into_iter()
         .find(|(name, _)| name.contains("/one-"))
         .unwrap();
@@ -509,7 +481,7 @@ async fn a_directory_may_go_away_and_its_files_may_change_under_a_session() {
 async fn a_clock_that_jumps_loses_nothing() {
     let project = Project::new();
     record(&project, ["one".to_owned()]).await;
-    let (name, text) = files(&project).into_iter().next().unwrap();
+    let (name, text) = recordings(&project).into_iter().next().unwrap();
     let text = String::from_utf8(text).unwrap();
     let at = text.lines().find(|line| line.starts_with("  at: ")).unwrap();
     for (year, is_asked) in [

@@ -1,0 +1,161 @@
+//! Processes that are killed: how often, at which random moments, and whether that was in the middle of their work.
+
+use std::fmt;
+use std::process::{Child, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process::aloud;
+
+/// How often each command is killed: 50 times unless `MISTRAL_CASSETTE_ROUNDS` says otherwise.
+pub fn rounds() -> usize {
+    let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS");
+    rounds.map_or(50, |rounds| rounds.parse().unwrap())
+}
+
+/// Where a kill has hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// Nothing had been changed.
+    Before,
+    /// Something had been done, and something was left to do.
+    Middle,
+    /// Nothing was left to do.
+    Behind,
+}
+
+/// How long the shortest run takes that nobody disturbs.
+#[derive(Clone, Copy, Debug)]
+struct Undisturbed {
+    whole: Duration,
+    /// From its first change on.
+    work: Duration,
+}
+
+/// How a round has ended; what was done in it, for a message.
+pub struct Ended {
+    pub status: ExitStatus,
+    told: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.told)
+    }
+}
+
+/// When to kill.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    OfRun(Duration),
+    OfWork(Duration),
+}
+
+/// Who looks for a moment to kill in needs the machine: one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The kills of one test.
+pub struct Kills {
+    what: &'static str,
+    _turn: MutexGuard<'static, ()>,
+    state: u64,
+    undisturbed: Undisturbed,
+    hits: Vec<Hit>,
+}
+
+impl Kills {
+    /// Their moments are random; the seed is printed, and `MISTRAL_CASSETTE_SEED` sets it.
+    pub fn new(what: &'static str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() % (1 << 48);
+        let seed = std::env::var("MISTRAL_CASSETTE_SEED");
+        let state = seed.map_or_else(|_| u64::try_from(now()).unwrap(), |seed| seed.parse().unwrap());
+        aloud(&format!("{what}: MISTRAL_CASSETTE_SEED={state}, {} rounds\n", rounds()));
+        Self {
+            what,
+            _turn: turn,
+            state,
+            undisturbed: Undisturbed {
+                whole: Duration::MAX,
+                work: Duration::MAX,
+            },
+            hits: Vec::new(),
+        }
+    }
+
+    /// Any moment in this time.
+    pub fn moment(&mut self, within: Duration) -> Duration {
+        // SplitMix64, by its published constants.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        within.mul_f64(((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    /// Waits for the end of a process that was started just now, and measures how long it takes.
+    pub fn measure(&mut self, child: &mut Child, has_begun: impl FnMut() -> bool) {
+        self.wait(child, None, has_begun);
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Sends a process that was started just now this signal, at any moment of its run or, every other time, of its work, and
+    /// waits until it has ended.
+    pub fn end(&mut self, child: &mut Child, signal: Signal, has_begun: impl FnMut() -> bool) -> Ended {
+        let round = self.hits.len();
+        let Undisturbed { whole, work } = self.undisturbed;
+        let moment = if round.is_multiple_of(2) {
+            Moment::OfRun(self.moment(whole))
+        } else {
+            Moment::OfWork(self.moment(work))
+        };
+        let has_ended = self.wait(child, Some(moment), has_begun);
+        if !has_ended {
+            kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+        }
+        let status = child.wait().unwrap();
+        let what = self.what;
+        let told = format!("{what}, round {round}, {signal:?} at {moment:?} of {whole:?} and {work:?}: {status}");
+        Ended { status, told }
+    }
+
+    /// Waits for this moment, or until the process has ended by itself, which is a run that nobody disturbed. Whether it has.
+    fn wait(&mut self, child: &mut Child, moment: Option<Moment>, mut has_begun: impl FnMut() -> bool) -> bool {
+        let (start, mut begun) = (Instant::now(), None);
+        while child.try_wait().unwrap().is_none() {
+            if begun.is_none() && has_begun() {
+                begun = Some(Instant::now());
+            }
+            match (moment, begun) {
+                (Some(Moment::OfRun(moment)), _) if start.elapsed() >= moment => return false,
+                (Some(Moment::OfWork(moment)), Some(begun)) if begun.elapsed() >= moment => return false,
+                _ => {}
+            }
+        }
+        self.undisturbed.whole = self.undisturbed.whole.min(start.elapsed());
+        // All of its work may have been done between two looks.
+        if let Some(begun) = begun {
+            self.undisturbed.work = self.undisturbed.work.min(begun.elapsed());
+        }
+        true
+    }
+
+    /// Notes where the kill of this round has hit.
+    pub fn note(&mut self, hit: Hit) {
+        self.hits.push(hit);
+    }
+
+    /// Tells where they have hit; kills that are hardly ever in the middle show nothing.
+    pub fn tell(self) {
+        let count = |wanted: Hit| self.hits.iter().filter(|hit| **hit == wanted).count();
+        let (before, middle, behind) = (count(Hit::Before), count(Hit::Middle), count(Hit::Behind));
+        aloud(&format!(
+            "{}: {middle} of {} kills were in the middle, {before} before anything was changed, {behind} behind the end\n",
+            self.what,
+            self.hits.len()
+        ));
+        assert!(20 * middle >= self.hits.len(), "too few kills were in the middle");
+    }
+}
