@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::KEY;
 use support::kills::{Ended, Hit, Kills, rounds};
+use support::mount::Mount;
 use support::process::{aloud, peak_memory};
 use support::project::Project;
 use support::server::{Reply, Server};
@@ -348,31 +349,11 @@ fn reqwest_client() -> reqwest::Client {
         .unwrap()
 }
 
-/// A file system of its own, which is full soon; it is taken away at the end.
-struct Small<'a>(&'a Path);
-
-impl<'a> Small<'a> {
-    fn mounted(folder: &'a Path) -> Option<Self> {
-        fs::create_dir_all(folder).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder);
-        mount.output().ok()?.status.success().then_some(Self(folder))
-    }
-}
-
-impl Drop for Small<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status();
-        assert!(unmounted.unwrap().success());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_leaves_whole_files() {
     let project = Project::new();
     let folder = project.cassettes();
-    let Some(_small) = Small::mounted(&folder) else {
-        aloud("SKIPPED: no file system can be mounted here, so that none can be full\n");
+    let Some(_small) = Mount::of(&folder, 64 << 10) else {
         return;
     };
     let recording = recorder(&folder, Mode::Record);
@@ -438,6 +419,146 @@ async fn a_full_disk_is_told_and_leaves_whole_files() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
     record(&project, ["there is room again".to_owned()]).await;
+}
+
+/// Nobody can write, whoever it is: what only reads works, and all else is an error that names the place and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
+    let project = Project::new();
+    let Some(disk) = Mount::of(project.path(), 16 << 20) else {
+        return;
+    };
+    record(&project, ["On 2026-11-21, one".to_owned()]).await;
+    fs::rename(project.cassettes(), project.path().join("dated")).unwrap();
+    project.write(
+        "dated/settings.yaml",
+        "matching:\n  replace:\n  - { pattern: '\\d{4}-\\d\\d-\\d\\d', with: <date> }\n",
+    );
+    record(&project, ["one".to_owned(), "two".to_owned()]).await;
+    let ledger = project.path().join("ledger");
+    let used = Recorder::builder(DirectoryEngine::new(project.cassettes())).mode(Mode::Strict);
+    let used = used.ledger(&ledger).build().unwrap();
+    let replayed = used.answer(request("two"), async |_: Request| unreachable!()).await;
+    let two = replayed.unwrap().text().await.unwrap();
+    drop(used);
+    let foreign = json!({
+        "id": "1",
+        "request": { "method": "POST", "url": "https://api.mistral.ai/v1/chat/completions", "body": question("three").to_string() },
+        "response": { "status": 200, "headers": { "content-type": "application/json" }, "body": "{}" },
+    });
+    project.write("foreign.jsonl", format!("{foreign}\n"));
+    commit(&project);
+    let before = project.tree();
+    disk.make_read_only();
+
+    // What is there is replayed, whether or not more could be recorded; what is not is asked of nobody.
+    let server = Server::start(|_, _| Reply::json(r#"{"answer":"of the day"}"#)).await;
+    for mode in ["strict", "replay"] {
+        let proxy = project.proxy(mode, &server.url, &[]);
+        let answer = ask(&proxy.url, CHAT, question("two").to_string()).await;
+        assert_eq!((answer.status, answer.text()), (200, two.clone()), "{mode}");
+        assert_eq!(proxy.stop().code(), 0, "{mode}");
+    }
+    for mode in ["record", "replay"] {
+        let proxy = project.proxy(mode, &server.url, &[]);
+        let message = ask(&proxy.url, CHAT, question("three").to_string()).await.error(424);
+        assert!(
+            message.contains("cannot write to cassettes: Read-only file system"),
+            "{mode}: {message}"
+        );
+        let done = proxy.stop();
+        assert_eq!(done.code(), 1, "{mode}");
+        assert!(
+            done.stderr.contains("cannot write to cassettes"),
+            "{mode}: {}",
+            done.stderr
+        );
+    }
+    assert_eq!(server.connection_count(), 0);
+    let proxy = project.proxy("live", &server.url, &[]);
+    assert_eq!(ask(&proxy.url, CHAT, question("three").to_string()).await.status, 200);
+    assert_eq!((proxy.stop().code(), server.call_count()), (0, 1));
+
+    for reading in [
+        &["list"][..],
+        &["show", "two"],
+        &["stats"],
+        &["migrate"],
+        &["diff", "HEAD"],
+        &["prune", "--ledger", "ledger"],
+        &["rekey", "--dir", "dated"],
+        &["export", "--to", "jsonl", "--out", "-"],
+    ] {
+        let done = project.run(reading);
+        assert_eq!(done.code(), 0, "{reading:?}: {}{}", done.stdout, done.stderr);
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let done = project.run(&["copy", "cassettes", elsewhere.path().to_str().unwrap()]);
+    assert_eq!(done.stdout, "2 copied, 0 already there\n", "{}", done.stderr);
+    for (writing, code, place) in [
+        (
+            &["prune", "--ledger", "ledger", "--yes"][..],
+            2,
+            "cassettes/chat-completions/",
+        ),
+        (&["rekey", "--dir", "dated", "--yes"], 2, "dated/chat-completions"),
+        (&["import", "foreign.jsonl"], 2, "cassettes/chat-completions"),
+        (&["copy", "cassettes", "copied"], 1, "copied"),
+        (&["refresh", "--upstream", &server.url], 2, "cassettes/.refresh"),
+        (&["remove", "two"], 2, "cassettes/chat-completions/two-"),
+        (&["clear", "--yes"], 2, "cassettes/chat-completions/"),
+        (&["export", "--to", "jsonl", "--out", "all.jsonl"], 2, "all.jsonl"),
+    ] {
+        let done = project.run(writing);
+        let told = format!("{writing:?}, {}: {}{}", done.code(), done.stdout, done.stderr);
+        assert_eq!(done.code(), code, "{told}");
+        assert!(done.stderr.contains(place), "{told}");
+        assert!(done.stderr.contains("Read-only file system"), "{told}");
+    }
+    assert_eq!(server.call_count(), 1, "what cannot be kept is not asked for");
+    let drift = project.run(&["refresh", "--upstream", &server.url, "--dry-run"]);
+    assert_eq!(
+        (drift.code(), server.call_count()),
+        (1, 3),
+        "{}{}",
+        drift.stdout,
+        drift.stderr
+    );
+    assert_eq!(project.tree(), before);
+}
+
+/// A session has no reason to doubt a directory that it has written to: then the answer is handed on, and its body does not end
+/// well, since who has read it to the end relies on the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_becomes_read_only_breaks_off_what_cannot_be_kept() {
+    let project = Project::new();
+    let Some(disk) = Mount::of(project.path(), 16 << 20) else {
+        return;
+    };
+    let server = Server::start(|_, _| Reply::json(r#"{"answer":1}"#)).await;
+    let proxy = project.proxy("record", &server.url, &[]);
+    let first = ask(&proxy.url, CHAT, question("one").to_string()).await;
+    assert!(first.is_whole, "{first:?}");
+    let before = project.tree();
+    disk.make_read_only();
+    for text in ["one", "two"] {
+        let answer = ask(&proxy.url, CHAT, question(text).to_string()).await;
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, r#"{"answer":1}"#),
+            "{text}"
+        );
+        assert!(!answer.is_whole, "{text}: {answer:?}");
+    }
+    let done = proxy.stop();
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stderr
+            .contains("cannot write to cassettes/chat-completions: Read-only file system"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(project.tree(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod kills;
+pub mod mount;
 pub mod platform;
 #[cfg(unix)]
 pub mod postgres;

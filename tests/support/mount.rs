@@ -1,0 +1,44 @@
+//! A small file system of a test's own: it is full soon, or can be made read-only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::aloud;
+
+/// It is taken away when this is dropped.
+pub struct Mount {
+    folder: PathBuf,
+}
+
+impl Mount {
+    /// In this folder, with room for so many bytes. Who may not mount here skips the test, and that is said aloud.
+    pub fn of(folder: &Path, bytes: usize) -> Option<Self> {
+        fs::create_dir_all(folder).unwrap();
+        if !mount(&format!("size={bytes}"), folder) {
+            aloud("SKIPPED: no file system can be mounted here, so that none can be full or read-only\n");
+            return None;
+        }
+        Some(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// From now on nobody can write, whoever it is.
+    pub fn make_read_only(&self) {
+        assert!(mount("remount,ro", &self.folder));
+    }
+}
+
+fn mount(options: &str, folder: &Path) -> bool {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder);
+    mount.output().is_ok_and(|output| output.status.success())
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+        assert!(unmounted.unwrap().success());
+    }
+}
