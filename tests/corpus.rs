@@ -8,8 +8,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use futures_util::{Stream, StreamExt};
@@ -18,6 +17,7 @@ use mistral_cassette::client::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 use support::KEY;
+use support::corpus::corpus;
 use support::server::{Reply, Server};
 
 /// One answer: to what, and its bytes.
@@ -54,20 +54,6 @@ fn rows(path: &Path) -> Vec<Row> {
             }
         })
         .collect()
-}
-
-/// Where the corpus is; when it is not here, that is said even where the output of tests is captured.
-fn corpus() -> Option<PathBuf> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
-    if corpus.is_file() {
-        return Some(corpus);
-    }
-    let said = format!(
-        "SKIPPED: the corpus of recorded traffic is not here ({})\n",
-        corpus.display()
-    );
-    std::io::stderr().write_all(said.as_bytes()).unwrap();
-    None
 }
 
 /// What was read, written again: one value, or one an event.

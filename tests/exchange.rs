@@ -9,13 +9,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 use support::api;
+use support::corpus::corpus;
 use support::project::{Done, Project, done};
 
 /// What stands in the fixtures' requests and cookies, and must stand in no cassette.
@@ -760,20 +761,6 @@ fn a_damaged_cassette_does_not_keep_the_rest_from_being_exported() {
         wrong.code() == 2 && wrong.stderr.contains("it is har or jsonl"),
         "{wrong:?}"
     );
-}
-
-/// Where the corpus is; when it is not here, that is said even where the output of tests is captured.
-fn corpus() -> Option<PathBuf> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
-    if corpus.is_file() {
-        return Some(corpus);
-    }
-    let said = format!(
-        "SKIPPED: the corpus of recorded traffic is not here ({})\n",
-        corpus.display()
-    );
-    std::io::stderr().write_all(said.as_bytes()).unwrap();
-    None
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -19,6 +18,7 @@ use mistral_cassette::{
 };
 use serde_json::{Value, json};
 use support::KEY;
+use support::corpus::corpus;
 use support::project::Project;
 use support::server::{Reply, Server};
 
@@ -778,15 +778,8 @@ fn the_settings_decide_what_an_import_refuses() {
 /// The exchanges of real traffic, recorded: nothing is refused, and `verify` has nothing to say.
 #[tokio::test]
 async fn no_alarm_in_real_traffic() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
-    let Ok(text) = fs::read_to_string(&corpus) else {
-        let said = format!(
-            "SKIPPED: the corpus of recorded traffic is not here ({})\n",
-            corpus.display()
-        );
-        std::io::stderr().write_all(said.as_bytes()).unwrap();
-        return;
-    };
+    let Some(corpus) = corpus() else { return };
+    let text = fs::read_to_string(&corpus).unwrap();
     let project = Project::new();
     let root = recorder(&project.cassettes(), |builder| builder.save_errors());
     let bytes = |side: &Value| -> Vec<u8> {
