@@ -381,6 +381,103 @@ async fn a_body_above_the_limit_is_refused() {
     assert_eq!(ask(&proxy.url, "POST /v1/x", "1234567890").await.status, 200);
 }
 
+/// Sends a body of so many bytes, in chunks or with its length said before, until nobody listens; what is answered.
+async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
+    const PIECE: usize = 1 << 20;
+    let mut wire = Wire::to(url).await;
+    let framing = if in_chunks {
+        "transfer-encoding: chunked".to_owned()
+    } else {
+        format!("content-length: {bytes}")
+    };
+    wire.say(format!("POST /v1/x HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n").as_bytes())
+        .await;
+    let (piece, mut left) = ([b'x'; PIECE].to_vec(), bytes);
+    while left > 0 {
+        let now = PIECE.min(usize::try_from(left).unwrap());
+        left -= now as u64;
+        let (before, behind) = match (in_chunks, left) {
+            (false, _) => (String::new(), ""),
+            (true, 0) => (format!("{now:x}\r\n"), "\r\n0\r\n\r\n"),
+            (true, _) => (format!("{now:x}\r\n"), "\r\n"),
+        };
+        let said = async {
+            wire.stream.write_all(before.as_bytes()).await?;
+            wire.stream.write_all(&piece[..now]).await?;
+            wire.stream.write_all(behind.as_bytes()).await
+        };
+        // Who is refused is hung up on.
+        if said.await.is_err() {
+            break;
+        }
+    }
+    wire.answer().await
+}
+
+/// The bounds that docs/caches.md states: 32 MiB beside what is held of bodies.
+const BESIDE: u64 = 32 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_that_is_asked_with_is_refused_before_it_is_held() {
+    const GIGABYTE: u64 = 1 << 30;
+    const SMALLER: u64 = 16 << 20;
+    let (project, server) = (Project::new(), api().await);
+    let smaller = ["--max-body", &SMALLER.to_string()];
+    for (flags, bytes, in_chunks, held) in [
+        (&smaller[..], GIGABYTE, false, 0),
+        (&smaller[..], GIGABYTE, true, SMALLER),
+        (&[], GIGABYTE + 1, false, 0),
+        (&[], GIGABYTE + 1, true, GIGABYTE),
+    ] {
+        let proxy = project.proxy("replay", &server.url, flags);
+        let before = peak_memory(proxy.pid());
+        let message = pour(&proxy.url, bytes, in_chunks).await.error(413);
+        let most = if flags.is_empty() { GIGABYTE } else { SMALLER };
+        assert!(
+            message.contains(&format!("larger than {most} bytes")) && message.contains("--max-body"),
+            "{message}"
+        );
+        if let (Some(before), Some(peak)) = (before, peak_memory(proxy.pid())) {
+            let grown = peak - before;
+            aloud(&format!(
+                "a body of {} MiB, {most} allowed, in chunks: {in_chunks}: refused with {} MiB more\n",
+                bytes >> 20,
+                grown >> 20
+            ));
+            assert!(
+                grown < held + BESIDE,
+                "{flags:?}, in chunks: {in_chunks}: {grown} bytes"
+            );
+        }
+        assert_eq!(ended(proxy).await.code(), 1);
+    }
+    assert_eq!(server.connection_count(), 0);
+    assert_eq!(project.tree().len(), 0);
+}
+
+/// What is allowed is read, searched for secrets, sent and kept: four times the body, where it is text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_is_held_four_times_at_most() {
+    const LARGE: u64 = 64 << 20;
+    let (project, server) = (Project::new(), Server::start(|_, _| Reply::json("{}")).await);
+    for in_chunks in [false, true] {
+        let proxy = project.proxy("record", &server.url, &[]);
+        let before = peak_memory(proxy.pid());
+        assert_eq!(pour(&proxy.url, LARGE, in_chunks).await.status, 200);
+        if let (Some(before), Some(peak)) = (before, peak_memory(proxy.pid())) {
+            let grown = peak - before;
+            aloud(&format!(
+                "a body of {} MiB, in chunks: {in_chunks}: recorded with {} MiB more\n",
+                LARGE >> 20,
+                grown >> 20
+            ));
+            assert!(grown < 4 * LARGE + BESIDE, "in chunks: {in_chunks}: {grown} bytes");
+        }
+        assert_eq!(ended(proxy).await.code(), 0);
+    }
+    assert_eq!(server.calls()[0].body.len() as u64, LARGE);
+}
+
 /// A proxy in this process, which gives up what is idle after this long.
 async fn idling(server: &Server, limit: Duration) -> Proxy {
     let recorder = Recorder::builder(MemoryEngine::new())
