@@ -163,8 +163,8 @@ pub struct Headers {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes of one cassette, large bodies included; 128 MiB unless this says otherwise. A larger answer is handed
-    /// on with no more than that of it in memory, and not kept.
+    /// The most bytes of the bodies of one cassette, the request's included; unless this says otherwise, 128 MiB of an answer,
+    /// whatever was asked with. A larger answer is handed on with no more than that of it held, and not kept.
     pub entry_bytes: Option<u64>,
     /// The most bytes of all of them, where the [engine](crate::CacheEngine::size) can tell; it is asked once a minute.
     pub total_bytes: Option<u64>,
