@@ -507,6 +507,7 @@ async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
         (&["refresh", "--upstream", &server.url], 2, "cassettes/.refresh"),
         (&["remove", "two"], 2, "cassettes/chat-completions/two-"),
         (&["clear", "--yes"], 2, "cassettes/chat-completions/"),
+        (&["report", "--out", "report.html"], 2, "cannot write to .: "),
         (&["export", "--to", "jsonl", "--out", "all.jsonl"], 2, "all.jsonl"),
     ] {
         let done = project.run(writing);

@@ -522,7 +522,7 @@ fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<State>)>> {
 
 /// Writes a file beside the old one and renames it into place.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().map_or(Path::new("."), or_here);
     fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
