@@ -3,6 +3,7 @@
 //!
 //! - `record` asks a server for the answers and keeps them;
 //! - `first` opens what is kept, replays one, and ends: the caller takes the time of the whole process;
+//! - `five` opens it and replays five;
 //! - `warm` replays the same twenty again and again, and prints the median in microseconds.
 //!
 //! Each replay has its peak of memory in megabytes printed at the end.
@@ -202,6 +203,11 @@ async fn run(tool: &str, task: &str, folder: &Path, count: usize, url: &str) {
             return;
         }
         "first" => expect(&question(count * 7 / 10)).await,
+        "five" => {
+            for at in 0..5 {
+                expect(&question(count * 7 / 10 + at)).await;
+            }
+        }
         "warm" => {
             let asked: Vec<Request> = (0..ASKED).map(|at| question(at * 7919 % count)).collect();
             for request in &asked {
