@@ -1,7 +1,10 @@
 //! A response: status, headers, and a body that may still be arriving.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use memchr::memmem::Finder;
 use serde::de::DeserializeOwned;
 
 use super::Body;
@@ -153,8 +156,9 @@ fn said(body: &[u8]) -> String {
 /// The last `total_tokens` of an answer, as the API counts what it took.
 pub(crate) fn tokens_in(body: &[u8]) -> u64 {
     const NAME: &[u8] = b"\"total_tokens\":";
+    static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(NAME));
     // Forwards: there are vector instructions for that.
-    let Some(at) = memchr::memmem::find_iter(body, NAME).last() else {
+    let Some(at) = FINDER.find_iter(body).last() else {
         return 0;
     };
     let rest = body[at + NAME.len()..].trim_ascii_start();

@@ -4,7 +4,7 @@
 //! is pointed at 127.0.0.1 (DNS rebinding) gives itself away by the `Host` that the browser sends, any other page by `Origin` or
 //! `Sec-Fetch-Site`, which no script can set.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::uri::Authority;
@@ -21,6 +21,8 @@ const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
 /// The hosts and origins that may ask, beside those of this machine.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guard {
+    /// The address with its port, which most callers name.
+    address: String,
     hosts: Vec<String>,
     origins: Vec<String>,
     /// Whether it listens on all addresses of this machine, and may be called by any of them.
@@ -60,9 +62,10 @@ impl Guard {
     }
 
     /// Lets callers use what the proxy was told to listen on.
-    pub(super) fn listens_on(&mut self, listen: &str, address: IpAddr) {
-        self.any_address = address.is_unspecified();
-        self.hosts.push(address.to_string());
+    pub(super) fn listens_on(&mut self, listen: &str, address: SocketAddr) {
+        self.any_address = address.ip().is_unspecified();
+        self.address = address.to_string();
+        self.hosts.push(address.ip().to_string());
         if let Some((name, _)) = listen.rsplit_once(':') {
             self.hosts.push(plain(name));
         }
@@ -90,7 +93,7 @@ impl Guard {
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()));
         // A target with a host counts as well.
         let target = head.uri.authority().map(|authority| authority.as_str().into());
-        for called in host.into_iter().chain(target) {
+        for called in host.into_iter().chain(target).filter(|called| *called != self.address) {
             let name = called
                 .parse::<Authority>()
                 .ok()
@@ -203,7 +206,7 @@ mod tests {
 
     fn guard() -> Guard {
         let mut guard = Guard::default();
-        guard.listens_on("proxy.test:8080", "192.168.1.5".parse().unwrap());
+        guard.listens_on("proxy.test:8080", "192.168.1.5:8080".parse().unwrap());
         guard.allow_host("host.docker.internal").unwrap();
         guard.allow_origin("https://App.example.com/").unwrap();
         guard
@@ -267,7 +270,7 @@ mod tests {
     #[test]
     fn who_listens_everywhere_is_called_by_any_address_and_by_no_name() {
         let mut guard = Guard::default();
-        guard.listens_on("0.0.0.0:8080", "0.0.0.0".parse().unwrap());
+        guard.listens_on("0.0.0.0:8080", "0.0.0.0:8080".parse().unwrap());
         for (host, expected) in [("10.1.2.3:8080", 200), ("[fe80::1]", 200), ("evil.test", 421)] {
             assert_eq!(status(&guard, "/v1", &[("host", host)]), expected, "{host}");
         }

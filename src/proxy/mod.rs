@@ -148,7 +148,7 @@ impl ProxyBuilder {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        self.guard.listens_on(listen, address.ip());
+        self.guard.listens_on(listen, address);
         let stop = Arc::new(Notify::new());
         let door = Door {
             recorder: recorder.clone(),
@@ -335,7 +335,8 @@ impl Door {
         };
         let recorder = self.recorder.scoped(scope);
         let upstream = self.upstream.clone();
-        let answering = async move { recorder.answer(request, upstream).await };
+        // It is large: boxed before anything else, so that it is not copied at each step.
+        let answering = Box::pin(async move { recorder.answer(request, upstream).await });
         let answered = at_once_or_apart(self.requests.track_future(answering)).await;
         Ok(match answered {
             Ok(Ok(response)) => answer::of(response),
