@@ -431,11 +431,10 @@ impl Serialize for Key<'_> {
         // The YAML crate quotes what YAML 1.1 and 1.2 would take for a number, a boolean, a date or null. These it
         // leaves plain, and other readers (ruamel.yaml, npm's yaml) stumble over them.
         let odd = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
-        if self
-            .0
-            .contains(['\n', '\r', '\t', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'])
-            || self.0.chars().all(odd)
-        {
+        let breaks = ['\n', '\r', '\t', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
+        // Most texts are, and to see that is much quicker.
+        let is_plain_ascii = self.0.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if (!is_plain_ascii && self.0.contains(breaks)) || self.0.chars().all(odd) {
             DoubleQuoted(self.0).serialize(serializer)
         } else {
             serializer.serialize_str(self.0)

@@ -28,6 +28,9 @@ const TICK: i64 = 2;
 /// How many bytes of files that were read are kept.
 const KEPT_BYTES: usize = 16 << 20;
 
+/// A larger cassette is written by another thread.
+const SMALL_BYTES: usize = 64 * 1024;
+
 /// A temporary file this old belongs to no recording that is still going on.
 const ABANDONED: Duration = Duration::from_secs(600);
 
@@ -271,13 +274,18 @@ impl CacheEngine for DirectoryEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(folder.clone());
-        blocking(move || {
-            if is_new {
+        if is_new {
+            blocking(move || {
                 sweep(&folder);
-            }
-            write_file(&path, &cassette)
-        })
-        .await
+                Ok(())
+            })
+            .await?;
+        }
+        // As with reading: a hop takes longer than a few kilobytes do.
+        if cassette.len() <= SMALL_BYTES {
+            return write_file(&path, &cassette);
+        }
+        blocking(move || write_file(&path, &cassette)).await
     }
 
     async fn remove(&self, key: &RequestKey) -> Result<()> {
@@ -318,7 +326,7 @@ impl CacheEngine for DirectoryEngine {
     /// between the processes of one user on one machine, and the directory itself stays free of them.
     async fn lock(&self, key: &RequestKey, _life: Duration) -> Result<Lock> {
         let path = self.lock_path(key);
-        blocking(move || lock_file(&path).map_err(|error| failed("lock", &path, error))).await
+        lock_file(&path).map_err(|error| failed("lock", &path, error))
     }
 
     async fn check_writable(&self) -> Result<()> {
@@ -523,7 +531,9 @@ fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<State>)>> {
 /// Writes a file beside the old one and renames it into place.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().map_or(Path::new("."), or_here);
-    fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+    if !folder.is_dir() {
+        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
     #[cfg(unix)]
@@ -548,11 +558,14 @@ fn sweep(folder: &Path) {
         let is_temporary = name
             .to_str()
             .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX));
+        if !is_temporary {
+            continue;
+        }
         let age = entry
             .metadata()
             .and_then(|meta| meta.modified())
             .map(|time| SystemTime::now().duration_since(time));
-        if is_temporary && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+        if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
             // Another process may have been quicker.
             let _ = fs::remove_file(entry.path());
         }
