@@ -11,7 +11,7 @@ use mistral_cassette::{MemoryEngine, Mode, Recorder, Request, Response};
 fn outcomes_are_counted_once_each() {
     let exporter = DebuggingRecorder::new();
     let seen = exporter.snapshotter();
-    metrics::with_local_recorder(&exporter, || {
+    let summary = metrics::with_local_recorder(&exporter, || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let recorder = Recorder::builder(MemoryEngine::new())
@@ -30,9 +30,10 @@ fn outcomes_are_counted_once_each() {
             let busy = answer(StatusCode::TOO_MANY_REQUESTS);
             let response = recorder.answer(Request::get("/v1/agents").unwrap(), busy).await;
             response.unwrap().bytes().await.unwrap();
-        });
+            recorder.session().summary()
+        })
     });
-    let counters: BTreeMap<String, u64> = seen
+    let mut counters: BTreeMap<String, u64> = seen
         .snapshot()
         .into_vec()
         .into_iter()
@@ -44,6 +45,9 @@ fn outcomes_are_counted_once_each() {
             }
         })
         .collect();
+    // As long as it took: not counted where that was less than a millisecond.
+    let milliseconds = counters.remove("mistral_cassette_saved_milliseconds_total");
+    assert_eq!(milliseconds.unwrap_or_default(), summary.milliseconds_saved);
     let expected = [
         ("mistral_cassette_requests_total passed_on", 1),
         ("mistral_cassette_requests_total recorded", 2),
