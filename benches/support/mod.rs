@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,9 +104,22 @@ pub async fn file_of(folder: &Path, recorder: &Recorder, request: &Request) -> P
     folder.join(format!("{}.yaml", recorder.key_of(request).await.unwrap().name()))
 }
 
+/// The hash of the canonical text of a body.
+pub fn canonical(body: &[u8]) -> [u8; 32] {
+    let value: Value = serde_json::from_slice(body).unwrap();
+    let text = serde_json_canonicalizer::to_string(&value).unwrap();
+    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()).into()
+}
+
 /// What any tool that keeps a file a request has to do: read it and parse it.
 pub fn read_and_parse(file: &Path) -> Value {
     serde_yaml::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+/// The same, with the key by which it is found.
+pub fn look_up(request: &Request, file: &Path) {
+    black_box(canonical(request.body_bytes()));
+    assert!(read_and_parse(file).is_object());
 }
 
 /// An engine that holds one document and costs nothing: what is left is reading and writing the document.

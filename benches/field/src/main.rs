@@ -114,7 +114,7 @@ impl Tool {
                 is_recording,
                 client,
             } => {
-                let file = folder.join(format!("{}.yaml", canonical(&body)));
+                let file = folder.join(format!("{}.yaml", hex(&support::canonical(&body))));
                 if *is_recording {
                     let sent = client
                         .post(url)
@@ -152,14 +152,6 @@ impl Tool {
             }
         }
     }
-}
-
-/// The hash of the canonical text of a body.
-fn canonical(body: &[u8]) -> String {
-    let value: Value = serde_json::from_slice(body).unwrap();
-    hex(&Sha256::digest(
-        serde_json_canonicalizer::to_string(&value).unwrap().as_bytes(),
-    ))
 }
 
 fn hex(bytes: &[u8]) -> String {
