@@ -517,6 +517,22 @@ async fn a_head_that_never_ends_is_given_up_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn no_patience_is_too_long_or_too_short() {
+    let server = api().await;
+    let patient = idling(&server, Duration::MAX).await;
+    assert_eq!(ask(&patient.url(), "GET /v1/x", "").await.status, 200);
+    patient.stop().await.unwrap();
+    let impatient = idling(&server, Duration::ZERO).await;
+    // It goes on to close what is idle.
+    for _ in 0..3 {
+        let mut idle = Wire::to(&impatient.url()).await;
+        let read = timeout(PATIENCE, idle.stream.read(&mut [0])).await.unwrap();
+        assert_eq!(read.unwrap_or(0), 0);
+    }
+    impatient.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn ten_thousand_idle_connections_hold_up_nobody() {
     const IDLE: usize = 10_000;
     let needed = IDLE as u64 + 300;

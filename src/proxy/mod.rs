@@ -113,9 +113,11 @@ impl ProxyBuilder {
         Ok(self)
     }
 
-    /// How long a connection may be idle, and the head of a request take to arrive: 120 seconds by default.
+    /// How long a connection may be idle, and the head of a request take to arrive: 120 seconds by default, two milliseconds at
+    /// least and a year at most.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
-        self.idle = limit;
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        self.idle = limit.clamp(Duration::from_millis(2), YEAR);
         self
     }
 
