@@ -897,7 +897,7 @@ impl Recorder {
         body: Body,
     ) -> Result<Option<Vec<u64>>> {
         let limits = &recording.agreed.settings.limits;
-        let most = usize::try_from(limits.largest_entry()).unwrap_or(usize::MAX);
+        let most = usize::try_from(limits.largest_answer()).unwrap_or(usize::MAX);
         let mut pieces = body.into_stream();
         let mut clock = Clock::new(&answer.headers, recording.started);
         let mut room = Room::Enough;

@@ -171,8 +171,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The most bytes of one cassette, set or not.
-    pub(crate) fn largest_entry(&self) -> u64 {
+    /// The most bytes of an answer, whether or not the whole cassette has a limit.
+    pub(crate) fn largest_answer(&self) -> u64 {
         const UNSET: u64 = 128 << 20;
         self.entry_bytes.unwrap_or(UNSET)
     }

@@ -499,7 +499,6 @@ fn what_is_there_already_is_left_unless_forced() {
     );
 }
 
-/// Exports to a file, imports that into an empty directory and exports again.
 #[test]
 fn what_is_larger_than_the_limits_is_told_and_not_written() {
     let line = |name: &str, bytes: usize| {
@@ -556,6 +555,7 @@ fn what_is_larger_than_the_limits_is_told_and_not_written() {
     }
 }
 
+/// Exports to a file, imports that into an empty directory and exports again.
 fn there_and_back(project: &Project, dir: &str, format: &str) -> (Vec<u8>, Vec<u8>) {
     let well = |arguments: &[&str]| {
         let done = project.run(arguments);

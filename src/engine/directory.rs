@@ -129,11 +129,12 @@ impl DirectoryEngine {
 
     /// What is in the file of a key, when it is still what was read before.
     fn held(&self, key: &RequestKey) -> Option<Bytes> {
+        // Two files may have a short key in common.
+        let is_of = |of: &RequestKey| of.slug() == key.slug() && of.endpoint() == key.endpoint();
         let held = {
             let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            let (of, held) = read.files.get_key_value(key)?;
-            // Two files may have a short key in common.
-            (of.slug() == key.slug() && of.endpoint() == key.endpoint()).then(|| held.clone())?
+            let known = read.files.get_key_value(key).filter(|(of, _)| is_of(of));
+            known?.1.clone()
         };
         let file = fs::metadata(&held.path).ok()?;
         (State::of(&file, SystemTime::now()) == Some(held.state)).then_some(held.content)

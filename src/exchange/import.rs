@@ -72,30 +72,33 @@ struct Made {
 }
 
 /// How much may still be kept, in bytes.
-struct Room {
-    largest_entry: u64,
+struct Room<'a> {
+    limits: &'a Limits,
     /// `None` where there is no limit, or the engine cannot tell how much there is.
     left: Option<u64>,
 }
 
-impl Room {
-    async fn of(engine: &dyn CacheEngine, limits: &Limits) -> Result<Self> {
+impl<'a> Room<'a> {
+    async fn of(engine: &dyn CacheEngine, limits: &'a Limits) -> Result<Self> {
         let left = match limits.total_bytes {
             Some(most) => engine.size().await?.map(|size| most.saturating_sub(size.bytes)),
             None => None,
         };
-        Ok(Self {
-            largest_entry: limits.largest_entry(),
-            left,
-        })
+        Ok(Self { limits, left })
     }
 
     /// Takes the room of a cassette; or why there is none.
     fn take(&mut self, cassette: &mut Cassette) -> Result<(), String> {
         let bytes: u64 = cassette.blobs_mut().iter().map(|blob| blob.len() as u64).sum();
-        if bytes > self.largest_entry {
-            let most = self.largest_entry;
-            return Err(format!("too large, {bytes} bytes: limits.entry_bytes is {most}"));
+        let answers = cassette.responses.iter().map(|response| response.body.len() as u64);
+        // Where it is not set, it is for answers alone.
+        let limited = match self.limits.entry_bytes {
+            Some(_) => bytes,
+            None => answers.max().unwrap_or_default(),
+        };
+        let most = self.limits.largest_answer();
+        if limited > most {
+            return Err(format!("too large, {limited} bytes: limits.entry_bytes is {most}"));
         }
         if let Some(left) = &mut self.left {
             let rest = left.checked_sub(bytes);
@@ -275,7 +278,7 @@ impl Import<'_> {
     }
 
     /// Writes a cassette, unless it is there already or too large.
-    async fn keep(&self, made: Made, room: &mut Room, imported: &mut Imported) -> Result<()> {
+    async fn keep(&self, made: Made, room: &mut Room<'_>, imported: &mut Imported) -> Result<()> {
         let Made {
             key,
             mut cassette,
@@ -346,4 +349,56 @@ fn header_map(headers: &Headers) -> Result<HeaderMap, String> {
         map.append(name, value);
     }
     Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cassette::RecordedBody;
+
+    fn cassette(asked: usize, answered: usize) -> Cassette {
+        let body = |bytes| Blob::Here(Bytes::from(vec![b'x'; bytes]));
+        Cassette {
+            key: String::new(),
+            recorded: Recorded::now(None, None),
+            history: None,
+            request: RecordedRequest {
+                method: "POST".to_owned(),
+                path: "/v1/x".to_owned(),
+                query: None,
+                body: RecordedBody::Blob(body(asked)),
+            },
+            responses: vec![RecordedResponse {
+                status: StatusCode::OK,
+                headers: Vec::new(),
+                body: body(answered),
+                timing_ms: vec![1],
+            }],
+        }
+    }
+
+    /// As a recording has it: what was asked with counts only where the settings say how much a cassette may take.
+    #[test]
+    fn a_limit_that_is_not_set_is_for_answers_alone() {
+        let large = usize::try_from(Limits::default().largest_answer()).unwrap();
+        for (entry_bytes, asked, answered, is_taken) in [
+            (None, large + 1, large, true),
+            (None, 0, large + 1, false),
+            (Some(10), 5, 5, true),
+            (Some(10), 6, 5, false),
+        ] {
+            let limits = Limits {
+                entry_bytes,
+                ..Limits::default()
+            };
+            let mut room = Room {
+                limits: &limits,
+                left: None,
+            };
+            let taken = room.take(&mut cassette(asked, answered));
+            assert_eq!(taken.is_ok(), is_taken, "{entry_bytes:?}: {taken:?}");
+        }
+    }
 }

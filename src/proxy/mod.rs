@@ -3,14 +3,14 @@
 mod answer;
 mod guard;
 
-use std::future::poll_fn;
+use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -344,8 +344,12 @@ impl Door {
             Ok(Ok(response)) => answer::of(response),
             Ok(Err(error)) if error.is_injected() => return Err(error),
             Ok(Err(error)) => answer::of_error(&error),
-            Err(_) => {
-                let error = Error::new(ErrorKind::Engine, "the proxy failed on this request; this is a defect");
+            Err(panic) => {
+                let what = format!(
+                    "the proxy failed on this request; this is a defect: {}",
+                    words_of(&*panic)
+                );
+                let error = Error::new(ErrorKind::Engine, what);
                 self.recorder.session().failed(&error);
                 answer::of_error(&error)
             }
@@ -355,12 +359,23 @@ impl Door {
 
 /// Does what is ready at once, as a replay is, and the rest in a task of its own: a caller who leaves early does not take the
 /// recording along.
-async fn at_once_or_apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::thread::Result<T> {
-    let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
-    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
-        Poll::Ready(done) => done,
-        Poll::Pending => tokio::spawn(work).await.unwrap_or_else(|error| Err(Box::new(error))),
+async fn at_once_or_apart<T, F>(work: F) -> std::thread::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + Unpin + 'static,
+{
+    let mut work = AssertUnwindSafe(work).catch_unwind();
+    match poll_immediate(&mut work).await {
+        Some(done) => done,
+        None => tokio::spawn(work).await.unwrap_or_else(|error| Err(Box::new(error))),
     }
+}
+
+/// What a panic has said.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
 }
 
 async fn read(head: Parts, body: Incoming, most: u64) -> Result<(Scope, Request), Refusal> {
