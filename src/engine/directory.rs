@@ -532,9 +532,6 @@ fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<State>)>> {
 /// Writes a file beside the old one and renames it into place.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().map_or(Path::new("."), or_here);
-    if !folder.is_dir() {
-        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
-    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
     #[cfg(unix)]
@@ -543,9 +540,12 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder
-        .tempfile_in(folder)
-        .map_err(|error| failed("write to", folder, error))?;
+    let mut made = builder.tempfile_in(folder);
+    if made.is_err() && !folder.is_dir() {
+        fs::create_dir_all(folder).map_err(|error| failed("create", folder, error))?;
+        made = builder.tempfile_in(folder);
+    }
+    let mut file = made.map_err(|error| failed("write to", folder, error))?;
     file.write_all(bytes).map_err(|error| failed("write", path, error))?;
     file.persist(path).map_err(|error| failed("write", path, error.error))?;
     Ok(())
