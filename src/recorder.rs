@@ -10,12 +10,14 @@ mod tape;
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::poll_immediate;
+use futures_util::{FutureExt as _, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -848,10 +850,16 @@ impl Recorder {
         };
         lead.answer(Ok(answer.clone()));
         let handed_on = answer.response();
+        let is_of_events = is_of_events(handed_on.header_map());
         let recorder = self.clone();
-        self.shared
-            .recordings
-            .spawn(async move { recorder.roll(recording, lead, answer, origin, body).await });
+        let rolling = async move { recorder.roll(recording, lead, answer, origin, body).await };
+        // A panic is told by what `Ending` leaves behind, here as in a task.
+        let rolling = AssertUnwindSafe(self.shared.recordings.track_future(rolling)).catch_unwind();
+        let mut rolling = Box::pin(rolling);
+        // What is whole already is kept at once, which takes less time than a hop to another task. Events are handed on first.
+        if is_of_events || poll_immediate(&mut rolling).await.is_none() {
+            tokio::spawn(rolling);
+        }
         Ok(handed_on)
     }
 
@@ -1214,10 +1222,9 @@ struct Clock {
 
 impl Clock {
     fn new(headers: &HeaderMap, started: Instant) -> Self {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         Self {
             started,
-            events: is_event_stream(kind).then(Splitter::default),
+            events: is_of_events(headers).then(Splitter::default),
             timing: Vec::new(),
         }
     }
@@ -1243,6 +1250,10 @@ impl Clock {
         }
         self.timing
     }
+}
+
+fn is_of_events(headers: &HeaderMap) -> bool {
+    is_event_stream(headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))
 }
 
 fn milliseconds(since: Instant) -> u64 {
