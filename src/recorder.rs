@@ -5,9 +5,9 @@ mod bounded;
 mod flight;
 mod hold;
 mod reel;
+mod remembered;
 mod tape;
 
-use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use futures_util::{FutureExt as _, StreamExt};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,7 @@ pub(crate) use self::bounded::TIMEOUT as ENGINE_TIMEOUT;
 use self::flight::{Answer, Boarding, Flights, Lead};
 use self::hold::Hold;
 use self::reel::Reel;
+use self::remembered::{Document, Remembered};
 use self::tape::{Room, Tape};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, format, says_the_same};
 use crate::engine::{self, CacheEngine, Counts, Lock, bytes_of};
@@ -35,10 +36,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
 use crate::key::{RequestKey, Scope};
 use crate::ledger::{LEDGER_VARIABLE, Ledger, Use};
-use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream, tokens_in};
+use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
-use crate::playback::{self, Fate, Fault, Playback};
+use crate::playback::{self, Fate, Fault, Pace, Playback};
 use crate::redaction::{Redactor, strip_hop_by_hop};
 use crate::secrets;
 use crate::session::{Kept, Session, Summary};
@@ -57,9 +58,6 @@ const LOCK_LIFE: Duration = Duration::from_secs(30);
 
 /// How long to wait before a lock that another process holds is asked for again: at first, and at most.
 const LOCK_WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-
-/// How much the documents that were read or written may weigh before they are forgotten.
-const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// Answers requests from recordings, and records what the upstream answers, as the [`Mode`] says.
 ///
@@ -108,7 +106,7 @@ struct Shared {
     /// Held while a cassette is changed, so that two answers to one request both get their place.
     keeping: tokio::sync::Mutex<()>,
     known: Known,
-    remembered: Mutex<Remembered>,
+    remembered: Remembered,
     /// How many bytes the engine keeps, and when it said so; only asked for where that is limited.
     size: tokio::sync::Mutex<Option<(Instant, u64)>>,
     tally: Mutex<Tally>,
@@ -131,13 +129,6 @@ impl Agreed {
             settings,
         })
     }
-}
-
-/// Parsed documents, each beside the bytes it was parsed from.
-#[derive(Default)]
-struct Remembered {
-    cassettes: HashMap<RequestKey, (Bytes, Arc<Cassette>)>,
-    bytes: usize,
 }
 
 /// How a [`Recorder`] is made.
@@ -292,7 +283,7 @@ impl RecorderBuilder {
                 hurried: CancellationToken::new(),
                 keeping: tokio::sync::Mutex::default(),
                 known: Known::default(),
-                remembered: Mutex::default(),
+                remembered: Remembered::default(),
                 size: tokio::sync::Mutex::default(),
                 tally: Mutex::new(Tally {
                     counts: Counts::default(),
@@ -309,8 +300,13 @@ impl RecorderBuilder {
 impl Recorder {
     /// A recorder that keeps its cassettes in this engine.
     pub fn builder(engine: impl CacheEngine + 'static) -> RecorderBuilder {
+        Self::builder_on(Arc::new(engine))
+    }
+
+    /// As [`builder`](Self::builder), of an engine that is shared already.
+    pub(crate) fn builder_on(engine: Arc<dyn CacheEngine>) -> RecorderBuilder {
         RecorderBuilder {
-            engine: Arc::new(engine),
+            engine,
             mode: None,
             settings: None,
             secrets: Vec::new(),
@@ -419,9 +415,7 @@ impl Recorder {
         let secrets = request.credentials().chain(upstream.secret());
         let asked = self.shared.known.asked(&agreed, &self.scope, &request, secrets)?;
         let key = &asked.key;
-        let fate = playback.fate(key.hash(), session.next_ask(key));
-        // A fault takes the place of an answer, and not its turn.
-        let turn = fate.fault.is_none().then(|| session.next_turn(key));
+        let (fate, turn) = session.next_ask(key, |ask| playback.fate(key.hash(), ask));
         let recording = Recording {
             agreed,
             asked,
@@ -555,7 +549,7 @@ impl Recorder {
     }
 
     /// What is recorded and may be used; what is too old is remembered, to be compared with the new answer.
-    async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Cassette>, Age)>> {
+    async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Document>, Age)>> {
         let found = match self.recorded(&recording.asked.key).await {
             // An entry of a cache that cannot be read is asked for again and written over. A file that is committed
             // must be looked at by a person.
@@ -583,7 +577,7 @@ impl Recorder {
     }
 
     /// Takes the right to ask the upstream, among all processes; what another one has recorded meanwhile is returned.
-    async fn hold(&self, recording: &mut Recording, plan: Plan) -> Result<Option<Arc<Cassette>>> {
+    async fn hold(&self, recording: &mut Recording, plan: Plan) -> Result<Option<Arc<Document>>> {
         let (mut wait, longest) = LOCK_WAITS;
         let is_stale = recording.old.is_some();
         loop {
@@ -649,7 +643,7 @@ impl Recorder {
     }
 
     /// Asks the upstream for what is stale, for those who come later. Somebody else may be doing it already.
-    fn ask_in_the_background(&self, recording: &Recording, old: &Arc<Cassette>, request: Request, again: Again) {
+    fn ask_in_the_background(&self, recording: &Recording, old: &Arc<Document>, request: Request, again: Again) {
         let (recorder, plan) = (self.clone(), self.shared.mode.plan(true));
         let mut recording = Recording {
             agreed: recording.agreed.clone(),
@@ -679,16 +673,14 @@ impl Recorder {
     }
 
     /// The cassette of a key, if it is recorded.
-    async fn recorded(&self, key: &RequestKey) -> Result<Option<Arc<Cassette>>> {
+    async fn recorded(&self, key: &RequestKey) -> Result<Option<Arc<Document>>> {
         let engine = &self.shared.engine;
         let Some(document) = engine.get(key).await? else {
             return Ok(None);
         };
-        let remembered = || self.shared.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((bytes, cassette)) = remembered().cassettes.get(key)
-            && (is_one(bytes, &document) || *bytes == document)
-        {
-            return Ok(Some(cassette.clone()));
+        let remembered = &self.shared.remembered;
+        if let Some(known) = remembered.get(key, &document) {
+            return Ok(Some(known));
         }
         let cassette = format::read(&document, &engine.place_of(key))?;
         if cassette.key != key.hash() {
@@ -702,18 +694,13 @@ impl Recorder {
             )
             .with_hint("mistral-cassette verify tells whether the file or its name was changed"));
         }
-        let cassette = Arc::new(cassette);
-        let mut remembered = remembered();
-        if remembered.bytes + document.len() > REMEMBERED_BYTES {
-            *remembered = Remembered::default();
-        }
-        remembered.bytes += document.len();
-        remembered.cassettes.insert(key.clone(), (document, cassette.clone()));
-        Ok(Some(cassette))
+        let parsed = Arc::new(Document::new(cassette));
+        remembered.put(key, document, parsed.clone());
+        Ok(Some(parsed))
     }
 
     /// The response for the n-th ask of this session (`turn` counts from zero), or the fault that is to take its place.
-    async fn replay(&self, recording: &Recording, cassette: &Cassette, turn: Option<usize>) -> Result<Response> {
+    async fn replay(&self, recording: &Recording, cassette: &Document, turn: Option<usize>) -> Result<Response> {
         let Shared { session, hurried, .. } = &*self.shared;
         let (key, playback) = (&recording.asked.key, &recording.playback);
         let Fate { delay, mut fault } = recording.fate;
@@ -741,7 +728,8 @@ impl Recorder {
             body = self.bytes_of(&cassette.responses[at].body, key).await?;
         }
         let response = &cassette.responses[at];
-        let mut headers = replayed_headers(response);
+        let handed_on = cassette.handed_on(at, &body);
+        let mut headers = handed_on.headers.clone();
         match fault {
             Some(fault) => {
                 self.injected(recording, fault);
@@ -750,9 +738,13 @@ impl Recorder {
                     body = playback::malformed(&body, response.is_event_stream());
                 }
             }
-            None => self.replayed(recording, cassette, at, &body),
+            None => self.replayed(recording, cassette, at, handed_on.tokens),
         }
         let pace = playback.pace_or(recording.agreed.settings.pace);
+        let is_cut = fault == Some(Fault::Cut) || !playback.lengths().is_empty();
+        if pace == Pace::Instant && !is_cut && !response.is_event_stream() {
+            return Ok(Response::new(response.status, body).headers(headers));
+        }
         let mut reel = Reel::new(response, body, pace, hurried.clone()).in_pieces_of(playback.lengths());
         if fault == Some(Fault::Cut) {
             reel = reel.breaking_off(playback::broken(Fault::Cut));
@@ -781,9 +773,9 @@ impl Recorder {
         }
     }
 
-    fn replayed(&self, recording: &Recording, cassette: &Cassette, at: usize, body: &Bytes) {
+    fn replayed(&self, recording: &Recording, cassette: &Cassette, at: usize, tokens: u64) {
         let response = &cassette.responses[at];
-        let (tokens, milliseconds) = (tokens_in(body), response.timing_ms.last().copied().unwrap_or_default());
+        let milliseconds = response.timing_ms.last().copied().unwrap_or_default();
         self.session().count(|summary| {
             summary.replayed += 1;
             summary.tokens_saved += tokens;
@@ -1066,7 +1058,14 @@ impl Recorder {
         if !self.is_room_for(&mut cassette, settings).await {
             return Ok(false);
         }
-        engine::keep(&**engine, key, &mut cassette, on_file.as_deref(), settings).await?;
+        engine::keep(
+            &**engine,
+            key,
+            &mut cassette,
+            on_file.as_ref().map(|on_file| &on_file.cassette),
+            settings,
+        )
+        .await?;
         if kept.earlier.len() <= cassette.responses.len() {
             // Whatever comes now is new.
             kept.earlier.clear();
@@ -1164,7 +1163,7 @@ struct Recording {
     /// Whether what is kept cannot be read and may be written over.
     is_damaged: bool,
     /// What is kept and is too old.
-    old: Option<Arc<Cassette>>,
+    old: Option<Arc<Document>>,
     /// The right to ask, among all processes.
     hold: Option<Hold>,
 }
@@ -1270,24 +1269,6 @@ fn without_hop_by_hop(response: Response) -> Response {
     let mut headers = response.header_map().clone();
     strip_hop_by_hop(&mut headers);
     response.headers(headers)
-}
-
-/// Whether they are the same place in memory.
-fn is_one(a: &Bytes, b: &Bytes) -> bool {
-    a.as_ptr() == b.as_ptr() && a.len() == b.len()
-}
-
-fn replayed_headers(response: &RecordedResponse) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for (name, value) in &response.headers {
-        // The format has seen that they are headers.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-            headers.append(name, value);
-        }
-    }
-    // Nobody records these, but anybody can write them into a file.
-    strip_hop_by_hop(&mut headers);
-    headers
 }
 
 impl fmt::Debug for Recorder {

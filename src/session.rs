@@ -9,6 +9,7 @@ use lru::LruCache;
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
+use crate::playback::Fate;
 
 /// Over a cache, which may serve for months, turns are counted for as many requests; what was not asked for longest begins
 /// again with its first response.
@@ -126,12 +127,16 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an ask of this key, and returns how many there were before.
-    pub(crate) fn next_ask(&self, key: &RequestKey) -> usize {
+    /// Counts an ask of this key, whose fate is told by how many there were before. It takes its turn as well, unless a
+    /// fault is to take the place of its answer.
+    pub(crate) fn next_ask(&self, key: &RequestKey, fate: impl FnOnce(usize) -> Fate) -> (Fate, Option<usize>) {
         let mut state = self.state();
         let turns = state.turns(key);
+        let fate = fate(turns.asked);
         turns.asked += 1;
-        turns.asked - 1
+        let turn = fate.fault.is_none().then_some(turns.taken);
+        turns.taken += usize::from(turn.is_some());
+        (fate, turn)
     }
 
     /// Takes the turn for the next answer under this key, and returns how many were taken before.

@@ -27,14 +27,16 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 ///
 /// A request without credentials gets the key that this was made with, if any; a request with its own keeps it.
 #[derive(Clone)]
-pub struct Upstream {
+pub struct Upstream(Arc<Shared>);
+
+struct Shared {
     /// Made with the first request: a session that only replays needs no root certificates.
-    client: Arc<OnceLock<reqwest::Client>>,
+    client: OnceLock<reqwest::Client>,
     timeout: Duration,
     /// Without a slash at its end.
-    base_url: Arc<str>,
-    origin: Arc<str>,
-    api_key: Option<Arc<str>>,
+    base_url: String,
+    origin: String,
+    api_key: Option<String>,
 }
 
 /// How an [`Upstream`] is made.
@@ -97,13 +99,13 @@ impl UpstreamBuilder {
         // A failure means that there were none to remove.
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
-        Ok(Upstream {
-            client: Arc::new(self.client.map_or_else(OnceLock::new, OnceLock::from)),
+        Ok(Upstream(Arc::new(Shared {
+            client: self.client.map_or_else(OnceLock::new, OnceLock::from),
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             base_url: url.as_str().trim_end_matches('/').into(),
             origin: shown.as_str().trim_end_matches('/').into(),
-            api_key: api_key.map(Arc::from),
-        })
+            api_key,
+        })))
     }
 }
 
@@ -165,15 +167,15 @@ impl Upstream {
 
     /// Where it is, without credentials: what a cassette keeps as `recorded.from`.
     pub fn origin(&self) -> &str {
-        &self.origin
+        &self.0.origin
     }
 
     fn client(&self) -> Result<reqwest::Client> {
-        if let Some(client) = self.client.get() {
+        if let Some(client) = self.0.client.get() {
             return Ok(client.clone());
         }
-        let new = new_client(self.timeout)?;
-        Ok(self.client.get_or_init(|| new).clone())
+        let new = new_client(self.0.timeout)?;
+        Ok(self.0.client.get_or_init(|| new).clone())
     }
 
     fn headers(&self, request: &Request) -> HeaderMap {
@@ -189,6 +191,7 @@ impl Upstream {
             // What it brings is a dummy, and no key to ask anybody with.
             headers.remove(header::AUTHORIZATION);
             let key = self
+                .0
                 .api_key
                 .as_ref()
                 .map(|key| HeaderValue::from_str(&format!("Bearer {key}")));
@@ -204,7 +207,7 @@ impl Upstream {
         let timed_out = error.is_timeout();
         let why = if timed_out { "took too long to answer" } else { what };
         // The URL is in the message already, without credentials.
-        Error::new(ErrorKind::Upstream, format!("{} {why}", self.origin))
+        Error::new(ErrorKind::Upstream, format!("{} {why}", self.origin()))
             .with_timed_out(timed_out)
             .with_source(error.without_url())
     }
@@ -212,11 +215,11 @@ impl Upstream {
 
 impl Transport for Upstream {
     fn has_key(&self, request: &Request) -> bool {
-        self.api_key.is_some() || request.credentials().next().is_some()
+        self.0.api_key.is_some() || request.credentials().next().is_some()
     }
 
     fn secret(&self) -> Option<&str> {
-        self.api_key.as_deref()
+        self.0.api_key.as_deref()
     }
 
     fn again(&self) -> Option<Again> {
@@ -229,7 +232,7 @@ impl Transport for Upstream {
             .client()?
             .request(
                 request.method().clone(),
-                format!("{}{}", self.base_url, request.target()),
+                format!("{}{}", self.0.base_url, request.target()),
             )
             .headers(self.headers(&request));
         if !request.body_bytes().is_empty() {
@@ -249,7 +252,7 @@ impl Transport for Upstream {
             || headers.contains_key(header::TRANSFER_ENCODING);
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let whole = Whole::of(kind).filter(|_| !has_an_end);
-        let origin = self.origin.to_string();
+        let origin = self.origin().to_owned();
         let pieces = response.bytes_stream().map_err({
             let upstream = self.clone();
             move |error| upstream.failed("broke off in the middle of its answer", error)
@@ -364,7 +367,7 @@ fn until_whole(
             }
             Some(Err(error)) => Some((Err(error), None)),
             None => {
-                let message = format!("{} broke off in the middle of {}", upstream.origin, whole.cut_in()?);
+                let message = format!("{} broke off in the middle of {}", upstream.origin(), whole.cut_in()?);
                 Some((Err(Error::new(ErrorKind::Upstream, message)), None))
             }
         }
@@ -374,8 +377,8 @@ fn until_whole(
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("origin", &self.origin)
-            .field("has_key", &self.api_key.is_some())
+            .field("origin", &self.0.origin)
+            .field("has_key", &self.0.api_key.is_some())
             .finish_non_exhaustive()
     }
 }

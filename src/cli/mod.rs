@@ -212,7 +212,7 @@ impl ProxyArguments {
         let engine = self.directory.open()?.engine;
         let mut recorder = match &self.near {
             Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
-            None => Recorder::builder(engine),
+            None => Recorder::builder_on(engine),
         };
         recorder = recorder.engine_timeout(Duration::from_secs(self.engine_timeout));
         if let Some(file) = &self.settings {

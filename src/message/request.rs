@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
@@ -31,10 +32,23 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 #[derive(Clone)]
 pub struct Request {
     method: Method,
-    path: String,
-    query: Option<String>,
+    target: PathAndQuery,
     headers: HeaderMap,
     body: Bytes,
+}
+
+/// The headers in which callers send their keys.
+static CREDENTIALS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
+
+/// Whether a URL parser makes another path of this one: it takes a backslash for a slash.
+fn climbs(path: &str) -> bool {
+    // Most paths have none of these.
+    path.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'\\'))
+        && (path.contains('\\') || path.split('/').any(is_dot_segment))
 }
 
 /// Whether a URL parser resolves this segment instead of keeping it.
@@ -51,18 +65,21 @@ impl Request {
     pub fn new(method: Method, target: &str) -> Result<Self> {
         let target = target.split('#').next().unwrap_or_default();
         if !target.starts_with('/') {
-            return Err(Error::new(
-                ErrorKind::Request,
-                format!("the path {target:?} does not start with a slash"),
-            )
-            .with_hint("give the path alone, as in /v1/chat/completions; the host is the upstream's"));
+            return Err(no_path(target));
         }
-        let uri: http::Uri = target.parse().map_err(|error| {
-            Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
-        })?;
-        let mut path = uri.path().to_owned();
-        // A URL parser takes a backslash for a slash.
-        if path.contains('\\') || path.split('/').any(is_dot_segment) {
+        Self::of(method, parsed(target)?)
+    }
+
+    /// As [`new`](Self::new), of a target that is parsed already.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn of(method: Method, mut target: PathAndQuery) -> Result<Self> {
+        let path = target.path();
+        if !path.starts_with('/') {
+            return Err(no_path(path));
+        }
+        if climbs(path) {
             return Err(Error::new(
                 ErrorKind::Request,
                 format!("the path {path:?} climbs: it would be asked of the upstream as another one"),
@@ -73,12 +90,11 @@ impl Request {
                 "the base URL ends in /v1 and the client adds it again: {path} is taken as {}",
                 &path[3..]
             );
-            path.drain(..3);
+            target = parsed(&target.as_str()[3..])?;
         }
         Ok(Self {
             method,
-            path,
-            query: uri.query().filter(|query| !query.is_empty()).map(str::to_owned),
+            target,
             headers: HeaderMap::new(),
             body: Bytes::new(),
         })
@@ -149,20 +165,26 @@ impl Request {
 
     /// The path, percent-encoded, without the query.
     pub fn path(&self) -> &str {
-        &self.path
+        self.target.path()
     }
 
     /// The query without its question mark, percent-encoded; `None` when there is none or it is empty.
     pub fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+        self.target.query().filter(|query| !query.is_empty())
     }
 
     /// Path and query as they stand in a request line.
     pub fn target(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
-        }
+        let target = match self.query() {
+            Some(_) => self.target.as_str(),
+            None => self.path(),
+        };
+        target.to_owned()
+    }
+
+    /// Path and query as they were given.
+    pub(crate) fn path_and_query(&self) -> &PathAndQuery {
+        &self.target
     }
 
     /// The headers.
@@ -186,8 +208,8 @@ impl Request {
 
     /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
-        [header::AUTHORIZATION.as_str(), "x-api-key", "api-key"]
-            .into_iter()
+        CREDENTIALS
+            .iter()
             .filter_map(|name| self.headers.get(name)?.to_str().ok())
             .map(|value| {
                 value
@@ -200,9 +222,21 @@ impl Request {
     }
 }
 
+fn parsed(target: &str) -> Result<PathAndQuery> {
+    target.parse().map_err(|error| {
+        Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
+    })
+}
+
+fn no_path(target: &str) -> Error {
+    let what = format!("the path {target:?} does not start with a slash");
+    Error::new(ErrorKind::Request, what)
+        .with_hint("give the path alone, as in /v1/chat/completions; the host is the upstream's")
+}
+
 /// Without query, headers and body, which may hold secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {}, {} bytes)", self.method, self.path, self.body.len())
+        write!(f, "Request({} {}, {} bytes)", self.method, self.path(), self.body.len())
     }
 }

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use super::answer::{AnswerBody, Refusal};
 use crate::error::{Error, ErrorKind, Result};
 
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How long a browser may remember that it may ask, in seconds.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("600");

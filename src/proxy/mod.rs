@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
 use http::StatusCode;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -156,9 +157,9 @@ impl ProxyBuilder {
             recorder: recorder.clone(),
             upstream,
             requests: TaskTracker::new(),
-            terms: Arc::new(self),
+            terms: self,
         };
-        let serving = tokio::spawn(accept(listener, door, stop.clone()));
+        let serving = tokio::spawn(accept(listener, Arc::new(door), stop.clone()));
         Ok(Proxy {
             address,
             stop,
@@ -234,7 +235,7 @@ async fn resolve(listen: &str) -> Result<SocketAddr> {
     })
 }
 
-async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
+async fn accept(listener: TcpListener, door: Arc<Door>, stop: Arc<Notify>) {
     let connections = GracefulShutdown::new();
     // A timer that is due before that of any connection, which then wakes no thread when it is set.
     let mut heartbeat = tokio::time::interval(door.terms.idle / 2);
@@ -271,13 +272,10 @@ async fn accept(listener: TcpListener, door: Door, stop: Arc<Notify>) {
 
 fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    door: Door,
+    door: Arc<Door>,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send {
     let idle = door.terms.idle;
-    let service = service_fn(move |request| {
-        let door = door.clone();
-        async move { door.admit(request).await }
-    });
+    let service = service_fn(move |request| door.clone().admit(request));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
@@ -295,22 +293,21 @@ pub(crate) async fn serve_one(
         recorder,
         upstream,
         requests: TaskTracker::new(),
-        terms: Arc::new(Proxy::builder()),
+        terms: Proxy::builder(),
     };
-    connection(stream, door).await
+    connection(stream, Arc::new(door)).await
 }
 
-#[derive(Clone)]
 struct Door {
     recorder: Recorder,
     upstream: Upstream,
     requests: TaskTracker,
-    terms: Arc<ProxyBuilder>,
+    terms: ProxyBuilder,
 }
 
 impl Door {
     /// The answer to who may ask; an error closes the connection without one.
-    async fn admit(&self, request: http::Request<Incoming>) -> Result<http::Response<AnswerBody>> {
+    async fn admit(self: Arc<Self>, request: http::Request<Incoming>) -> Result<http::Response<AnswerBody>> {
         let (head, body) = request.into_parts();
         let page = match self.terms.guard.admit(&head) {
             Ok(page) => page,
@@ -327,7 +324,7 @@ impl Door {
         Ok(answer)
     }
 
-    async fn answer(&self, head: Parts, body: Incoming) -> Result<http::Response<AnswerBody>> {
+    async fn answer(self: &Arc<Self>, head: Parts, body: Incoming) -> Result<http::Response<AnswerBody>> {
         let (scope, request) = match read(head, body, self.terms.body_bytes).await {
             Ok(read) => read,
             Err(Refusal { status, error }) => {
@@ -335,10 +332,12 @@ impl Door {
                 return Ok(answer::of_error_as(&error, status));
             }
         };
-        let recorder = self.recorder.scoped(scope);
-        let upstream = self.upstream.clone();
+        let door = self.clone();
         // It is large: boxed before anything else, so that it is not copied at each step.
-        let answering = Box::pin(async move { recorder.answer(request, upstream).await });
+        let answering = Box::pin(async move {
+            let recorder = door.recorder.scoped(scope);
+            recorder.answer(request, door.upstream.clone()).await
+        });
         let answered = at_once_or_apart(self.requests.track_future(answering)).await;
         Ok(match answered {
             Ok(Ok(response)) => answer::of(response),
@@ -416,24 +415,29 @@ fn asked(head: Parts) -> Result<(Scope, Request)> {
     if wanted.is_some_and(|wanted| wanted.to_ascii_lowercase().contains("websocket")) {
         return Err(Error::new(ErrorKind::Request, "a WebSocket cannot be recorded"));
     }
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let (scope, target) = scoped(target)?;
-    Ok((scope, Request::new(head.method, target)?.headers(head.headers)))
+    let target = head.uri.into_parts().path_and_query;
+    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let (scope, request) = match target.as_str().strip_prefix(SCOPE_PREFIX) {
+        None => (Scope::root(), Request::of(head.method, target)?),
+        Some(rest) => {
+            let (scope, target) = scoped(rest)?;
+            (scope, Request::new(head.method, target)?)
+        }
+    };
+    Ok((scope, request.headers(head.headers)))
 }
 
-/// The scope that a target names, and the target inside it.
-fn scoped(target: &str) -> Result<(Scope, &str)> {
-    let Some(rest) = target.strip_prefix(SCOPE_PREFIX) else {
-        return Ok((Scope::root(), target));
-    };
+/// The scope that a target names behind its prefix, and the target inside it.
+fn scoped(rest: &str) -> Result<(Scope, &str)> {
     let (name, inner) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
     let scope = Scope::new(&name)?;
     if inner.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Request, format!("{target} names a scope and no endpoint"))
-                .with_hint(format!("a request in a scope is {SCOPE_PREFIX}{scope}/v1/…")),
-        );
+        return Err(Error::new(
+            ErrorKind::Request,
+            format!("{SCOPE_PREFIX}{rest} names a scope and no endpoint"),
+        )
+        .with_hint(format!("a request in a scope is {SCOPE_PREFIX}{scope}/v1/…")));
     }
     Ok((scope, inner))
 }
