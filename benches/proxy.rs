@@ -21,10 +21,10 @@ use support::{Times, answer, ask, question, recorder, row};
 use tokio::net::{TcpListener, TcpStream};
 
 const RECORDINGS: usize = 1000;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 15;
 
 /// How many requests a round sends to each server, over all of its connections.
-const REQUESTS: usize = 2000;
+const REQUESTS: usize = 6000;
 
 fn main() {
     if support::task().is_some() {

@@ -410,13 +410,13 @@ impl Recorder {
         let plan = mode.plan(upstream.has_key(&request));
         let agreed = match self.agreed().await {
             Ok(agreed) => agreed,
-            Err(error) => return self.without_engine(error, plan, request, upstream).await,
+            Err(error) => return Box::pin(self.without_engine(error, plan, request, upstream)).await,
         };
         let secrets = request.credentials().chain(upstream.secret());
         let asked = self.shared.known.asked(&agreed, &self.scope, &request, secrets)?;
         let key = &asked.key;
         let (fate, turn) = session.next_ask(key, |ask| playback.fate(key.hash(), ask));
-        let recording = Recording {
+        let mut recording = Recording {
             agreed,
             asked,
             playback,
@@ -427,14 +427,36 @@ impl Recorder {
             old: None,
             hold: None,
         };
-        self.turn(recording, turn, plan, request, upstream).await
+        if plan.looks_up {
+            match self.usable(&mut recording, plan).await {
+                Ok(Some((cassette, Age::Stale))) => match upstream.again() {
+                    Some(again) => {
+                        self.ask_in_the_background(&recording, &cassette, request, again);
+                        return self.replay(&recording, &cassette, turn).await;
+                    }
+                    // Who cannot ask in the background asks now.
+                    None => recording.old = Some(cassette),
+                },
+                Ok(Some((cassette, _))) => {
+                    return match self.replay(&recording, &cassette, turn).await {
+                        Err(error) => Box::pin(self.without_engine(error, plan, request, upstream)).await,
+                        replayed => replayed,
+                    };
+                }
+                Ok(None) => {}
+                Err(error) => return Box::pin(self.without_engine(error, plan, request, upstream)).await,
+            }
+        }
+        // Boxed, as all that a replay does not need: its future stays small.
+        Box::pin(self.ask(recording, turn, plan, request, upstream)).await
     }
 
-    /// Answers the n-th ask of a key; it has no number yet when a fault is to take the place of its answer.
-    async fn turn(
+    /// Answers what cannot be replayed, in the way of the mode. It has no turn yet when a fault was to take the place of its
+    /// answer.
+    async fn ask(
         &self,
         mut recording: Recording,
-        mut turn: Option<usize>,
+        turn: Option<usize>,
         plan: Plan,
         request: Request,
         upstream: impl Transport,
@@ -446,76 +468,32 @@ impl Recorder {
             flights,
             ..
         } = &*self.shared;
-        loop {
-            if plan.looks_up {
-                match self.usable(&mut recording, plan).await {
-                    Ok(Some((cassette, Age::Stale))) => match upstream.again() {
-                        Some(again) => {
-                            self.ask_in_the_background(&recording, &cassette, request, again);
-                            return self.replay(&recording, &cassette, turn).await;
-                        }
-                        // Who cannot ask in the background asks now.
-                        None => recording.old = Some(cassette),
-                    },
-                    Ok(Some((cassette, _))) => {
-                        return match self.replay(&recording, &cassette, turn).await {
-                            Err(error) => self.without_engine(error, plan, request, upstream).await,
-                            replayed => replayed,
-                        };
-                    }
-                    Ok(None) => {}
-                    Err(error) => return self.without_engine(error, plan, request, upstream).await,
-                }
+        // What is not replayed is left alone.
+        recording.fate = Fate::default();
+        let turn = turn.unwrap_or_else(|| session.next_turn(&recording.asked.key));
+        match plan.on_miss {
+            OnMiss::Fail => {
+                let why = match mode {
+                    mode if mode.is_offline() => format!("mode {mode}"),
+                    mode => format!("mode {mode} and no API key to ask the upstream with"),
+                };
+                let Recording { asked, agreed, .. } = &recording;
+                let Asked { request, key, .. } = &**asked;
+                self.counted(|counts| counts.misses += 1);
+                self.noted(key, Use::Missed);
+                return Err(miss::explain(&**engine, key, request, &agreed.settings.matching, &why).await);
             }
-            // What is not replayed is left alone.
-            recording.fate = Fate::default();
-            turn.get_or_insert_with(|| session.next_turn(&recording.asked.key));
-            match plan.on_miss {
-                OnMiss::Fail => {
-                    let why = match mode {
-                        mode if mode.is_offline() => format!("mode {mode}"),
-                        mode => format!("mode {mode} and no API key to ask the upstream with"),
-                    };
-                    let Recording { asked, agreed, .. } = &recording;
-                    let Asked { request, key, .. } = &**asked;
-                    self.counted(|counts| counts.misses += 1);
-                    self.noted(key, Use::Missed);
-                    return Err(miss::explain(&**engine, key, request, &agreed.settings.matching, &why).await);
-                }
-                OnMiss::PassOn => {
-                    let response = upstream.send(request).await?;
-                    session.count(|summary| summary.passed_on += 1);
-                    tracing::info!("passed on {}: {}", recording.asked.request.line(), response.status());
-                    return Ok(without_hop_by_hop(response));
-                }
-                OnMiss::Record => {}
+            OnMiss::PassOn => {
+                let response = upstream.send(request).await?;
+                session.count(|summary| summary.passed_on += 1);
+                tracing::info!("passed on {}: {}", recording.asked.request.line(), response.status());
+                return Ok(without_hop_by_hop(response));
             }
+            OnMiss::Record => {}
+        }
+        let lead = loop {
             match flights.board(&recording.asked.key) {
-                Boarding::Lead(lead) => {
-                    // Another call may have landed between the look-up and the boarding, or in another process while
-                    // this one waited for its lock.
-                    let landed = if plan.looks_up {
-                        self.hold(&mut recording, plan).await
-                    } else {
-                        Ok(None)
-                    };
-                    return match landed {
-                        Ok(Some(cassette)) => {
-                            drop(lead);
-                            self.replay(&recording, &cassette, turn).await
-                        }
-                        Ok(None) => {
-                            if plan.looks_up {
-                                self.counted(|counts| counts.misses += 1);
-                            }
-                            self.record(recording, lead, request, upstream).await
-                        }
-                        Err(error) => {
-                            drop(lead);
-                            self.without_engine(error, plan, request, upstream).await
-                        }
-                    };
-                }
+                Boarding::Lead(lead) => break lead,
                 Boarding::Join(join) => {
                     if let Some(answer) = join.answer().await {
                         let response = answer?.response();
@@ -524,6 +502,25 @@ impl Recorder {
                         return Ok(response);
                     }
                 }
+            }
+        };
+        if !plan.looks_up {
+            return self.record(recording, lead, request, upstream).await;
+        }
+        // Another call may have landed between the look-up and the boarding, or in another process while this one waited for
+        // its lock.
+        match self.hold(&mut recording, plan).await {
+            Ok(Some(cassette)) => {
+                drop(lead);
+                self.replay(&recording, &cassette, Some(turn)).await
+            }
+            Ok(None) => {
+                self.counted(|counts| counts.misses += 1);
+                self.record(recording, lead, request, upstream).await
+            }
+            Err(error) => {
+                drop(lead);
+                self.without_engine(error, plan, request, upstream).await
             }
         }
     }
@@ -706,7 +703,7 @@ impl Recorder {
         let Fate { delay, mut fault } = recording.fate;
         if !delay.is_zero() {
             session.count(|summary| summary.delayed += 1);
-            hurried.run_until_cancelled(tokio::time::sleep(delay)).await;
+            Box::pin(hurried.run_until_cancelled(tokio::time::sleep(delay))).await;
         }
         match fault {
             Some(Fault::Status(status)) => {
@@ -749,8 +746,7 @@ impl Recorder {
         if fault == Some(Fault::Cut) {
             reel = reel.breaking_off(playback::broken(Fault::Cut));
         }
-        reel.begin().await;
-        Ok(Response::new(response.status, reel.into_body()).headers(headers))
+        Ok(Box::pin(reel.hand_on(response.status, headers)).await)
     }
 
     /// Which response the n-th ask gets.

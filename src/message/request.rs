@@ -30,7 +30,11 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 /// # Ok::<(), mistral_cassette::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Request {
+pub struct Request(Box<Inner>);
+
+/// In one place: a request is handed from function to function, and its parts are many bytes to copy.
+#[derive(Clone)]
+struct Inner {
     method: Method,
     target: PathAndQuery,
     headers: HeaderMap,
@@ -92,12 +96,12 @@ impl Request {
             );
             target = parsed(&target.as_str()[3..])?;
         }
-        Ok(Self {
+        Ok(Self(Box::new(Inner {
             method,
             target,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-        })
+        })))
     }
 
     /// A `GET` request; see [`Request::new`].
@@ -140,43 +144,43 @@ impl Request {
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.0.body = body.into();
         self
     }
 
     /// Sets a header, in place of what it was (a [`Response`](crate::Response) adds, since its headers repeat).
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
     /// Sets all headers.
     #[must_use]
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers = headers;
+        self.0.headers = headers;
         self
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.method
+        &self.0.method
     }
 
     /// The path, percent-encoded, without the query.
     pub fn path(&self) -> &str {
-        self.target.path()
+        self.0.target.path()
     }
 
     /// The query without its question mark, percent-encoded; `None` when there is none or it is empty.
     pub fn query(&self) -> Option<&str> {
-        self.target.query().filter(|query| !query.is_empty())
+        self.0.target.query().filter(|query| !query.is_empty())
     }
 
     /// Path and query as they stand in a request line.
     pub fn target(&self) -> String {
         let target = match self.query() {
-            Some(_) => self.target.as_str(),
+            Some(_) => self.0.target.as_str(),
             None => self.path(),
         };
         target.to_owned()
@@ -184,33 +188,33 @@ impl Request {
 
     /// Path and query as they were given.
     pub(crate) fn path_and_query(&self) -> &PathAndQuery {
-        &self.target
+        &self.0.target
     }
 
     /// The headers.
     pub fn header_map(&self) -> &HeaderMap {
-        &self.headers
+        &self.0.headers
     }
 
     pub(crate) fn header_map_mut(&mut self) -> &mut HeaderMap {
-        &mut self.headers
+        &mut self.0.headers
     }
 
     /// The whole body.
     pub fn body_bytes(&self) -> &Bytes {
-        &self.body
+        &self.0.body
     }
 
     /// The content type, when it is text.
     pub(crate) fn content_type(&self) -> Option<&str> {
-        self.headers.get(header::CONTENT_TYPE)?.to_str().ok()
+        self.0.headers.get(header::CONTENT_TYPE)?.to_str().ok()
     }
 
     /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
         CREDENTIALS
             .iter()
-            .filter_map(|name| self.headers.get(name)?.to_str().ok())
+            .filter_map(|name| self.0.headers.get(name)?.to_str().ok())
             .map(|value| {
                 value
                     .trim()
@@ -237,6 +241,12 @@ fn no_path(target: &str) -> Error {
 /// Without query, headers and body, which may hold secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {}, {} bytes)", self.method, self.path(), self.body.len())
+        write!(
+            f,
+            "Request({} {}, {} bytes)",
+            self.0.method,
+            self.path(),
+            self.0.body.len()
+        )
     }
 }

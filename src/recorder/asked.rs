@@ -62,6 +62,19 @@ struct Raw {
     scope: Scope,
 }
 
+impl Raw {
+    /// The same in memory of its own: what is known must not hold the buffers of connections, of which it may be a part.
+    fn copied(self) -> Self {
+        let copied = |value: HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value);
+        Self {
+            target: self.target.as_str().parse().unwrap_or(self.target),
+            content_type: self.content_type.map(copied),
+            body: Bytes::copy_from_slice(&self.body),
+            ..self
+        }
+    }
+}
+
 /// Finds what to compare with, and need not tell everything apart.
 impl Hash for Raw {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -105,10 +118,13 @@ impl Known {
         if let Some(asked) = known().get(&raw) {
             return Ok(asked.clone());
         }
-        let asked = Arc::new(Asked::new(agreed, scope, request, &raw.secrets)?);
-        if raw.body.len() <= LARGEST_KNOWN_BYTES {
-            known().put(raw, asked.clone());
+        if raw.body.len() > LARGEST_KNOWN_BYTES {
+            return Ok(Arc::new(Asked::new(agreed, scope, request, &raw.secrets)?));
         }
+        let raw = raw.copied();
+        let request = request.clone().body(raw.body.clone());
+        let asked = Arc::new(Asked::new(agreed, scope, &request, &raw.secrets)?);
+        known().put(raw, asked.clone());
         Ok(asked)
     }
 }

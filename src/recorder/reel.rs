@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::stream;
+use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::cassette::RecordedResponse;
 use crate::error::Error;
-use crate::message::{Body, Splitter};
+use crate::message::{Body, Response, Splitter};
 use crate::playback::Pace;
 
 /// What is left of a body to be handed on.
@@ -73,8 +74,14 @@ impl Reel {
         self
     }
 
+    /// The response with this body, when its time has come.
+    pub(super) async fn hand_on(self, status: StatusCode, headers: HeaderMap) -> Response {
+        self.begin().await;
+        Response::new(status, self.into_body()).headers(headers)
+    }
+
     /// Waits for the time at which the answer came.
-    pub(super) async fn begin(&self) {
+    async fn begin(&self) {
         self.until(self.events[0].1).await;
     }
 
@@ -88,7 +95,7 @@ impl Reel {
     }
 
     /// What is left, as a body.
-    pub(super) fn into_body(self) -> Body {
+    fn into_body(self) -> Body {
         let is_in_pieces = self.is_stream || !self.lengths.is_empty() || self.breaks_off.is_some();
         if !is_in_pieces {
             return self.body.into();
@@ -134,7 +141,6 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::StreamExt;
-    use http::StatusCode;
 
     use super::*;
     use crate::cassette::Blob;

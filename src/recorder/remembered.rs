@@ -79,9 +79,16 @@ struct Documents {
 impl Remembered {
     /// The document that was parsed from these bytes.
     pub(super) fn get(&self, key: &RequestKey, bytes: &Bytes) -> Option<Arc<Document>> {
-        let documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (parsed, document) = documents.of.get(key)?;
-        (is_one(parsed, bytes) || parsed == bytes).then(|| document.clone())
+        let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (parsed, document) = documents.of.get_mut(key)?;
+        if !is_one(parsed, bytes) {
+            if parsed != bytes {
+                return None;
+            }
+            // The engine may hold these from now on, and there need be no comparison then.
+            *parsed = bytes.clone();
+        }
+        Some(document.clone())
     }
 
     pub(super) fn put(&self, key: &RequestKey, bytes: Bytes, document: Arc<Document>) {
