@@ -311,6 +311,7 @@ async fn paths_that_climb_and_other_hosts_are_asked_of_nobody() {
         ("/c/..%2f..%2fetc/v1/x", 400),
         ("*", 400),
         ("v1/x", 400),
+        ("http://localhost?x", 400),
         ("http://evil.test/v1/x", 421),
         ("https://api.mistral.ai/v1/x", 421),
         ("http://localhost@evil.test/v1/x", 421),

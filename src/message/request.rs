@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -79,10 +79,11 @@ impl Request {
     /// # Errors
     /// As [`new`](Self::new).
     pub(crate) fn of(method: Method, mut target: PathAndQuery) -> Result<Self> {
-        let path = target.path();
-        if !path.starts_with('/') {
-            return Err(no_path(path));
+        // The path of a query alone would be a slash that is not there.
+        if !target.as_str().starts_with('/') {
+            return Err(no_path(target.as_str()));
         }
+        let path = target.path();
         if climbs(path) {
             return Err(Error::new(
                 ErrorKind::Request,
@@ -186,7 +187,7 @@ impl Request {
         target.to_owned()
     }
 
-    /// Path and query as they were given.
+    /// Path and query as they were given, but for a fragment and a doubled version.
     pub(crate) fn path_and_query(&self) -> &PathAndQuery {
         &self.0.target
     }
@@ -227,9 +228,16 @@ impl Request {
 }
 
 fn parsed(target: &str) -> Result<PathAndQuery> {
-    target.parse().map_err(|error| {
-        Error::new(ErrorKind::Request, format!("{target:?} is not a path with a query")).with_source(error)
-    })
+    // A URI has a limit to its length, and a path with a query in older releases of `http` has none.
+    let uri: Uri = target.parse().map_err(|error| {
+        let mut shown = target.to_owned();
+        if let Some((cut, _)) = shown.char_indices().nth(500) {
+            shown.truncate(cut);
+            shown.push('…');
+        }
+        Error::new(ErrorKind::Request, format!("{shown:?} is not a path with a query")).with_source(error)
+    })?;
+    uri.into_parts().path_and_query.ok_or_else(|| no_path(target))
 }
 
 fn no_path(target: &str) -> Error {
@@ -248,5 +256,50 @@ impl fmt::Debug for Request {
             self.path(),
             self.0.body.len()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_path_with_a_query() {
+        for (target, path, query, sent) in [
+            ("/v1/models", "/v1/models", None, "/v1/models"),
+            ("/v1/models?", "/v1/models", None, "/v1/models"),
+            ("/v1/models?a=1&b", "/v1/models", Some("a=1&b"), "/v1/models?a=1&b"),
+            ("/v1/models?a#b", "/v1/models", Some("a"), "/v1/models?a"),
+            ("/v1/v1/models?a", "/v1/models", Some("a"), "/v1/models?a"),
+            (
+                "/v1/models/ft:a.b%2Fc",
+                "/v1/models/ft:a.b%2Fc",
+                None,
+                "/v1/models/ft:a.b%2Fc",
+            ),
+            ("//models", "//models", None, "//models"),
+            ("/", "/", None, "/"),
+        ] {
+            let request = Request::get(target).unwrap();
+            assert_eq!((request.path(), request.query()), (path, query), "{target}");
+            assert_eq!(request.target(), sent, "{target}");
+        }
+        let long = format!("/v1/{}/../../admin?a", "a".repeat(70_000));
+        for (target, why) in [
+            ("", "does not start with a slash"),
+            ("*", "does not start with a slash"),
+            ("v1/models", "does not start with a slash"),
+            ("https://api.mistral.ai/v1", "does not start with a slash"),
+            ("/v1/../models", "climbs"),
+            ("/v1/%2E%2e/models", "climbs"),
+            ("/v1/.", "climbs"),
+            ("/v1\\..\\models", "climbs"),
+            ("/v1/mod els", "is not a path with a query"),
+            (&long, "is not a path with a query"),
+        ] {
+            let error = Request::get(target).unwrap_err();
+            assert!(error.message().contains(why), "{target}: {error}");
+            assert!(error.message().len() < 2000);
+        }
     }
 }
