@@ -368,8 +368,8 @@ impl Recorder {
 
     /// Answers a request: from its cassette, from the upstream, or with the error that says what is missing.
     ///
-    /// An answer of the upstream is handed on as it arrives while it is recorded. Its body ends when the recording is
-    /// kept, so that whoever has read it to the end can rely on the file; a caller that leaves early does not spoil the
+    /// An answer of the upstream is handed on as it arrives while it is recorded, or, when it is there as a whole and is no
+    /// stream of events, as soon as it is kept. Its body ends when the recording is kept, so that whoever has read it to the end can rely on the file; a caller that leaves early does not spoil the
     /// recording. The request is sent as it is; only the copy that is hashed and kept is redacted.
     ///
     /// # Errors
@@ -438,10 +438,9 @@ impl Recorder {
                     None => recording.old = Some(cassette),
                 },
                 Ok(Some((cassette, _))) => {
-                    return match self.replay(&recording, &cassette, turn).await {
-                        Err(error) => Box::pin(self.without_engine(error, plan, request, upstream)).await,
-                        replayed => replayed,
-                    };
+                    return self
+                        .replay_or_ask(&recording, &cassette, turn, plan, request, upstream)
+                        .await;
                 }
                 Ok(None) => {}
                 Err(error) => return Box::pin(self.without_engine(error, plan, request, upstream)).await,
@@ -501,6 +500,19 @@ impl Recorder {
                         self.counted(|counts| counts.hits += 1);
                         return Ok(response);
                     }
+                    // Who led has found it recorded, or has given up.
+                    if plan.looks_up {
+                        match self.usable(&mut recording, plan).await {
+                            Ok(Some((cassette, Age::Fresh))) => {
+                                let turn = Some(turn);
+                                return self
+                                    .replay_or_ask(&recording, &cassette, turn, plan, request, upstream)
+                                    .await;
+                            }
+                            Ok(_) => {}
+                            Err(error) => return self.without_engine(error, plan, request, upstream).await,
+                        }
+                    }
                 }
             }
         };
@@ -512,7 +524,8 @@ impl Recorder {
         match self.hold(&mut recording, plan).await {
             Ok(Some(cassette)) => {
                 drop(lead);
-                self.replay(&recording, &cassette, Some(turn)).await
+                self.replay_or_ask(&recording, &cassette, Some(turn), plan, request, upstream)
+                    .await
             }
             Ok(None) => {
                 self.counted(|counts| counts.misses += 1);
@@ -747,6 +760,22 @@ impl Recorder {
             reel = reel.breaking_off(playback::broken(Fault::Cut));
         }
         Ok(Box::pin(reel.hand_on(response.status, headers)).await)
+    }
+
+    /// As [`replay`](Self::replay); the upstream answers where a cache fails, and that is allowed.
+    async fn replay_or_ask(
+        &self,
+        recording: &Recording,
+        cassette: &Document,
+        turn: Option<usize>,
+        plan: Plan,
+        request: Request,
+        upstream: impl Transport,
+    ) -> Result<Response> {
+        match self.replay(recording, cassette, turn).await {
+            Err(error) => Box::pin(self.without_engine(error, plan, request, upstream)).await,
+            replayed => replayed,
+        }
     }
 
     /// Which response the n-th ask gets.
@@ -1154,7 +1183,8 @@ struct Recording {
     /// What becomes of the answer when it is replayed.
     fate: Fate,
     started: Instant,
-    /// Whether every ask is a call of its own unless they overlap; otherwise a recording answers all later ones.
+    /// Whether every ask is a call of its own unless they overlap, which nothing does with an answer that is there at once;
+    /// otherwise a recording answers all later ones.
     is_one_ask: bool,
     /// Whether what is kept cannot be read and may be written over.
     is_damaged: bool,

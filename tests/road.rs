@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use futures_util::StreamExt;
-use mistral_cassette::{CacheEngine, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Recorder, Request, Upstream};
+use http::{HeaderValue, StatusCode};
+use mistral_cassette::{
+    CacheEngine, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Recorder, Request, Response, Upstream,
+};
 use support::KEY;
 use support::server::{Reply, Server, Step};
 
@@ -707,26 +713,101 @@ async fn asks_that_shared_a_call_replay_where_the_end_is_a_failure() {
     );
 }
 
-#[tokio::test]
-async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
-    struct Panics;
+/// An engine that keeps nothing, and does this when it is to keep something; at once, or after the caller was let go on.
+struct Keeps<F> {
+    does: F,
+    at_once: bool,
+}
 
-    #[mistral_cassette::async_trait]
-    impl CacheEngine for Panics {
-        async fn get(&self, _: &mistral_cassette::RequestKey) -> mistral_cassette::Result<Option<Bytes>> {
-            Ok(None)
-        }
-
-        async fn set(&self, _: &mistral_cassette::RequestKey, _: Bytes) -> mistral_cassette::Result<()> {
-            panic!("an engine that panics on purpose")
-        }
+#[mistral_cassette::async_trait]
+impl<F: Fn() + Send + Sync> CacheEngine for Keeps<F> {
+    async fn get(&self, _: &mistral_cassette::RequestKey) -> mistral_cassette::Result<Option<Bytes>> {
+        Ok(None)
     }
 
-    let server = counting().await;
-    let recorder = recorder(Mode::Record, Panics);
-    let answer = recorder.answer(question("x"), upstream(&server)).await.unwrap();
-    assert!(answer.bytes().await.is_err());
-    assert!(recorder.finish().await.unwrap_err().message().contains("given up"));
+    async fn set(&self, _: &mistral_cassette::RequestKey, _: Bytes) -> mistral_cassette::Result<()> {
+        if !self.at_once {
+            tokio::task::yield_now().await;
+        }
+        (self.does)();
+        Ok(())
+    }
+
+    fn is_committed(&self) -> bool {
+        true
+    }
+}
+
+/// An upstream whose answer is there at once.
+async fn at_once(kind: &'static str, body: &'static str) -> mistral_cassette::Result<Response> {
+    Ok(Response::new(StatusCode::OK, body).header(http::header::CONTENT_TYPE, HeaderValue::from_static(kind)))
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
+    for is_at_once in [true, false] {
+        let does = || panic!("an engine that panics on purpose");
+        let recorder = recorder(
+            Mode::Record,
+            Keeps {
+                does,
+                at_once: is_at_once,
+            },
+        );
+        let upstream = |_| at_once("application/json", "{}");
+        let answer = recorder.answer(question("x"), upstream).await.unwrap();
+        assert!(answer.bytes().await.is_err(), "at once: {is_at_once}");
+        assert!(recorder.finish().await.unwrap_err().message().contains("given up"));
+    }
+}
+
+/// A stream is handed on before it is kept, even when all of it is there; what is no stream is kept by then.
+#[tokio::test]
+async fn a_stream_that_is_there_at_once_is_handed_on_before_it_is_kept() {
+    for (kind, is_kept_first) in [("text/event-stream", false), ("application/json", true)] {
+        let kept = Arc::new(AtomicBool::new(false));
+        let does = {
+            let kept = kept.clone();
+            move || kept.store(true, Ordering::SeqCst)
+        };
+        let recorder = recorder(Mode::Record, Keeps { does, at_once: true });
+        let upstream = |_| at_once(kind, "data: [DONE]\n\n");
+        let answer = recorder.answer(question("x"), upstream).await.unwrap();
+        assert_eq!(kept.load(Ordering::SeqCst), is_kept_first, "{kind}");
+        answer.bytes().await.unwrap();
+        assert!(kept.load(Ordering::SeqCst));
+    }
+}
+
+/// The one who asked has left before there was an answer: one of those who waited for it asks, and all get that.
+#[tokio::test]
+async fn who_waits_for_somebody_who_leaves_is_answered() {
+    for mode in [Mode::Record, Mode::Replay] {
+        let recorder = recorder(mode, MemoryEngine::new());
+        let never = |_| std::future::pending::<mistral_cassette::Result<Response>>();
+        let mut leaves = Box::pin(recorder.answer(question("x"), never));
+        assert!(futures_util::poll!(&mut leaves).is_pending());
+        let calls = AtomicUsize::new(0);
+        let upstream = async |_| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            at_once("application/json", "{}").await
+        };
+        let mut waiting: Vec<_> = (0..5)
+            .map(|_| Box::pin(recorder.answer(question("x"), upstream)))
+            .collect();
+        for waits in &mut waiting {
+            assert!(futures_util::poll!(waits).is_pending(), "{mode}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 0, "{mode}");
+        drop(leaves);
+        for answer in futures_util::future::join_all(waiting).await {
+            assert_eq!(answer.unwrap().text().await.unwrap(), "{}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "{mode}");
+        let summary = recorder.finish().await.unwrap();
+        assert_eq!((summary.recorded, summary.replayed), (1, 4), "{mode}");
+    }
 }
 
 #[tokio::test]

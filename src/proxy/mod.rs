@@ -333,7 +333,7 @@ impl Door {
             }
         };
         let door = self.clone();
-        // It is large: boxed before anything else, so that it is not copied at each step.
+        // Boxed before anything else, so that it is not copied at each step.
         let answering = Box::pin(async move {
             let recorder = door.recorder.scoped(scope);
             recorder.answer(request, door.upstream.clone()).await

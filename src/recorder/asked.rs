@@ -1,6 +1,5 @@
 //! A request as it is hashed and kept. Of one that was asked before, byte for byte, that is known.
 
-use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,11 +47,8 @@ impl Asked {
     }
 }
 
-/// How much of the end of a body is hashed: what was said last is mostly what two requests differ in.
-const HASHED_BYTES: usize = 256;
-
 /// All that decides what a request comes to, under the same settings.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Raw {
     method: Method,
     target: PathAndQuery,
@@ -72,16 +68,6 @@ impl Raw {
             body: Bytes::copy_from_slice(&self.body),
             ..self
         }
-    }
-}
-
-/// Finds what to compare with, and need not tell everything apart.
-impl Hash for Raw {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.target.hash(state);
-        self.scope.hash(state);
-        self.body.len().hash(state);
-        self.body[self.body.len().saturating_sub(HASHED_BYTES)..].hash(state);
     }
 }
 
@@ -106,20 +92,21 @@ impl Known {
         request: &'a Request,
         secrets: impl Iterator<Item = &'a str>,
     ) -> Result<Arc<Asked>> {
+        let secrets: Vec<String> = secrets.map(str::to_owned).collect();
+        if request.body_bytes().len() > LARGEST_KNOWN_BYTES {
+            return Ok(Arc::new(Asked::new(agreed, scope, request, &secrets)?));
+        }
         let raw = Raw {
             method: request.method().clone(),
             target: request.path_and_query().clone(),
             content_type: request.header_map().get(header::CONTENT_TYPE).cloned(),
             body: request.body_bytes().clone(),
-            secrets: secrets.map(str::to_owned).collect(),
+            secrets,
             scope: scope.clone(),
         };
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = known().get(&raw) {
             return Ok(asked.clone());
-        }
-        if raw.body.len() > LARGEST_KNOWN_BYTES {
-            return Ok(Arc::new(Asked::new(agreed, scope, request, &raw.secrets)?));
         }
         let raw = raw.copied();
         let request = request.clone().body(raw.body.clone());

@@ -1,4 +1,4 @@
-//! The documents that were read or written last, parsed.
+//! The documents that were read, parsed.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::key::RequestKey;
 use crate::message::tokens_in;
 use crate::redaction::strip_hop_by_hop;
 
-/// How much the documents may weigh before they are forgotten.
+/// How much the documents may weigh before all are forgotten.
 const MOST_BYTES: usize = 16 << 20;
 
 /// A parsed document, and what of its responses is the same each time they are handed on.
@@ -36,7 +36,7 @@ impl Document {
         }
     }
 
-    /// The response at this place, whose body is this.
+    /// What the response at this place, whose body is this, has each time.
     pub(super) fn handed_on(&self, at: usize, body: &Bytes) -> &HandedOn {
         self.handed_on[at].get_or_init(|| HandedOn {
             headers: headers_of(&self.cassette.responses[at]),
@@ -97,11 +97,70 @@ impl Remembered {
             *documents = Documents::default();
         }
         documents.bytes += bytes.len();
-        documents.of.insert(key.clone(), (bytes, document));
+        if let Some((earlier, _)) = documents.of.insert(key.clone(), (bytes, document)) {
+            documents.bytes -= earlier.len();
+        }
     }
 }
 
 /// Whether they are the same place in memory.
 fn is_one(a: &Bytes, b: &Bytes) -> bool {
     a.as_ptr() == b.as_ptr() && a.len() == b.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassette::{Blob, Recorded, RecordedBody, RecordedRequest};
+
+    fn document() -> Arc<Document> {
+        let request = RecordedRequest {
+            method: "GET".to_owned(),
+            path: "/v1/models".to_owned(),
+            query: None,
+            body: RecordedBody::Blob(Blob::Here(Bytes::new())),
+        };
+        Arc::new(Document::new(Cassette {
+            key: String::new(),
+            recorded: Recorded::now(None, None),
+            history: None,
+            request,
+            responses: Vec::new(),
+        }))
+    }
+
+    fn key(number: usize) -> RequestKey {
+        RequestKey::from_name(&format!("chat/a-{number:016x}")).unwrap()
+    }
+
+    #[test]
+    fn a_document_is_known_by_its_bytes_wherever_they_are() {
+        let remembered = Remembered::default();
+        let known = document();
+        let here = Bytes::from(b"one".to_vec());
+        remembered.put(&key(1), here.clone(), known.clone());
+        let there = Bytes::from(b"one".to_vec());
+        for bytes in [&here, &there, &there, &here] {
+            let found = remembered.get(&key(1), bytes).unwrap();
+            assert!(Arc::ptr_eq(&found, &known));
+            // The next time they need not be compared.
+            assert!(is_one(&remembered.0.lock().unwrap().of[&key(1)].0, bytes));
+        }
+        assert!(remembered.get(&key(1), &Bytes::from_static(b"two")).is_none());
+        assert!(remembered.get(&key(2), &here).is_none());
+    }
+
+    #[test]
+    fn documents_that_are_replaced_weigh_nothing() {
+        let remembered = Remembered::default();
+        let half = Bytes::from(vec![b'x'; MOST_BYTES / 2]);
+        for _ in 0..10 {
+            remembered.put(&key(1), half.clone(), document());
+        }
+        remembered.put(&key(2), half.clone(), document());
+        assert!(remembered.get(&key(1), &half).is_some());
+        remembered.put(&key(3), half.clone(), document());
+        assert!(remembered.get(&key(1), &half).is_none());
+        assert!(remembered.get(&key(3), &half).is_some());
+    }
 }
