@@ -189,6 +189,33 @@ async fn what_says_the_same_stays_byte_for_byte() {
     assert_eq!(refresh(&project, &server.url, &["--dry-run"]).code(), 0);
 }
 
+/// Nothing would find what is kept under another key than the name says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_whose_key_is_another_is_told_and_left() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    ask(&project, &server.url, &chat("one")).await;
+    let (name, document) = project
+        .tree()
+        .into_iter()
+        .find(|(name, _)| name.ends_with(".yaml"))
+        .unwrap();
+    let document = String::from_utf8(document).unwrap();
+    let key = document.lines().find(|line| line.starts_with("key: ")).unwrap();
+    for wrong in ["key: ab", "key: 'ééééééééé'", &format!("key: {}", "0".repeat(64))] {
+        project.write(&name, document.replace(key, wrong));
+        let before = project.tree();
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 1, "{wrong}: {}", done.stderr);
+        assert!(
+            done.stderr.contains(&name) && done.stderr.contains("its name stands for"),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(before, project.tree());
+    }
+    assert_eq!(server.call_count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_again_is_listed_and_left() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
