@@ -261,6 +261,7 @@ const cases = {
     await page.selectOption("#filter-change", { label: "wording (1)" });
     assert.equal(await count(page), "1 of 5 recordings");
     await page.locator("#list a").click();
+    await page.locator("#detail del").first().waitFor();
     assert.deepEqual(await page.locator("#detail del").allTextContents(), ["Paris"]);
     assert.deepEqual(await page.locator("#detail ins").allTextContents(), ["Lyon"]);
     const sides = await page.locator("#detail details .both > div").allInnerTexts();
