@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use futures_util::{FutureExt as _, StreamExt};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Age;
 use crate::key::{RequestKey, Scope};
 use crate::ledger::{LEDGER_VARIABLE, Ledger, Use};
-use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
 use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
 use crate::playback::{self, Fate, Fault, Pace, Playback};
@@ -369,8 +369,9 @@ impl Recorder {
     /// Answers a request: from its cassette, from the upstream, or with the error that says what is missing.
     ///
     /// An answer of the upstream is handed on as it arrives while it is recorded, or, when it is there as a whole and is no
-    /// stream of events, as soon as it is kept. Its body ends when the recording is kept, so that whoever has read it to the end can rely on the file; a caller that leaves early does not spoil the
-    /// recording. The request is sent as it is; only the copy that is hashed and kept is redacted.
+    /// stream of events, as soon as it is kept. Its body ends when the recording is kept, so that whoever has read it to
+    /// the end can rely on the file; a caller that leaves early does not spoil the recording. The request is sent as it is;
+    /// only the copy that is hashed and kept is redacted.
     ///
     /// # Errors
     /// Any kind but [`ErrorKind::Api`]: an error status is an answer.
@@ -693,17 +694,7 @@ impl Recorder {
             return Ok(Some(known));
         }
         let cassette = format::read(&document, &engine.place_of(key))?;
-        if cassette.key != key.hash() {
-            return Err(Error::new(
-                ErrorKind::Cassette,
-                format!(
-                    "{}: the key in it is {}, and the request that its name stands for has {key}",
-                    engine.place_of(key),
-                    cassette.key
-                ),
-            )
-            .with_hint("mistral-cassette verify tells whether the file or its name was changed"));
-        }
+        cassette.check_key(key, || engine.place_of(key))?;
         let parsed = Arc::new(Document::new(cassette));
         remembered.put(key, document, parsed.clone());
         Ok(Some(parsed))
@@ -867,7 +858,7 @@ impl Recorder {
         };
         lead.answer(Ok(answer.clone()));
         let handed_on = answer.response();
-        let is_of_events = is_of_events(handed_on.header_map());
+        let is_of_events = is_event_stream(content_type(handed_on.header_map()));
         let recorder = self.clone();
         let rolling = async move { recorder.roll(recording, lead, answer, origin, body).await };
         // A panic is told by what `Ending` leaves behind, here as in a task.
@@ -1249,7 +1240,7 @@ impl Clock {
     fn new(headers: &HeaderMap, started: Instant) -> Self {
         Self {
             started,
-            events: is_of_events(headers).then(Splitter::default),
+            events: is_event_stream(content_type(headers)).then(Splitter::default),
             timing: Vec::new(),
         }
     }
@@ -1275,10 +1266,6 @@ impl Clock {
         }
         self.timing
     }
-}
-
-fn is_of_events(headers: &HeaderMap) -> bool {
-    is_event_stream(headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))
 }
 
 fn milliseconds(since: Instant) -> u64 {

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Request, Response, Splitter, is_done, is_event_stream};
+use crate::message::{Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
 use crate::playback::strip_own;
 use crate::redaction::strip_hop_by_hop;
 use crate::tls;
@@ -250,8 +250,7 @@ impl Transport for Upstream {
         let has_an_end = version > http::Version::HTTP_11
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let whole = Whole::of(kind).filter(|_| !has_an_end);
+        let whole = Whole::of(content_type(&headers)).filter(|_| !has_an_end);
         let origin = self.origin().to_owned();
         let pieces = response.bytes_stream().map_err({
             let upstream = self.clone();

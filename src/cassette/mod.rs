@@ -19,7 +19,9 @@ pub(crate) use body::Form;
 pub(crate) use body::{Blob, RecordedBody, RecordedPart};
 pub(crate) use unchanged::says_the_same;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::History;
+use crate::key::RequestKey;
 
 /// One request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +122,27 @@ impl RecordedResponse {
 }
 
 impl Cassette {
+    /// Sees that it is kept under its own key, as far as that is known: a name has the first 16 digits only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cassette`] when the key in it is another.
+    pub(crate) fn check_key(&self, key: &RequestKey, place: impl FnOnce() -> String) -> Result<()> {
+        let known = key.hash();
+        let is_it = self.key == known || (known == key.short() && self.key.starts_with(known));
+        if is_it {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Cassette,
+            format!(
+                "{}: the key in it is {}, and the request that its name stands for has {key}",
+                place(),
+                self.key
+            ),
+        )
+        .with_hint("mistral-cassette verify tells whether the file or its name was changed"))
+    }
+
     /// Every body, to put large ones aside or to bring them back.
     pub(crate) fn blobs_mut(&mut self) -> Vec<&mut Blob> {
         let mut blobs = match &mut self.request.body {

@@ -318,14 +318,7 @@ impl Arguments {
             };
             // A file that no key is named after is never found, and so not refreshed.
             let Some(found) = listed.key else { continue };
-            if cassette.key.get(..found.short().len()) != Some(found.short()) {
-                let what = format!(
-                    "{place}: the key in it is {}, and its name stands for {}…",
-                    cassette.key,
-                    found.short()
-                );
-                let error = Error::new(ErrorKind::Cassette, what)
-                    .with_hint("mistral-cassette verify tells whether the file or its name was changed");
+            if let Err(error) = cassette.check_key(&found, || place) {
                 say(&format!("error: {}", error.report()));
                 is_well = false;
                 continue;

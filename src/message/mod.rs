@@ -7,6 +7,8 @@ mod request;
 mod response;
 mod sse;
 
+use http::{HeaderMap, header};
+
 pub use body::Body;
 #[cfg(feature = "cli")]
 pub(crate) use request::DUMMY_KEY;
@@ -19,3 +21,8 @@ pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_numbe
 pub(crate) use multipart::write_parts;
 pub(crate) use multipart::{Part, boundary_of, parts, written};
 pub(crate) use sse::{Event, Splitter, events, is_done, is_event_stream};
+
+/// The content type, when it is text.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+}

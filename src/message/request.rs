@@ -208,7 +208,7 @@ impl Request {
 
     /// The content type, when it is text.
     pub(crate) fn content_type(&self) -> Option<&str> {
-        self.0.headers.get(header::CONTENT_TYPE)?.to_str().ok()
+        super::content_type(&self.0.headers)
     }
 
     /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.
