@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use regex::bytes::{Captures, Regex};
@@ -259,6 +259,8 @@ const fn kind(
 
 struct Compiled {
     literals: AhoCorasick,
+    /// The length of the longest one.
+    longest: usize,
     /// Which kind each literal belongs to.
     kind_of: Vec<usize>,
     patterns: Vec<Regex>,
@@ -276,6 +278,7 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
             .kind(Some(AhoCorasickKind::DFA))
             .build(literals().map(|(_, literal)| literal))
             .expect("the literals of this file"),
+        longest: literals().map(|(_, literal)| literal.len()).max().unwrap_or_default(),
         kind_of: literals().map(|(index, _)| index).collect(),
         patterns: KINDS.iter().map(pattern).collect(),
     }
@@ -290,7 +293,13 @@ const MOST: usize = 1000;
 /// For each kind the places of these bytes where it could be.
 fn places_in(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
     let mut places = vec![Vec::new(); KINDS.len()];
-    for found in COMPILED.literals.find_overlapping_iter(bytes) {
+    // Most texts hold none, or one near their end. To find the first takes half as long as to find all.
+    let Some(first) = COMPILED.literals.find(bytes) else {
+        return places;
+    };
+    // One that begins before it may end behind it.
+    let from = first.end().saturating_sub(COMPILED.longest);
+    for found in COMPILED.literals.find_overlapping_iter(Input::new(bytes).range(from..)) {
         let places: &mut Vec<Range<usize>> = &mut places[COMPILED.kind_of[found.pattern().as_usize()]];
         let place = found.start().saturating_sub(REACH.0)..bytes.len().min(found.end() + REACH.1);
         match places.last_mut() {

@@ -222,6 +222,16 @@ impl DirectoryEngine {
         Ok(names.get(key.short()).filter(|path| path.exists()).cloned())
     }
 
+    /// Where a recording of this key is written: over the one that is there, whatever its name.
+    fn path_for(&self, key: &RequestKey, folder: &Path) -> Result<PathBuf> {
+        let is_new = {
+            let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+            folders.get(folder).is_some_and(|names| !names.contains_key(key.short()))
+        };
+        let there = if is_new { None } else { self.find(key)? };
+        Ok(there.unwrap_or_else(|| self.computed_path(key)))
+    }
+
     fn find(&self, key: &RequestKey) -> Result<Option<PathBuf>> {
         let computed = self.computed_path(key);
         if computed.exists() {
@@ -268,8 +278,8 @@ impl CacheEngine for DirectoryEngine {
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
-        let path = self.find(key)?.unwrap_or_else(|| self.computed_path(key));
         let folder = self.folder_of(key);
+        let path = self.path_for(key, &folder)?;
         let is_new = self
             .swept
             .lock()

@@ -66,18 +66,25 @@ impl Layout {
 
 /// Whether the first `:` or `,` outside a string is followed by a space.
 fn first_separator_is_spaced(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let (mut in_string, mut at) = (false, 0);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            b':' | b',' if !in_string => return bytes.get(at + 1) == Some(&b' '),
-            _ => {}
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b':' | b',')) {
+        if rest[at] != b'"' {
+            return rest.get(at + 1) == Some(&b' ');
         }
-        at += 1;
+        rest = behind_string(&rest[at + 1..]);
     }
     false
+}
+
+/// What follows the string whose opening quote stands before this; nothing when it has no end.
+fn behind_string(mut rest: &[u8]) -> &[u8] {
+    loop {
+        match memchr::memchr2(b'"', b'\\', rest) {
+            Some(at) if rest[at] == b'"' => return &rest[at + 1..],
+            Some(at) => rest = rest.get(at + 2..).unwrap_or_default(),
+            None => return &[],
+        }
+    }
 }
 
 /// The value, when a `Value` holds all that the text says: `None` for what is not JSON, for integers too large to be
@@ -102,30 +109,28 @@ pub(crate) fn from_exact(body: &[u8]) -> Option<(Value, Layout)> {
 
 /// Whether an integer stands there that a `Value` would round to the nearest float: two seeds could share a request key.
 fn has_huge_integer(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let (mut in_string, mut at) = (false, 0);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            b'-' | b'0'..=b'9' if !in_string => {
-                let end = bytes[at..]
-                    .iter()
-                    .position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
-                    .map_or(bytes.len(), |length| at + length);
-                let number = &text[at..end];
-                let is_integer = !number.contains(['.', 'e', 'E']);
-                if is_integer && number.len() > 18 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return true;
-                }
-                at = end;
-                continue;
-            }
-            _ => {}
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+        rest = &rest[at..];
+        if rest[0] == b'"' {
+            rest = behind_string(&rest[1..]);
+            continue;
         }
-        at += 1;
+        let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+        let end = rest.iter().position(|byte| !is_of_number(byte)).unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(end);
+        let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        if is_integer && number.len() > 18 && !fits_integer(number) {
+            return true;
+        }
+        rest = behind;
     }
     false
+}
+
+fn fits_integer(number: &[u8]) -> bool {
+    let number = std::str::from_utf8(number).unwrap_or_default();
+    number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
 }
 
 fn depth(value: &Value) -> usize {
@@ -385,6 +390,8 @@ mod tests {
         assert!(parse(b"[18446744073709551616]").is_none());
         assert!(parse(b"[-9223372036854775809]").is_none());
         assert!(parse(br#"["18446744073709551616",0.18446744073709551616,1e30]"#).is_some());
+        assert!(parse(br#"{"a\\":"\"18446744073709551616","b":"\\"}"#).is_some());
+        assert!(parse(br#"{"a":"\\","b":18446744073709551616}"#).is_none());
     }
 
     #[test]
