@@ -3,6 +3,8 @@
 //! What is written is plain for every YAML reader: strings that any of them would take for something else are quoted,
 //! strings of several lines are literal blocks, long lines are not folded, arrays of numbers stay on one line.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize as SerializeDerive};
 use serde_json::Value;
 #[cfg(feature = "cli")]
 use serde_yaml::Tagged;
-use serde_yaml::{DoubleQuoted, FlowSeq, LitStr};
+use serde_yaml::{DoubleQuoted, FlowSeq, LitStr, SingleQuoted};
 
 use super::body::{Blob, Events, Form, RecordedBody, RecordedPart};
 use super::{Cassette, Recorded, RecordedRequest, RecordedResponse};
@@ -53,10 +55,29 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
     let mut options = serde_yaml::SerializerOptions::default();
     // What is a block says so (`Block`): nobody has to look for others.
     options.prefer_block_scalars = false;
-    let mut text = String::with_capacity(4096);
+    let mut text = Sink(Vec::with_capacity(8192));
     serde_yaml::to_fmt_writer_with_options(&mut text, &document, options)
         .map_err(|error| Error::new(ErrorKind::Cassette, "a cassette cannot be written as YAML").with_source(error))?;
-    Ok(text.into())
+    Ok(text.0.into())
+}
+
+/// Text that grows. The YAML crate writes what it quotes by single characters, which a `String` takes more slowly.
+struct Sink(Vec<u8>);
+
+impl fmt::Write for Sink {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        if character.is_ascii() {
+            self.0.push(character as u8);
+            return Ok(());
+        }
+        self.write_str(character.encode_utf8(&mut [0; 4]))
+    }
 }
 
 /// Reads the document of a cassette; `source` names it in errors.
@@ -409,7 +430,8 @@ impl Serialize for Readable<'_> {
     }
 }
 
-/// A string: plain where no reader takes it for something else, a literal block when it has several lines.
+/// A string: plain where no reader takes it for something else, a literal block when it has several lines. In quotes of the
+/// kind that leaves more of it as it is, so that JSON in a string can be read.
 #[derive(Clone, Copy)]
 struct Text<'a>(&'a str);
 
@@ -417,6 +439,8 @@ impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.contains('\n') {
             Block(self.0).serialize(serializer)
+        } else if fits_single_quotes(self.0) {
+            SingleQuoted(self.0).serialize(serializer)
         } else {
             Key(self.0).serialize(serializer)
         }
@@ -432,14 +456,46 @@ impl Serialize for Key<'_> {
         // leaves plain, and other readers (ruamel.yaml, npm's yaml) stumble over them.
         let odd = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
         let breaks = ['\n', '\r', '\t', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
-        // Most texts are, and to see that is much quicker.
-        let is_plain_ascii = self.0.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if (!is_plain_ascii && self.0.contains(breaks)) || self.0.chars().all(odd) {
+        if (!is_visible_ascii(self.0) && self.0.contains(breaks)) || self.0.chars().all(odd) {
             DoubleQuoted(self.0).serialize(serializer)
         } else {
             serializer.serialize_str(self.0)
         }
     }
+}
+
+/// Whether a string has to be quoted, since YAML would take a part of it for itself, and single quotes do it best.
+fn fits_single_quotes(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ([first, ..], [.., last]) = (bytes, bytes) else {
+        return false;
+    };
+    let begins_something = b" ,:[]{}#&*!|>'\"%@`".contains(first);
+    let mut marks = memchr::memchr2_iter(b':', b'#', bytes);
+    let ends_something = marks.any(|at| match bytes[at] {
+        b':' => bytes.get(at + 1).is_none_or(|next| *next == b' '),
+        _ => at > 0 && bytes[at - 1] == b' ',
+    });
+    if !begins_something && !ends_something && *last != b' ' {
+        return false;
+    }
+    let escaped = memchr::memchr_iter(b'\'', bytes).count();
+    escaped <= memchr::memchr2_iter(b'"', b'\\', bytes).count()
+        && (is_visible_ascii(text) || text.chars().all(is_visible))
+}
+
+/// Most texts are, and to see that is much quicker than to look at their characters.
+fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether a character may stand in YAML as it is, and is seen as what it is by every reader; a line break is not.
+fn is_visible(character: char) -> bool {
+    let is_break = matches!(
+        character,
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    );
+    !is_break && !character.is_control()
 }
 
 /// A string as a literal block, unless a reader would lose something of it.
@@ -458,11 +514,7 @@ impl Serialize for Block<'_> {
 /// Whether a literal block says the same to every reader: no character that breaks or ends a line beside `\n`, nothing
 /// invisible, no line of white space only, no first line that seems to be indentation.
 fn fits_block(text: &str) -> bool {
-    let is_plain = |character: char| match character {
-        '\n' | '\t' => true,
-        '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => false,
-        other => !other.is_control(),
-    };
+    let is_plain = |character: char| matches!(character, '\n' | '\t') || is_visible(character);
     let blank = |line: &str| line.trim_matches([' ', '\t']).is_empty();
     text.chars().all(is_plain)
         && text
@@ -932,6 +984,30 @@ mod tests {
             "application/octet-stream",
             b"\x00\xffbinary"
         )));
+    }
+
+    #[test]
+    fn a_string_is_quoted_only_when_it_must_be_and_with_as_few_escapes_as_can_be() {
+        for (text, written_as) in [
+            ("It's 5:30, and \"all\" is well#1", r#"It's 5:30, and "all" is well#1"#),
+            (r#"{"city": "Paris"}"#, r#"'{"city": "Paris"}'"#),
+            (r#"{"who": "it's me"}"#, r#"'{"who": "it''s me"}'"#),
+            (r"C:\dir: a", r"'C:\dir: a'"),
+            ("Note: 21 °C", "'Note: 21 °C'"),
+            ("ends in a colon:", "'ends in a colon:'"),
+            ("issue #1", "'issue #1'"),
+            ("ends in a space ", "'ends in a space '"),
+            ("It's: so", r#""It's: so""#),
+            ("a tab:\t", r#""a tab:\t""#),
+            ("a line: \u{2028}", r#""a line: \L""#),
+            ("", r#""""#),
+            ("12", r#""12""#),
+            ("no", r#""no""#),
+        ] {
+            let body = serde_json::to_vec(&serde_json::json!({ "a": text })).unwrap();
+            let text = comes_back(&cassette(blob(b""), "application/json", &body));
+            assert!(text.contains(&format!("      a: {written_as}\n")), "{text}");
+        }
     }
 
     #[test]

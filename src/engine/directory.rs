@@ -226,7 +226,9 @@ impl DirectoryEngine {
     fn path_for(&self, key: &RequestKey, folder: &Path) -> Result<PathBuf> {
         let is_new = {
             let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-            folders.get(folder).is_some_and(|names| !names.contains_key(key.short()))
+            folders
+                .get(folder)
+                .is_some_and(|names| !names.contains_key(key.short()))
         };
         let there = if is_new { None } else { self.find(key)? };
         Ok(there.unwrap_or_else(|| self.computed_path(key)))
