@@ -988,20 +988,26 @@ impl Recorder {
     /// Refuses what redaction has left a secret in, or warns of it, as the settings say.
     fn without_secrets(&self, recording: &Recording, response: &RecordedResponse) -> Result<()> {
         let policy = recording.agreed.settings.secrets;
-        let Some(told) = secrets::left_in(&recording.asked.request, response, policy) else {
-            return Ok(());
-        };
         // Its query may be where the secret is.
-        let (method, path) = (&recording.asked.request.method, recording.asked.key.endpoint());
+        let line = format_args!("{} {}", recording.asked.request.method, recording.asked.key.endpoint());
+        let (why, hint) = match response.coding().filter(|_| policy != Secrets::Allow) {
+            Some(coding) => (
+                format!("no secret can be seen in an answer in the coding {coding}: {line}"),
+                "the upstream was not asked for this coding by mistral-cassette; have it answer in gzip, or allow what cannot be searched, with secrets: allow in settings.yaml or with --allow-secrets",
+            ),
+            None => match secrets::left_in(&recording.asked.request, response, policy) {
+                Some(told) => (
+                    format!("a secret would be in the recording: {line}: {told}"),
+                    secrets::HINT,
+                ),
+                None => return Ok(()),
+            },
+        };
         if policy == Secrets::Warn {
-            tracing::warn!("kept with what looks like a secret: {method} {path}: {told}");
+            tracing::warn!("kept, although {why}");
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Cassette,
-            format!("not kept, since a secret would be in the recording: {method} {path}: {told}"),
-        )
-        .with_hint(secrets::HINT))
+        Err(Error::new(ErrorKind::Cassette, format!("not kept, since {why}")).with_hint(hint))
     }
 
     /// Puts a response in its place in the cassette: behind those of this session, in place of those of an earlier one.
@@ -1273,7 +1279,7 @@ fn milliseconds(since: Instant) -> u64 {
 }
 
 /// Whether an answer tells of the moment (a key, a limit, an outage) rather than of the request.
-fn speaks_of_the_day(status: StatusCode) -> bool {
+pub(crate) fn speaks_of_the_day(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 408 | 429 | 500..)
 }
 

@@ -22,8 +22,8 @@ pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
 /// What the official SDKs wait, for a connection and between two pieces of an answer.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The real API over HTTP: connections are kept and reused, answers are decoded (gzip, br, zstd, deflate), nothing is
-/// retried, and no redirect is followed, since the key would go with it.
+/// The real API over HTTP: connections are kept and reused, answers are decoded (gzip, and br, zstd and deflate with the
+/// feature `cli`), nothing is retried, and no redirect is followed, since the key would go with it.
 ///
 /// A request without credentials gets the key that this was made with, if any; a request with its own keeps it.
 #[derive(Clone)]
@@ -250,7 +250,9 @@ impl Transport for Upstream {
         let has_an_end = version > http::Version::HTTP_11
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        let whole = Whole::of(content_type(&headers)).filter(|_| !has_an_end);
+        // What was decoded says so no more.
+        let is_coded = headers.contains_key(header::CONTENT_ENCODING);
+        let whole = Whole::of(content_type(&headers)).filter(|_| !has_an_end && !is_coded);
         let origin = self.origin().to_owned();
         let pieces = response.bytes_stream().map_err({
             let upstream = self.clone();

@@ -119,6 +119,13 @@ impl RecordedResponse {
     pub(crate) fn is_event_stream(&self) -> bool {
         crate::message::is_event_stream(self.header("content-type"))
     }
+
+    /// What its body is still coded in: nobody has decoded it, since nobody has asked for it.
+    pub(crate) fn coding(&self) -> Option<&str> {
+        let coding = self.header("content-encoding")?.trim();
+        let is_one = !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") && !self.body.is_empty();
+        is_one.then_some(coding)
+    }
 }
 
 impl Cassette {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::store::Store;
 use super::{Format, Listing, WELL, count, print, runtime, wrong};
-use crate::cassette::{Blob, Cassette};
+use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::engine::{Listed, bytes_of, layout, read_file};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
@@ -180,6 +180,14 @@ impl<'a> Verifier<'a> {
         );
         if texts.iter().any(|text| self.patterns.text(text) != *text) {
             found.insert(REDACTED_BY_SETTINGS.to_owned());
+        }
+        for coding in cassette.responses.iter().filter_map(RecordedResponse::coding) {
+            secrets.push(Found {
+                line: None,
+                what: format!("no secret can be seen in its answer, which is in the coding {coding}"),
+                is_warning: true,
+                value: Some(Bytes::new()),
+            });
         }
         let mut is_whole = true;
         for blob in cassette.blobs_mut() {
