@@ -404,6 +404,29 @@ async fn a_limit_is_waited_for() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
 }
 
+/// What is kept is the answer after the retries, whether errors are kept or not; one that was recorded is not waited out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_no_answer_to_keep() {
+    let limited = (429, r#"{"message":"Requests rate limit exceeded"}"#);
+    let wrong = (422, r#"{"detail":"no such model"}"#);
+    let well = (200, r#"{"choices":[{"message":{"content":"Paris"}}]}"#);
+    for (recorded, again, calls) in [(wrong, limited, 2), (well, limited, 2), (limited, limited, 1)] {
+        let server = Server::start(move |number, _| {
+            let (status, body) = if number == 1 { again } else { recorded };
+            Reply::new(status, "application/json", body).header("retry-after", "0")
+        })
+        .await;
+        let project = Project::new();
+        project.write("cassettes/settings.yaml", "save_errors: true\n");
+        ask(&project, &server.url, &chat("one")).await;
+        let (tree, before) = (project.tree(), server.call_count());
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+        assert_eq!(server.call_count() - before, calls, "{}{}", done.stdout, done.stderr);
+        assert_eq!(project.tree(), tree);
+    }
+}
+
 /// `review` in this project, with these lines as what a person answers.
 fn review(project: &Project, flags: &[&str], answers: &str) -> Done {
     project.write("answers", answers);

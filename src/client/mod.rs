@@ -64,6 +64,8 @@ use crate::engine::CacheEngine;
 use crate::error::Result;
 use crate::message::{Request, Response};
 use crate::recorder::Recorder;
+#[cfg(feature = "cli")]
+use crate::transport::Transport;
 use crate::upstream::{Upstream, UpstreamBuilder};
 
 /// The environment variable with the base URL, without `/v1`; `mistral-cassette run` sets it.
@@ -230,6 +232,16 @@ impl Client {
         }
     }
 
+    /// This client, live, for a recorder that is to hear of the last answer only: of no retry, if there are any.
+    #[cfg(feature = "cli")]
+    pub(crate) fn settled(&self, with_retries: bool) -> Settled {
+        Settled(Self {
+            recorder: None,
+            retries: self.retries.clone().filter(|_| with_retries),
+            ..self.clone()
+        })
+    }
+
     /// The recorder, for its session and verdict; `None` when every call is live.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
@@ -288,5 +300,24 @@ impl Client {
     async fn accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
         let request = request.header(header::ACCEPT, HeaderValue::from_static(kind));
         self.request(request).await?.error_for_status().await
+    }
+}
+
+/// As [`Client::settled`].
+#[cfg(feature = "cli")]
+pub(crate) struct Settled(Client);
+
+#[cfg(feature = "cli")]
+impl Transport for Settled {
+    fn has_key(&self, request: &Request) -> bool {
+        self.0.upstream.has_key(request)
+    }
+
+    fn secret(&self) -> Option<&str> {
+        self.0.upstream.secret()
+    }
+
+    async fn send(self, request: Request) -> Result<Response> {
+        self.0.request(request).await
     }
 }
