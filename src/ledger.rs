@@ -187,6 +187,8 @@ impl Drop for Ledger {
 pub(crate) struct Used {
     pub(crate) sessions: BTreeSet<String>,
     pub(crate) scopes: BTreeSet<Scope>,
+    /// Whether it is of all that use the directory, so that nothing is used in scopes that were not seen.
+    pub(crate) is_of_all_scopes: bool,
     /// Scope and short key.
     cassettes: HashSet<(Scope, String)>,
     /// How often each was replayed, by the test that did.
@@ -261,9 +263,14 @@ impl Used {
         is_whole
     }
 
+    /// Whether this cassette lies in a scope of which nothing can be said.
+    pub(crate) fn has_not_seen(&self, key: &RequestKey) -> bool {
+        !self.is_of_all_scopes && !self.scopes.contains(key.scope())
+    }
+
     /// Whether this cassette lies in a scope that was seen, and was not used.
     pub(crate) fn lacks(&self, key: &RequestKey) -> bool {
-        self.scopes.contains(key.scope()) && !self.cassettes.contains(&(key.scope().clone(), key.short().to_owned()))
+        !self.has_not_seen(key) && !self.cassettes.contains(&(key.scope().clone(), key.short().to_owned()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -88,9 +89,14 @@ pub(crate) async fn explain(
         }
         None => {
             let here = keys.iter().filter(|other| other.scope() == key.scope()).count();
-            message.push_str(&match here {
-                0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
-                _ => format!(
+            message.push_str(&match missing_directory(engine) {
+                Some(missing) => {
+                    hint =
+                        format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
+                    format!("\nthere is no directory {}", missing.display())
+                }
+                None if here == 0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
+                None => format!(
                     "\nnothing is recorded for {} in {} (for other endpoints: {here})",
                     key.endpoint(),
                     scope_name(key)
@@ -99,6 +105,12 @@ pub(crate) async fn explain(
         }
     }
     Error::new(ErrorKind::Miss, message).with_hint(hint)
+}
+
+/// Where the cassettes should be, when nothing is there.
+fn missing_directory(engine: &dyn CacheEngine) -> Option<PathBuf> {
+    let root = engine.directory().filter(|root| !root.exists())?;
+    Some(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()))
 }
 
 impl fmt::Display for Near {

@@ -953,11 +953,8 @@ impl Recorder {
     ) -> Result<()> {
         if speaks_of_the_day(answer.status) && !recording.agreed.settings.save_errors {
             self.session().count(|summary| summary.passed_on += 1);
-            tracing::info!(
-                "not kept, since it speaks of the day: {} for {}",
-                answer.status,
-                recording.asked.request.line()
-            );
+            self.session()
+                .tell_of_the_day(answer.status, &recording.asked.request.line());
             return Ok(());
         }
         let response = RecordedResponse {

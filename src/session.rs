@@ -1,9 +1,11 @@
 //! What happened since the start: turns, counts, and the verdict at the end.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use http::StatusCode;
 use lru::LruCache;
 
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
@@ -32,6 +34,8 @@ struct State {
     failures: Vec<Error>,
     /// Whether it was said that the engine is of no use.
     told: bool,
+    /// The statuses of the day of which it was said that they are not kept.
+    told_of_the_day: BTreeSet<u16>,
 }
 
 /// How often a key was asked for.
@@ -56,6 +60,7 @@ impl Default for State {
             summary: Summary::default(),
             failures: Vec::new(),
             told: false,
+            told_of_the_day: BTreeSet::new(),
         }
     }
 }
@@ -166,6 +171,19 @@ impl Session {
             tracing::warn!("the engine is of no use, answers come from the upstream and are not kept: {error}");
         } else {
             tracing::debug!("the engine is of no use: {error}");
+        }
+    }
+
+    /// Says once for each status that an answer of the day was not kept, and what to do about it.
+    pub(crate) fn tell_of_the_day(&self, status: StatusCode, line: &str) {
+        let advice = match status.as_u16() {
+            401 | 403 => "the API key is missing, or has no right to this",
+            _ => "to keep such answers set save_errors, and to test with one have it injected",
+        };
+        if self.state().told_of_the_day.insert(status.as_u16()) {
+            tracing::warn!("not kept, since it speaks of the day: {status} for {line} ({advice})");
+        } else {
+            tracing::info!("not kept, since it speaks of the day: {status} for {line}");
         }
     }
 

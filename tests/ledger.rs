@@ -314,7 +314,9 @@ async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
     assert_eq!(
         told(&done),
         format!(
-            "status 1\nmistral-cassette: 1 replayed, 0 recorded\nmistral-cassette: 1 cassette not used:\n  {beta}\n\
+            "status 1\nmistral-cassette: 1 replayed, 0 recorded\n\
+             mistral-cassette: not looked at without --all-scopes, since no request came for them: suite\n\
+             mistral-cassette: 1 cassette not used:\n  {beta}\n\
              hint: mistral-cassette prune deletes them, with the ledger of a whole run\n"
         )
     );
@@ -323,6 +325,10 @@ async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
         run(&project, &["--fail-unused", "--scope", "suite"], &["gamma"]).code(),
         0
     );
+    let done = run(&project, &["--fail-unused", "--all-scopes"], &["alpha", "beta"]);
+    assert_eq!(done.code(), 1);
+    assert!(done.stderr.contains("suite/chat-completions/gamma-"), "{}", done.stderr);
+    assert!(!done.stderr.contains("not looked at"), "{}", done.stderr);
     // What an earlier run has used is not used now.
     assert_eq!(run(&project, &["--ledger", LEDGER], &["alpha", "beta"]).code(), 0);
     let done = run(&project, &["--ledger", LEDGER, "--fail-unused"], &["alpha"]);
@@ -363,7 +369,7 @@ async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
     would delete cassettes/chat-completions/beta-… (not used)
     would delete cassettes/old/suite/chat-completions/gamma-… (not used)
     2 cassettes and 0 bodies to delete, 0 left, after 2 sessions
-    1 cassette in scopes that the ledger has not seen: not looked at
+    1 cassette in scopes that the ledger has not seen (other): not looked at without --all-scopes
     --yes deletes them
     ");
     assert!(project.tree() == before, "without --yes nothing is written");
@@ -374,6 +380,13 @@ async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
     );
     assert_eq!(json["cassettes"].as_array().unwrap().len(), 2);
     assert_eq!(json["scopes"], json!(["", "old/suite"]));
+    assert_eq!(json["unseen_scopes"], json!(["other"]));
+    let all = prune(&project, &["--all-scopes", "--format", "json"]);
+    let all: Value = serde_json::from_str(&all.stdout).unwrap();
+    assert_eq!(
+        (all["cassettes"].as_array().unwrap().len(), &all["unseen"]),
+        (3, &json!(0))
+    );
     assert_eq!(prune(&project, &["--yes"]).code(), 0);
     let left: Vec<String> = cassettes(&project);
     assert_eq!(left.len(), 2, "{left:?}");

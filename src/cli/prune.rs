@@ -13,6 +13,7 @@ use super::{Directory, Format, WELL, count, print, runtime, wrong};
 use crate::cassette::{Blob, Cassette};
 use crate::engine::{DirectoryEngine, Listed, layout};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Scope;
 use crate::ledger::Used;
 
 #[derive(clap::Args)]
@@ -22,6 +23,9 @@ pub(super) struct Arguments {
     /// The ledger of a whole run of the tests: MISTRAL_CASSETTE_LEDGER or --ledger made it.
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
+    /// The ledger is of everything that uses the directory: what lies in scopes that it has not seen is unused too.
+    #[arg(long)]
+    all_scopes: bool,
     /// Delete; without it, what would be deleted is shown.
     #[arg(long)]
     yes: bool,
@@ -42,7 +46,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         )
         .with_hint("entries of a cache end by themselves: see expiry in the settings"));
     };
-    let used = Used::read(&arguments.ledger, 0, directory.root())?;
+    let mut used = Used::read(&arguments.ledger, 0, directory.root())?;
+    used.is_of_all_scopes = arguments.all_scopes;
     if used.sessions.is_empty() {
         let mut error = Error::new(
             ErrorKind::Settings,
@@ -108,8 +113,8 @@ struct Why {
 struct Plan {
     goes: Vec<Item>,
     stays: Vec<(Item, Why)>,
-    /// How many cassettes lie in scopes that the ledger has not seen.
-    unseen: usize,
+    /// How many cassettes lie in scopes that the ledger has not seen, by scope.
+    unseen: BTreeMap<Scope, usize>,
 }
 
 impl Plan {
@@ -124,13 +129,15 @@ impl Plan {
         let mut plan = Self {
             goes: Vec::new(),
             stays: Vec::new(),
-            unseen: 0,
+            unseen: BTreeMap::new(),
         };
         let mut needed: HashSet<String> = HashSet::new();
         let mut unreadable = None;
         for (listed, cassette) in cassettes {
             let key = listed.key.as_ref();
-            plan.unseen += usize::from(key.is_some_and(|key| !used.scopes.contains(key.scope())));
+            if let Some(key) = key.filter(|key| used.has_not_seen(key)) {
+                *plan.unseen.entry(key.scope().clone()).or_default() += 1;
+            }
             if key.is_some_and(|key| used.lacks(key)) {
                 let path = directory.root().join(&listed.name);
                 if plan.settle(path, false, git, force) {
@@ -231,10 +238,11 @@ fn text(arguments: &Arguments, plan: &Plan, used: &Used, git: &Git) -> String {
         plan.stays.len(),
         count(used.sessions.len(), "session"),
     ));
-    if plan.unseen > 0 {
+    if !plan.unseen.is_empty() {
         lines.push(format!(
-            "{} in scopes that the ledger has not seen: not looked at",
-            count(plan.unseen, "cassette")
+            "{} in scopes that the ledger has not seen ({}): not looked at without --all-scopes",
+            count(plan.unseen.values().sum(), "cassette"),
+            scopes(plan.unseen.keys()),
         ));
     }
     if !used.unreadable.is_empty() {
@@ -250,6 +258,19 @@ fn text(arguments: &Arguments, plan: &Plan, used: &Used, git: &Git) -> String {
         });
     }
     lines.join("\n") + "\n"
+}
+
+/// The names of these scopes, of many the first ones.
+pub(super) fn scopes<'a>(all: impl ExactSizeIterator<Item = &'a Scope>) -> String {
+    const TOLD: usize = 5;
+    let more = all.len().saturating_sub(TOLD);
+    let name = |scope: &'a Scope| if scope.is_root() { "the root" } else { scope.as_str() };
+    let told = all.take(TOLD).map(name).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        format!("{told} and {more} more")
+    } else {
+        told
+    }
 }
 
 fn bodies_of(number: usize) -> String {
@@ -278,7 +299,8 @@ fn document(arguments: &Arguments, plan: &Plan, used: &Used) -> serde_json::Valu
         "left": left,
         "sessions": used.sessions.len(),
         "scopes": used.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
-        "unseen": plan.unseen,
+        "unseen": plan.unseen.values().sum::<usize>(),
+        "unseen_scopes": plan.unseen.keys().map(Scope::as_str).collect::<Vec<_>>(),
         "unreadable_lines": used.unreadable.len(),
     })
 }

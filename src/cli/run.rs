@@ -1,18 +1,21 @@
 //! `run`: a command with a proxy beside it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
 use super::proxy::{Signal, Signals, given_up, tell};
+use super::prune::scopes;
 use super::{ProxyArguments, count, runtime, say, wrong};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Scope;
+use crate::key::{RequestKey, Scope};
 use crate::ledger::{LEDGER_VARIABLE, Used};
 use crate::message::DUMMY_KEY;
 use crate::mode::Mode;
 use crate::recorder::KEY_VARIABLE;
+use crate::session::Summary;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -25,6 +28,9 @@ pub(super) struct Arguments {
     /// the command has started.
     #[arg(long)]
     fail_unused: bool,
+    /// With --fail-unused: the command uses all of the directory, so fail for scopes that were not seen as well.
+    #[arg(long, requires = "fail_unused")]
+    all_scopes: bool,
     /// The command and its arguments, behind --.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -44,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
         }
         let mode = proxy.recorder().mode();
+        let recorder = proxy.recorder().clone();
         let status = child(&arguments.command, &base, mode, watch.as_ref(), &mut signals).await;
         let verdict = tokio::select! {
             verdict = proxy.stop() => verdict,
@@ -51,6 +58,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let status = status?;
         let mut verdict = tell(verdict);
+        let has_own_sessions = watch.as_ref().is_some_and(Watch::has_lines);
+        if status.success() && recorder.session().summary() == Summary::default() && !has_own_sessions {
+            say(
+                "mistral-cassette: warning: no request came: does the command take the address of the API from MISTRAL_SERVER_URL, or another variable that run sets?",
+            );
+        }
         if arguments.fail_unused
             && let Some(watch) = &watch
             && !watch.all_are_used(arguments)?
@@ -108,6 +121,11 @@ impl Watch {
         }))
     }
 
+    /// Whether any session has written into it, of the command's own perhaps.
+    fn has_lines(&self) -> bool {
+        std::fs::metadata(&self.ledger).is_ok_and(|meta| meta.len() > self.begin)
+    }
+
     /// Whether every cassette in the scopes that were seen was used, as far as the ledger can be read; those that were not are
     /// listed.
     fn all_are_used(&self, arguments: &Arguments) -> Result<bool> {
@@ -115,15 +133,27 @@ impl Watch {
         let Some(directory) = store.directory.as_ref().filter(|directory| directory.root().is_dir()) else {
             return Ok(true);
         };
-        let used = Used::read(&self.ledger, self.begin, directory.root())?;
+        let mut used = Used::read(&self.ledger, self.begin, directory.root())?;
+        used.is_of_all_scopes = arguments.all_scopes;
         for line in &used.unreadable {
             say(&format!(
                 "mistral-cassette: warning: {}:{line}: the line cannot be read, and may name what was used",
                 self.ledger.display()
             ));
         }
-        let unused: Vec<String> = directory
-            .list()?
+        let listed = directory.list()?;
+        let keys = listed.iter().filter_map(|listed| listed.key.as_ref());
+        let unseen: BTreeSet<&Scope> = keys
+            .filter(|key| used.has_not_seen(key))
+            .map(RequestKey::scope)
+            .collect();
+        if !unseen.is_empty() {
+            say(&format!(
+                "mistral-cassette: not looked at without --all-scopes, since no request came for them: {}",
+                scopes(unseen.into_iter())
+            ));
+        }
+        let unused: Vec<String> = listed
             .iter()
             .filter(|listed| listed.key.as_ref().is_some_and(|key| used.lacks(key)))
             .map(|listed| format!("\n  {}", store.place_of(listed)))
