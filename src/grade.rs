@@ -125,9 +125,15 @@ fn grade_of(difference: &Difference) -> Grade {
     {
         return Grade::Ending;
     }
+    // None at all may be written in several ways.
+    let is_none = |calls: &Option<Value>| match calls {
+        None | Some(Value::Null) => true,
+        Some(calls) => calls.as_array().is_some_and(Vec::is_empty),
+    };
     if names
         .iter()
         .any(|name| matches!(*name, "tool_calls" | "arguments" | "function"))
+        && !(is_none(&difference.old) && is_none(&difference.new))
     {
         return Grade::ToolCall;
     }
@@ -321,6 +327,8 @@ mod tests {
         );
         assert_eq!(grade(calls("1", "{}"), calls("2", "{}")), Grade::Volatile);
         assert_eq!(grade(calls("1", "{}"), calls("1", r#"{"a":1}"#)), Grade::ToolCall);
+        let without_calls = chat(&json!({ "content": "a", "tool_calls": null }), "stop");
+        assert_eq!(grade(without_calls, says("a")), Grade::Shape);
         assert_eq!(
             grade(says("a"), chat(&json!({ "content": "a" }), "length")),
             Grade::Ending

@@ -695,7 +695,7 @@ async fn verify_finds_a_request_that_was_edited() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or record it again
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again
     1 cassette, 1 problem
     --- stderr
     ");
@@ -793,7 +793,7 @@ async fn verify_finds_what_settings_made_unreachable() {
     insta::assert_snapshot!(told(&project.run(&["verify"])), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is bb32a3af6672c1e415709db3f3863d37f72ae481edeafc517f0e78f44954d4f1, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or record it again
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is bb32a3af6672c1e415709db3f3863d37f72ae481edeafc517f0e78f44954d4f1, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again
     1 cassette, 1 problem
     --- stderr
     ");
@@ -960,7 +960,7 @@ async fn verify_as_json_has_a_problem_for_each_file() {
         {
           "file": "cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml",
           "line": null,
-          "problem": "the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or record it again"
+          "problem": "the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again"
         },
         {
           "file": "cassettes/embeddings/winds.yaml",

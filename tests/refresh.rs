@@ -313,6 +313,16 @@ async fn recordings_are_chosen_and_the_budget_is_kept() {
         ("test", 0),
     ];
     assert_eq!(counts, BTreeMap::from(expected));
+    let done = refresh(&project, &server.url, &["--scope", "other", "--model", "small"]);
+    assert!(
+        done.stderr
+            .contains("warning: no recording in cassettes is of --scope other --model small\n"),
+        "{}",
+        done.stderr
+    );
+    let old = refresh(&project, &server.url, &["--older-than", "1d"]);
+    assert!(!old.stderr.contains("warning"), "{}", old.stderr);
+    assert!(old.stdout.contains(", $0.00 spent"), "{}", old.stdout);
     assert_eq!(project.run(&["refresh", "--older-than", "soon"]).code(), 2);
 }
 

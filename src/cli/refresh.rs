@@ -304,7 +304,7 @@ impl Arguments {
                     .map(|(listed, _)| listed.name.clone()),
             );
         }
-        let (mut recordings, mut is_well) = (Vec::new(), true);
+        let (mut recordings, mut is_well, mut has_any) = (Vec::new(), true, false);
         for (listed, cassette) in all {
             let place = store.place_of(&listed);
             let read = async { whole(&*store.engine, cassette?, &place).await };
@@ -329,14 +329,29 @@ impl Arguments {
                 found.endpoint().to_owned(),
                 found.slug().to_owned(),
             );
-            if done.contains(&listed.name) {
-                continue;
-            }
-            recordings.push(Recording {
+            let recording = Recording {
                 name: listed.name,
                 key,
                 cassette,
-            });
+            };
+            has_any |= self.is_of(&recording);
+            if !done.contains(&recording.name) {
+                recordings.push(recording);
+            }
+        }
+        let filters = [
+            ("scope", &self.scope),
+            ("endpoint", &self.endpoint),
+            ("model", &self.model),
+            ("test", &self.test),
+        ];
+        let given = filters
+            .iter()
+            .filter_map(|(name, value)| Some(format!(" --{name} {}", value.as_ref()?)));
+        let given: String = given.collect();
+        // A slip of the pen would end well without a word, with nothing asked.
+        if !has_any && !given.is_empty() {
+            say(&format!("warning: no recording in {} is of{given}", store.place()));
         }
         let is_chosen = |recording: &Recording| {
             let is_named = named.is_empty() || named.contains(&recording.name);
@@ -346,6 +361,14 @@ impl Arguments {
     }
 
     fn is_meant(&self, recording: &Recording) -> bool {
+        self.is_of(recording)
+            && self
+                .older_than
+                .is_none_or(|age| recording.cassette.recorded.age() > age)
+    }
+
+    /// Whether it is of the scope, endpoint, model and test that were named.
+    fn is_of(&self, recording: &Recording) -> bool {
         let Recording { key, cassette, .. } = recording;
         let in_scope = |wanted: &String| {
             let scope = key.scope().as_str();
@@ -364,7 +387,6 @@ impl Arguments {
                 .test
                 .as_ref()
                 .is_none_or(|test| cassette.recorded.test.as_ref().is_some_and(|name| name.contains(test)))
-            && self.older_than.is_none_or(|age| cassette.recorded.age() > age)
     }
 }
 
@@ -405,7 +427,10 @@ fn text(all: &[Refreshed], show: bool) -> String {
 
 /// What asking has cost, as far as prices are known.
 fn spent(all: &[Refreshed]) -> f64 {
-    all.iter().filter_map(|refreshed| refreshed.cost).sum()
+    // The sum of nothing is a negative zero.
+    all.iter()
+        .filter_map(|refreshed| refreshed.cost)
+        .fold(0.0, |sum, cost| sum + cost)
 }
 
 fn document(all: &[Refreshed], estimate: &Estimate) -> Value {

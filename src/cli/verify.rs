@@ -225,7 +225,7 @@ impl<'a> Verifier<'a> {
         let name = without_secrets(&key.file_name(), secrets);
         if key.hash() != cassette.key {
             found.push(format!(
-                "the key of its request is {key}, and it says {}: request or settings were changed; undo that, or record it again",
+                "the key of its request is {key}, and it says {}: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again",
                 cassette.key
             ));
         }
