@@ -476,6 +476,14 @@ async fn new_recordings_wait_for_a_review() {
             .count()
     };
     assert_eq!(unchanged(&project), 4);
+    // Nor anything to commit.
+    project.git(&["init", "--quiet"]);
+    let untracked = project.git(&["status", "--porcelain", "--untracked-files=all"]);
+    assert!(
+        untracked.contains("chat-completions") && !untracked.contains(".refresh"),
+        "{untracked}"
+    );
+    std::fs::remove_dir_all(project.path().join(".git")).unwrap();
     // They are no recordings yet: neither for a replay, nor for a list.
     assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 1);
     let done = refresh(&project, &server.url, &[]);

@@ -620,6 +620,40 @@ async fn what_the_settings_allow_is_a_warning_of_verify() {
     );
 }
 
+/// A body that nobody has decoded is refused and warned of; one that somebody has, who left the header, is searched.
+#[tokio::test]
+async fn what_cannot_be_searched_is_refused_and_a_warning_of_verify() {
+    let project = Project::new();
+    let ask = || Request::get("/v1/models").unwrap();
+    let answer = |body: &'static [u8]| {
+        Response::new(StatusCode::OK, body.to_vec())
+            .header(http::header::CONTENT_ENCODING, HeaderValue::from_static("br"))
+    };
+    let (coded, text) = (&b"\x1b\x09\x00\xf8\xa5[\xca\xe6"[..], &br#"{"data":[]}"#[..]);
+    let refusing = recorder(&project.cassettes(), |builder| builder);
+    assert_eq!(record(&refusing, ask(), answer(coded)).await, coded);
+    assert_eq!(files_below(&project.cassettes()), 0);
+    assert!(refusing.finish().await.is_err());
+    for (body, warnings) in [(text, ""), (coded, ", 1 warning")] {
+        let allowing = recorder(&project.cassettes(), |builder| {
+            if body == coded {
+                builder.allow_secrets()
+            } else {
+                builder
+            }
+        });
+        record(&allowing, ask(), answer(body)).await;
+        allowing.finish().await.unwrap();
+        let done = project.run(&["verify"]);
+        assert_eq!(done.code(), 0, "{}", done.stdout);
+        assert!(
+            done.stdout.ends_with(&format!("1 cassette, 0 problems{warnings}\n")),
+            "{}",
+            done.stdout
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_file_in_the_root_is_told_without_its_words_and_without_a_slash() {
     let project = Project::new();

@@ -120,11 +120,15 @@ impl RecordedResponse {
         crate::message::is_event_stream(self.header("content-type"))
     }
 
-    /// What its body is still coded in: nobody has decoded it, since nobody has asked for it.
+    /// What its body is still coded in: nobody has decoded it, since nobody has asked for it. A body that is text was
+    /// decoded by somebody who has left the header.
     pub(crate) fn coding(&self) -> Option<&str> {
         let coding = self.header("content-encoding")?.trim();
-        let is_one = !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") && !self.body.is_empty();
-        is_one.then_some(coding)
+        let is_text = match &self.body {
+            Blob::Here(bytes) => std::str::from_utf8(bytes).is_ok(),
+            Blob::Filed { .. } => false,
+        };
+        (!is_text && !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
     }
 }
 

@@ -181,14 +181,6 @@ impl<'a> Verifier<'a> {
         if texts.iter().any(|text| self.patterns.text(text) != *text) {
             found.insert(REDACTED_BY_SETTINGS.to_owned());
         }
-        for coding in cassette.responses.iter().filter_map(RecordedResponse::coding) {
-            secrets.push(Found {
-                line: None,
-                what: format!("no secret can be seen in its answer, which is in the coding {coding}"),
-                is_warning: true,
-                value: Some(Bytes::new()),
-            });
-        }
         let mut is_whole = true;
         for blob in cassette.blobs_mut() {
             match bytes_of(&*self.store.engine, blob, String::new).await {
@@ -210,6 +202,14 @@ impl<'a> Verifier<'a> {
                     *blob = bytes.into();
                 }
             }
+        }
+        for coding in cassette.responses.iter().filter_map(RecordedResponse::coding) {
+            secrets.push(Found {
+                line: None,
+                what: format!("no secret can be seen in its answer, which is in the coding {coding}"),
+                is_warning: true,
+                value: Some(Bytes::new()),
+            });
         }
         if is_whole {
             found.extend(self.identity(listed, &cassette, secrets));

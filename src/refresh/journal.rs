@@ -20,6 +20,7 @@ const PENDING: &str = "pending";
 ///
 /// ```text
 /// cassettes/.refresh/
+///   .gitignore         all of it
 ///   journal.jsonl      a line for the refresh, one for each recording that was asked again, one when all of them were
 ///   pending/           with --review: the new recordings, as a cassette directory of their own
 /// ```
@@ -158,6 +159,8 @@ impl Journal {
         let path = folder.join(JOURNAL);
         let failed = |error| Error::engine(format!("cannot write {}", path.display())).with_source(error);
         fs::create_dir_all(&folder).map_err(failed)?;
+        // What is half done is of this machine, and in no commit.
+        fs::write(folder.join(".gitignore"), "*\n").map_err(failed)?;
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
