@@ -41,7 +41,7 @@ use crate::miss;
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
 use crate::playback::{self, Fate, Fault, Pace, Playback};
 use crate::redaction::{Redactor, strip_hop_by_hop};
-use crate::secrets;
+use crate::secrets::{self, Left};
 use crate::session::{Kept, Session, Summary};
 use crate::settings::{Exhausted, Secrets, Settings};
 use crate::transport::{Again, Transport};
@@ -987,18 +987,16 @@ impl Recorder {
         let policy = recording.agreed.settings.secrets;
         // Its query may be where the secret is.
         let line = format_args!("{} {}", recording.asked.request.method, recording.asked.key.endpoint());
-        let (why, hint) = match response.coding().filter(|_| policy != Secrets::Allow) {
-            Some(coding) => (
-                format!("no secret can be seen in an answer in the coding {coding}: {line}"),
-                "the upstream was not asked for this coding by mistral-cassette; have it answer in gzip, or allow what cannot be searched, with secrets: allow in settings.yaml or with --allow-secrets",
+        let (why, hint) = match secrets::left_in(&recording.asked.request, response, policy) {
+            None => return Ok(()),
+            Some(Left::Secrets(told)) => (
+                format!("a secret would be in the recording: {line}: {told}"),
+                secrets::HINT,
             ),
-            None => match secrets::left_in(&recording.asked.request, response, policy) {
-                Some(told) => (
-                    format!("a secret would be in the recording: {line}: {told}"),
-                    secrets::HINT,
-                ),
-                None => return Ok(()),
-            },
+            Some(Left::Coded(coding)) => (
+                format!("no secret can be seen in an answer in the coding {coding}: {line}"),
+                secrets::CODED_HINT,
+            ),
         };
         if policy == Secrets::Warn {
             tracing::warn!("kept, although {why}");

@@ -600,22 +600,35 @@ pub(crate) fn is_told_by(name: &str, secret: &[u8]) -> bool {
         .any(|word| name.contains(&word[..TELLING]))
 }
 
+/// What to do about an answer that cannot be searched.
+pub(crate) const CODED_HINT: &str = "mistral-cassette decodes what it asks for, and a client of your own must do so too; or allow what cannot be searched, with secrets: allow in settings.yaml or with --allow-secrets";
+
 /// What to do about a secret that keeps something from being kept.
 pub(crate) const HINT: &str = "add its pattern to redaction in settings.yaml, so that it is replaced before anything is kept; or allow it, with secrets: allow there or with --allow-secrets";
 
-/// The secrets that are left in what is about to be kept, in half a sentence; `None` when there are none, and where nobody
-/// wants to know.
-pub(crate) fn left_in(request: &RecordedRequest, response: &RecordedResponse, policy: Secrets) -> Option<String> {
+/// Why something is not fit to be kept.
+pub(crate) enum Left {
+    /// These secrets are in it, in half a sentence.
+    Secrets(String),
+    /// Nobody can tell: its answer is still in this coding.
+    Coded(String),
+}
+
+/// What is left in what is about to be kept; `None` when all is well, and where nobody wants to know.
+pub(crate) fn left_in(request: &RecordedRequest, response: &RecordedResponse, policy: Secrets) -> Option<Left> {
     const TOLD: usize = 5;
     if policy == Secrets::Allow {
         return None;
+    }
+    if let Some(coding) = response.coding() {
+        return Some(Left::Coded(coding.to_owned()));
     }
     let found = in_exchange(request, response);
     let more = match found.len().saturating_sub(TOLD) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    (!found.is_empty()).then(|| found[..found.len().min(TOLD)].join(", ") + &more)
+    (!found.is_empty()).then(|| Left::Secrets(found[..found.len().min(TOLD)].join(", ") + &more))
 }
 
 /// A text to be told, with a placeholder for each secret in it.

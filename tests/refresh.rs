@@ -437,6 +437,24 @@ async fn a_retry_is_no_answer_to_keep() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_said_back_is_not_kept() {
+    let server = Server::start(|number, call| {
+        let said = call.header("authorization").unwrap();
+        assert!(said.contains(KEY));
+        Reply::json(json!({ "choices": [{ "message": { "content": format!("{number}: {said}") } }] }).to_string())
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let before = project.tree();
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    let tree = project.tree();
+    assert_ne!(tree, before);
+    assert!(!tree.values().any(|text| String::from_utf8_lossy(text).contains(KEY)));
+}
+
 /// `review` in this project, with these lines as what a person answers.
 fn review(project: &Project, flags: &[&str], answers: &str) -> Done {
     project.write("answers", answers);

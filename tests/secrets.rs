@@ -750,6 +750,36 @@ fn an_import_refuses_what_recording_refuses() {
 }
 
 #[test]
+fn an_import_refuses_what_cannot_be_searched() {
+    let project = Project::new();
+    let line = json!({
+        "request": { "method": "GET", "url": "https://proxy.example.com/v1/models" },
+        "response": {
+            "status": 200,
+            "headers": { "content-encoding": ["compress"] },
+            "body": STANDARD.encode(b"\x1f\x9d\x90coded"),
+            "body_encoding": "base64",
+        },
+    });
+    project.write("in.jsonl", format!("{line}\n"));
+    let done = project.run(&["import", "in.jsonl"]);
+    assert_eq!(done.code(), 1, "{}", done.stdout);
+    assert!(
+        done.stderr.contains("its answer, which is in the coding compress"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(files_below(&project.cassettes()), 0);
+    let done = project.run(&["import", "in.jsonl", "--allow-secrets"]);
+    assert_eq!(
+        (done.code(), files_below(&project.cassettes())),
+        (0, 1),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
 fn an_import_says_no_secret_of_where_it_comes_from() {
     let project = Project::new();
     let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();

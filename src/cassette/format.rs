@@ -455,8 +455,7 @@ impl Serialize for Key<'_> {
         // The YAML crate quotes what YAML 1.1 and 1.2 would take for a number, a boolean, a date or null. These it
         // leaves plain, and other readers (ruamel.yaml, npm's yaml) stumble over them.
         let odd = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
-        let breaks = ['\n', '\r', '\t', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
-        if (!is_visible_ascii(self.0) && self.0.contains(breaks)) || self.0.chars().all(odd) {
+        if !is_all_visible(self.0) || self.0.chars().all(odd) {
             DoubleQuoted(self.0).serialize(serializer)
         } else {
             serializer.serialize_str(self.0)
@@ -480,12 +479,12 @@ fn fits_single_quotes(text: &str) -> bool {
     });
     (begins_something || ends_something || bytes.ends_with(b" "))
         && memchr::memchr(b'\'', bytes).is_none()
-        && (is_visible_ascii(text) || text.chars().all(is_visible))
+        && is_all_visible(text)
 }
 
-/// Most texts are, and to see that is much quicker than to look at their characters.
-fn is_visible_ascii(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+fn is_all_visible(text: &str) -> bool {
+    // Most texts are of these, and to see that is much quicker than to look at their characters.
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_visible)
 }
 
 /// Whether a character may stand in YAML as it is, and is seen as what it is by every reader; a line break is not.

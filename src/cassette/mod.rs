@@ -123,12 +123,10 @@ impl RecordedResponse {
     /// What its body is still coded in: nobody has decoded it, since nobody has asked for it. A body that is text was
     /// decoded by somebody who has left the header.
     pub(crate) fn coding(&self) -> Option<&str> {
+        let Blob::Here(bytes) = &self.body else { return None };
         let coding = self.header("content-encoding")?.trim();
-        let is_text = match &self.body {
-            Blob::Here(bytes) => std::str::from_utf8(bytes).is_ok(),
-            Blob::Filed { .. } => false,
-        };
-        (!is_text && !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
+        let is_none = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+        (!is_none && std::str::from_utf8(bytes).is_err()).then_some(coding)
     }
 }
 

@@ -33,6 +33,7 @@ use self::store::Store;
 use crate::cassette::{Blob, Form, RecordedBody, RecordedResponse};
 use crate::engine::LayeredEngine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Scope;
 use crate::mode::Mode;
 use crate::playback::{Faults, Fragments, Pace, Playback};
 use crate::proxy::Proxy;
@@ -371,6 +372,19 @@ fn count(number: usize, thing: &str) -> String {
         format!("1 {thing}")
     } else {
         format!("{number} {thing}s")
+    }
+}
+
+/// The names of these scopes, of many the first ones.
+fn scopes<'a>(all: impl ExactSizeIterator<Item = &'a Scope>) -> String {
+    const TOLD: usize = 5;
+    let more = all.len().saturating_sub(TOLD);
+    let name = |scope: &'a Scope| if scope.is_root() { "the root" } else { scope.as_str() };
+    let told = all.take(TOLD).map(name).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        format!("{told} and {more} more")
+    } else {
+        told
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::git::Git;
 use super::store::Store;
-use super::{Directory, Format, WELL, count, print, runtime, wrong};
+use super::{Directory, Format, WELL, count, print, runtime, scopes, wrong};
 use crate::cassette::{Blob, Cassette};
 use crate::engine::{DirectoryEngine, Listed, layout};
 use crate::error::{Error, ErrorKind, Result};
@@ -258,19 +258,6 @@ fn text(arguments: &Arguments, plan: &Plan, used: &Used, git: &Git) -> String {
         });
     }
     lines.join("\n") + "\n"
-}
-
-/// The names of these scopes, of many the first ones.
-pub(super) fn scopes<'a>(all: impl ExactSizeIterator<Item = &'a Scope>) -> String {
-    const TOLD: usize = 5;
-    let more = all.len().saturating_sub(TOLD);
-    let name = |scope: &'a Scope| if scope.is_root() { "the root" } else { scope.as_str() };
-    let told = all.take(TOLD).map(name).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        format!("{told} and {more} more")
-    } else {
-        told
-    }
 }
 
 fn bodies_of(number: usize) -> String {

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
 use super::proxy::{Signal, Signals, given_up, tell};
-use super::prune::scopes;
-use super::{ProxyArguments, count, runtime, say, wrong};
+use super::{ProxyArguments, count, runtime, say, scopes, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 use crate::ledger::{LEDGER_VARIABLE, Used};

@@ -203,7 +203,8 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        for coding in cassette.responses.iter().filter_map(RecordedResponse::coding) {
+        let codings: BTreeSet<&str> = cassette.responses.iter().filter_map(RecordedResponse::coding).collect();
+        for coding in codings {
             secrets.push(Found {
                 line: None,
                 what: format!("no secret can be seen in its answer, which is in the coding {coding}"),

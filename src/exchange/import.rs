@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::key::{RequestKey, Scope};
 use crate::message::{Request, Splitter};
 use crate::redaction::Redactor;
-use crate::secrets;
+use crate::secrets::{self, Left};
 use crate::settings::{Limits, PLACEHOLDER, Secrets, Settings};
 
 /// Where interactions are imported to, and how.
@@ -266,13 +266,23 @@ impl Import<'_> {
         let left = responses
             .iter()
             .find_map(|response| secrets::left_in(request, response, policy));
-        let Some(told) = left else { return true };
+        let (told, why) = match left {
+            None => return true,
+            Some(Left::Secrets(told)) => {
+                let why = format!("a secret would be in its cassette: {told}");
+                (told, why)
+            }
+            Some(Left::Coded(coding)) => {
+                let why = format!("no secret can be seen in its answer, which is in the coding {coding}");
+                (why.clone(), why)
+            }
+        };
         if policy == Secrets::Warn {
             made.warnings
                 .extend(made.places.iter().map(|place| format!("{place}: {told}")));
             return true;
         }
-        imported.refuse(&made.places, &format!("a secret would be in its cassette: {told}"));
+        imported.refuse(&made.places, &why);
         imported.has_secrets = true;
         false
     }

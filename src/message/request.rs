@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde::Serialize;
 
+use crate::difference::cut;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The key that `run` gives a command which needs none: SDKs refuse to start without one. To the road it is no key, and
@@ -230,12 +231,11 @@ impl Request {
 fn parsed(target: &str) -> Result<PathAndQuery> {
     // A URI has a limit to its length, and a path with a query in older releases of `http` has none.
     let uri: Uri = target.parse().map_err(|error| {
-        let mut shown = target.to_owned();
-        if let Some((cut, _)) = shown.char_indices().nth(500) {
-            shown.truncate(cut);
-            shown.push('…');
-        }
-        Error::new(ErrorKind::Request, format!("{shown:?} is not a path with a query")).with_source(error)
+        Error::new(
+            ErrorKind::Request,
+            format!("{:?} is not a path with a query", cut(target, 500)),
+        )
+        .with_source(error)
     })?;
     uri.into_parts().path_and_query.ok_or_else(|| no_path(target))
 }

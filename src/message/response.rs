@@ -8,6 +8,7 @@ use memchr::memmem::Finder;
 use serde::de::DeserializeOwned;
 
 use super::Body;
+use crate::difference::cut;
 use crate::error::{Error, ErrorKind, Result};
 
 /// An answer of the API, live or from a cassette.
@@ -142,15 +143,11 @@ fn said(body: &[u8]) -> String {
         serde_json::Value::String(message) => Some(message.clone()),
         other => Some(other.to_string()),
     });
-    let mut message = found.unwrap_or_else(|| text.trim().to_owned());
+    let message = found.unwrap_or_else(|| text.trim().to_owned());
     if message.is_empty() {
-        message.push_str("(no body)");
+        return "(no body)".to_owned();
     }
-    if let Some((cut, _)) = message.char_indices().nth(500) {
-        message.truncate(cut);
-        message.push('…');
-    }
-    message
+    cut(&message, 500)
 }
 
 /// The last `total_tokens` of an answer, as the API counts what it took.
