@@ -7,7 +7,7 @@ use mistral_cassette::DirectoryEngine;
 use mistral_cassette::client::{Client, EmbeddingsRequest};
 
 /// The cosine of the angle between two vectors: 1 is the same direction.
-fn likeness(a: &[f64], b: &[f64]) -> f64 {
+fn similarity(a: &[f64], b: &[f64]) -> f64 {
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     product(a, b) / (product(a, a) * product(b, b)).sqrt()
 }
@@ -26,7 +26,7 @@ async fn main() -> mistral_cassette::Result<()> {
         .await?;
     let vectors: Vec<&[f64]> = answer.vectors().collect();
     for (text, vector) in texts.iter().zip(&vectors).skip(1) {
-        println!("{:.3} {text}", likeness(vectors[0], vector));
+        println!("{:.3} {text}", similarity(vectors[0], vector));
     }
     Ok(())
 }

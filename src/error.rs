@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::visible::visible;
+use crate::escape::escape_controls;
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -195,7 +195,7 @@ impl Error {
         let mut source = self.source();
         while let Some(cause) = source {
             text.push_str("\n  caused by: ");
-            text.push_str(&visible(&cause.to_string()));
+            text.push_str(&escape_controls(&cause.to_string()));
             source = cause.source();
         }
         text
@@ -204,7 +204,7 @@ impl Error {
 
 /// A message tells what a recording or a server said, and stands in terminals.
 fn shown(text: String) -> String {
-    match visible(&text) {
+    match escape_controls(&text) {
         Cow::Borrowed(_) => text,
         Cow::Owned(shown) => shown,
     }

@@ -7,15 +7,15 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::cassette::{Blob, Recorded, RecordedBody, RecordedResponse, format};
+use crate::cassette::{Blob, Recorded, RecordedBody, RecordedResponse, yaml};
+use crate::cli::import_export::{self, Import};
 use crate::engine::CacheEngine;
 use crate::error::Result;
-use crate::exchange::{self, Import};
-use crate::expiry::History;
+use crate::http::{self, Request};
 use crate::key::{self, RequestKey, Scope};
-use crate::message::{self, Request};
 use crate::recorder::Recorder;
 use crate::redaction::Redactor;
+use crate::settings::expiry::History;
 use crate::settings::{Matching, Settings};
 use crate::upstream::Upstream;
 use crate::{difference, grade, secrets};
@@ -30,7 +30,7 @@ impl Cassette {
     /// # Errors
     /// As the reader has it.
     pub fn read(document: &[u8]) -> Result<Self> {
-        format::read(document, "fuzz.yaml").map(Self)
+        yaml::read(document, "fuzz.yaml").map(Self)
     }
 
     /// What a recording of these makes, with every header kept that may be.
@@ -61,17 +61,17 @@ impl Cassette {
     /// # Errors
     /// As the writer has it.
     pub fn write(&self) -> Result<Bytes> {
-        format::write(&self.0)
+        yaml::write(&self.0)
     }
 
     /// The bodies that its document holds: that of the request, or those of its parts, then those of the responses.
     pub fn bodies(&self) -> Vec<Bytes> {
         let mut cassette = self.0.clone();
-        let blobs = cassette.blobs_mut().into_iter();
+        let blobs = cassette.bodies_mut().into_iter();
         blobs
             .filter_map(|blob| match blob {
-                Blob::Here(bytes) => Some(bytes.clone()),
-                Blob::Filed { .. } => None,
+                Blob::Inline(bytes) => Some(bytes.clone()),
+                Blob::External { .. } => None,
             })
             .collect()
     }
@@ -107,7 +107,7 @@ impl Cassette {
     pub fn secrets(&self) -> Vec<String> {
         let responses = self.0.responses.iter();
         responses
-            .flat_map(|response| secrets::in_exchange(&self.0.request, response))
+            .flat_map(|response| secret_scan::in_exchange(&self.0.request, response))
             .collect()
     }
 }
@@ -195,12 +195,12 @@ pub async fn import(engine: &dyn CacheEngine, document: &[u8], format: Option<&s
 pub fn differences(old: &Value, new: &Value) -> (Vec<String>, f32) {
     let found = difference::differences(old, new);
     let lines = found.iter().flat_map(difference::Difference::lines).collect();
-    (lines, difference::likeness(old, new))
+    (lines, difference::similarity(old, new))
 }
 
 /// What looks like a secret in a body: what it is, and where.
 pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<std::ops::Range<usize>>)> {
-    let found = secrets::secrets_in_body(body).into_iter();
+    let found = secret_scan::secrets_in_body(body).into_iter();
     found.map(|secret| (secret.kind, secret.at)).collect()
 }
 

@@ -52,43 +52,26 @@ mod cassette;
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
-mod difference;
+mod diff;
 pub mod engine;
 mod error;
-#[cfg(feature = "cli")]
-mod exchange;
-mod expiry;
+mod escape;
 #[cfg(all(fuzzing, feature = "cli"))]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(feature = "cli")]
-mod grade;
+mod hash;
+mod http;
 mod key;
-mod ledger;
-mod message;
 #[cfg(feature = "middleware")]
 mod middleware;
-mod miss;
 mod mode;
-mod playback;
-#[cfg(feature = "cli")]
-mod prices;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod recorder;
 mod redaction;
-#[cfg(feature = "cli")]
-mod refresh;
-#[cfg(feature = "cli")]
-mod report;
-mod secrets;
-mod session;
 mod settings;
 mod testing;
-mod tls;
-mod transport;
 mod upstream;
-mod visible;
 
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
@@ -115,20 +98,19 @@ struct Rust;
 
 pub use async_trait::async_trait;
 
+pub use crate::cassette::History;
 pub use crate::engine::{CacheEngine, DirectoryEngine, LayeredEngine, MemoryEngine};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::expiry::{Adaptive, Expiry, History};
+pub use crate::http::{BackgroundTransport, Body, Request, Response, Transport};
 pub use crate::key::{RequestKey, Scope};
-pub use crate::message::{Body, Request, Response};
 #[cfg(feature = "middleware")]
 pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
-pub use crate::playback::{Pace, Playback};
-pub use crate::recorder::{Recorder, RecorderBuilder};
-pub use crate::session::{Session, Summary};
+pub use crate::recorder::{Recorder, RecorderBuilder, Session, Summary};
+pub use crate::settings::expiry::{Adaptive, Expiry};
+pub use crate::settings::playback::{Pace, Playback};
 pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pointer, Replacement, Secrets, Settings};
 pub use crate::testing::TestSession;
 #[cfg(feature = "insta")]
 pub use crate::testing::insta_settings;
-pub use crate::transport::{Again, Transport};
 pub use crate::upstream::{Upstream, UpstreamBuilder};

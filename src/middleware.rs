@@ -10,10 +10,10 @@ use reqwest::{Body as HttpBody, ResponseBuilderExt as _, Url};
 use reqwest_middleware::{Middleware, Next};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Request, Response};
-use crate::playback::strip_own;
+use crate::http::Transport;
+use crate::http::{Body, Request, Response};
 use crate::recorder::Recorder;
-use crate::transport::Transport;
+use crate::settings::playback::strip_own;
 
 /// Records and replays what a program sends through a `reqwest_middleware::ClientWithMiddleware`.
 ///

@@ -5,8 +5,8 @@ use crate::engine::DirectoryEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
-use crate::playback::Playback;
 use crate::recorder::Recorder;
+use crate::settings::playback::Playback;
 
 /// A session for one test; see [`cassette!`](crate::cassette).
 ///

@@ -10,11 +10,11 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
-use crate::playback::strip_own;
+use crate::http::tls;
+use crate::http::{BackgroundTransport, Transport};
+use crate::http::{Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
 use crate::redaction::strip_hop_by_hop;
-use crate::tls;
-use crate::transport::{Again, Transport};
+use crate::settings::playback::strip_own;
 
 /// The public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
@@ -161,7 +161,7 @@ impl Upstream {
     /// As [`UpstreamBuilder::build`].
     pub fn from_env() -> Result<Self> {
         let mut builder = Self::builder();
-        builder.api_key = env::var(crate::recorder::KEY_VARIABLE).ok();
+        builder.api_key = env::var(crate::http::API_KEY_VARIABLE).ok();
         builder.build()
     }
 
@@ -222,7 +222,7 @@ impl Transport for Upstream {
         self.0.api_key.as_deref()
     }
 
-    fn again(&self) -> Option<Again> {
+    fn again(&self) -> Option<BackgroundTransport> {
         let upstream = self.clone();
         Some(Box::new(|request| Box::pin(upstream.send(request))))
     }

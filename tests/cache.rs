@@ -455,7 +455,7 @@ async fn a_near_engine_saves_the_far_one_and_its_failures_do_not_matter() {
 #[tokio::test]
 async fn a_near_copy_is_used_as_long_as_it_was_said() {
     let (server, far) = (counting().await, Arc::new(MemoryEngine::new()));
-    let near = LayeredEngine::new(MemoryEngine::new(), far.clone()).near_for(Duration::from_millis(300));
+    let near = LayeredEngine::new(MemoryEngine::new(), far.clone()).near_ttl(Duration::from_millis(300));
     let engine = Arc::new(near);
     let first = ask(&recorder(Mode::Replay, &engine, ""), &server, "hello").await;
     let (key, document) = document(&*far).await;
@@ -482,7 +482,7 @@ async fn a_lock_is_renewed_while_its_call_goes_on() {
         let url = format!("sqlite:{}", folder.path().join("cache.db").display());
         Recorder::builder(mistral_cassette::engine::open(&url).unwrap())
             .mode(Mode::Replay)
-            .lock_life(Duration::from_millis(600))
+            .lock_ttl(Duration::from_millis(600))
             .build()
             .unwrap()
     };

@@ -57,20 +57,20 @@ fn rows(path: &Path) -> Vec<Row> {
 }
 
 /// What was read, written again: one value, or one an event.
-enum Again {
+enum BackgroundTransport {
     Whole(Value),
     Events(Vec<Value>),
     Nothing,
 }
 
-fn whole(answer: impl Serialize) -> Again {
-    Again::Whole(serde_json::to_value(answer).unwrap())
+fn whole(answer: impl Serialize) -> BackgroundTransport {
+    BackgroundTransport::Whole(serde_json::to_value(answer).unwrap())
 }
 
-async fn events<T: Serialize>(stream: impl Stream<Item = Result<T>>) -> Result<Again> {
+async fn events<T: Serialize>(stream: impl Stream<Item = Result<T>>) -> Result<BackgroundTransport> {
     let events: Vec<Result<T>> = stream.collect().await;
     let events: Result<Vec<T>> = events.into_iter().collect();
-    Ok(Again::Events(
+    Ok(BackgroundTransport::Events(
         events?
             .iter()
             .map(|event| serde_json::to_value(event).unwrap())
@@ -79,7 +79,7 @@ async fn events<T: Serialize>(stream: impl Stream<Item = Result<T>>) -> Result<A
 }
 
 /// Asks for what was answered with this row, and reads the answer.
-async fn read(client: &Client, row: &Row) -> Result<Again> {
+async fn read(client: &Client, row: &Row) -> Result<BackgroundTransport> {
     let chat = || ChatRequest::new("m").user("?");
     let agent_chat = || AgentChatRequest::new("a").user("?");
     let fim = || FimRequest::new("m", "p");
@@ -119,7 +119,7 @@ async fn read(client: &Client, row: &Row) -> Result<Again> {
         ("GET", ["agents"], _) => whole(client.agents(ListQuery::new()).await?),
         ("DELETE", ["agents", id], _) => {
             client.delete_agent(id).await?;
-            Again::Nothing
+            BackgroundTransport::Nothing
         }
         ("POST", ["audio", "transcriptions"], false) => whole(client.transcribe(transcription()).await?),
         ("POST", ["audio", "transcriptions"], true) => events(client.transcribe_stream(transcription()).await?).await?,
@@ -192,12 +192,14 @@ async fn round_trip(rows: Vec<Row>) -> (BTreeMap<String, usize>, usize, Vec<Stri
     for row in &rows {
         let difference = match read(&client, row).await {
             Err(error) => Some(error.to_string()),
-            Ok(Again::Whole(again)) => difference("", &serde_json::from_slice(&row.body).unwrap(), &again),
-            Ok(Again::Events(again)) => {
+            Ok(BackgroundTransport::Whole(again)) => {
+                difference("", &serde_json::from_slice(&row.body).unwrap(), &again)
+            }
+            Ok(BackgroundTransport::Events(again)) => {
                 event_count += again.len();
                 difference("", &data(&row.body).into(), &again.into())
             }
-            Ok(Again::Nothing) => None,
+            Ok(BackgroundTransport::Nothing) => None,
         };
         match difference {
             Some(difference) => failures.push(format!("{} ({} {}): {difference}", row.id, row.method, row.path)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mistral_cassette::engine::conformance::{self, Abilities};
+use mistral_cassette::engine::conformance::{self, Capabilities};
 use mistral_cassette::engine::{Lock, RedisEngine, open};
 use mistral_cassette::{CacheEngine, ErrorKind};
 use support::process::{free_port, is_here};
@@ -25,7 +25,7 @@ fn engine(redis: &Redis) -> RedisEngine {
 }
 
 #[track_caller]
-fn can_all(can: Abilities) {
+fn can_all(can: Capabilities) {
     assert!(
         can.list && can.remove && can.bodies && can.expire && can.lock,
         "{can:?}"

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use mistral_cassette::engine::conformance::{self, Abilities};
+use mistral_cassette::engine::conformance::{self, Capabilities};
 use mistral_cassette::engine::{Counts, Lock, SqlEngine, open};
 use mistral_cassette::{CacheEngine, ErrorKind};
 use support::postgres::{PASSWORD, Postgres, has_postgres};
@@ -22,7 +22,7 @@ fn sqlite(folder: &Path) -> SqlEngine {
 }
 
 #[track_caller]
-fn can_all(can: Abilities) {
+fn can_all(can: Capabilities) {
     assert!(
         can.list && can.remove && can.bodies && can.expire && can.lock,
         "{can:?}"

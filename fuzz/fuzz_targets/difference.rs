@@ -15,9 +15,9 @@ struct Input {
 
 fuzz_target!(|input: Input| {
     let [old, new] = &input.values;
-    let (lines, likeness) = differences(&old.0, &new.0);
+    let (lines, similarity) = differences(&old.0, &new.0);
     assert_eq!(lines.is_empty(), old.0 == new.0, "{lines:?}");
-    assert!((0.0..=1.0).contains(&likeness), "{likeness}");
+    assert!((0.0..=1.0).contains(&similarity), "{similarity}");
     assert!(differences(&old.0, &old.0).0.is_empty());
     assert_eq!(differences(&old.0, &old.0).1, 1.0);
     let request = Request::get("/v1/x").expect("a path");

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use serde_json::Value;
 
 #[cfg(feature = "cli")]
-use crate::message::Part;
-use crate::message::{Layout, from_exact};
+use crate::http::Part;
+use crate::http::{Layout, from_exact};
 
 /// The bytes of a body: in the document, or in a file beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Blob {
-    Here(Bytes),
+    Inline(Bytes),
     /// In `bodies/<sha256>`.
-    Filed {
+    External {
         sha256: String,
     },
 }
@@ -21,13 +21,13 @@ impl Blob {
     /// How many bytes stand in the document.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Here(bytes) => bytes.len(),
-            Self::Filed { .. } => 0,
+            Self::Inline(bytes) => bytes.len(),
+            Self::External { .. } => 0,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Here(bytes) if bytes.is_empty())
+        matches!(self, Self::Inline(bytes) if bytes.is_empty())
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct RecordedPart {
 impl RecordedPart {
     /// As it is sent; `None` when its content lies beside the document.
     pub(crate) fn sent(&self) -> Option<Part> {
-        let Blob::Here(content) = &self.content else {
+        let Blob::Inline(content) = &self.content else {
             return None;
         };
         Some(Part {

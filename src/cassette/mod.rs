@@ -1,13 +1,14 @@
 //! A cassette: one request and the responses recorded for it, in order.
 //!
 //! # Changing the form on disk
-//! 1. Write the new form under a new [`format::VERSION`], and keep reading the old one.
+//! 1. Write the new form under a new [`yaml::VERSION`], and keep reading the old one.
 //! 2. Add a file of the old form to the tests, and a line to the CHANGELOG.
 //! 3. See that an older release refuses the new file with the advice that it gives today.
 
 mod body;
-pub(crate) mod format;
-mod unchanged;
+mod equivalent;
+mod history;
+pub(crate) mod yaml;
 
 use std::time::Duration;
 
@@ -17,11 +18,8 @@ use http::StatusCode;
 #[cfg(feature = "cli")]
 pub(crate) use body::Form;
 pub(crate) use body::{Blob, RecordedBody, RecordedPart};
-pub(crate) use unchanged::says_the_same;
-
-use crate::error::{Error, ErrorKind, Result};
-use crate::expiry::History;
-use crate::key::RequestKey;
+pub(crate) use equivalent::is_equivalent;
+pub use history::History;
 
 /// One request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,13 +115,13 @@ impl RecordedResponse {
     }
 
     pub(crate) fn is_event_stream(&self) -> bool {
-        crate::message::is_event_stream(self.header("content-type"))
+        crate::http::is_event_stream(self.header("content-type"))
     }
 
     /// What its body is still coded in: nobody has decoded it, since nobody has asked for it. A body that is text was
     /// decoded by somebody who has left the header.
     pub(crate) fn coding(&self) -> Option<&str> {
-        let Blob::Here(bytes) = &self.body else { return None };
+        let Blob::Inline(bytes) = &self.body else { return None };
         let coding = self.header("content-encoding")?.trim();
         let is_none = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
         (!is_none && std::str::from_utf8(bytes).is_err()).then_some(coding)
@@ -131,29 +129,8 @@ impl RecordedResponse {
 }
 
 impl Cassette {
-    /// Sees that it is kept under its own key, as far as that is known: a name has the first 16 digits only.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Cassette`] when the key in it is another.
-    pub(crate) fn check_key(&self, key: &RequestKey, place: impl FnOnce() -> String) -> Result<()> {
-        let known = key.hash();
-        let is_it = self.key == known || (known == key.short() && self.key.starts_with(known));
-        if is_it {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Cassette,
-            format!(
-                "{}: the key in it is {}, and the request that its name stands for has {key}",
-                place(),
-                self.key
-            ),
-        )
-        .with_hint("mistral-cassette verify tells whether the file or its name was changed"))
-    }
-
     /// Every body, to put large ones aside or to bring them back.
-    pub(crate) fn blobs_mut(&mut self) -> Vec<&mut Blob> {
+    pub(crate) fn bodies_mut(&mut self) -> Vec<&mut Blob> {
         let mut blobs = match &mut self.request.body {
             RecordedBody::Blob(blob) => vec![blob],
             RecordedBody::Multipart(parts) => parts.iter_mut().map(|part| &mut part.content).collect(),
@@ -165,6 +142,6 @@ impl Cassette {
 
 impl From<Bytes> for Blob {
     fn from(bytes: Bytes) -> Self {
-        Self::Here(bytes)
+        Self::Inline(bytes)
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> 
 /// What git knows of the files in a directory.
 pub(super) enum Git {
     /// By path inside the directory, with slashes.
-    Known {
+    RequestCache {
         root: PathBuf,
         tracked: HashSet<String>,
         changed: HashMap<String, &'static str>,
@@ -88,7 +88,7 @@ impl Git {
                 changed.insert(inside.to_owned(), state);
             }
         }
-        Ok(Self::Known {
+        Ok(Self::RequestCache {
             root: root.to_owned(),
             tracked,
             changed,
@@ -97,7 +97,7 @@ impl Git {
 
     /// Why git could not bring this file back; `None` when it could.
     pub(super) fn risk(&self, path: &Path) -> Option<String> {
-        let Self::Known { root, tracked, changed } = self else {
+        let Self::RequestCache { root, tracked, changed } = self else {
             // Said once, and for all files.
             return None;
         };

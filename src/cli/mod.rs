@@ -1,26 +1,13 @@
 //! The command line: one file a subcommand.
 
-mod clear;
-mod completions;
-mod copy;
-mod diff;
-mod export;
+pub(crate) mod change;
+mod commands;
 mod git;
-mod import;
-mod list;
-mod migrate;
-mod proxy;
-mod prune;
+pub(crate) mod import_export;
+mod prices;
 mod refresh;
-mod rekey;
-mod remove;
 mod report;
-mod review;
-mod run;
-mod show;
-mod stats;
 mod store;
-mod verify;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -33,20 +20,20 @@ use self::store::Store;
 use crate::cassette::{Blob, Form, RecordedBody, RecordedResponse};
 use crate::engine::LayeredEngine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::escape::escape_controls;
 use crate::key::Scope;
 use crate::mode::Mode;
-use crate::playback::{Faults, Fragments, Pace, Playback};
 use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
+use crate::settings::playback::{Faults, Fragments, Pace, Playback};
 use crate::upstream::Upstream;
-use crate::visible::visible;
 
 /// The environment variable with the path of a table of prices.
 const PRICES_VARIABLE: &str = "MISTRAL_CASSETTE_PRICES";
 
 /// All is well.
-const WELL: ExitCode = ExitCode::SUCCESS;
+const SUCCESS: ExitCode = ExitCode::SUCCESS;
 
 /// The recordings are wrong, differ or were missed.
 fn wrong() -> ExitCode {
@@ -73,41 +60,41 @@ enum Command {
     /// Serve the API on this machine, from recordings or recording: point any client's base URL at it.
     Proxy(ProxyArguments),
     /// Start a proxy, run a command with the base-URL variables set, and give the verdict.
-    Run(run::Arguments),
+    Run(commands::run::Arguments),
     /// List the recordings.
     List(Listing),
     /// Show recordings as a person reads them: messages, tool calls, the text of a stream, usage.
-    Show(show::Arguments),
+    Show(commands::show::Arguments),
     /// Check every recording: that it can be read, fits its key and its name, and holds no secret.
     Verify(Listing),
     /// Compare recordings, and say what each change means: wording, tool call, ending, shape.
-    Diff(diff::Arguments),
+    Diff(commands::diff::Arguments),
     /// Write one HTML page to read the recordings in: conversations, streams at their pace, pictures, and what has changed.
-    Report(report::Arguments),
+    Report(commands::report::Arguments),
     /// Ask the upstream again for what is recorded, and keep what has changed.
-    Refresh(refresh::Arguments),
+    Refresh(commands::refresh::Arguments),
     /// Step through the new recordings of `refresh --review`: accept, reject, skip.
-    Review(review::Arguments),
+    Review(commands::review::Arguments),
     /// Count what is kept: cassettes, bytes, age, tokens, hits and misses; what it cost, and what replaying has saved.
-    Stats(stats::Arguments),
+    Stats(commands::stats::Arguments),
     /// Copy all cassettes to another place; what is there already is left, so that it can be run again.
-    Copy(copy::Arguments),
+    Copy(commands::copy::Arguments),
     /// Import what other tools have recorded: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, JSON lines.
-    Import(import::Arguments),
+    Import(commands::import::Arguments),
     /// Export recordings as HAR or JSON lines.
-    Export(export::Arguments),
+    Export(commands::export::Arguments),
     /// Delete the cassettes that no session of a ledger has used, and the bodies that nothing refers to.
-    Prune(prune::Arguments),
+    Prune(commands::prune::Arguments),
     /// Give cassettes the keys that their requests have since the settings for matching have changed.
-    Rekey(rekey::Arguments),
+    Rekey(commands::rekey::Arguments),
     /// Rewrite documents of older format versions.
-    Migrate(migrate::Arguments),
+    Migrate(commands::migrate::Arguments),
     /// Remove cassettes.
-    Remove(remove::Arguments),
+    Remove(commands::remove::Arguments),
     /// Remove all cassettes.
-    Clear(clear::Arguments),
+    Clear(commands::clear::Arguments),
     /// Print the completion script of a shell.
-    Completions(completions::Arguments),
+    Completions(commands::completions::Arguments),
 }
 
 /// Where a command's cassettes are.
@@ -245,7 +232,7 @@ impl ProxyArguments {
         let mut upstream = Upstream::builder()
             .base_url(&self.upstream)
             .timeout(Duration::from_secs(self.timeout));
-        if let Ok(key) = std::env::var(crate::recorder::KEY_VARIABLE) {
+        if let Ok(key) = std::env::var(crate::http::API_KEY_VARIABLE) {
             upstream = upstream.api_key(key);
         }
         let upstream = upstream.build()?;
@@ -282,25 +269,25 @@ pub fn main() -> ExitCode {
         .without_time()
         .init();
     let done = match arguments.command {
-        Command::Proxy(arguments) => proxy::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::List(arguments) => list::run(&arguments),
-        Command::Show(arguments) => show::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
-        Command::Report(arguments) => report::run(&arguments),
-        Command::Refresh(arguments) => refresh::run(&arguments),
-        Command::Review(arguments) => review::run(&arguments),
-        Command::Stats(arguments) => stats::run(&arguments),
-        Command::Copy(arguments) => copy::run(&arguments),
-        Command::Import(arguments) => import::run(&arguments),
-        Command::Export(arguments) => export::run(&arguments),
-        Command::Prune(arguments) => prune::run(&arguments),
-        Command::Rekey(arguments) => rekey::run(&arguments),
-        Command::Migrate(arguments) => migrate::run(&arguments),
-        Command::Remove(arguments) => remove::run(&arguments),
-        Command::Clear(arguments) => clear::run(&arguments),
-        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Proxy(arguments) => commands::proxy::run(&arguments),
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::List(arguments) => commands::list::run(&arguments),
+        Command::Show(arguments) => commands::show::run(&arguments),
+        Command::Verify(arguments) => commands::verify::run(&arguments),
+        Command::Diff(arguments) => commands::diff::run(&arguments),
+        Command::Report(arguments) => commands::report::run(&arguments),
+        Command::Refresh(arguments) => commands::refresh::run(&arguments),
+        Command::Review(arguments) => commands::review::run(&arguments),
+        Command::Stats(arguments) => commands::stats::run(&arguments),
+        Command::Copy(arguments) => commands::copy::run(&arguments),
+        Command::Import(arguments) => commands::import::run(&arguments),
+        Command::Export(arguments) => commands::export::run(&arguments),
+        Command::Prune(arguments) => commands::prune::run(&arguments),
+        Command::Rekey(arguments) => commands::rekey::run(&arguments),
+        Command::Migrate(arguments) => commands::migrate::run(&arguments),
+        Command::Remove(arguments) => commands::remove::run(&arguments),
+        Command::Clear(arguments) => commands::clear::run(&arguments),
+        Command::Completions(arguments) => commands::completions::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         say(&format!("error: {}", error.report()));
@@ -313,7 +300,7 @@ pub fn main() -> ExitCode {
 
 /// Writes to stderr; whoever closed it does not want to hear.
 fn say(text: &str) {
-    let text = painted(&visible(text), io::stderr().is_terminal());
+    let text = painted(&escape_controls(text), io::stderr().is_terminal());
     let _ = writeln!(io::stderr(), "{text}");
 }
 
@@ -337,12 +324,12 @@ fn painted(text: &str, is_terminal: bool) -> String {
 
 /// Writes to stdout what may hold anything that was recorded.
 fn print(text: &str) -> Result<()> {
-    write_out(&visible(text))
+    write_out(&escape_controls(text))
 }
 
 /// As [`print`], with differences in colour.
 fn print_differences(text: &str) -> Result<()> {
-    write_out(&painted(&visible(text), io::stdout().is_terminal()))
+    write_out(&painted(&escape_controls(text), io::stdout().is_terminal()))
 }
 
 /// A reader that has gone (`| head`) has seen enough.
@@ -391,15 +378,15 @@ fn scopes<'a>(all: impl ExactSizeIterator<Item = &'a Scope>) -> String {
 /// The form in which a response's body stands in its cassette.
 fn form_of(response: &RecordedResponse) -> &'static str {
     match &response.body {
-        Blob::Here(bytes) => Form::of(bytes, response.is_event_stream()).name(),
-        Blob::Filed { .. } => "file",
+        Blob::Inline(bytes) => Form::of(bytes, response.is_event_stream()).name(),
+        Blob::External { .. } => "file",
     }
 }
 
 fn request_form(body: &RecordedBody) -> &'static str {
     match body {
-        RecordedBody::Blob(Blob::Here(bytes)) => Form::of(bytes, false).name(),
-        RecordedBody::Blob(Blob::Filed { .. }) => "file",
+        RecordedBody::Blob(Blob::Inline(bytes)) => Form::of(bytes, false).name(),
+        RecordedBody::Blob(Blob::External { .. }) => "file",
         RecordedBody::Multipart(_) => "multipart",
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cassette::{Cassette, format};
+use crate::cassette::{Cassette, yaml};
 use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open, read_file, whole};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -120,7 +120,7 @@ impl Store {
     pub(super) async fn read_all(&self) -> Result<Vec<Read>> {
         let read = async |listed: Listed| {
             let cassette = match self.document(&listed).await {
-                Ok(document) => format::read(&document, &self.place_of(&listed)),
+                Ok(document) => yaml::read(&document, &self.place_of(&listed)),
                 // A file that cannot be opened is one problem of many; an engine that is down is the only one.
                 Err(error) if self.directory.is_some() => Err(error),
                 Err(error) => return Err(error),

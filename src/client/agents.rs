@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::request::{path, request};
 use super::{Client, ListQuery, Nullable, Tool};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 const AGENTS: &str = "/v1/agents";
 
@@ -80,7 +80,7 @@ impl Client {
         self.post(AGENTS, &request).await
     }
 
-    /// `GET /v1/agents`. Asked for without being set, as by the official SDKs: page 0 of 20 agents.
+    /// `GET /v1/agents`. PreparedRequest for without being set, as by the official SDKs: page 0 of 20 agents.
     ///
     /// # Errors
     /// As [`embeddings`](Self::embeddings).

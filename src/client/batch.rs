@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::request::{path, request};
 use super::{Client, ListQuery, Nullable};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 const JOBS: &str = "/v1/batch/jobs";
 
@@ -111,7 +111,7 @@ impl Client {
         self.post(JOBS, &request).await
     }
 
-    /// `GET /v1/batch/jobs`. Asked for without being set, as by the official SDKs: page 0 of 100 jobs, whoever made
+    /// `GET /v1/batch/jobs`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 jobs, whoever made
     /// them, the newest first.
     ///
     /// # Errors

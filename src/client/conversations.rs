@@ -8,7 +8,7 @@ use super::request::{path, request};
 use super::stream::{End, EventStream};
 use super::{Client, ListQuery, Nullable, Tool};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 const CONVERSATIONS: &str = "/v1/conversations";
 const END: End = End::Event(&["conversation.response.done", "conversation.response.error"]);
@@ -473,7 +473,7 @@ impl Client {
         self.ask(Request::get(&path(CONVERSATIONS, id, "")?)?).await
     }
 
-    /// `GET /v1/conversations`. Asked for without being set, as by the official SDKs: page 0 of 100 conversations.
+    /// `GET /v1/conversations`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 conversations.
     ///
     /// # Errors
     /// As [`embeddings`](Self::embeddings).

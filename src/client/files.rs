@@ -9,7 +9,7 @@ use super::form::{Upload, form};
 use super::request::path;
 use super::{Client, Deleted, ListQuery, Nullable};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 const FILES: &str = "/v1/files";
 
@@ -111,7 +111,7 @@ impl Client {
         self.ask(request).await
     }
 
-    /// `GET /v1/files`. Asked for without being set, as by the official SDKs: page 0 of 100 files, with the total.
+    /// `GET /v1/files`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 files, with the total.
     ///
     /// # Errors
     /// As [`embeddings`](Self::embeddings).

@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Part, Request, written};
+use crate::http::{Part, Request, written};
 
 /// A file to send: a name and bytes.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{boundary_of, parts};
+    use crate::http::{boundary_of, parts};
 
     #[test]
     fn a_form_reads_as_it_was_written_whatever_is_in_it() {

@@ -62,10 +62,10 @@ use self::retries::{Limiter, Live};
 use self::stream::End;
 use crate::engine::CacheEngine;
 use crate::error::Result;
-use crate::message::{Request, Response};
-use crate::recorder::Recorder;
 #[cfg(feature = "cli")]
-use crate::transport::Transport;
+use crate::http::Transport;
+use crate::http::{Request, Response};
+use crate::recorder::Recorder;
 use crate::upstream::{Upstream, UpstreamBuilder};
 
 /// The environment variable with the base URL, without `/v1`; `mistral-cassette run` sets it.
@@ -202,7 +202,7 @@ impl Client {
     /// As [`UpstreamBuilder::build`].
     pub fn from_env() -> Result<Self> {
         let mut builder = Self::builder();
-        if let Ok(key) = env::var(crate::recorder::KEY_VARIABLE) {
+        if let Ok(key) = env::var(crate::http::API_KEY_VARIABLE) {
             builder = builder.api_key(key);
         }
         if let Some(url) = env::var(BASE_URL_VARIABLE).ok().filter(|url| !url.is_empty()) {

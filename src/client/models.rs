@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::request::path;
 use super::{Client, Deleted, Nullable};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 const MODELS: &str = "/v1/models";
 

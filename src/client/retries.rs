@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::error::{ErrorKind, Result};
-use crate::message::{Request, Response};
+use crate::http::{BackgroundTransport, Transport};
+use crate::http::{Request, Response};
 use crate::recorder::Recorder;
-use crate::transport::{Again, Transport};
 use crate::upstream::Upstream;
 
 /// How often and after what time a request is sent again: after the statuses 429, 500, 502, 503 and 504, and when the
@@ -183,7 +183,7 @@ impl Transport for Live {
         self.upstream.secret()
     }
 
-    fn again(&self) -> Option<Again> {
+    fn again(&self) -> Option<BackgroundTransport> {
         let live = self.clone();
         Some(Box::new(|request| Box::pin(live.send(request))))
     }

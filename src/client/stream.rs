@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Event, Splitter};
+use crate::http::{Body, Event, Splitter};
 
 /// The events of a streamed answer, in order, each as soon as it is there.
 ///

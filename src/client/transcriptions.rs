@@ -9,7 +9,7 @@ use super::message::Usage;
 use super::stream::{End, EventStream};
 use super::{Client, Nullable};
 use crate::error::Result;
-use crate::message::Request;
+use crate::http::Request;
 
 /// A request for `POST /v1/audio/transcriptions`. Sent without being set, as by the official SDKs: `diarize: false`.
 ///

@@ -20,7 +20,8 @@ use futures_util::future::{join_all, poll_fn};
 use super::{CacheEngine, Counts, Lock};
 use crate::cassette::{Blob, RecordedBody, RecordedRequest};
 use crate::error::Result;
-use crate::key::{RequestKey, Scope, sha256_hex};
+use crate::hash::sha256_hex;
+use crate::key::{RequestKey, Scope};
 use crate::settings::Matching;
 
 /// The life of the locks and entries that the suite waits for.
@@ -37,7 +38,7 @@ const LARGE: usize = 50_000_000;
 /// What an engine can do beside keeping and giving back: everything in it was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Abilities {
+pub struct Capabilities {
     /// It lists its keys.
     pub list: bool,
     /// It removes entries, one and all.
@@ -64,8 +65,8 @@ pub struct Abilities {
 ///
 /// # Panics
 /// At the first promise that does not hold, with what was asked and what came. It wants tokio's runtime with time.
-pub async fn check(engine: Arc<dyn CacheEngine>) -> Abilities {
-    let mut can = Abilities::default();
+pub async fn check(engine: Arc<dyn CacheEngine>) -> Capabilities {
+    let mut can = Capabilities::default();
     let key = key("one", &Scope::root());
     assert_eq!(get(&engine, &key).await, None, "the engine is not empty");
 
@@ -91,7 +92,7 @@ fn key(name: &str, scope: &Scope) -> RequestKey {
         method: "POST".to_owned(),
         path: "/v1/chat/completions".to_owned(),
         query: None,
-        body: RecordedBody::Blob(Blob::Here(body.into())),
+        body: RecordedBody::Blob(Blob::Inline(body.into())),
     };
     RequestKey::of(&request, scope, &Matching::default())
 }

@@ -16,21 +16,21 @@ use crate::settings::Settings;
 ///
 /// The far one is the truth: it holds the locks, the counts, the settings and the list of keys, and a failure of the
 /// near one is only told in the log. What another process writes afar is not seen here while the near copy lives, so
-/// give it a [time to live](Self::near_for).
+/// give it a [time to live](Self::near_ttl).
 ///
 /// ```
 /// use std::time::Duration;
 /// use mistral_cassette::engine::{LayeredEngine, MemoryEngine, open};
 ///
 /// let engine = LayeredEngine::new(MemoryEngine::bounded(64_000_000), open("cassettes")?)
-///     .near_for(Duration::from_secs(60));
+///     .near_ttl(Duration::from_secs(60));
 /// # Ok::<(), mistral_cassette::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct LayeredEngine<Near, Far> {
     near: Near,
     far: Far,
-    near_for: Option<Duration>,
+    near_ttl: Option<Duration>,
 }
 
 impl<Near: CacheEngine, Far: CacheEngine> LayeredEngine<Near, Far> {
@@ -39,19 +39,19 @@ impl<Near: CacheEngine, Far: CacheEngine> LayeredEngine<Near, Far> {
         Self {
             near,
             far,
-            near_for: None,
+            near_ttl: None,
         }
     }
 
     /// How long a near copy is used before the far one is asked again, where the near engine can forget by itself.
     #[must_use]
-    pub fn near_for(mut self, life: Duration) -> Self {
-        self.near_for = Some(life);
+    pub fn near_ttl(mut self, life: Duration) -> Self {
+        self.near_ttl = Some(life);
         self
     }
 
     async fn keep_near(&self, key: &RequestKey, cassette: Bytes, life: Option<Duration>) {
-        let life = [self.near_for, life].into_iter().flatten().min();
+        let life = [self.near_ttl, life].into_iter().flatten().min();
         let kept = match life {
             Some(life) => self.near.set_expiring(key, cassette, life).await,
             None => self.near.set(key, cassette).await,

@@ -15,15 +15,15 @@ pub mod conformance;
 mod directory;
 mod layered;
 pub(crate) mod layout;
-mod location;
+mod maintenance;
 mod memory;
 #[cfg(feature = "object-store")]
 mod object_store;
+mod open;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sql")]
 mod sql;
-mod upkeep;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;
 
@@ -35,9 +35,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::cassette::{Blob, Cassette, format};
+use crate::cassette::{Blob, Cassette, yaml};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{RequestKey, sha256_hex};
+use crate::hash::sha256_hex;
+use crate::key::RequestKey;
 use crate::settings::Settings;
 
 #[cfg(feature = "object-store")]
@@ -48,15 +49,15 @@ pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::{Listed, read_file, write_file};
 pub use layered::LayeredEngine;
+pub use maintenance::{Copied, Stats, copy, stats};
 #[cfg(feature = "cli")]
-pub(crate) use location::is_directory;
-pub use location::open;
+pub(crate) use maintenance::{key_of, stats_and};
 pub use memory::MemoryEngine;
+#[cfg(feature = "cli")]
+pub(crate) use open::is_directory;
+pub use open::open;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
-pub use upkeep::{Copied, Stats, copy, stats};
-#[cfg(feature = "cli")]
-pub(crate) use upkeep::{key_of, stats_and};
 
 /// Where cassettes are kept: a directory, memory, or a store of your own, which is two methods.
 ///
@@ -266,7 +267,7 @@ pub trait Lease: Send + Sync {
 
     /// Whether it ends when its life is over, and so wants to be renewed; else it ends when it is dropped, or with its
     /// process.
-    fn ends_by_itself(&self) -> bool {
+    fn expires(&self) -> bool {
         true
     }
 
@@ -401,8 +402,8 @@ impl<T: CacheEngine + ?Sized> CacheEngine for Arc<T> {
 /// [`ErrorKind::Cassette`] when the body is missing or is another one than was kept.
 pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl Fn() -> String) -> Result<Bytes> {
     let sha256 = match blob {
-        Blob::Here(bytes) => return Ok(bytes.clone()),
-        Blob::Filed { sha256 } => sha256,
+        Blob::Inline(bytes) => return Ok(bytes.clone()),
+        Blob::External { sha256 } => sha256,
     };
     let wrong = |what: &str| {
         Error::new(
@@ -426,7 +427,7 @@ pub(crate) async fn bytes_of(engine: &dyn CacheEngine, blob: &Blob, place: impl 
 /// As [`bytes_of`].
 #[cfg(feature = "cli")]
 pub(crate) async fn whole(engine: &dyn CacheEngine, mut cassette: Cassette, place: &str) -> Result<Cassette> {
-    for blob in cassette.blobs_mut() {
+    for blob in cassette.bodies_mut() {
         *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
     }
     Ok(cassette)
@@ -436,18 +437,18 @@ pub(crate) async fn whole(engine: &dyn CacheEngine, mut cassette: Cassette, plac
 ///
 /// # Errors
 /// Mostly [`Error::engine`]: the store cannot be written.
-pub(crate) async fn put_large_bodies_aside(
+pub(crate) async fn externalize_large_bodies(
     engine: &dyn CacheEngine,
     cassette: &mut Cassette,
     settings: &Settings,
 ) -> Result<()> {
-    for blob in cassette.blobs_mut() {
-        if let Blob::Here(bytes) = blob
+    for blob in cassette.bodies_mut() {
+        if let Blob::Inline(bytes) = blob
             && bytes.len() > settings.inline_body_bytes
         {
             let sha256 = sha256_hex(bytes);
             if engine.set_body(&sha256, bytes).await? {
-                *blob = Blob::Filed { sha256 };
+                *blob = Blob::External { sha256 };
             }
         }
     }
@@ -469,12 +470,12 @@ pub(crate) async fn keep(
     let life = settings.expiry.life(key.endpoint(), cassette.history.as_ref());
     if life.is_none() {
         // Bodies that stand apart would outlive what they belong to.
-        put_large_bodies_aside(engine, cassette, settings).await?;
+        externalize_large_bodies(engine, cassette, settings).await?;
     }
     if there == Some(cassette) {
         return Ok(());
     }
-    let document = format::write(cassette)?;
+    let document = yaml::write(cassette)?;
     match life {
         Some(life) => engine.set_expiring(key, document, settings.expiry.kept_for(life)).await,
         None => engine.set(key, document).await,

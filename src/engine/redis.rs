@@ -275,7 +275,9 @@ impl RedisEngine {
             Some(life) => all.cmd("PEXPIRE").arg(&at).arg(life).ignore(),
             None => all.cmd("PERSIST").arg(&at).ignore(),
         };
-        self.store.send(Message::Transaction(&all), Again::Yes).await
+        self.store
+            .send(Message::Transaction(&all), BackgroundTransport::Yes)
+            .await
     }
 }
 
@@ -303,7 +305,7 @@ impl Message<'_> {
 
 /// Whether a command can be sent again when it is not known if it has arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+enum BackgroundTransport {
     Yes,
     No,
 }
@@ -346,7 +348,7 @@ impl Store {
     }
 
     /// Sends something, and sends it again over a new connection when the old one broke.
-    async fn send<T: FromRedisValue>(&self, message: Message<'_>, again: Again) -> Result<T> {
+    async fn send<T: FromRedisValue>(&self, message: Message<'_>, again: BackgroundTransport) -> Result<T> {
         let since = Instant::now();
         let mut attempt = 1;
         loop {
@@ -361,10 +363,10 @@ impl Store {
                     }
                 },
                 // Nothing has been sent.
-                Err(error) => (error, Again::Yes),
+                Err(error) => (error, BackgroundTransport::Yes),
             };
             let may_pass = error.is_connection_dropped() || is(&error, ServerErrorKind::BusyLoading);
-            if again == Again::No || !may_pass || attempt == ATTEMPTS || since.elapsed() > CONNECTING {
+            if again == BackgroundTransport::No || !may_pass || attempt == ATTEMPTS || since.elapsed() > CONNECTING {
                 return Err(self.failed(error));
             }
             tokio::time::sleep(PAUSE * 2u32.pow(attempt - 1)).await;
@@ -373,7 +375,7 @@ impl Store {
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
-        self.send(Message::Command(command), Again::Yes).await
+        self.send(Message::Command(command), BackgroundTransport::Yes).await
     }
 
     /// Every key of a kind, without what stands before its id; in a cluster those of every master.
@@ -391,7 +393,10 @@ impl Store {
             let mut cursor = 0;
             loop {
                 let (next, keys): (u64, Vec<Vec<u8>>) = match &master {
-                    Some(master) => self.send(Message::To(master, &scan(cursor)), Again::Yes).await?,
+                    Some(master) => {
+                        self.send(Message::To(master, &scan(cursor)), BackgroundTransport::Yes)
+                            .await?
+                    }
                     None => self.ask(&scan(cursor)).await?,
                 };
                 let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
@@ -411,7 +416,9 @@ impl Store {
             return Ok(vec![None]);
         }
         let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let answers: HashMap<String, Value> = self.send(Message::To(&all, &cmd("PING")), Again::Yes).await?;
+        let answers: HashMap<String, Value> = self
+            .send(Message::To(&all, &cmd("PING")), BackgroundTransport::Yes)
+            .await?;
         let master = |address: &String| match host_and_port(address) {
             Some((host, port)) => Ok(Some(RoutingInfo::SingleNode(SingleNodeRoutingInfo::ByAddress {
                 host,
@@ -570,7 +577,9 @@ impl CacheEngine for RedisEngine {
         ] {
             all.cmd("HINCRBY").arg(&at).arg(name).arg(more).ignore();
         }
-        self.store.send(Message::Transaction(&all), Again::No).await
+        self.store
+            .send(Message::Transaction(&all), BackgroundTransport::No)
+            .await
     }
 
     async fn counts(&self) -> Result<Option<Counts>> {

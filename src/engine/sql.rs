@@ -129,7 +129,7 @@ macro_rules! bind {
 
 /// Whether a statement can be sent again when it is not known if it has been carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+enum BackgroundTransport {
     Yes,
     No,
 }
@@ -175,7 +175,7 @@ impl SqlEngine {
             Value::Bytes(cassette),
             Value::Number(life),
         ];
-        store.execute(statement, &values, Again::Yes).await?;
+        store.execute(statement, &values, BackgroundTransport::Yes).await?;
         store.sweep().await;
         Ok(())
     }
@@ -360,7 +360,7 @@ impl Store {
     }
 
     /// Carries out a statement: how many rows it has changed.
-    async fn execute(&self, statement: String, values: &[Value<'_>], again: Again) -> Result<u64> {
+    async fn execute(&self, statement: String, values: &[Value<'_>], again: BackgroundTransport) -> Result<u64> {
         let statement: Arc<str> = statement.into();
         let once = async || {
             let query = AssertSqlSafe(Arc::clone(&statement));
@@ -397,7 +397,7 @@ impl Store {
                 Pool::Postgres(pool) => bind!(sqlx::query_as(query), values).fetch_all(pool).await,
             })
         };
-        let mut attempts = Attempts::new(Again::Yes);
+        let mut attempts = Attempts::new(BackgroundTransport::Yes);
         loop {
             match self.within(once()).await? {
                 Ok(rows) => return Ok(rows),
@@ -440,7 +440,7 @@ impl Store {
              (select id from {locks} where expires_at <= {now} limit {SWEPT} {skipping})"
         );
         for statement in [entries, dead] {
-            if let Err(error) = self.execute(statement, &[], Again::No).await {
+            if let Err(error) = self.execute(statement, &[], BackgroundTransport::No).await {
                 tracing::debug!("what is over stays for now: {error}");
             }
         }
@@ -495,13 +495,13 @@ impl Store {
 
 /// How often something has been tried.
 struct Attempts {
-    again: Again,
+    again: BackgroundTransport,
     made: u32,
     since: Instant,
 }
 
 impl Attempts {
-    fn new(again: Again) -> Self {
+    fn new(again: BackgroundTransport) -> Self {
         Self {
             again,
             made: 0,
@@ -513,8 +513,8 @@ impl Attempts {
     async fn next(&mut self, error: sqlx::Error) -> sqlx::Result<()> {
         self.made += 1;
         let may_pass = match self.again {
-            Again::Yes => is_broken(&error) || is_undone(&error),
-            Again::No => is_undone(&error),
+            BackgroundTransport::Yes => is_broken(&error) || is_undone(&error),
+            BackgroundTransport::No => is_undone(&error),
         };
         if !may_pass || self.made == ATTEMPTS || self.since.elapsed() > CONNECTING {
             return Err(error);
@@ -571,7 +571,10 @@ impl CacheEngine for SqlEngine {
             self.store.table("mistral_cassettes")
         );
         let values = [Value::Text(key.scope().as_str()), Value::Text(key.hash())];
-        self.store.execute(statement, &values, Again::Yes).await.map(drop)
+        self.store
+            .execute(statement, &values, BackgroundTransport::Yes)
+            .await
+            .map(drop)
     }
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
@@ -592,7 +595,7 @@ impl CacheEngine for SqlEngine {
     async fn clear(&self) -> Result<()> {
         for table in ["mistral_cassettes", "mistral_cassette_bodies"] {
             let statement = format!("delete from {}", self.store.table(table));
-            self.store.execute(statement, &[], Again::Yes).await?;
+            self.store.execute(statement, &[], BackgroundTransport::Yes).await?;
         }
         Ok(())
     }
@@ -613,7 +616,7 @@ impl CacheEngine for SqlEngine {
             self.store.table("mistral_cassette_bodies")
         );
         let values = [Value::Text(sha256), Value::Bytes(body)];
-        self.store.execute(statement, &values, Again::Yes).await?;
+        self.store.execute(statement, &values, BackgroundTransport::Yes).await?;
         Ok(true)
     }
 
@@ -665,7 +668,10 @@ impl CacheEngine for SqlEngine {
         );
         let values = [more.hits, more.misses, more.tokens_saved, more.milliseconds_saved]
             .map(|more| Value::Number(Some(i64::try_from(more).unwrap_or(i64::MAX))));
-        self.store.execute(statement, &values, Again::No).await.map(drop)
+        self.store
+            .execute(statement, &values, BackgroundTransport::No)
+            .await
+            .map(drop)
     }
 
     async fn counts(&self) -> Result<Option<Counts>> {
@@ -694,7 +700,10 @@ impl CacheEngine for SqlEngine {
             self.store.table("mistral_cassette_settings")
         );
         let values = [Value::Bytes(&settings)];
-        self.store.execute(statement, &values, Again::Yes).await.map(drop)
+        self.store
+            .execute(statement, &values, BackgroundTransport::Yes)
+            .await
+            .map(drop)
     }
 
     fn place_of(&self, key: &RequestKey) -> String {
@@ -720,7 +729,7 @@ impl SqlLease {
         let life = life.map(|life| Value::Number(Some(lock_milliseconds(life))));
         let values = [Value::Text(&self.id), Value::Text(&self.token)];
         let values: Vec<Value<'_>> = values.into_iter().chain(life).collect();
-        Ok(self.store.execute(statement, &values, Again::Yes).await? > 0)
+        Ok(self.store.execute(statement, &values, BackgroundTransport::Yes).await? > 0)
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) fn unique() -> String {
         .unwrap_or_default();
     // The system's randomness is in the first two: each of them is seeded from it.
     let seeds = [(); 2].map(|()| RandomState::new().hash_one(now));
-    crate::key::sha256_hex(format!("{seeds:?} {} {now:?}", std::process::id()).as_bytes())
+    crate::hash::sha256_hex(format!("{seeds:?} {} {now:?}", std::process::id()).as_bytes())
 }
 
 /// The milliseconds of a life, at least one; `None` when it is so long that it might as well have no end.

@@ -1,7 +1,7 @@
 //! The localhost proxy: a door for programs in any language.
 
-mod answer;
 mod guard;
+mod response;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -26,13 +26,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use self::answer::{AnswerBody, Refusal};
 use self::guard::Guard;
+use self::response::{AnswerBody, Refusal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Request;
 use crate::key::Scope;
-use crate::message::Request;
 use crate::recorder::Recorder;
-use crate::session::Summary;
+use crate::recorder::Summary;
 use crate::upstream::Upstream;
 
 /// What precedes a scope in a path: `/c/<scope>/v1/…`.
@@ -260,7 +260,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>, stop: Arc<Notify>) {
         }
     }
     drop(listener);
-    door.recorder.hurry();
+    door.recorder.skip_delays();
     let drained = tokio::spawn(connections.shutdown());
     door.requests.close();
     door.requests.wait().await;
@@ -329,7 +329,7 @@ impl Door {
             Ok(read) => read,
             Err(Refusal { status, error }) => {
                 self.recorder.session().failed(&error);
-                return Ok(answer::of_error_as(&error, status));
+                return Ok(response::of_error_as(&error, status));
             }
         };
         let door = self.clone();
@@ -340,9 +340,9 @@ impl Door {
         });
         let answered = at_once_or_apart(self.requests.track_future(answering)).await;
         Ok(match answered {
-            Ok(Ok(response)) => answer::of(response),
+            Ok(Ok(response)) => response::of(response),
             Ok(Err(error)) if error.is_injected() => return Err(error),
-            Ok(Err(error)) => answer::of_error(&error),
+            Ok(Err(error)) => response::of_error(&error),
             Err(panic) => {
                 let what = format!(
                     "the proxy failed on this request; this is a defect: {}",
@@ -350,7 +350,7 @@ impl Door {
                 );
                 let error = Error::new(ErrorKind::Engine, what);
                 self.recorder.session().failed(&error);
-                answer::of_error(&error)
+                response::of_error(&error)
             }
         })
     }

@@ -15,7 +15,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 
 use super::{Bucket, Credentials, failure, profile};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tls;
+use crate::http::tls;
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -1,0 +1,114 @@
+//! Whether a new answer says the same as the one on file, so that recording again leaves the file alone.
+
+use serde_json::Value;
+
+use super::body::Blob;
+use super::{RecordedRequest, RecordedResponse};
+use crate::http::{Event, events, parse};
+
+/// Members that are different in every answer and that no later request refers to: the id of a completion, when it was
+/// created, and `p`, a padding of random length in stream chunks.
+///
+/// Ids that later requests name (tool calls, files, conversations, jobs) are none of them: an old one beside new
+/// requests would break the chain.
+const VOLATILE: [&str; 3] = ["id", "created", "p"];
+
+/// Whether two answers to this request say the same, apart from ids, times, padding, timings and headers of the day.
+pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, new: &RecordedResponse) -> bool {
+    let (Blob::Inline(old_body), Blob::Inline(new_body)) = (&old.body, &new.body) else {
+        return false;
+    };
+    let same_head = old.status == new.status && old.header("content-type") == new.header("content-type");
+    let has_volatile_id = ["completions", "embeddings", "moderations", "classifications"]
+        .iter()
+        .any(|endpoint| request.path.ends_with(endpoint));
+    same_head
+        && (old_body == new_body
+            || has_volatile_id
+                && if new.is_event_stream() {
+                    lasting_events(old_body) == lasting_events(new_body)
+                } else {
+                    matches!((lasting(old_body), lasting(new_body)), (Some(old), Some(new)) if old == new)
+                })
+}
+
+fn lasting(body: &[u8]) -> Option<Value> {
+    let mut value = parse(body)?;
+    for name in VOLATILE {
+        value.as_object_mut()?.shift_remove(name);
+    }
+    Some(value)
+}
+
+fn lasting_events(body: &[u8]) -> Vec<(Option<String>, Result<Value, String>)> {
+    let lasting_event = |Event { name, data }: Event| (name, lasting(data.as_bytes()).ok_or(data));
+    events(body).into_iter().map(lasting_event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::cassette::RecordedBody;
+
+    fn same(path: &str, kind: &str, old: &str, new: &str) -> bool {
+        let request = RecordedRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            body: RecordedBody::Blob(Blob::Inline("".into())),
+        };
+        let response = |body: &str, time: u64| RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![
+                ("content-type".to_owned(), kind.to_owned()),
+                ("mistral-correlation-id".to_owned(), time.to_string()),
+            ],
+            body: Blob::Inline(body.to_owned().into()),
+            timing_ms: vec![time],
+        };
+        is_equivalent(&request, &response(old, 1), &response(new, 2))
+    }
+
+    #[test]
+    fn ids_times_and_padding_of_completions_say_nothing() {
+        let chat = |old: &str, new: &str| same("/v1/chat/completions", "application/json", old, new);
+        assert!(chat(
+            r#"{"id":"a","created":1,"x":[1]}"#,
+            r#"{"id":"b","created":2,"x":[1]}"#
+        ));
+        assert!(!chat(r#"{"id":"a","x":[1]}"#, r#"{"id":"a","x":[2]}"#));
+        // A later request names the id of a tool call.
+        let call = |id: &str| format!(r#"{{"choices":[{{"message":{{"tool_calls":[{{"id":"{id}"}}]}}}}]}}"#);
+        assert!(!chat(&call("a"), &call("b")));
+        assert!(!chat("not JSON", "not JSON either"));
+        let stream = |id: u8, p: &str| format!("data: {{\"id\":\"{id}\",\"p\":\"{p}\",\"x\":1}}\n\ndata: [DONE]\n\n");
+        assert!(same(
+            "/v1/chat/completions",
+            "text/event-stream",
+            &stream(1, "a"),
+            &stream(2, "bcd")
+        ));
+        assert!(!same(
+            "/v1/chat/completions",
+            "text/event-stream",
+            &stream(1, ""),
+            "data: [DONE]\n\n"
+        ));
+    }
+
+    #[test]
+    fn ids_that_later_requests_name_are_differences() {
+        for path in ["/v1/files", "/v1/conversations", "/v1/batch/jobs", "/v1/agents"] {
+            assert!(
+                !same(path, "application/json", r#"{"id":"a"}"#, r#"{"id":"b"}"#),
+                "{path}"
+            );
+            assert!(
+                same(path, "application/json", r#"{"id":"a"}"#, r#"{"id":"a"}"#),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! What a change of an answer means: the same again, other words, another tool call, another ending, another shape.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::cassette::{Blob, RecordedResponse};
+use crate::diff::{Difference, differences};
+use crate::http::{Event, events, parse};
+
+/// What a change means, from what says nothing to what breaks a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ChangeKind {
+    /// Not a byte has changed.
+    Same,
+    /// Ids, times, padding, token counts.
+    Volatile,
+    /// What the model says, or the numbers that it computes.
+    Wording,
+    /// Which tool is called, and with what.
+    ToolCall,
+    /// Why it ended: finish reason, status, an error.
+    Ending,
+    /// A member is new, gone or of another type.
+    Shape,
+}
+
+impl ChangeKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Volatile => "only volatile fields",
+            Self::Wording => "wording",
+            Self::ToolCall => "tool call",
+            Self::Ending => "ending",
+            Self::Shape => "shape",
+        }
+    }
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A change with its grade, and the differences that count.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) grade: ChangeKind,
+    pub(crate) differences: Vec<Difference>,
+}
+
+/// Names of members that differ each time.
+const VOLATILE: [&str; 12] = [
+    "id",
+    "created",
+    "p",
+    "created_at",
+    "completed_at",
+    "updated_at",
+    "usage",
+    "usage_info",
+    "conversation_id",
+    "tool_call_id",
+    "system_fingerprint",
+    "expires_at",
+];
+
+/// Compares the responses of two recordings of one request; their bodies must be there.
+pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Change {
+    let mut change = Change {
+        grade: ChangeKind::Same,
+        differences: Vec::new(),
+    };
+    if old.len() != new.len() {
+        change.grade = ChangeKind::Shape;
+        change.differences.push(Difference {
+            pointer: "/responses".to_owned(),
+            old: Some(json!(old.len())),
+            new: Some(json!(new.len())),
+        });
+    }
+    for (number, (old, new)) in old.iter().zip(new).enumerate() {
+        if old.status == new.status && old.body == new.body && old.headers == new.headers {
+            continue;
+        }
+        change.grade = change.grade.max(ChangeKind::Volatile);
+        if old.status != new.status {
+            // An answer and an error have nothing else in common.
+            change.grade = change.grade.max(ChangeKind::Ending);
+            change.differences.push(Difference {
+                pointer: "/status".to_owned(),
+                old: Some(json!(old.status.as_u16())),
+                new: Some(json!(new.status.as_u16())),
+            });
+            continue;
+        }
+        for mut difference in differences(&meaning(old), &meaning(new)) {
+            let grade = grade_of(&difference);
+            change.grade = change.grade.max(grade);
+            if grade > ChangeKind::Volatile {
+                if number > 0 {
+                    difference.pointer = format!("/responses/{number}{}", difference.pointer);
+                }
+                change.differences.push(difference);
+            }
+        }
+    }
+    change
+}
+
+fn grade_of(difference: &Difference) -> ChangeKind {
+    let names: Vec<&str> = difference.pointer.split('/').skip(1).collect();
+    if names.iter().any(|name| VOLATILE.contains(name)) {
+        return ChangeKind::Volatile;
+    }
+    if matches!(names.as_slice(), ["status" | "content-type", ..])
+        || names
+            .iter()
+            .any(|name| matches!(*name, "finish_reason" | "refusal" | "code" | "detail"))
+        || names == ["message"]
+        || names == ["type"]
+    {
+        return ChangeKind::Ending;
+    }
+    // None at all may be written in several ways.
+    let is_none = |calls: &Option<Value>| match calls {
+        None | Some(Value::Null) => true,
+        Some(calls) => calls.as_array().is_some_and(Vec::is_empty),
+    };
+    if names
+        .iter()
+        .any(|name| matches!(*name, "tool_calls" | "arguments" | "function"))
+        && !(is_none(&difference.old) && is_none(&difference.new))
+    {
+        return ChangeKind::ToolCall;
+    }
+    match (&difference.old, &difference.new) {
+        (Some(old), Some(new)) if kind(old) == kind(new) => ChangeKind::Wording,
+        // More or fewer pages, chunks or vectors are other words.
+        (None, Some(item)) | (Some(item), None)
+            if names.last().is_some_and(|name| is_number(name)) && !item.is_null() =>
+        {
+            ChangeKind::Wording
+        }
+        _ => ChangeKind::Shape,
+    }
+}
+
+fn is_number(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    }
+}
+
+/// What an answer says, in one value: streams put together, so that it does not count where they were cut into events.
+pub(crate) fn meaning(response: &RecordedResponse) -> Value {
+    let bytes = match &response.body {
+        Blob::Inline(bytes) => bytes.clone(),
+        Blob::External { sha256 } => return json!({ "status": response.status.as_u16(), "body": sha256 }),
+    };
+    let mut value = if response.is_event_stream() {
+        put_together(&bytes)
+    } else {
+        parse(&bytes).unwrap_or_else(|| match std::str::from_utf8(&bytes) {
+            Ok(text) => json!({ "text": text }),
+            Err(_) => json!({ "sha256": crate::hash::sha256_hex(&bytes) }),
+        })
+    };
+    if !value.is_object() {
+        value = json!({ "body": value });
+    }
+    value["status"] = json!(response.status.as_u16());
+    value["content-type"] = json!(response.header("content-type"));
+    value
+}
+
+/// The events of a stream as one value: of chunks the choices with their texts joined, of other events a text for each kind.
+fn put_together(body: &[u8]) -> Value {
+    let mut choices = BTreeMap::<u64, Map<String, Value>>::new();
+    let mut others = Map::new();
+    let mut is_whole = false;
+    for Event { name, data } in events(body) {
+        if data == "[DONE]" {
+            is_whole = true;
+            continue;
+        }
+        let Some(event) = parse(data.as_bytes()) else {
+            add(&mut others, "text", &data);
+            continue;
+        };
+        if let Some(chunk) = event["choices"].as_array() {
+            for choice in chunk {
+                add_choice(
+                    choices.entry(choice["index"].as_u64().unwrap_or_default()).or_default(),
+                    choice,
+                );
+            }
+            continue;
+        }
+        let name = name.as_deref().or(event["type"].as_str()).unwrap_or("event");
+        let text = ["content", "text", "delta", "arguments", "audio_data"]
+            .iter()
+            .find_map(|member| event[*member].as_str());
+        match text {
+            Some(text) => add(&mut others, name, text),
+            None => {
+                let list = others.entry(name).or_insert_with(|| json!([]));
+                if let Some(list) = list.as_array_mut() {
+                    list.push(event);
+                }
+            }
+        }
+    }
+    let mut value = Value::Object(others);
+    if !choices.is_empty() {
+        value["choices"] = choices.into_values().collect();
+        value["is_whole"] = json!(is_whole);
+    }
+    value
+}
+
+fn add(members: &mut Map<String, Value>, name: &str, text: &str) {
+    let joined = members.entry(name).or_insert_with(|| json!(""));
+    if let Value::String(joined) = joined {
+        joined.push_str(text);
+    }
+}
+
+fn add_choice(joined: &mut Map<String, Value>, choice: &Value) {
+    match &choice["delta"]["content"] {
+        Value::String(text) => add(joined, "content", text),
+        Value::Array(chunks) => {
+            let texts = chunks
+                .iter()
+                .map(|chunk| chunk["text"].as_str().map_or_else(|| chunk.to_string(), str::to_owned));
+            texts.for_each(|text| add(joined, "content", &text));
+        }
+        _ => {}
+    }
+    for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+        let at = call["index"].as_u64().unwrap_or_default();
+        let calls = joined.entry("tool_calls").or_insert_with(|| json!({}));
+        if let Some(calls) = calls.as_object_mut() {
+            let one = calls.entry(at.to_string()).or_insert_with(|| json!({}));
+            if let Some(one) = one.as_object_mut() {
+                for (member, value) in [("name", &call["function"]["name"]), ("id", &call["id"])] {
+                    if value.is_string() {
+                        one.insert(member.to_owned(), value.clone());
+                    }
+                }
+                match &call["function"]["arguments"] {
+                    Value::String(text) => add(one, "arguments", text),
+                    Value::Null => {}
+                    other => drop(one.insert("arguments".to_owned(), other.clone())),
+                }
+            }
+        }
+    }
+    if choice["finish_reason"].is_string() {
+        joined.insert("finish_reason".to_owned(), choice["finish_reason"].clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::*;
+
+    fn response(status: u16, kind: &str, body: &str) -> RecordedResponse {
+        RecordedResponse {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: vec![("content-type".to_owned(), kind.to_owned())],
+            body: Blob::Inline(Bytes::from(body.to_owned())),
+            timing_ms: vec![1],
+        }
+    }
+
+    fn chat(message: &Value, reason: &str) -> RecordedResponse {
+        let body = json!({ "id": "1", "usage": { "total_tokens": 1 }, "choices": [{ "finish_reason": reason, "message": message }] });
+        response(200, "application/json", &body.to_string())
+    }
+
+    fn grade(old: RecordedResponse, new: RecordedResponse) -> ChangeKind {
+        compare(&[old], &[new]).grade
+    }
+
+    #[test]
+    fn each_change_has_its_grade() {
+        let says = |text: &str| chat(&json!({ "content": text }), "stop");
+        let calls = |id: &str, arguments: &str| {
+            chat(
+                &json!({ "content": "", "tool_calls": [{ "id": id, "function": { "name": "f", "arguments": arguments } }] }),
+                "tool_calls",
+            )
+        };
+        let json = |text: &str| response(200, "application/json", text);
+        assert_eq!(grade(says("a"), says("a")), ChangeKind::Same);
+        assert_eq!(
+            grade(json(r#"{"id":"a","usage":{"x":1}}"#), json(r#"{"id":"b","usage":{}}"#)),
+            ChangeKind::Volatile
+        );
+        assert_eq!(grade(says("a"), says("b")), ChangeKind::Wording);
+        assert_eq!(
+            grade(json(r#"{"data":[0.1,0.2]}"#), json(r#"{"data":[0.1,0.3]}"#)),
+            ChangeKind::Wording
+        );
+        assert_eq!(
+            grade(
+                json(r#"{"pages":[{"a":"b"}]}"#),
+                json(r#"{"pages":[{"a":"b"},{"a":"c"}]}"#)
+            ),
+            ChangeKind::Wording
+        );
+        assert_eq!(grade(calls("1", "{}"), calls("2", "{}")), ChangeKind::Volatile);
+        assert_eq!(grade(calls("1", "{}"), calls("1", r#"{"a":1}"#)), ChangeKind::ToolCall);
+        let without_calls = chat(&json!({ "content": "a", "tool_calls": null }), "stop");
+        assert_eq!(grade(without_calls, says("a")), ChangeKind::Shape);
+        assert_eq!(
+            grade(says("a"), chat(&json!({ "content": "a" }), "length")),
+            ChangeKind::Ending
+        );
+        assert_eq!(
+            grade(says("a"), response(429, "application/json", r#"{"message":"busy"}"#)),
+            ChangeKind::Ending
+        );
+        assert_eq!(
+            grade(
+                json(r#"{"message":"a"}"#),
+                response(200, "application/json", r#"{"message":"b"}"#)
+            ),
+            ChangeKind::Ending
+        );
+        assert_eq!(grade(json(r#"{"a":1}"#), json(r#"{"a":1,"b":2}"#)), ChangeKind::Shape);
+        assert_eq!(grade(json(r#"{"a":1}"#), json(r#"{"a":"1"}"#)), ChangeKind::Shape);
+    }
+
+    #[test]
+    fn it_does_not_count_where_a_stream_is_cut_into_events() {
+        let stream = |pieces: &[&str]| {
+            let event = |piece: &&str| {
+                format!(
+                    "data: {}\n\n",
+                    json!({ "p": piece, "choices": [{ "index": 0, "delta": { "content": piece } }] })
+                )
+            };
+            response(
+                200,
+                "text/event-stream",
+                &(pieces.iter().map(event).collect::<String>() + "data: [DONE]\n\n"),
+            )
+        };
+        assert_eq!(
+            grade(stream(&["The cap", "ital"]), stream(&["The ", "capital"])),
+            ChangeKind::Volatile
+        );
+        assert_eq!(
+            grade(stream(&["The cap", "ital"]), stream(&["A capital"])),
+            ChangeKind::Wording
+        );
+        let change = compare(
+            &[stream(&["The capital is Paris."])],
+            &[stream(&["The capital is ", "Lyon."])],
+        );
+        assert_eq!(
+            change.differences[0].lines(),
+            [
+                "@ /choices/0/content",
+                "- The capital is Paris.",
+                "+ The capital is Lyon."
+            ]
+        );
+        let cut = response(
+            200,
+            "text/event-stream",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
+        );
+        assert!(grade(stream(&["a"]), cut) >= ChangeKind::Wording);
+    }
+}

@@ -1,0 +1,288 @@
+//! How two values differ, field by field: what a person looks for between two requests.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+#[cfg(feature = "cli")]
+pub(crate) use similar::ChangeTag;
+use similar::{Algorithm, DiffOp, TextDiff, capture_diff_slices_deadline};
+
+/// How much of what stands around a change is shown, on each side: words and the spaces between them.
+const CONTEXT: usize = 12;
+
+/// How much of a value is shown, in characters.
+const LONGEST_SHOWN: usize = 160;
+
+/// How many changes within one text are shown.
+const MOST_CHANGES: usize = 4;
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// One place where two values differ.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Difference {
+    /// Where: a JSON pointer, into the new value unless something is only in the old one.
+    pub(crate) pointer: String,
+    pub(crate) old: Option<Value>,
+    pub(crate) new: Option<Value>,
+}
+
+/// Where two values differ, in the order of the new one. Items of arrays are matched by what they are, so that one more message
+/// at the beginning is one difference.
+pub(crate) fn differences(old: &Value, new: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare(String::new(), old, new, Instant::now() + TIMEOUT, &mut found);
+    found
+}
+
+fn compare(pointer: String, old: &Value, new: &Value, deadline: Instant, found: &mut Vec<Difference>) {
+    if old == new {
+        return;
+    }
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let gone = old.keys().filter(|name| !new.contains_key(*name));
+            let names: Vec<&String> = new.keys().chain(gone).collect();
+            for name in names {
+                let pointer = format!("{pointer}/{}", escaped(name));
+                match (old.get(name), new.get(name)) {
+                    (Some(old), Some(new)) => compare(pointer, old, new, deadline, found),
+                    (old, new) => found.push(Difference {
+                        pointer,
+                        old: old.cloned(),
+                        new: new.cloned(),
+                    }),
+                }
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            let texts = |items: &[Value]| items.iter().map(Value::to_string).collect::<Vec<_>>();
+            let (old_texts, new_texts) = (texts(old), texts(new));
+            let deadline_of_this = Some(deadline);
+            let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_texts, &new_texts, deadline_of_this);
+            for op in ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
+                let (olds, news) = (op.old_range(), op.new_range());
+                let both = olds.len().min(news.len());
+                for (at_old, at_new) in olds.clone().zip(news.clone()) {
+                    compare(
+                        format!("{pointer}/{at_new}"),
+                        &old[at_old],
+                        &new[at_new],
+                        deadline,
+                        found,
+                    );
+                }
+                found.extend(olds.skip(both).map(|at| Difference {
+                    pointer: format!("{pointer}/{at}"),
+                    old: Some(old[at].clone()),
+                    new: None,
+                }));
+                found.extend(news.skip(both).map(|at| Difference {
+                    pointer: format!("{pointer}/{at}"),
+                    old: None,
+                    new: Some(new[at].clone()),
+                }));
+            }
+        }
+        (old, new) => found.push(Difference {
+            pointer,
+            old: Some(old.clone()),
+            new: Some(new.clone()),
+        }),
+    }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+impl Difference {
+    /// The difference as lines: where, then what was recorded behind a `-` and what is new behind a `+`. Of a long text only
+    /// the words that changed and what stands around them.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "@ {}",
+            if self.pointer.is_empty() { "/" } else { &self.pointer }
+        )];
+        if let (Some(Value::String(old)), Some(Value::String(new))) = (&self.old, &self.new) {
+            lines.extend(changed_words(old, new));
+        } else {
+            lines.extend(self.old.iter().map(|old| format!("- {}", shown(old))));
+            lines.extend(self.new.iter().map(|new| format!("+ {}", shown(new))));
+        }
+        lines
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.replace('\n', "⏎"),
+        other => other.to_string(),
+    };
+    cut(&text, LONGEST_SHOWN)
+}
+
+/// A text of no more characters than this.
+pub(crate) fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The changes in a text, each with the words around it.
+fn changed_words(old: &str, new: &str) -> Vec<String> {
+    let diff = TextDiff::configure().timeout(TIMEOUT).diff_words(old, new);
+    let groups = diff.grouped_ops(CONTEXT);
+    let (old_word, new_word) = (|at| diff.old_slice(at), |at| diff.new_slice(at));
+    let mut lines = Vec::new();
+    for group in groups.iter().take(MOST_CHANGES) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            continue;
+        };
+        let olds = first.old_range().start..last.old_range().end;
+        let news = first.new_range().start..last.new_range().end;
+        lines.push(line('-', olds, old_word));
+        lines.push(line('+', news, new_word));
+    }
+    if groups.len() > MOST_CHANGES {
+        lines.push(format!("  … {} more changes in this text", groups.len() - MOST_CHANGES));
+    }
+    lines
+}
+
+/// A text as it was and as it is, in pieces: what both have, what only the old one has, and what only the new one has.
+#[cfg(feature = "cli")]
+pub(crate) fn pieces(old: &str, new: &str) -> Vec<(ChangeTag, String)> {
+    let diff = TextDiff::configure().timeout(TIMEOUT).diff_words(old, new);
+    let mut pieces = Vec::<(ChangeTag, String)>::new();
+    for change in diff.iter_all_changes() {
+        match pieces.last_mut() {
+            Some((tag, text)) if *tag == change.tag() => text.push_str(change.value()),
+            _ => pieces.push((change.tag(), change.value().to_owned())),
+        }
+    }
+    pieces
+}
+
+/// These words of a text, with a sign that there are more.
+fn line<'a>(sign: char, range: Range<usize>, word: impl Fn(usize) -> Option<&'a str>) -> String {
+    let before = if range.start > 0 { "…" } else { "" };
+    let after = if word(range.end).is_some() { "…" } else { "" };
+    let text: String = range.filter_map(word).collect();
+    format!(
+        "{sign} {before}{}{after}",
+        cut(text.replace('\n', "⏎").trim_end(), LONGEST_SHOWN)
+    )
+}
+
+/// The part of two values that is the same, 0 to 1: of their words, wherever they stand, so that a long prompt counts as such and
+/// thousands of recordings are compared in no time.
+pub(crate) fn similarity(old: &Value, new: &Value) -> f32 {
+    let mut counts = HashMap::<Word<'_>, usize>::new();
+    let (mut all, mut same) = (0, 0);
+    words(old, "", &mut |word| {
+        all += 1;
+        *counts.entry(word).or_default() += 1;
+    });
+    words(new, "", &mut |word| {
+        all += 1;
+        if let Some(left) = counts.get_mut(&word).filter(|left| **left > 0) {
+            *left -= 1;
+            same += 1;
+        }
+    });
+    if all == 0 { 1.0 } else { 2.0 * same as f32 / all as f32 }
+}
+
+/// A word of a text, or a value that is none, under the name of its member.
+#[derive(PartialEq, Eq, Hash)]
+enum Word<'a> {
+    Text(&'a str),
+    Member(&'a str, String),
+}
+
+fn words<'a>(value: &'a Value, name: &'a str, tell: &mut impl FnMut(Word<'a>)) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| words(value, name, tell)),
+        Value::Array(items) => items.iter().for_each(|item| words(item, name, tell)),
+        Value::String(text) => {
+            tell(Word::Member(name, String::new()));
+            text.split_whitespace().for_each(|word| tell(Word::Text(word)));
+        }
+        other => tell(Word::Member(name, other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(old: Value, new: Value) -> String {
+        differences(&old, &new)
+            .iter()
+            .flat_map(Difference::lines)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn each_field_is_told_on_its_own() {
+        let old = json!({ "model": "m", "temperature": 0.2, "stop": null, "tools": [1, 2], "a/b": 1 });
+        let new = json!({ "model": "m", "temperature": 0.7, "tools": [2], "seed": 7, "a/b": 2 });
+        insta::assert_snapshot!(told(old, new), @r"
+        @ /temperature
+        - 0.2
+        + 0.7
+        @ /tools/0
+        - 1
+        @ /seed
+        + 7
+        @ /a~1b
+        - 1
+        + 2
+        @ /stop
+        - null
+        ");
+    }
+
+    #[test]
+    fn of_a_long_text_the_changed_words_are_told() {
+        let text = |word: &str| {
+            format!(
+                "{} the weather in {word} tomorrow {}",
+                "before ".repeat(300),
+                "after ".repeat(300)
+            )
+        };
+        let old = json!({ "messages": [{ "content": text("Paris") }] });
+        let new = json!({ "messages": [{ "content": text("Lyon") }] });
+        insta::assert_snapshot!(told(old, new), @r"
+        @ /messages/0/content
+        - …before before before  the weather in Paris tomorrow after after after after after…
+        + …before before before  the weather in Lyon tomorrow after after after after after…
+        ");
+    }
+
+    #[test]
+    fn one_more_message_is_one_difference() {
+        let message = |text: &str| json!({ "role": "user", "content": text });
+        let old = json!([message("one"), message("two")]);
+        let new = json!([message("zero"), message("one"), message("two")]);
+        insta::assert_snapshot!(told(old, new), @r#"
+        @ /0
+        + {"role":"user","content":"zero"}
+        "#);
+    }
+
+    #[test]
+    fn likeness_counts_words() {
+        let chat = |text: &str| json!({ "model": "m", "content": text });
+        assert!((similarity(&chat("a b c d"), &chat("a b c d")) - 1.0).abs() < f32::EPSILON);
+        assert!(similarity(&chat("a b c d"), &chat("a b c e")) > similarity(&chat("a b c d"), &chat("x y z e")));
+    }
+}

@@ -1,0 +1,466 @@
+//! Secrets: found in requests and responses, and replaced before anything is hashed, kept or named.
+
+pub(crate) mod secret_scan;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
+use crate::http::{Layout, Request, boundary_of, from_exact, parse, parts};
+use crate::settings::{PLACEHOLDER, Replacement};
+
+/// What stands in place of a secret in a path or a query, where brackets would have to be escaped.
+const PLACEHOLDER_IN_URL: &str = "REDACTED";
+
+/// A shorter token is a dummy (`test`, `dummy`, `mistral`), and replacing it would eat good data.
+const SHORTEST_SECRET: usize = 8;
+
+/// The response headers that are kept: a list that fails safe.
+const KEPT_HEADERS: [&str; 14] = [
+    "content-type",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "location",
+    "retry-after",
+    "retry-after-ms",
+    "mistral-correlation-id",
+    "x-kong-request-id",
+    "x-model-deprecation-timestamp",
+    "x-should-retry",
+    "deprecation",
+    "sunset",
+    "warning",
+];
+
+/// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`); without
+/// `access-control-allow-origin` and its kin a browser refuses the answer.
+const KEPT_PREFIXES: [&str; 3] = ["access-control-", "x-ratelimit", "ratelimit"];
+
+/// Headers that are for one connection (RFC 9110, section 7.6.1) or for one browser.
+const NEVER_KEPT: [&str; 11] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Replaces secrets wherever they stand.
+#[derive(Clone)]
+pub(crate) struct Redactor {
+    secrets: Arc<[String]>,
+    patterns: Arc<[Replacement]>,
+    more_headers: Arc<[String]>,
+}
+
+impl Redactor {
+    /// `secrets` that are too short to be one are left out.
+    pub(crate) fn new(
+        secrets: impl IntoIterator<Item = String>,
+        patterns: &[Replacement],
+        more_headers: &[String],
+    ) -> Self {
+        let none = Self {
+            secrets: Arc::default(),
+            patterns: patterns.into(),
+            more_headers: more_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        };
+        let secrets: Vec<String> = secrets.into_iter().collect();
+        none.knowing(secrets.iter().map(String::as_str))
+    }
+
+    /// This redactor, which knows these secrets too.
+    pub(crate) fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_new =
+            |secret: &&str| secret.len() >= SHORTEST_SECRET && !self.secrets.iter().any(|known| known == secret);
+        let new: Vec<String> = secrets
+            .into_iter()
+            .map(str::trim)
+            .filter(is_new)
+            .map(str::to_owned)
+            .collect();
+        if new.is_empty() {
+            return self.clone();
+        }
+        let mut secrets: Vec<String> = self.secrets.iter().cloned().chain(new).collect();
+        // One may be the beginning of another: the longer one goes first, or its end would stay.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self {
+            secrets: secrets.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The request as it is kept and hashed.
+    pub(crate) fn request(&self, request: &Request) -> RecordedRequest {
+        let body = request.body_bytes();
+        let parts = request
+            .content_type()
+            .and_then(boundary_of)
+            .and_then(|boundary| parts(body, &boundary));
+        RecordedRequest {
+            method: request.method().as_str().to_owned(),
+            path: self.in_url(request.path()).into_owned(),
+            query: request.query().map(|query| self.query(query).into_owned()),
+            body: match parts {
+                None => RecordedBody::Blob(Blob::Inline(self.body(body))),
+                Some(parts) => RecordedBody::Multipart(
+                    parts
+                        .into_iter()
+                        .map(|part| RecordedPart {
+                            name: self.text(&part.name).into_owned(),
+                            filename: part.filename.map(|name| self.text(&name).into_owned()),
+                            content_type: part.content_type.map(|kind| self.text(&kind).into_owned()),
+                            content: Blob::Inline(self.body(&part.content)),
+                        })
+                        .collect(),
+                ),
+            },
+        }
+    }
+
+    /// The headers of a response that are kept, in their order.
+    pub(crate) fn headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
+        let mut kept = Vec::new();
+        for (name, value) in headers {
+            if let Ok(value) = value.to_str()
+                && self.keeps(name.as_str())
+            {
+                kept.push((name.as_str().to_owned(), self.text(value).into_owned()));
+            }
+        }
+        kept
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        !NEVER_KEPT.contains(&name)
+            && (KEPT_HEADERS.contains(&name)
+                || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || self.more_headers.iter().any(|kept| kept == name))
+    }
+
+    /// A text without secrets.
+    pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.patterns_in(self.secrets_in(text, PLACEHOLDER))
+    }
+
+    fn secrets_in<'a>(&self, text: &'a str, placeholder: &str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(text);
+        for secret in self.secrets.iter() {
+            if clean.contains(secret.as_str()) {
+                clean = Cow::Owned(clean.replace(secret.as_str(), placeholder));
+            }
+        }
+        clean
+    }
+
+    fn patterns_in<'a>(&self, mut text: Cow<'a, str>) -> Cow<'a, str> {
+        for Replacement { pattern, with } in self.patterns.iter() {
+            if let Cow::Owned(replaced) = pattern.replace_all(&text, with.as_str()) {
+                text = Cow::Owned(replaced);
+            }
+        }
+        text
+    }
+
+    /// A body without secrets. A body that holds none comes back as it is, byte for byte.
+    pub(crate) fn body(&self, body: &Bytes) -> Bytes {
+        let mut body = body.clone();
+        for secret in self.secrets.iter() {
+            if memchr::memmem::find(&body, secret.as_bytes()).is_some() {
+                body = replaced(&body, secret.as_bytes(), PLACEHOLDER.as_bytes());
+            }
+        }
+        // Inside JSON a secret may also be escaped, and a pattern must see strings and not their quotes.
+        let may_be_escaped = !self.secrets.is_empty()
+            && ["\\u00", "\\/"]
+                .iter()
+                .any(|escape| memchr::memmem::find(&body, escape.as_bytes()).is_some());
+        if self.patterns.is_empty() && !may_be_escaped {
+            return body;
+        }
+        if let Some(mut value) = parse(&body) {
+            if self.value(&mut value) {
+                let layout = from_exact(&body).map_or(Layout::default(), |(_, layout)| layout);
+                return layout.write(&value).into();
+            }
+            return body;
+        }
+        let redacted = std::str::from_utf8(&body)
+            .ok()
+            .and_then(|text| match self.patterns_in(Cow::Borrowed(text)) {
+                Cow::Owned(redacted) => Some(redacted),
+                Cow::Borrowed(_) => None,
+            });
+        redacted.map_or(body, Bytes::from)
+    }
+
+    /// Where the first secret stands, when it stands as it is.
+    #[cfg(feature = "cli")]
+    pub(crate) fn first_in(&self, body: &[u8]) -> Option<usize> {
+        let places = self.secrets.iter();
+        places
+            .filter_map(|secret| memchr::memmem::find(body, secret.as_bytes()))
+            .min()
+    }
+
+    /// Redacts every string of a value; whether there was anything to redact.
+    fn value(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => {
+                let redacted = match self.text(text) {
+                    Cow::Owned(redacted) if redacted != *text => redacted,
+                    _ => return false,
+                };
+                *text = redacted;
+                true
+            }
+            Value::Array(items) => items.iter_mut().map(|item| self.value(item)).fold(false, |a, b| a | b),
+            Value::Object(members) => {
+                let hidden = members.keys().any(|name| matches!(self.text(name), Cow::Owned(_)));
+                if hidden {
+                    *members = std::mem::take(members)
+                        .into_iter()
+                        .map(|(name, value)| (self.text(&name).into_owned(), value))
+                        .collect();
+                }
+                members
+                    .values_mut()
+                    .map(|member| self.value(member))
+                    .fold(hidden, |a, b| a | b)
+            }
+            _ => false,
+        }
+    }
+
+    /// A path without secrets, percent-encoded ones included.
+    fn in_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
+        let decoded = percent_decode_str(&clean).decode_utf8_lossy();
+        match self.text(&decoded) {
+            Cow::Owned(redacted) if redacted != decoded => Cow::Owned(encoded(&redacted)),
+            _ => clean,
+        }
+    }
+
+    fn query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
+        let hidden = |text: &str| self.text(text) != text;
+        if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| hidden(&name) || hidden(&value)) {
+            return clean;
+        }
+        let redacted = |text: &str| encoded(&self.text(text));
+        let pairs: Vec<String> = form_urlencoded::parse(clean.as_bytes())
+            .map(|(name, value)| format!("{}={}", redacted(&name), redacted(&value)))
+            .collect();
+        Cow::Owned(pairs.join("&"))
+    }
+}
+
+fn encoded(redacted: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    percent_encoding::utf8_percent_encode(&redacted.replace(PLACEHOLDER, PLACEHOLDER_IN_URL), KEPT).to_string()
+}
+
+fn replaced(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = 0;
+    for at in memchr::memmem::find_iter(body, secret) {
+        out.extend_from_slice(&body[rest..at]);
+        out.extend_from_slice(with);
+        rest = at + secret.len();
+    }
+    out.extend_from_slice(&body[rest..]);
+    out.into()
+}
+
+/// Removes what is for one connection or one browser: hop-by-hop headers, those that `Connection` names, `Set-Cookie`.
+pub(crate) fn strip_hop_by_hop(headers: &mut http::HeaderMap) {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .collect();
+    let is_dropped = |name: &str| NEVER_KEPT.contains(&name) || named.iter().any(|named| named == name);
+    let dropped: Vec<http::HeaderName> = headers
+        .keys()
+        .filter(|name| is_dropped(name.as_str()))
+        .cloned()
+        .collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const KEY: &str = "sk-roundtrip-0123456789";
+
+    fn redactor() -> Redactor {
+        Redactor::new([KEY.to_owned()], &[], &["X-Cost".to_owned()])
+    }
+
+    fn body(text: &'static str) -> String {
+        String::from_utf8(redactor().body(&Bytes::from_static(text.as_bytes())).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_replaced_wherever_it_stands() {
+        assert_eq!(
+            body(r#"{"a":"my key is sk-roundtrip-0123456789."}"#),
+            r#"{"a":"my key is [REDACTED]."}"#
+        );
+        assert_eq!(body(r#"{"sk-roundtrip-0123456789":1}"#), r#"{"[REDACTED]":1}"#);
+        assert_eq!(
+            body(r#"{"a": "\u0073k-roundtrip-0123456789"}"#),
+            r#"{"a":"[REDACTED]"}"#
+        );
+        assert_eq!(body("data: sk-roundtrip-0123456789\n\n"), "data: [REDACTED]\n\n");
+        let request = Request::get("/v1/files/sk-roundtrip-0123456789?q=sk%2Droundtrip-0123456789&n=1").unwrap();
+        assert_eq!(
+            redactor().request(&request).line(),
+            "GET /v1/files/REDACTED?q=REDACTED&n=1"
+        );
+        let request = Request::get("/v1/files/%73k-roundtrip-0123456789").unwrap();
+        assert_eq!(redactor().request(&request).path, "/v1/files/REDACTED");
+        let binary = redactor().body(&Bytes::from_static(b"\xff\xfesk-roundtrip-0123456789\x00"));
+        assert_eq!(&binary[..], b"\xff\xfe[REDACTED]\x00");
+    }
+
+    #[test]
+    fn a_part_has_no_secret_in_its_head() {
+        let body = format!(
+            "--XX\r\nContent-Disposition: form-data; name=\"a {KEY}\"; filename=\"b {KEY}\"\r\n\
+             Content-Type: text/plain; c={KEY}\r\n\r\nd {KEY}\r\n--XX--\r\n"
+        );
+        let request = Request::post("/v1/files").unwrap().body(body);
+        let form = HeaderValue::from_static("multipart/form-data; boundary=XX");
+        let recorded = redactor().request(&request.header(header::CONTENT_TYPE, form));
+        let RecordedBody::Multipart(parts) = recorded.body else {
+            panic!()
+        };
+        let [part] = &parts[..] else { panic!() };
+        assert_eq!(
+            (&*part.name, part.filename.as_deref()),
+            ("a [REDACTED]", Some("b [REDACTED]"))
+        );
+        assert_eq!(part.content_type.as_deref(), Some("text/plain; c=[REDACTED]"));
+        assert_eq!(part.content, Blob::Inline(Bytes::from_static(b"d [REDACTED]")));
+    }
+
+    #[test]
+    fn good_data_is_left_alone() {
+        for text in [
+            r#"{"max_tokens":100,"prompt":"the key to the token economy","api_key":"x"}"#,
+            "Bearer of good news: sk-round",
+            "{\"spaced\" :  1.50}",
+        ] {
+            assert_eq!(body(text_of(text)), text);
+        }
+        let dummy = Redactor::new(["test".to_owned(), String::new()], &[], &[]);
+        assert_eq!(dummy.text("a test of testing"), "a test of testing");
+    }
+
+    fn text_of(text: &str) -> &'static str {
+        Box::leak(text.to_owned().into_boxed_str())
+    }
+
+    #[test]
+    fn the_key_of_the_request_is_a_secret_too() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer another-key-42"));
+        let request = Request::post("/v1/x")
+            .unwrap()
+            .headers(headers)
+            .body("say another-key-42");
+        let redactor = redactor().knowing(request.credentials());
+        let RecordedBody::Blob(Blob::Inline(bytes)) = redactor.request(&request).body else {
+            panic!()
+        };
+        assert_eq!(&bytes[..], b"say [REDACTED]");
+        assert_eq!(redactor.text(KEY), PLACEHOLDER);
+    }
+
+    #[test]
+    fn a_secret_that_begins_like_another_leaves_nothing_of_it() {
+        let redactor = Redactor::new(["abcd+efgh".to_owned(), " abcd+efgh-and-more\n".to_owned()], &[], &[]);
+        assert_eq!(redactor.text("abcd+efgh-and-more abcd+efgh"), "[REDACTED] [REDACTED]");
+        let request = Request::get("/v1/x?k=abcd+efgh&l=1").unwrap();
+        assert_eq!(redactor.request(&request).line(), "GET /v1/x?k=REDACTED&l=1");
+    }
+
+    #[test]
+    fn patterns_see_strings_and_keep_the_layout() {
+        let patterns = [Replacement {
+            pattern: regex::Regex::new("^cust-(\\d)\\d*$").unwrap(),
+            with: "<customer $1>".to_owned(),
+        }];
+        let redactor = Redactor::new([], &patterns, &[]);
+        let clean = redactor.body(&Bytes::from_static(b"{\"a\": [\"cust-123\"], \"b\": \"xcust-123\"}"));
+        assert_eq!(&clean[..], b"{\"a\": [\"<customer 1>\"], \"b\": \"xcust-123\"}");
+    }
+
+    #[test]
+    fn headers_are_kept_by_a_list_that_fails_safe() {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("x-ratelimit-remaining-req-minute", "59"),
+            ("set-cookie", "__cf_bm=secret"),
+            ("access-control-allow-origin", "*"),
+            ("x-unheard-of", "1"),
+            ("x-cost", "sk-roundtrip-0123456789"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let kept = redactor().headers(&headers);
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "content-type",
+                "x-ratelimit-remaining-req-minute",
+                "access-control-allow-origin",
+                "x-cost"
+            ]
+        );
+        assert_eq!(kept[3].1, PLACEHOLDER);
+    }
+
+    #[test]
+    fn hop_by_hop_headers_and_cookies_do_not_travel() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("keep-alive, X-Private"));
+        headers.insert("x-private", HeaderValue::from_static("1"));
+        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+        headers.insert("x-trace", HeaderValue::from_static("1"));
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(
+            headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+            ["x-trace"]
+        );
+    }
+}
