@@ -12,7 +12,7 @@ use crate::escape::escape_controls;
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in one of seven [kinds](ErrorKind), with a message that says where and what to do.
+/// What went wrong, in one of nine [kinds](ErrorKind), with a message that says where and what to do.
 ///
 /// It is cheap to clone: concurrent callers of one failed request all get the same error.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub enum ErrorKind {
     Miss,
     /// A cassette is damaged, is of a newer version or does not fit its key.
     Cassette,
-    /// The place where cassettes are kept failed (a directory, a store, somebody's own engine).
+    /// The store of the cassettes failed: a directory, a shared store, or a custom engine.
     Engine,
     /// The real API could not be reached, or its answer broke off.
     Upstream,
@@ -51,6 +51,10 @@ pub enum ErrorKind {
     Api,
     /// A setting, a mode or a flag is wrong.
     Settings,
+    /// A file or folder that is not part of a store, or a standard stream, cannot be read or written.
+    Io,
+    /// This program failed: a task panicked, or the system refused a resource such as a thread.
+    Internal,
     /// The request itself cannot be sent or recorded (a bad URL, a bad scope name, a body that is not JSON).
     Request,
 }
@@ -64,6 +68,8 @@ impl fmt::Display for ErrorKind {
             Self::Upstream => "upstream",
             Self::Api => "api",
             Self::Settings => "settings",
+            Self::Io => "io",
+            Self::Internal => "internal",
             Self::Request => "request",
         })
     }

@@ -146,7 +146,7 @@ fn new_client(timeout: Duration) -> Result<reqwest::Client> {
         .connect_timeout(timeout)
         .read_timeout(timeout)
         .build()
-        .map_err(|error| tls::failed("the HTTP client cannot be built").with_source(error))
+        .map_err(|error| tls::failed(ErrorKind::Internal, "the HTTP client cannot be built").with_source(error))
 }
 
 impl Upstream {

@@ -206,7 +206,7 @@ impl ProxyArguments {
         if let Some(file) = &self.settings {
             let place = file.display().to_string();
             let document = std::fs::read(file)
-                .map_err(|error| Error::new(ErrorKind::Settings, format!("cannot read {place}")).with_source(error))?;
+                .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {place}")).with_source(error))?;
             recorder = recorder.settings(Settings::from_yaml(&document, &place)?);
         }
         if let Some(mode) = self.mode {
@@ -340,7 +340,7 @@ fn write_out(text: &str) -> Result<()> {
         .and_then(|()| io::stdout().flush())
     {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Settings, "the output cannot be written").with_source(error))
+            Err(Error::new(ErrorKind::Io, "the output cannot be written").with_source(error))
         }
         _ => Ok(()),
     }
@@ -350,7 +350,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::new(ErrorKind::Settings, "the async runtime cannot be started").with_source(error))
+        .map_err(|error| Error::new(ErrorKind::Internal, "the async runtime cannot be started").with_source(error))
 }
 
 /// A number of things: `1 cassette`, `2 cassettes`.

@@ -7,14 +7,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// A configuration that offers these protocols, the preferred one first.
 ///
 /// # Errors
-/// [`ErrorKind::Settings`] when the system's root certificates cannot be read.
+/// [`ErrorKind::Io`] when the system's root certificates cannot be read.
 pub(crate) fn config(protocols: &[&str]) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
-        .map_err(|error| failed("the system's root certificates cannot be read").with_source(error))?;
+        .map_err(|error| failed(ErrorKind::Io, "the system's root certificates cannot be read").with_source(error))?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed("no protocol version fits").with_source(error))?
+        .map_err(|error| failed(ErrorKind::Internal, "no protocol version fits").with_source(error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
@@ -22,6 +22,6 @@ pub(crate) fn config(protocols: &[&str]) -> Result<rustls::ClientConfig> {
     Ok(tls)
 }
 
-pub(crate) fn failed(what: &str) -> Error {
-    Error::new(ErrorKind::Settings, format!("TLS cannot be set up: {what}"))
+pub(crate) fn failed(kind: ErrorKind, what: &str) -> Error {
+    Error::new(kind, format!("TLS cannot be set up: {what}"))
 }

@@ -348,7 +348,7 @@ impl Door {
                     "the proxy failed on this request; this is a defect: {}",
                     words_of(&*panic)
                 );
-                let error = Error::new(ErrorKind::Engine, what);
+                let error = Error::new(ErrorKind::Internal, what);
                 self.recorder.session().failed(&error);
                 response::of_error(&error)
             }

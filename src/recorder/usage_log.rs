@@ -85,7 +85,7 @@ impl UsageLog {
     /// Opens a ledger, or begins one; `directory` is where the session's cassettes are.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] when it cannot be written.
+    /// [`ErrorKind::Io`] when it cannot be written.
     pub(crate) fn open(path: &Path, directory: Option<&Path>) -> Result<Self> {
         static SESSIONS: AtomicU32 = AtomicU32::new(0);
         let file = OpenOptions::new()
@@ -94,7 +94,7 @@ impl UsageLog {
             .open(path)
             .map_err(|error| {
                 Error::new(
-                    ErrorKind::Settings,
+                    ErrorKind::Io,
                     format!("the ledger {} cannot be written", path.display()),
                 )
                 .with_source(error)
@@ -113,7 +113,7 @@ impl UsageLog {
     /// Writes that a cassette was used, unless that stands there already.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`], once, when it cannot be written.
+    /// [`ErrorKind::Io`], once, when it cannot be written.
     pub(crate) fn used(&self, key: &RequestKey, what: Use, test: Option<&str>) -> Result<()> {
         let scope = key.scope().as_str().to_owned();
         let used = UsedLine {
@@ -165,7 +165,7 @@ impl UsageLog {
                 return Ok(());
             }
             let message = format!("the ledger {} cannot be written", self.path.display());
-            Err(Error::engine(message).with_source(error))
+            Err(Error::new(ErrorKind::Io, message).with_source(error))
         })
     }
 }
@@ -204,14 +204,14 @@ impl Used {
     /// Reads a ledger from this byte on, for the sessions of one directory.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] when it cannot be read.
+    /// [`ErrorKind::Io`] when it cannot be read.
     pub(crate) fn read(ledger: &Path, from: u64, directory: &Path) -> Result<Self> {
         let bytes = std::fs::read(ledger).map_err(|error| {
             let what = match error.kind() {
                 std::io::ErrorKind::NotFound => "does not exist",
                 _ => "cannot be read",
             };
-            Error::new(ErrorKind::Settings, format!("the ledger {} {what}", ledger.display()))
+            Error::new(ErrorKind::Io, format!("the ledger {} {what}", ledger.display()))
                 .with_source(error)
                 .with_hint("run the tests with MISTRAL_CASSETTE_LEDGER set to its path, or with --ledger")
         })?;

@@ -148,7 +148,7 @@ pub(crate) const BINARY: &str = "!!binary";
 /// Reads YAML of any other tool as a JSON value, for import. Tags are passed over, but for [bytes](BINARY).
 ///
 /// # Errors
-/// [`ErrorKind::Settings`] with the line of what is wrong.
+/// [`ErrorKind::Io`] with the line of what is wrong.
 #[cfg(feature = "cli")]
 pub(crate) fn read_any(document: &[u8], source: &str) -> Result<Value> {
     let mut options = reader_options();
@@ -159,7 +159,7 @@ pub(crate) fn read_any(document: &[u8], source: &str) -> Result<Value> {
     let any: Any = parse_yaml(document, options).map_err(|(line, what)| {
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         Error::new(
-            ErrorKind::Settings,
+            ErrorKind::Io,
             format!("{source}{line}: it cannot be read: {what}"),
         )
     })?;

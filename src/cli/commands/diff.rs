@@ -129,7 +129,7 @@ fn two_files(old: &Path, new: &Path) -> Result<Row> {
     let read = |path: &Path| {
         let place = path.display().to_string();
         let document = std::fs::read(path)
-            .map_err(|error| Error::new(ErrorKind::Engine, format!("cannot read {place}")).with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {place}")).with_source(error))?;
         yaml::read(&document, &place)
     };
     let (was, is) = (read(old)?, read(new)?);

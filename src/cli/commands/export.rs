@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         say(&said);
     } else {
         fs::write(&arguments.out, document).map_err(|error| {
-            Error::new(ErrorKind::Settings, format!("cannot write {}", arguments.out)).with_source(error)
+            Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error)
         })?;
         print(&format!("{said}\n"))?;
     }

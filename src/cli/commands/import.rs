@@ -130,5 +130,5 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn unreadable(place: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Settings, format!("cannot read {place}")).with_source(error)
+    Error::new(ErrorKind::Io, format!("cannot read {place}")).with_source(error)
 }

@@ -63,7 +63,7 @@ impl Signals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            let failed = |error| Error::new(ErrorKind::Settings, "signals cannot be listened to").with_source(error);
+            let failed = |error| Error::new(ErrorKind::Internal, "signals cannot be listened to").with_source(error);
             Ok(Self {
                 terminate: signal(SignalKind::terminate()).map_err(failed)?,
                 interrupt: signal(SignalKind::interrupt()).map_err(failed)?,

@@ -75,7 +75,7 @@ fn check(out: &Path) -> Result<()> {
         }
         Err(error) => {
             let what = format!("{} cannot be written", out.display());
-            Err(Error::new(ErrorKind::Settings, what).with_source(error))
+            Err(Error::new(ErrorKind::Io, what).with_source(error))
         }
     }
 }

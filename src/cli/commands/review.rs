@@ -187,7 +187,7 @@ fn ask(chain: &Chain) -> Result<Decision> {
 
 /// The next key; `None` when there is no more to come.
 fn pressed() -> Result<Option<char>> {
-    let failed = |error| Error::new(ErrorKind::Settings, "the answer cannot be read").with_source(error);
+    let failed = |error| Error::new(ErrorKind::Io, "the answer cannot be read").with_source(error);
     if io::stdin().is_terminal() {
         return match Term::stdout().read_key().map_err(failed)? {
             Key::Char(key) => Ok(Some(key)),

@@ -102,7 +102,7 @@ impl Watch {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
         };
-        let failed = |error| Error::new(ErrorKind::Settings, "there is no place for a ledger").with_source(error);
+        let failed = |error| Error::new(ErrorKind::Io, "there is no place for a ledger").with_source(error);
         let (ledger, temporary) = match arguments.proxy.ledger.clone().or_else(named) {
             Some(ledger) => (ledger, None),
             None if arguments.fail_unused => {

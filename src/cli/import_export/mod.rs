@@ -208,7 +208,7 @@ impl FromStr for SourceFormat {
 /// Every interaction of a file, in its order; `source` names it in errors.
 ///
 /// # Errors
-/// [`ErrorKind::Settings`] when it is damaged, or of no known format, or not of the one that it was said to have.
+/// [`ErrorKind::Io`] when it is damaged, or of no known format, or not of the one that it was said to have.
 pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) -> Result<Vec<Found>> {
     let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let starts_as_json = matches!(document.trim_ascii_start().first(), Some(b'{' | b'['));
@@ -218,7 +218,7 @@ pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) ->
             Some(said) => format!("{source}: this is not of the format {said}"),
             None => format!("{source}: this is of no format that can be imported"),
         };
-        Error::new(ErrorKind::Settings, what).with_hint(hint())
+        Error::new(ErrorKind::Io, what).with_hint(hint())
     };
     let (value, is_json) = match serde_json::from_slice::<Value>(document) {
         Ok(value) => (value, true),
@@ -228,7 +228,7 @@ pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) ->
         },
         Err(error) if starts_as_json => {
             let message = format!("{source}:{}: it cannot be read: {error}", error.line());
-            return Err(Error::new(ErrorKind::Settings, message).with_hint(hint()));
+            return Err(Error::new(ErrorKind::Io, message).with_hint(hint()));
         }
         Err(_) if document.trim_ascii().is_empty() || std::str::from_utf8(document).is_err() => return Err(unknown()),
         Err(_) => (
@@ -238,7 +238,7 @@ pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) ->
     };
     if value.get("key").is_some() && value["recorded"].is_object() {
         let message = format!("{source}: this is a cassette of this tool already");
-        return Err(Error::new(ErrorKind::Settings, message).with_hint("mistral-cassette copy FROM TO copies them"));
+        return Err(Error::new(ErrorKind::Io, message).with_hint("mistral-cassette copy FROM TO copies them"));
     }
     let format = match said {
         Some(said) => said.fits(&value).then_some(said),

@@ -54,14 +54,14 @@ impl Prices {
     /// The prices that come with the program, or those of a file.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] when the file cannot be read.
+    /// [`ErrorKind::Io`] when the file cannot be read, [`ErrorKind::Settings`] when it is invalid.
     pub(crate) fn new(file: Option<&std::path::Path>) -> Result<Self> {
         let Some(file) = file else {
             return Self::read(TABLE.as_bytes(), "the table of prices");
         };
         let place = file.display().to_string();
         let document = std::fs::read(file)
-            .map_err(|error| Error::new(ErrorKind::Settings, format!("cannot read {place}")).with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {place}")).with_source(error))?;
         Self::read(&document, &place)
     }
 

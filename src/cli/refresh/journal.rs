@@ -77,11 +77,11 @@ impl Journal {
     /// The journal of a refresh that was broken off or waits for review.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] when it cannot be read, or another process holds it.
+    /// [`ErrorKind::Io`] when it cannot be read, or another process holds it.
     pub(crate) fn of(directory: &Path) -> Result<Option<Self>> {
         let folder = directory.join(FOLDER);
         let path = folder.join(JOURNAL);
-        let failed = |what: &str, error| Error::engine(format!("cannot {what} {}", path.display())).with_source(error);
+        let failed = |what: &str, error| Error::new(ErrorKind::Io, format!("cannot {what} {}", path.display())).with_source(error);
         let mut file = match OpenOptions::new().read(true).append(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -95,7 +95,7 @@ impl Journal {
             return Ok(None);
         };
         let damaged = |number: usize, error| {
-            Error::engine(format!("{}:{number}: this is no line of a refresh", path.display()))
+            Error::new(ErrorKind::Io, format!("{}:{number}: this is no line of a refresh", path.display()))
                 .with_source(error)
                 .with_hint("--restart begins again; ids that were asked for since are lost to the recordings that follow from them")
         };
@@ -157,7 +157,7 @@ impl Journal {
             .with_hint("go on with the same flags, or begin again with --restart"));
         }
         let path = folder.join(JOURNAL);
-        let failed = |error| Error::engine(format!("cannot write {}", path.display())).with_source(error);
+        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", path.display())).with_source(error);
         fs::create_dir_all(&folder).map_err(failed)?;
         // What is half done is of this machine, and in no commit.
         fs::write(folder.join(".gitignore"), "*\n").map_err(failed)?;
@@ -198,7 +198,7 @@ impl Journal {
     /// Adds a line.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] when it cannot be written.
+    /// [`ErrorKind::Io`] when it cannot be written.
     pub(crate) fn add(&self, entry: Entry) -> Result<()> {
         self.write(&Line::Entry(entry))
     }
@@ -206,7 +206,7 @@ impl Journal {
     /// Adds the line that says that all was asked again.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] when it cannot be written.
+    /// [`ErrorKind::Io`] when it cannot be written.
     pub(crate) fn finish(&self) -> Result<()> {
         self.write(&Line::Finished {
             finished: crate::cassette::now(),
@@ -216,17 +216,17 @@ impl Journal {
     fn write(&self, line: &Line) -> Result<()> {
         self.is_begun.store(true, Ordering::Relaxed);
         write(&self.file, line).map_err(|error| {
-            Error::engine(format!("cannot write {}", self.folder.join(JOURNAL).display())).with_source(error)
+            Error::new(ErrorKind::Io, format!("cannot write {}", self.folder.join(JOURNAL).display())).with_source(error)
         })
     }
 
     /// Removes the journal, and with it the folder: all is done.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] when it cannot be removed.
+    /// [`ErrorKind::Io`] when it cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.folder)
-            .map_err(|error| Error::engine(format!("cannot remove {}", self.folder.display())).with_source(error))
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot remove {}", self.folder.display())).with_source(error))
     }
 }
 
@@ -256,7 +256,7 @@ fn lock(file: &File, path: &Path) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::new(
-            ErrorKind::Settings,
+            ErrorKind::Io,
             format!("another process holds {}", path.display()),
         )
         .with_hint("one refresh or review of a directory at a time")),
