@@ -158,10 +158,7 @@ pub(crate) fn read_any(document: &[u8], source: &str) -> Result<Value> {
     }
     let any: Any = parse_yaml(document, options).map_err(|(line, what)| {
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        Error::new(
-            ErrorKind::Io,
-            format!("{source}{line}: it cannot be read: {what}"),
-        )
+        Error::new(ErrorKind::Io, format!("{source}{line}: it cannot be read: {what}"))
     })?;
     Ok(any.0)
 }

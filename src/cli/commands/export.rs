@@ -62,9 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print(&document)?;
         say(&said);
     } else {
-        fs::write(&arguments.out, document).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error)
-        })?;
+        fs::write(&arguments.out, document)
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error))?;
         print(&format!("{said}\n"))?;
     }
     Ok(if failed { wrong() } else { SUCCESS })

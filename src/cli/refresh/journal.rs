@@ -81,7 +81,9 @@ impl Journal {
     pub(crate) fn of(directory: &Path) -> Result<Option<Self>> {
         let folder = directory.join(FOLDER);
         let path = folder.join(JOURNAL);
-        let failed = |what: &str, error| Error::new(ErrorKind::Io, format!("cannot {what} {}", path.display())).with_source(error);
+        let failed = |what: &str, error| {
+            Error::new(ErrorKind::Io, format!("cannot {what} {}", path.display())).with_source(error)
+        };
         let mut file = match OpenOptions::new().read(true).append(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -216,7 +218,11 @@ impl Journal {
     fn write(&self, line: &Line) -> Result<()> {
         self.is_begun.store(true, Ordering::Relaxed);
         write(&self.file, line).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("cannot write {}", self.folder.join(JOURNAL).display())).with_source(error)
+            Error::new(
+                ErrorKind::Io,
+                format!("cannot write {}", self.folder.join(JOURNAL).display()),
+            )
+            .with_source(error)
         })
     }
 
@@ -225,8 +231,9 @@ impl Journal {
     /// # Errors
     /// [`ErrorKind::Io`] when it cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder)
-            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot remove {}", self.folder.display())).with_source(error))
+        fs::remove_dir_all(&self.folder).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot remove {}", self.folder.display())).with_source(error)
+        })
     }
 }
 
