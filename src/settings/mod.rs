@@ -265,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_of_the_readme_are_read() {
-        let readme = include_str!("../../README.md");
-        let start = readme.find("exhausted: repeat  ").unwrap();
-        let settings = read(readme[start..].split("```").next().unwrap()).unwrap();
+    fn the_settings_of_the_documentation_are_read() {
+        let page = include_str!("../../docs/settings.md");
+        let start = page.find("exhausted: repeat  ").unwrap();
+        let settings = read(page[start..].split("```").next().unwrap()).unwrap();
         assert_eq!(settings.matching.ignore[1], "/messages/*/name".parse().unwrap());
         assert_eq!(settings.redaction[0].with, "<customer>");
         assert_eq!(settings.headers.keep, ["x-request-cost"]);
