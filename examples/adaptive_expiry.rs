@@ -57,7 +57,7 @@ fn main() {
         let first = Duration::from_secs_f64(6.0 * HOUR);
         report(
             &format!("adaptive, worth {worth}"),
-            &simulate(|history| adaptive.life(history, first)),
+            &simulate(|history| adaptive.ttl(history, first)),
         );
     }
 }

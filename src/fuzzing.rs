@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::cassette::History;
 use crate::cassette::{Blob, Recorded, RecordedBody, RecordedResponse, yaml};
 use crate::cli::import_export::{self, Import};
 use crate::engine::CacheEngine;
@@ -15,8 +16,8 @@ use crate::http::{self, Request};
 use crate::key::{self, RequestKey, Scope};
 use crate::recorder::Recorder;
 use crate::redaction::Redactor;
-use crate::settings::expiry::History;
-use crate::settings::{Matching, Settings};
+use crate::settings::Settings;
+use crate::settings::matching::Matching;
 use crate::upstream::Upstream;
 use crate::{difference, grade, secrets};
 
@@ -222,7 +223,7 @@ pub fn lives(settings: &Settings, endpoint: &str) -> Option<(Duration, Duration)
     for has_changed in [false, true] {
         history = history.checked(since, 3, has_changed);
     }
-    settings.expiry.age(endpoint, Some(&history), since);
-    let life = settings.expiry.life(endpoint, Some(&history))?;
-    Some((life, settings.expiry.kept_for(life)))
+    settings.expiry.freshness(endpoint, Some(&history), since);
+    let life = settings.expiry.ttl(endpoint, Some(&history))?;
+    Some((life, settings.expiry.retention(life)))
 }

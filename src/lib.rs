@@ -108,8 +108,11 @@ pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
 pub use crate::recorder::{Recorder, RecorderBuilder, Session, Summary};
 pub use crate::settings::expiry::{Adaptive, Expiry};
-pub use crate::settings::playback::{Pace, Playback};
-pub use crate::settings::{Exhausted, Headers, Limits, Matching, Pointer, Replacement, Secrets, Settings};
+pub use crate::settings::limits::Limits;
+pub use crate::settings::matching::{Matching, Pointer, Replacement};
+pub use crate::settings::pace::Pace;
+pub use crate::settings::playback::Playback;
+pub use crate::settings::{Exhausted, Headers, Secrets, Settings};
 pub use crate::testing::TestSession;
 #[cfg(feature = "insta")]
 pub use crate::testing::insta_settings;

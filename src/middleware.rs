@@ -11,9 +11,8 @@ use reqwest_middleware::{Middleware, Next};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Transport;
-use crate::http::{Body, Request, Response};
+use crate::http::{Body, Request, Response, strip_control_headers};
 use crate::recorder::Recorder;
-use crate::settings::playback::strip_own;
 
 /// Records and replays what a program sends through a `reqwest_middleware::ClientWithMiddleware`.
 ///
@@ -132,7 +131,7 @@ async fn whole(mut request: reqwest::Request) -> Result<(reqwest::Request, Reque
     let asked = Request::new(request.method().clone(), &target)?
         .headers(request.headers().clone())
         .body(body.clone().unwrap_or_default());
-    strip_own(request.headers_mut());
+    strip_control_headers(request.headers_mut());
     *request.body_mut() = body.map(HttpBody::from);
     Ok((request, asked))
 }

@@ -12,9 +12,10 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::tls;
 use crate::http::{BackgroundTransport, Transport};
-use crate::http::{Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
-use crate::redaction::strip_hop_by_hop;
-use crate::settings::playback::strip_own;
+use crate::http::{
+    Body, Request, Response, Splitter, content_type, is_done, is_event_stream, strip_connection_headers,
+    strip_control_headers,
+};
 
 /// The public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
@@ -180,9 +181,9 @@ impl Upstream {
 
     fn headers(&self, request: &Request) -> HeaderMap {
         let mut headers = request.header_map().clone();
-        strip_hop_by_hop(&mut headers);
+        strip_connection_headers(&mut headers);
         // A client without a recorder sends them as well.
-        strip_own(&mut headers);
+        strip_control_headers(&mut headers);
         headers.remove(header::HOST);
         // The body is whole already, and the client decodes what it asks for itself.
         headers.remove(header::EXPECT);

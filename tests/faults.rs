@@ -319,19 +319,19 @@ async fn a_wish_that_makes_no_sense_is_an_error_and_nobody_is_asked() {
         (
             "inject",
             "429:2",
-            "in the header mistral-cassette-inject: \"429:2\" in \"429:2\" cannot be injected",
+            "in the header mistral-cassette-inject: cannot inject \"429:2\" in \"429:2\"",
         ),
         (
             "pace",
             "fast",
-            "in the header mistral-cassette-pace: \"fast\" is no pace",
+            "in the header mistral-cassette-pace: \"fast\" is not a pace",
         ),
         (
             "fragment",
             "0",
-            "in the header mistral-cassette-fragment: \"0\" in \"0\" is no length",
+            "in the header mistral-cassette-fragment: \"0\" in \"0\" is not the length",
         ),
-        ("injct", "429", "mistral-cassette has no header mistral-cassette-injct"),
+        ("injct", "429", "unknown header mistral-cassette-injct"),
     ] {
         let message = wishing(&proxy.url, header, value, &question("a")).await.error(400);
         assert!(message.starts_with(told) && message.contains("hint: "), "{message}");
@@ -551,7 +551,7 @@ async fn wishes_reach_no_upstream_through_any_door() {
     let reset = send("mistral-cassette-inject", "reset").await.unwrap_err();
     assert!(reset.to_string().contains("connection was closed"), "{reset}");
     let told = send("mistral-cassette-pace", "fast").await.unwrap_err();
-    assert!(told.to_string().contains("\"fast\" is no pace"), "{told}");
+    assert!(told.to_string().contains("\"fast\" is not a pace"), "{told}");
     assert_eq!(server.call_count(), 2);
     for call in server.calls() {
         assert_eq!(call.header("mistral-cassette-pace"), None);

@@ -26,7 +26,9 @@ use crate::mode::Mode;
 use crate::proxy::Proxy;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
-use crate::settings::playback::{Faults, Fragments, Pace, Playback};
+use crate::settings::faults::Faults;
+use crate::settings::pace::Pace;
+use crate::settings::playback::{Fragments, Playback};
 use crate::upstream::Upstream;
 
 /// The environment variable with the path of a table of prices.
@@ -227,7 +229,7 @@ impl ProxyArguments {
         if let Some(faults) = &self.inject {
             say(&format!("mistral-cassette: injects {faults}"));
         }
-        let playback = Playback::of(self.pace, self.fragment.clone(), self.inject.clone());
+        let playback = Playback::from_flags(self.pace, self.fragment.clone(), self.inject.clone());
         let recorder = recorder.playback(playback).build()?;
         let mut upstream = Upstream::builder()
             .base_url(&self.upstream)

@@ -22,7 +22,7 @@ use crate::cassette::{Blob, RecordedBody, RecordedRequest};
 use crate::error::Result;
 use crate::hash::sha256_hex;
 use crate::key::{RequestKey, Scope};
-use crate::settings::Matching;
+use crate::settings::matching::Matching;
 
 /// The life of the locks and entries that the suite waits for.
 const LIFE: Duration = Duration::from_secs(1);

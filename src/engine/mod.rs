@@ -467,7 +467,7 @@ pub(crate) async fn keep(
     there: Option<&Cassette>,
     settings: &Settings,
 ) -> Result<()> {
-    let life = settings.expiry.life(key.endpoint(), cassette.history.as_ref());
+    let life = settings.expiry.ttl(key.endpoint(), cassette.history.as_ref());
     if life.is_none() {
         // Bodies that stand apart would outlive what they belong to.
         externalize_large_bodies(engine, cassette, settings).await?;
@@ -477,7 +477,11 @@ pub(crate) async fn keep(
     }
     let document = yaml::write(cassette)?;
     match life {
-        Some(life) => engine.set_expiring(key, document, settings.expiry.kept_for(life)).await,
+        Some(life) => {
+            engine
+                .set_expiring(key, document, settings.expiry.retention(life))
+                .await
+        }
         None => engine.set(key, document).await,
     }
 }

@@ -1,6 +1,7 @@
 //! What travels: a request with its whole body, and a response whose body may still be arriving.
 
 mod body;
+mod headers;
 mod json;
 mod multipart;
 mod request;
@@ -9,9 +10,10 @@ mod sse;
 pub(crate) mod tls;
 mod transport;
 
-use http::{HeaderMap, header};
-
 pub use body::Body;
+pub(crate) use headers::{
+    content_type, control_headers, is_connection_header, strip_connection_headers, strip_control_headers,
+};
 pub(crate) use request::API_KEY_VARIABLE;
 #[cfg(feature = "cli")]
 pub(crate) use request::DUMMY_KEY;
@@ -25,8 +27,3 @@ pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_numbe
 pub(crate) use multipart::write_parts;
 pub(crate) use multipart::{Part, boundary_of, parts, written};
 pub(crate) use sse::{Event, Splitter, events, is_done, is_event_stream};
-
-/// The content type, when it is text.
-pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok()
-}

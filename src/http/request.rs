@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::headers::content_type;
 
 /// The environment variable with the API key.
 pub(crate) const API_KEY_VARIABLE: &str = "MISTRAL_API_KEY";
@@ -212,7 +213,7 @@ impl Request {
 
     /// The content type, when it is text.
     pub(crate) fn content_type(&self) -> Option<&str> {
-        super::content_type(&self.0.headers)
+        content_type(&self.0.headers)
     }
 
     /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.

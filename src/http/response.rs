@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem::Finder;
 use serde::de::DeserializeOwned;
 
-use super::Body;
 use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::body::Body;
 
 /// An answer of the API, live or from a cassette.
 #[derive(Debug)]

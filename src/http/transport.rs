@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Request, Response};
 use crate::error::Result;
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// A way to the real API, used for one request: [`Upstream`](crate::Upstream), or a closure in a test.
 ///

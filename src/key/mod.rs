@@ -25,7 +25,7 @@ use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart, RecordedReques
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::http::{Plain, parse};
-use crate::settings::Matching;
+use crate::settings::matching::Matching;
 
 /// The longest slug, in bytes: with the endpoint and the key it stays far below every file system's limit.
 const LONGEST_SLUG: usize = 48;

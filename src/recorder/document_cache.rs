@@ -8,9 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cassette::{Cassette, RecordedResponse};
-use crate::http::tokens_in;
+use crate::http::{strip_connection_headers, tokens_in};
 use crate::key::RequestKey;
-use crate::redaction::strip_hop_by_hop;
 
 /// How much the documents may weigh before all are forgotten.
 const MOST_BYTES: usize = 16 << 20;
@@ -62,7 +61,7 @@ fn headers_of(response: &RecordedResponse) -> HeaderMap {
         }
     }
     // Nobody records these, but anybody can write them into a file.
-    strip_hop_by_hop(&mut headers);
+    strip_connection_headers(&mut headers);
     headers
 }
 

@@ -13,7 +13,7 @@ use crate::diff::{Difference, differences, similarity};
 use crate::engine::{CacheEngine, bytes_of};
 use crate::error::{Error, ErrorKind};
 use crate::key::{RequestKey, canonical_value};
-use crate::settings::Matching;
+use crate::settings::matching::Matching;
 
 /// How many recordings, the likeliest by their names, are read and compared.
 const COMPARED: usize = 32;

@@ -3,6 +3,7 @@
 mod circuit_breaker;
 mod coalesce;
 mod document_cache;
+mod fault_responses;
 mod lock;
 mod miss;
 mod paced_body;
@@ -41,14 +42,19 @@ pub(crate) use self::usage_log::{USAGE_LOG_VARIABLE, UsageLog, Use};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, is_equivalent, yaml};
 use crate::engine::{self, CacheEngine, Counts, Lock, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{API_KEY_VARIABLE, Body, Request, Response, Splitter, content_type, is_done, is_event_stream};
+use crate::http::{
+    API_KEY_VARIABLE, Body, Request, Response, Splitter, content_type, is_done, is_event_stream,
+    strip_connection_headers,
+};
 use crate::http::{BackgroundTransport, Transport};
 use crate::key::{RequestKey, Scope};
 use crate::mode::{Mode, OnMiss, Plan, in_ci};
+use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{self, Left};
-use crate::redaction::{Redactor, strip_hop_by_hop};
-use crate::settings::expiry::Age;
-use crate::settings::playback::{self, Fault, Injection, Pace, Playback};
+use crate::settings::expiry::Freshness;
+use crate::settings::faults::{Fault, Injection};
+use crate::settings::pace::Pace;
+use crate::settings::playback::Playback;
 use crate::settings::{Exhausted, Secrets, Settings};
 
 /// How long the size that an engine has told is taken for its size.
@@ -411,7 +417,7 @@ impl Recorder {
 
     async fn road(&self, mut request: Request, upstream: impl Transport) -> Result<Response> {
         let Shared { mode, session, .. } = &*self.shared;
-        let playback = match self.playback.asked_for_in(request.header_map_mut())? {
+        let playback = match self.playback.take_headers(request.header_map_mut())? {
             Some(asked_for) => Arc::new(asked_for),
             None => self.playback.clone(),
         };
@@ -423,7 +429,7 @@ impl Recorder {
         let secrets = request.credentials().chain(upstream.secret());
         let asked = self.shared.known.asked(&agreed, &self.scope, &request, secrets)?;
         let key = &asked.key;
-        let (fate, turn) = session.next_ask(key, |ask| playback.fate(key.hash(), ask));
+        let (fate, turn) = session.next_ask(key, |ask| playback.injection(key.hash(), ask));
         let mut recording = Recording {
             agreed,
             asked,
@@ -437,7 +443,7 @@ impl Recorder {
         };
         if plan.looks_up {
             match self.usable(&mut recording, plan).await {
-                Ok(Some((cassette, Age::Stale))) => match upstream.again() {
+                Ok(Some((cassette, Freshness::Stale))) => match upstream.again() {
                     Some(again) => {
                         self.ask_in_the_background(&recording, &cassette, request, again);
                         return self.replay(&recording, &cassette, turn).await;
@@ -511,7 +517,7 @@ impl Recorder {
                     // Who led has found it recorded, or has given up.
                     if plan.looks_up {
                         match self.usable(&mut recording, plan).await {
-                            Ok(Some((cassette, Age::Fresh))) => {
+                            Ok(Some((cassette, Freshness::Fresh))) => {
                                 let turn = Some(turn);
                                 return self
                                     .replay_or_ask(&recording, &cassette, turn, plan, request, upstream)
@@ -567,7 +573,7 @@ impl Recorder {
     }
 
     /// What is recorded and may be used; what is too old is remembered, to be compared with the new answer.
-    async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Document>, Age)>> {
+    async fn usable(&self, recording: &mut Recording, plan: Plan) -> Result<Option<(Arc<Document>, Freshness)>> {
         let found = match self.recorded(&recording.asked.key).await {
             // An entry of a cache that cannot be read is asked for again and written over. A file that is committed
             // must be looked at by a person.
@@ -581,12 +587,12 @@ impl Recorder {
         let Some(cassette) = found else { return Ok(None) };
         // Where nothing can be asked, an old recording is better than none.
         if plan.on_miss == OnMiss::Fail {
-            return Ok(Some((cassette, Age::Fresh)));
+            return Ok(Some((cassette, Freshness::Fresh)));
         }
         let endpoint = recording.asked.key.endpoint();
         let expiry = &recording.agreed.settings.expiry;
-        match expiry.age(endpoint, cassette.history.as_ref(), cassette.recorded.age()) {
-            Age::Expired => {
+        match expiry.freshness(endpoint, cassette.history.as_ref(), cassette.recorded.age()) {
+            Freshness::Expired => {
                 recording.old = Some(cassette);
                 Ok(None)
             }
@@ -601,7 +607,7 @@ impl Recorder {
         loop {
             let may_ask = self.lock(recording).await;
             match self.usable(recording, plan).await? {
-                Some((_, Age::Stale)) if is_stale => {}
+                Some((_, Freshness::Stale)) if is_stale => {}
                 Some((cassette, _)) => {
                     recording.hold = None;
                     return Ok(Some(cassette));
@@ -687,7 +693,10 @@ impl Recorder {
             if !recorder.lock(&mut recording).await {
                 return;
             }
-            if matches!(recorder.usable(&mut recording, plan).await, Ok(Some((_, Age::Fresh)))) {
+            if matches!(
+                recorder.usable(&mut recording, plan).await,
+                Ok(Some((_, Freshness::Fresh)))
+            ) {
                 return;
             }
             if let Err(error) = recorder.record(recording, lead, request, again).await {
@@ -729,11 +738,11 @@ impl Recorder {
         match fault {
             Some(Fault::Status(status)) => {
                 self.injected(recording, Fault::Status(status));
-                return Ok(playback::refusal(status));
+                return Ok(fault_responses::error_response(status));
             }
             Some(Fault::Reset) => {
                 self.injected(recording, Fault::Reset);
-                return Err(playback::broken(Fault::Reset));
+                return Err(fault_responses::connection_error(Fault::Reset));
             }
             _ => {}
         }
@@ -751,21 +760,22 @@ impl Recorder {
         match fault {
             Some(fault) => {
                 self.injected(recording, fault);
-                playback::mark(&mut headers, fault);
+                fault_responses::name_fault(&mut headers, fault);
                 if fault == Fault::Malformed {
-                    body = playback::malformed(&body, response.is_event_stream());
+                    body = fault_responses::malformed(&body, response.is_event_stream());
                 }
             }
             None => self.replayed(recording, cassette, at, handed_on.tokens),
         }
         let pace = playback.pace_or(recording.agreed.settings.pace);
-        let is_cut = fault == Some(Fault::Cut) || !playback.lengths().is_empty();
+        let is_cut = fault == Some(Fault::Cut) || !playback.fragment_lengths().is_empty();
         if pace == Pace::Instant && !is_cut && !response.is_event_stream() {
             return Ok(Response::new(response.status, body).headers(headers));
         }
-        let mut reel = PacedBody::new(response, body, pace, delays_skipped.clone()).in_pieces_of(playback.lengths());
+        let mut reel =
+            PacedBody::new(response, body, pace, delays_skipped.clone()).in_pieces_of(playback.fragment_lengths());
         if fault == Some(Fault::Cut) {
-            reel = reel.breaking_off(playback::broken(Fault::Cut));
+            reel = reel.breaking_off(fault_responses::connection_error(Fault::Cut));
         }
         Ok(Box::pin(reel.hand_on(response.status, headers)).await)
     }
@@ -930,7 +940,7 @@ impl Recorder {
         body: Body,
     ) -> Result<Option<Vec<u64>>> {
         let limits = &recording.agreed.settings.limits;
-        let most = usize::try_from(limits.largest_answer()).unwrap_or(usize::MAX);
+        let most = usize::try_from(limits.max_response_bytes()).unwrap_or(usize::MAX);
         let mut pieces = body.into_stream();
         let mut clock = Clock::new(&answer.headers, recording.started);
         let mut room = Room::Enough;
@@ -1073,7 +1083,7 @@ impl Recorder {
         };
         responses.extend(std::iter::repeat_n(new, copies));
         // Where recordings end, the new one begins now although it says the same.
-        let head = kept.earlier_head.clone().filter(|_| !settings.expiry.is_on());
+        let head = kept.earlier_head.clone().filter(|_| !settings.expiry.is_set());
         let (recorded, request) = head.unwrap_or_else(|| (recorded, request.clone()));
         let history = match (&settings.expiry.adaptive, &old, asks) {
             (Some(_), Some(old), Some(asks)) => {
@@ -1298,7 +1308,7 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 /// The length goes too: a body ends when its recording is kept, not with its last byte.
 fn without_hop_by_hop(response: Response) -> Response {
     let mut headers = response.header_map().clone();
-    strip_hop_by_hop(&mut headers);
+    strip_connection_headers(&mut headers);
     response.headers(headers)
 }
 

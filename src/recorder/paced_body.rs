@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cassette::RecordedResponse;
 use crate::error::Error;
 use crate::http::{Body, Response, Splitter};
-use crate::settings::playback::Pace;
+use crate::settings::pace::Pace;
 
 /// What is left of a body to be handed on.
 pub(super) struct PacedBody {
@@ -86,7 +86,7 @@ impl PacedBody {
     }
 
     async fn until(&self, milliseconds: u64) {
-        let due = self.pace.at(milliseconds);
+        let due = self.pace.delay(milliseconds);
         if !due.is_zero() {
             // What is too far away for a clock is now.
             let due = self.began.checked_add(due).unwrap_or(self.began);
@@ -144,7 +144,8 @@ mod tests {
 
     use super::*;
     use crate::cassette::Blob;
-    use crate::settings::playback::{Fault, broken};
+    use crate::recorder::fault_responses::connection_error;
+    use crate::settings::faults::Fault;
 
     /// Its first event is 10 bytes long.
     const STREAM: &str = "data: é\n\ndata: 2\n\ndata: 3\n\ndata: [DONE]\n\n";
@@ -256,14 +257,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_breaks_off_does_so_in_the_middle() {
-        let (_, pieces) = heard(stream(Pace::Recorded).breaking_off(broken(Fault::Cut))).await;
+        let (_, pieces) = heard(stream(Pace::Recorded).breaking_off(connection_error(Fault::Cut))).await;
         assert_eq!(times(&pieces), [120, 150, 400, 400]);
         let (error, before) = pieces.split_last().unwrap();
         let said: String = before.iter().map(|(_, piece)| piece.as_str()).collect();
         assert_eq!(said, STREAM[..STREAM.len() / 2]);
-        assert!(error.1.contains("broke off in the middle (injected"), "{error:?}");
+        assert!(
+            error.1.contains("closed in the middle of the response (injected"),
+            "{error:?}"
+        );
         let (_, pieces) =
-            heard(reel("application/json", "{}", &[1], Pace::Instant).breaking_off(broken(Fault::Cut))).await;
+            heard(reel("application/json", "{}", &[1], Pace::Instant).breaking_off(connection_error(Fault::Cut))).await;
         assert_eq!(pieces.len(), 2, "{pieces:?}");
     }
 

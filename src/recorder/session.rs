@@ -11,7 +11,7 @@ use lru::LruCache;
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
-use crate::settings::playback::Injection;
+use crate::settings::faults::Injection;
 
 /// Over a cache, which may serve for months, turns are counted for as many requests; what was not asked for longest begins
 /// again with its first response.

@@ -6,13 +6,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
-use crate::http::{Layout, Request, boundary_of, from_exact, parse, parts};
-use crate::settings::{PLACEHOLDER, Replacement};
+use crate::http::{Layout, Request, boundary_of, from_exact, is_connection_header, parse, parts};
+use crate::settings::matching::{PLACEHOLDER, Replacement};
 
 /// What stands in place of a secret in a path or a query, where brackets would have to be escaped.
 const PLACEHOLDER_IN_URL: &str = "REDACTED";
@@ -41,21 +40,6 @@ const KEPT_HEADERS: [&str; 14] = [
 /// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`); without
 /// `access-control-allow-origin` and its kin a browser refuses the answer.
 const KEPT_PREFIXES: [&str; 3] = ["access-control-", "x-ratelimit", "ratelimit"];
-
-/// Headers that are for one connection (RFC 9110, section 7.6.1) or for one browser.
-const NEVER_KEPT: [&str; 11] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Replaces secrets wherever they stand.
 #[derive(Clone)]
@@ -145,7 +129,7 @@ impl Redactor {
     }
 
     fn keeps(&self, name: &str) -> bool {
-        !NEVER_KEPT.contains(&name)
+        !is_connection_header(name)
             && (KEPT_HEADERS.contains(&name)
                 || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || self.more_headers.iter().any(|kept| kept == name))
@@ -291,28 +275,9 @@ fn replaced(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
     out.into()
 }
 
-/// Removes what is for one connection or one browser: hop-by-hop headers, those that `Connection` names, `Set-Cookie`.
-pub(crate) fn strip_hop_by_hop(headers: &mut http::HeaderMap) {
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-        .collect();
-    let is_dropped = |name: &str| NEVER_KEPT.contains(&name) || named.iter().any(|named| named == name);
-    let dropped: Vec<http::HeaderName> = headers
-        .keys()
-        .filter(|name| is_dropped(name.as_str()))
-        .cloned()
-        .collect();
-    for name in dropped {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
 
     use super::*;
 
@@ -448,19 +413,5 @@ mod tests {
             ]
         );
         assert_eq!(kept[3].1, PLACEHOLDER);
-    }
-
-    #[test]
-    fn hop_by_hop_headers_and_cookies_do_not_travel() {
-        let mut headers = http::HeaderMap::new();
-        headers.insert("connection", HeaderValue::from_static("keep-alive, X-Private"));
-        headers.insert("x-private", HeaderValue::from_static("1"));
-        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
-        headers.insert("x-trace", HeaderValue::from_static("1"));
-        strip_hop_by_hop(&mut headers);
-        assert_eq!(
-            headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
-            ["x-trace"]
-        );
     }
 }

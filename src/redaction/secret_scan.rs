@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::http::{Splitter, parse};
-use crate::settings::{PLACEHOLDER, Secrets};
+use crate::settings::Secrets;
+use crate::settings::matching::PLACEHOLDER;
 
 /// How likely it is that what was found is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,29 +1,32 @@
-//! What a team agrees on for its cassettes: `settings.yaml` in the cassette directory.
+//! The settings of a cassette directory, read from `settings.yaml`.
 
-use regex::Regex;
-use serde::{Deserialize, Deserializer, de};
+pub(crate) mod duration;
+pub(crate) mod expiry;
+pub(crate) mod faults;
+pub(crate) mod limits;
+pub(crate) mod matching;
+pub(crate) mod pace;
+pub(crate) mod playback;
+
+use serde::Deserialize;
 
 use crate::cassette::yaml;
 use crate::error::{Error, ErrorKind, Result};
-pub(crate) mod expiry;
-pub(crate) mod playback;
+use crate::settings::expiry::Expiry;
+use crate::settings::limits::Limits;
+use crate::settings::matching::{Matching, Replacement};
+use crate::settings::pace::Pace;
 
-use self::expiry::Expiry;
-use self::playback::Pace;
-
-/// What stands in place of a secret, unless a setting says otherwise.
-pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
-
-/// How requests are matched, what is redacted, which headers are kept, and how recordings are replayed.
+/// How requests are matched, what is redacted, which headers are recorded, and how recordings are replayed.
 ///
-/// It is read from `settings.yaml` in the cassette directory; every member is optional.
+/// Settings are read from `settings.yaml` in the cassette directory. Every member is optional.
 ///
 /// ```yaml
-/// exhausted: repeat          # repeat | cycle | fail: what comes after the last recorded response
-/// pace: instant              # instant | recorded | 2x: how fast a recorded answer is handed on
-/// save_errors: false         # keep 401, 403, 408, 429 and 5xx answers too
-/// rewrite_unchanged: false   # rewrite a cassette whose new answer says the same
-/// inline_body_bytes: 65536   # larger bodies go to bodies/<sha256>
+/// exhausted: repeat          # repeat | cycle | fail: what follows the last recorded response
+/// pace: instant              # instant | recorded | 2x: how fast a recorded response is replayed
+/// save_errors: false         # also record 401, 403, 408, 429 and 5xx responses
+/// rewrite_unchanged: false   # rewrite a cassette even if the new response is equivalent
+/// inline_body_bytes: 65536   # larger bodies are stored in bodies/<sha256>
 /// matching:
 ///   ignore: [/metadata/run_id, /messages/*/name]   # JSON pointers into the body; * is any member
 ///   ignore_query: [page_token]
@@ -33,43 +36,44 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 /// redaction:
 /// - pattern: 'ACME-\d+'
 ///   with: <customer>
-/// secrets: refuse            # refuse | warn | allow: what becomes of an answer in which a secret is left
+/// secrets: refuse            # refuse | warn | allow: what happens to a response that contains a secret
 /// headers:
 ///   keep: [x-request-cost]
 /// expiry:                    # for caches, see Expiry
 ///   time_to_live: 7d
-/// limits:                    # larger answers are handed on and not kept
+/// limits:                    # larger responses are passed to the caller and not recorded
 ///   entry_bytes: 10000000
 ///   total_bytes: 10000000000
 /// ```
 ///
-/// Only matching takes part in the request key: after a change of it `mistral-cassette rekey` gives recordings their new keys.
+/// Of these, only `matching` affects the request key. After you change it, `mistral-cassette rekey` gives the recordings
+/// their new keys.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What comes after the last recorded response of a request.
+    /// What follows the last recorded response of a request.
     pub exhausted: Exhausted,
-    /// How fast a recorded answer is handed on.
+    /// How fast a recorded response is replayed.
     pub pace: Pace,
-    /// Whether answers that speak of the day and not of the request (401, 403, 408, 429, 5xx) are kept too.
+    /// Whether transient errors (401, 403, 408, 429, 5xx) are recorded too.
     pub save_errors: bool,
-    /// Whether a cassette is written anew even when the new answer says the same as the one on file.
+    /// Whether a cassette is rewritten even if the new response is equivalent to the recorded one.
     pub rewrite_unchanged: bool,
-    /// Bodies of more bytes than this are kept beside the cassette.
+    /// The maximum size of a body within the cassette. Larger bodies are stored in separate files.
     pub inline_body_bytes: usize,
-    /// What takes no part in the request key.
+    /// The parts of a request that the request key ignores.
     pub matching: Matching,
-    /// More secrets than the API key, replaced in requests and responses before anything is kept: in strings, so that
-    /// the numbers of a JSON body are left alone.
+    /// Secrets in addition to the API key. They are replaced in requests and responses before anything is recorded. In a
+    /// JSON body they are replaced in strings only, not in numbers.
     pub redaction: Vec<Replacement>,
-    /// What becomes of a recording in which a secret is left after redaction.
+    /// What happens to a response that contains a secret after redaction.
     pub secrets: Secrets,
-    /// Which response headers are kept.
+    /// Which response headers are recorded.
     pub headers: Headers,
-    /// How long recordings are used: for ever unless this says otherwise.
+    /// How long recordings are used; by default without an end.
     pub expiry: Expiry,
-    /// What is too large to be kept.
+    /// Size limits of what is recorded.
     pub limits: Limits,
 }
 
@@ -92,10 +96,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads settings from YAML; `source` names the text in errors.
+    /// Reads settings from YAML. `source` names the text in errors.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with the line of what is wrong.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with the line and the reason.
     pub fn from_yaml(text: &[u8], source: &str) -> Result<Self> {
         let is_content = |line: &[u8]| !matches!(line.trim_ascii().first(), None | Some(b'#'));
         if !text.split(|byte| *byte == b'\n').any(is_content) {
@@ -112,139 +116,40 @@ impl Settings {
     }
 }
 
-/// What comes after the last recorded response of a request.
+/// What follows the last recorded response of a request.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Exhausted {
-    /// The last one again.
+    /// The last response again.
     #[default]
     Repeat,
-    /// The first one again.
+    /// The first response again, then the others in order.
     Cycle,
-    /// A failure, in mode `replay` as well: what would come next was never asked.
+    /// An error, also in mode `replay`.
     Fail,
 }
 
-/// What becomes of a recording in which a secret is left after redaction: a key, a token, a cookie or a password of a
-/// shape that leaves no doubt. `mistral-cassette verify` tells of less certain ones too.
+/// What happens to a response in which a secret remains after redaction: an API key, a token, a cookie or a password in a
+/// format that is certain. `mistral-cassette verify` also reports less certain ones.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Secrets {
-    /// The answer is handed on and not kept, and the session has failed.
+    /// The caller gets the response, it is not recorded, and the session fails.
     #[default]
     Refuse,
-    /// It is kept, and a warning says what is in it and where.
+    /// The response is recorded, and a warning names the secret and its position.
     Warn,
-    /// It is kept, and not searched.
+    /// The response is recorded without a search for secrets.
     Allow,
 }
 
-/// What takes no part in the request key.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Matching {
-    /// Members of a JSON body to leave out.
-    pub ignore: Vec<Pointer>,
-    /// Query parameters to leave out.
-    pub ignore_query: Vec<String>,
-    /// What to replace in strings (JSON strings, text bodies, text parts, query values).
-    pub replace: Vec<Replacement>,
-}
-
-/// Which response headers are kept beside the built-in list.
+/// The response headers that are recorded in addition to the built-in list.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Headers {
-    /// Names, in any case. Cookies and hop-by-hop headers are never kept.
+    /// Header names, case-insensitive. Cookies and hop-by-hop headers are never recorded.
     pub keep: Vec<String>,
-}
-
-/// What is too large to be kept; such an answer is handed on and counted as [skipped](crate::Summary::skipped).
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The most bytes of the bodies of one cassette, the request's included; unless this says otherwise, 128 MiB of an answer,
-    /// whatever was asked with. A larger answer is handed on with no more than that of it held, and not kept.
-    pub entry_bytes: Option<u64>,
-    /// The most bytes of all of them, where the [engine](crate::CacheEngine::size) can tell; it is asked once a minute.
-    pub total_bytes: Option<u64>,
-}
-
-impl Limits {
-    /// The most bytes of an answer, whether or not the whole cassette has a limit.
-    pub(crate) fn largest_answer(&self) -> u64 {
-        const UNSET: u64 = 128 << 20;
-        self.entry_bytes.unwrap_or(UNSET)
-    }
-}
-
-/// A regular expression and what stands in place of its matches (`$1` is the first group).
-#[derive(Clone, Debug)]
-pub struct Replacement {
-    /// What is replaced.
-    pub pattern: Regex,
-    /// What stands in its place.
-    pub with: String,
-}
-
-impl<'de> Deserialize<'de> for Replacement {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Form {
-            pattern: String,
-            #[serde(default = "placeholder")]
-            with: String,
-        }
-        fn placeholder() -> String {
-            PLACEHOLDER.to_owned()
-        }
-        let Form { pattern, with } = Form::deserialize(deserializer)?;
-        let pattern = Regex::new(&pattern).map_err(|error| {
-            // The crate draws the place on lines of its own, which an error in YAML cannot show.
-            let error = error.to_string();
-            let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            de::Error::custom(format!("{pattern:?} is no regular expression: {what}"))
-        })?;
-        Ok(Self { pattern, with })
-    }
-}
-
-/// A JSON pointer (RFC 6901) in which `*` stands for any member or item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pointer(Vec<String>);
-
-impl Pointer {
-    pub(crate) fn segments(&self) -> &[String] {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for Pointer {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let rest = text.strip_prefix('/').ok_or_else(|| {
-            Error::new(
-                ErrorKind::Settings,
-                format!("{text:?} is no JSON pointer: it begins with a slash, as in /metadata/run_id"),
-            )
-        })?;
-        Ok(Self(
-            rest.split('/')
-                .map(|segment| segment.replace("~1", "/").replace("~0", "~"))
-                .collect(),
-        ))
-    }
-}
-
-impl<'de> Deserialize<'de> for Pointer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
 }
 
 #[cfg(test)]
@@ -257,8 +162,8 @@ mod tests {
 
     #[test]
     fn every_member_is_optional_and_has_its_default() {
-        for nothing in ["", "\n", "# a comment\n\n  # another\n"] {
-            let settings = read(nothing).unwrap();
+        for empty in ["", "\n", "# a comment\n\n  # another\n"] {
+            let settings = read(empty).unwrap();
             assert_eq!((settings.exhausted, settings.pace), (Exhausted::Repeat, Pace::Instant));
             assert_eq!((settings.save_errors, settings.inline_body_bytes), (false, 65536));
         }
@@ -275,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
-        for (yaml, told) in [
+    fn an_invalid_setting_is_reported_with_its_line() {
+        for (yaml, message) in [
             (
                 "save_errors: false\nexausted: fail\n",
                 "settings.yaml:2: the settings cannot be read: unknown field `exausted`",
@@ -287,20 +192,17 @@ mod tests {
             ),
             (
                 "redaction:\n- pattern: '('\n",
-                "is no regular expression: unclosed group",
+                "is not a regular expression: unclosed group",
             ),
-            ("matching:\n  ignore: [metadata]\n", "\"metadata\" is no JSON pointer"),
-            ("pace: 0x\n", "\"0x\" is no pace; a pace is none, recorded, or a factor"),
+            (
+                "matching:\n  ignore: [metadata]\n",
+                "\"metadata\" is not a JSON pointer",
+            ),
+            ("pace: 0x\n", "\"0x\" is not a pace; give none, recorded, or a factor"),
         ] {
             let error = read(yaml).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Settings);
-            assert!(error.message().contains(told), "{error}");
+            assert!(error.message().contains(message), "{error}");
         }
-    }
-
-    #[test]
-    fn a_pointer_unescapes_its_segments() {
-        let pointer: Pointer = "/a~1b/~0c/*".parse().unwrap();
-        assert_eq!(pointer.segments(), ["a/b", "~c", "*"]);
     }
 }

@@ -16,7 +16,7 @@ use crate::diff::{Difference, differences};
 use crate::engine::layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{canonical_value, scope_and_endpoint};
-use crate::settings::Matching;
+use crate::settings::matching::Matching;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

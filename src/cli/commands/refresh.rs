@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
     /// Only those that were recorded longer ago than this: 12h, 30d.
-    #[arg(long, value_name = "DURATION", value_parser = crate::settings::expiry::parsed)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::settings::duration::parse_duration)]
     older_than: Option<Duration>,
     /// Write nothing; exit with 1 when answers have changed by more than ids and times.
     #[arg(long)]

@@ -14,7 +14,9 @@ use crate::http::{Request, Splitter};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{self, Left};
-use crate::settings::{Limits, PLACEHOLDER, Secrets, Settings};
+use crate::settings::limits::Limits;
+use crate::settings::matching::PLACEHOLDER;
+use crate::settings::{Secrets, Settings};
 
 /// Where interactions are imported to, and how.
 pub(crate) struct Import<'a> {
@@ -96,7 +98,7 @@ impl<'a> Room<'a> {
             Some(_) => bytes,
             None => answers.max().unwrap_or_default(),
         };
-        let most = self.limits.largest_answer();
+        let most = self.limits.max_response_bytes();
         if limited > most {
             return Err(format!("too large, {limited} bytes: limits.entry_bytes is {most}"));
         }
@@ -392,7 +394,7 @@ mod tests {
     /// As a recording has it: what was asked with counts only where the settings say how much a cassette may take.
     #[test]
     fn a_limit_that_is_not_set_is_for_answers_alone() {
-        let large = usize::try_from(Limits::default().largest_answer()).unwrap();
+        let large = usize::try_from(Limits::default().max_response_bytes()).unwrap();
         for (entry_bytes, asked, answered, is_taken) in [
             (None, large + 1, large, true),
             (None, 0, large + 1, false),

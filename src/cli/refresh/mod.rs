@@ -25,7 +25,8 @@ use crate::http::{Part, Request, parse, written};
 use crate::key::RequestKey;
 use crate::mode::Mode;
 use crate::recorder::{Recorder, is_transient};
-use crate::settings::{PLACEHOLDER, Settings};
+use crate::settings::Settings;
+use crate::settings::matching::PLACEHOLDER;
 
 /// A recording to be asked again, with its bodies.
 #[derive(Clone, Debug)]
