@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mistral_cassette::engine::{Counts, LayeredEngine};
+use mistral_cassette::engine::{Counts, EngineExtensions, LayeredEngine};
 use mistral_cassette::{
     CacheEngine, DirectoryEngine, Error, ErrorKind, MemoryEngine, Mode, Recorder, Request, RequestKey, Result,
     Settings, Upstream, async_trait,
@@ -145,7 +145,7 @@ async fn what_is_stale_is_handed_out_while_the_upstream_is_asked() {
     session.finish().await.unwrap();
     assert_eq!(server.call_count(), 2);
     // What was answered is a hit, and to ask in the background is no request.
-    let counts = engine.counts().await.unwrap().unwrap();
+    let counts = engine.extensions().counts().await.unwrap().unwrap();
     assert_eq!((counts.hits, counts.misses), (20, 0));
     let second = ask(&session, &server, "hello").await;
     assert_ne!(second, first);
@@ -258,13 +258,6 @@ impl CacheEngine for Moody {
         self.memory.get(key).await
     }
 
-    async fn check_writable(&self) -> Result<()> {
-        if self.takes_nothing.load(Ordering::SeqCst) {
-            return Err(Error::engine("the store takes nothing"));
-        }
-        Ok(())
-    }
-
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
         self.mood().await?;
         self.check_writable().await?;
@@ -273,6 +266,20 @@ impl CacheEngine for Moody {
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
         self.memory.keys().await
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for Moody {
+    async fn check_writable(&self) -> Result<()> {
+        if self.takes_nothing.load(Ordering::SeqCst) {
+            return Err(Error::engine("the store takes nothing"));
+        }
+        Ok(())
     }
 }
 
@@ -417,13 +424,13 @@ async fn hits_and_misses_and_what_they_saved_are_counted() {
     }
     let summary = session.finish().await.unwrap();
     assert_eq!(summary.tokens_saved, 21);
-    let counts = engine.counts().await.unwrap().unwrap();
+    let counts = engine.extensions().counts().await.unwrap().unwrap();
     assert_eq!((counts.hits, counts.misses, counts.tokens_saved), (3, 1, 21));
     assert_eq!(counts.hit_rate(), Some(0.75));
     let strict = recorder(Mode::Strict, &engine, "");
     strict.answer(question("other"), upstream(&server)).await.unwrap_err();
     assert!(strict.finish().await.is_err());
-    assert_eq!(engine.counts().await.unwrap().unwrap().misses, 2);
+    assert_eq!(engine.extensions().counts().await.unwrap().unwrap().misses, 2);
     assert_eq!(Counts::default().hit_rate(), None);
 }
 
@@ -508,6 +515,12 @@ async fn settings_in_the_engine_are_those_of_the_session() {
         async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
             self.0.set(key, cassette).await
         }
+        fn extensions(&self) -> &dyn EngineExtensions {
+            self
+        }
+    }
+    #[async_trait]
+    impl EngineExtensions for Store {
         async fn get_settings(&self) -> Result<Option<Bytes>> {
             tokio::task::yield_now().await;
             Ok(Some("matching: { ignore: [/messages] }".into()))

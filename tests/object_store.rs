@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use mistral_cassette::engine::{Lock, ObjectStoreEngine, Size, conformance, open};
+use mistral_cassette::engine::{EngineExtensions, Lock, ObjectStoreEngine, Size, conformance, open};
 use mistral_cassette::{CacheEngine, DirectoryEngine, ErrorKind, RequestKey, Result, async_trait};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
@@ -107,7 +107,7 @@ async fn names(objects: &impl ObjectStore, prefix: &str) -> BTreeSet<String> {
 
 fn taken(lock: Lock) -> Box<dyn mistral_cassette::engine::Lease> {
     match lock {
-        Lock::Taken(lease) => lease,
+        Lock::Acquired(lease) => lease,
         other => panic!("the lock is {other:?}"),
     }
 }
@@ -137,24 +137,31 @@ impl CacheEngine for WithoutLocks {
         self.0.clear().await
     }
 
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for WithoutLocks {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        self.0.get_body(sha256).await
+        self.0.extensions().get_body(sha256).await
     }
 
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        self.0.set_body(sha256, body).await
+        self.0.extensions().set_body(sha256, body).await
     }
 
     async fn size(&self) -> Result<Option<Size>> {
-        self.0.size().await
+        self.0.extensions().size().await
     }
 
     async fn get_settings(&self) -> Result<Option<Bytes>> {
-        self.0.get_settings().await
+        self.0.extensions().get_settings().await
     }
 
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
-        self.0.set_settings(settings).await
+        self.0.extensions().set_settings(settings).await
     }
 }
 
@@ -194,7 +201,7 @@ fn azurite_conforms() {
         for error in [
             engine.get(&key).await.map(drop).unwrap_err(),
             engine.set(&key, "x".into()).await.unwrap_err(),
-            engine.lock(&key, LONG).await.map(drop).unwrap_err(),
+            engine.extensions().lock(&key, LONG).await.map(drop).unwrap_err(),
         ] {
             assert!(error.message().contains("the bucket does not exist"), "{error:?}");
         }
@@ -223,7 +230,10 @@ fn s3s_fs_conforms() {
     alone("s3s_fs_conforms", &CREDENTIALS, async || {
         let Some(server) = S3::s3s_fs() else { return };
         let engine = ObjectStoreEngine::open(&server.url("")).unwrap();
-        assert!(!matches!(engine.lock(&key().await, LONG).await.unwrap(), Lock::Held));
+        assert!(!matches!(
+            engine.extensions().lock(&key().await, LONG).await.unwrap(),
+            Lock::Held
+        ));
         let can = conformance::check(Arc::new(WithoutLocks(engine))).await;
         assert!(
             can.list && can.remove && can.bodies && can.settings && can.size,
@@ -243,10 +253,14 @@ fn the_layout_is_that_of_a_directory() {
         let (key, body) = (key().await, Bytes::from("body"));
         let sha256 = "230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5";
         engine.set(&key, "version: 1\n".into()).await.unwrap();
-        assert!(engine.set_body(sha256, &body).await.unwrap());
-        engine.set_settings("pace: recorded\n".into()).await.unwrap();
-        engine.check_writable().await.unwrap();
-        let lease = taken(engine.lock(&key, LONG).await.unwrap());
+        assert!(engine.extensions().set_body(sha256, &body).await.unwrap());
+        engine
+            .extensions()
+            .set_settings("pace: recorded\n".into())
+            .await
+            .unwrap();
+        engine.extensions().check_writable().await.unwrap();
+        let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
         // Of others, beside it and in it.
         let theirs = [
             "team/x/notes.txt",
@@ -263,9 +277,9 @@ fn the_layout_is_that_of_a_directory() {
         let ours = [cassette.as_str(), &bodies, &lock, "team/x/settings.yaml"];
         let all: BTreeSet<String> = ours.iter().chain(&theirs).map(ToString::to_string).collect();
         assert_eq!(names(&objects, "team").await, all);
-        assert_eq!(engine.place_of(&key), format!("s3://{BUCKET}/{cassette}"));
+        assert_eq!(engine.location_of(&key), format!("s3://{BUCKET}/{cassette}"));
         assert_eq!(engine.keys().await.unwrap(), std::slice::from_ref(&key));
-        let size = engine.size().await.unwrap().unwrap();
+        let size = engine.extensions().size().await.unwrap().unwrap();
         assert_eq!((size.entries, size.bytes), (1, 11 + 4));
         assert!(!format!("{engine:?}").contains(SECRET));
 
@@ -310,20 +324,20 @@ fn a_lock_is_taken_over_and_its_late_holder_takes_nothing_away() {
             let Some(server) = S3::moto() else { return };
             let open = || ObjectStoreEngine::open(&server.url("locks")).unwrap();
             let (one, other, key) = (open(), open(), key().await);
-            let late = taken(one.lock(&key, Duration::from_millis(1)).await.unwrap());
+            let late = taken(one.extensions().lock(&key, Duration::from_millis(1)).await.unwrap());
             let since = Instant::now();
             let lease = loop {
-                if let Lock::Taken(lease) = other.lock(&key, LONG).await.unwrap() {
+                if let Lock::Acquired(lease) = other.extensions().lock(&key, LONG).await.unwrap() {
                     break lease;
                 }
                 assert!(since.elapsed() < LONG);
             };
-            assert!(matches!(one.lock(&key, LONG).await.unwrap(), Lock::Held));
+            assert!(matches!(one.extensions().lock(&key, LONG).await.unwrap(), Lock::Held));
             let error = late.renew(LONG).await.unwrap_err();
             assert!(error.message().contains("somebody else has it"), "{error}");
             late.release().await.unwrap();
             lease.renew(LONG).await.unwrap();
-            assert!(matches!(one.lock(&key, LONG).await.unwrap(), Lock::Held));
+            assert!(matches!(one.extensions().lock(&key, LONG).await.unwrap(), Lock::Held));
             lease.release().await.unwrap();
             // What is no lock holds nothing.
             let path = Path::from(format!("locks/locks/{}", key.id()));
@@ -331,7 +345,10 @@ fn a_lock_is_taken_over_and_its_late_holder_takes_nothing_away() {
                 .put(&path, Bytes::from("nonsense").into())
                 .await
                 .unwrap();
-            taken(one.lock(&key, LONG).await.unwrap()).release().await.unwrap();
+            taken(one.extensions().lock(&key, LONG).await.unwrap())
+                .release()
+                .await
+                .unwrap();
             assert!(names(&objects(&server), "locks").await.is_empty());
         },
     );
@@ -351,7 +368,7 @@ fn wrong_credentials_are_refused_and_not_repeated() {
                 engine.get(&key).await.map(drop).unwrap_err(),
                 engine.set(&key, "x".into()).await.unwrap_err(),
                 engine.keys().await.map(drop).unwrap_err(),
-                engine.lock(&key, LONG).await.map(drop).unwrap_err(),
+                engine.extensions().lock(&key, LONG).await.map(drop).unwrap_err(),
                 engine.clear().await.unwrap_err(),
                 engine.remove(&key).await.unwrap_err(),
             ] {
@@ -408,7 +425,7 @@ fn a_bucket_that_does_not_exist_is_an_error() {
             engine.get(&key).await.map(drop).unwrap_err(),
             engine.set(&key, "x".into()).await.unwrap_err(),
             engine.keys().await.map(drop).unwrap_err(),
-            engine.lock(&key, LONG).await.map(drop).unwrap_err(),
+            engine.extensions().lock(&key, LONG).await.map(drop).unwrap_err(),
             engine.remove(&key).await.unwrap_err(),
         ] {
             assert!(error.message().contains("s3://nowhere/p"), "{error}");
@@ -429,7 +446,7 @@ fn a_server_that_is_not_there_is_an_error_soon() {
             for error in [
                 engine.get(&key).await.map(drop).unwrap_err(),
                 engine.set(&key, "x".into()).await.unwrap_err(),
-                engine.lock(&key, LONG).await.map(drop).unwrap_err(),
+                engine.extensions().lock(&key, LONG).await.map(drop).unwrap_err(),
             ] {
                 assert!(error.message().contains("the store cannot be reached"), "{error}");
                 assert!(error.report().contains("refused"), "{error:?}");
@@ -582,15 +599,15 @@ fn a_store_that_takes_nothing_is_known_before_the_upstream_is_asked() {
                 })
             };
             let reads_only = refuses("PUT").await;
-            let error = at(&reads_only).check_writable().await.unwrap_err();
+            let error = at(&reads_only).extensions().check_writable().await.unwrap_err();
             assert!(
                 error.message().contains("the store refuses it (403 AccessDenied)"),
                 "{error}"
             );
             let keeps = refuses("POST").await;
             let engine = at(&keeps);
-            engine.check_writable().await.unwrap();
-            engine.clone().check_writable().await.unwrap();
+            engine.extensions().check_writable().await.unwrap();
+            engine.clone().extensions().check_writable().await.unwrap();
             let methods: Vec<String> = keeps.calls().into_iter().map(|call| call.method).collect();
             assert_eq!(methods, ["PUT", "POST"]);
         },
@@ -713,11 +730,17 @@ fn google_has_its_own_conditions() {
                 assert_eq!(engine.get(&key).await.unwrap(), None);
                 engine.set(&key, "x".into()).await.unwrap();
                 assert_eq!(engine.get(&key).await.unwrap(), Some("x".into()));
-                let lease = taken(engine.lock(&key, LONG).await.unwrap());
-                assert!(matches!(engine.lock(&key, LONG).await.unwrap(), Lock::Held));
+                let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
+                assert!(matches!(
+                    engine.extensions().lock(&key, LONG).await.unwrap(),
+                    Lock::Held
+                ));
                 lease.renew(LONG).await.unwrap();
                 lease.release().await.unwrap();
-                taken(engine.lock(&key, LONG).await.unwrap()).release().await.unwrap();
+                taken(engine.extensions().lock(&key, LONG).await.unwrap())
+                    .release()
+                    .await
+                    .unwrap();
                 engine.remove(&key).await.unwrap();
                 engine.remove(&key).await.unwrap();
                 assert_eq!(engine.get(&key).await.unwrap(), None);
@@ -745,20 +768,20 @@ fn a_store_without_conditional_writes_has_no_locks() {
                 let server = stand_in(fault).await;
                 let engine = at(&server);
                 assert!(
-                    matches!(engine.lock(&key, LONG).await.unwrap(), Lock::Unsupported),
+                    matches!(engine.extensions().lock(&key, LONG).await.unwrap(), Lock::Unsupported),
                     "{fault:?}"
                 );
                 let calls = server.calls();
                 assert_eq!(calls.last().unwrap().method, "POST", "{fault:?}: the probe is left");
                 // It is tried once.
                 assert!(matches!(
-                    engine.clone().lock(&key, LONG).await.unwrap(),
+                    engine.clone().extensions().lock(&key, LONG).await.unwrap(),
                     Lock::Unsupported
                 ));
                 assert_eq!(server.call_count(), calls.len(), "{fault:?}");
             }
             let server = stand_in(Fault::None).await;
-            taken(at(&server).lock(&key, LONG).await.unwrap())
+            taken(at(&server).extensions().lock(&key, LONG).await.unwrap())
                 .release()
                 .await
                 .unwrap();
@@ -774,12 +797,18 @@ fn a_lock_whose_answer_was_lost_is_taken_all_the_same() {
         async || {
             let (server, key) = (stand_in(Fault::LosesAnswers).await, key().await);
             let engine = at(&server);
-            let lease = taken(engine.lock(&key, LONG).await.unwrap());
-            assert!(matches!(engine.lock(&key, LONG).await.unwrap(), Lock::Held));
+            let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
+            assert!(matches!(
+                engine.extensions().lock(&key, LONG).await.unwrap(),
+                Lock::Held
+            ));
             lease.renew(LONG * 2).await.unwrap();
             lease.renew(LONG * 3).await.unwrap();
             lease.release().await.unwrap();
-            taken(engine.lock(&key, LONG).await.unwrap()).release().await.unwrap();
+            taken(engine.extensions().lock(&key, LONG).await.unwrap())
+                .release()
+                .await
+                .unwrap();
         },
     );
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use mistral_cassette::client::Client;
+use mistral_cassette::engine::EngineExtensions;
 use mistral_cassette::proxy::Proxy;
 use mistral_cassette::{CacheEngine, Mode, Recorder, Request, RequestKey, Upstream, async_trait};
 use rustix::process::Signal;
@@ -1331,6 +1332,13 @@ impl CacheEngine for Defective {
         Ok(())
     }
 
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for Defective {
     fn is_committed(&self) -> bool {
         true
     }

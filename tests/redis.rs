@@ -76,7 +76,7 @@ async fn a_cluster_conforms() {
     let keys = keys(50).await;
     for key in &keys {
         engine.set(key, "x".into()).await.unwrap();
-        engine.set_body(key.hash(), &"yy".into()).await.unwrap();
+        engine.extensions().set_body(key.hash(), &"yy".into()).await.unwrap();
     }
     for node in &cluster.nodes {
         assert!(
@@ -88,10 +88,10 @@ async fn a_cluster_conforms() {
     }
     let listed: HashSet<_> = engine.keys().await.unwrap().into_iter().collect();
     assert_eq!(listed, keys.iter().cloned().collect());
-    let size = engine.size().await.unwrap().unwrap();
+    let size = engine.extensions().size().await.unwrap().unwrap();
     assert_eq!((size.entries, size.bytes), (50, 150));
     engine.clear().await.unwrap();
-    assert_eq!(engine.size().await.unwrap().unwrap().bytes, 0);
+    assert_eq!(engine.extensions().size().await.unwrap().unwrap().bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,23 +106,29 @@ async fn a_life_is_in_redis_itself() {
     let left = || redis.cli(&["pttl", &at]).parse::<i64>().unwrap();
 
     engine
-        .set_expiring(key, "x".into(), Duration::from_secs(3600))
+        .extensions()
+        .set_expiring(key, &"x".into(), Duration::from_secs(3600))
         .await
         .unwrap();
     assert!((3_590_000..=3_600_000).contains(&left()), "{}", left());
     engine
-        .set_expiring(key, "x".into(), Duration::from_millis(7000))
+        .extensions()
+        .set_expiring(key, &"x".into(), Duration::from_millis(7000))
         .await
         .unwrap();
     assert!((5_000..=7_000).contains(&left()), "{}", left());
     engine.set(key, "x".into()).await.unwrap();
     assert_eq!(left(), -1);
-    engine.set_expiring(key, "x".into(), Duration::MAX).await.unwrap();
+    engine
+        .extensions()
+        .set_expiring(key, &"x".into(), Duration::MAX)
+        .await
+        .unwrap();
     assert_eq!(left(), -1);
     let name = format!("{}/", key.endpoint());
     assert!(redis.cli(&["hget", &at, "name"]).starts_with(&name));
 
-    let Lock::Taken(lease) = engine.lock(key, Duration::from_secs(20)).await.unwrap() else {
+    let Lock::Acquired(lease) = engine.extensions().lock(key, Duration::from_secs(20)).await.unwrap() else {
         panic!("the lock is free");
     };
     let lock = format!("mistral-cassette:lock:{}", key.id());
@@ -152,7 +158,7 @@ async fn credentials_are_in_no_error() {
         let engine = RedisEngine::open(&format!("redis://{login}127.0.0.1:{}", redis.port)).unwrap();
         let error = engine.get(key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Engine);
-        let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.place_of(key));
+        let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.location_of(key));
         assert!(
             error.message().contains(told) && error.message().contains(&place),
             "{all}"

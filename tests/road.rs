@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode};
+use mistral_cassette::engine::EngineExtensions;
 use mistral_cassette::{
     CacheEngine, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Recorder, Request, Response, Upstream,
 };
@@ -767,6 +768,13 @@ impl<F: Fn() + Send + Sync> CacheEngine for Keeps<F> {
         Ok(())
     }
 
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[mistral_cassette::async_trait]
+impl<F: Fn() + Send + Sync> EngineExtensions for Keeps<F> {
     fn is_committed(&self) -> bool {
         true
     }

@@ -62,24 +62,24 @@ async fn many_begin_at_once(url: &str) {
         for round in 0..10 {
             engine.set(key, format!("{round}").into()).await.unwrap();
             assert_eq!(engine.get(key).await.unwrap(), Some(format!("{round}").into()));
-            engine.count(one).await.unwrap();
+            engine.extensions().add_counts(one).await.unwrap();
         }
     }))
     .await;
     let taken = join_all(
         engines
             .iter()
-            .map(|engine| engine.lock(&keys[0], Duration::from_secs(60))),
+            .map(|engine| engine.extensions().lock(&keys[0], Duration::from_secs(60))),
     )
     .await;
     let taken = taken
         .into_iter()
-        .filter(|lock| matches!(lock, Ok(Lock::Taken(_))))
+        .filter(|lock| matches!(lock, Ok(Lock::Acquired(_))))
         .count();
     assert_eq!(taken, 1);
     for engine in &engines {
         assert_eq!(engine.keys().await.unwrap().len(), 16);
-        assert_eq!(engine.counts().await.unwrap().unwrap().hits, 160);
+        assert_eq!(engine.extensions().counts().await.unwrap().unwrap().hits, 160);
     }
 }
 
@@ -114,7 +114,7 @@ async fn writes_and_counts(engine: &SqlEngine) {
     };
     for key in &keys(100).await {
         engine.set(key, "document".repeat(100).into()).await.unwrap();
-        engine.count(one).await.unwrap();
+        engine.extensions().add_counts(one).await.unwrap();
     }
 }
 
@@ -135,7 +135,7 @@ async fn two_processes_share_one_file() {
         .unwrap();
     assert!(done.success());
     assert_eq!(engine.keys().await.unwrap().len(), 100);
-    assert_eq!(engine.counts().await.unwrap().unwrap().misses, 200);
+    assert_eq!(engine.extensions().counts().await.unwrap().unwrap().misses, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,14 +170,18 @@ async fn what_is_over_is_removed(engine: SqlEngine, rows: impl AsyncFn() -> i64)
     let (brief, others) = keys.split_at(50);
     let life = Duration::from_millis(1);
     for key in brief {
-        engine.set_expiring(key, "x".into(), life).await.unwrap();
+        engine.extensions().set_expiring(key, &"x".into(), life).await.unwrap();
     }
     engine.set(&brief[0], "x".into()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(engine.keys().await.unwrap().len(), 1);
-    assert_eq!(engine.size().await.unwrap().unwrap().entries, 1);
+    assert_eq!(engine.extensions().size().await.unwrap().unwrap().entries, 1);
     for key in others {
-        engine.set_expiring(key, "x".into(), Duration::MAX).await.unwrap();
+        engine
+            .extensions()
+            .set_expiring(key, &"x".into(), Duration::MAX)
+            .await
+            .unwrap();
     }
     assert_eq!(rows().await, 81);
     assert_eq!(engine.get(&brief[0]).await.unwrap(), Some("x".into()));
@@ -251,7 +255,7 @@ async fn credentials_are_in_no_error() {
         let engine = SqlEngine::open(&url).unwrap();
         let error = engine.get(key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Engine);
-        let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.place_of(key));
+        let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.location_of(key));
         let place = format!("postgres://127.0.0.1:{}/postgres", postgres.port);
         assert!(error.message().contains(&place) && !all.contains("secret"), "{all}");
         assert!(error.message().contains("credentials"), "{all}");
@@ -350,11 +354,11 @@ async fn a_lock_that_is_lost_is_not_renewed() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Arc::new(sqlite(folder.path()));
     let key = &keys(1).await[0];
-    let Lock::Taken(lost) = engine.lock(key, Duration::from_millis(1)).await.unwrap() else {
+    let Lock::Acquired(lost) = engine.extensions().lock(key, Duration::from_millis(1)).await.unwrap() else {
         panic!("the lock is free");
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let Lock::Taken(now) = engine.lock(key, Duration::from_secs(60)).await.unwrap() else {
+    let Lock::Acquired(now) = engine.extensions().lock(key, Duration::from_secs(60)).await.unwrap() else {
         panic!("its life is over");
     };
     assert!(lost.renew(Duration::from_secs(60)).await.is_err());
@@ -362,7 +366,7 @@ async fn a_lock_that_is_lost_is_not_renewed() {
     now.renew(Duration::MAX).await.unwrap();
     now.release().await.unwrap();
     assert!(matches!(
-        engine.lock(key, Duration::from_secs(1)).await.unwrap(),
-        Lock::Taken(_)
+        engine.extensions().lock(key, Duration::from_secs(1)).await.unwrap(),
+        Lock::Acquired(_)
     ));
 }

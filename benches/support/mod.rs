@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use mistral_cassette::engine::EngineExtensions;
 use mistral_cassette::{CacheEngine, DirectoryEngine, Mode, Recorder, Request, RequestKey, Response, Result};
 use serde_json::{Value, json};
 
@@ -143,6 +144,13 @@ impl CacheEngine for Held {
         Ok(())
     }
 
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[mistral_cassette::async_trait]
+impl EngineExtensions for Held {
     // As a directory: with no locks and bounds, which come with stores that are far away.
     fn is_committed(&self) -> bool {
         true

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cassette::{Cassette, yaml};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed, is_directory, open, read_file, whole};
+use crate::engine::{CacheEngine, DirectoryEngine, Listed, inline_bodies, is_directory, open, read_file};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
@@ -53,11 +53,11 @@ impl Store {
     /// The settings beside the cassettes.
     pub(super) async fn settings(&self) -> Result<Settings> {
         if let Some(directory) = &self.directory {
-            return directory.settings();
+            return directory.extensions().settings();
         }
-        match self.engine.get_settings().await? {
+        match self.engine.extensions().get_settings().await? {
             Some(document) => Settings::from_yaml(&document, "the settings in the engine"),
-            None => self.engine.settings(),
+            None => self.engine.extensions().settings(),
         }
     }
 
@@ -82,7 +82,7 @@ impl Store {
     pub(super) fn place_of(&self, listed: &Listed) -> String {
         match (&self.directory, &listed.key) {
             (Some(directory), _) => directory.root().join(&listed.name).display().to_string(),
-            (None, Some(key)) => self.engine.place_of(key),
+            (None, Some(key)) => self.engine.location_of(key),
             (None, None) => listed.name.clone(),
         }
     }
@@ -139,7 +139,7 @@ impl Store {
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for (listed, cassette) in self.read_all().await? {
             let place = self.place_of(&listed);
-            let read = async { whole(&*self.engine, cassette?, &place).await };
+            let read = async { inline_bodies(&*self.engine, cassette?, &place).await };
             match read.await {
                 Ok(cassette) => found.push((listed.name, cassette)),
                 Err(error) => damaged.push((listed.name, error)),

@@ -1,4 +1,4 @@
-//! A near engine in front of a far one.
+//! A near engine in front of a far engine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,17 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{CacheEngine, Counts, Lock, Size};
+use super::cassettes::set_expiring;
+use super::{CacheEngine, Counts, EngineExtensions, Lock, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
 use crate::settings::Settings;
 
-/// A near engine (memory, a directory) in front of a far one (Redis, an object store): what is kept goes to both, what
-/// is read is looked for near first and kept there when it comes from afar.
+/// A near engine (memory, a directory) in front of a far engine (Redis, an object store). Writes go to both. Reads try
+/// the near engine first and store there what they find in the far engine.
 ///
-/// The far one is the truth: it holds the locks, the counts, the settings and the list of keys, and a failure of the
-/// near one is only told in the log. What another process writes afar is not seen here while the near copy lives, so
-/// give it a [time to live](Self::near_ttl).
+/// The far engine is authoritative: it provides the locks, counters, settings and the list of keys. An error of the near
+/// engine is only logged. A near copy hides what other processes write to the far engine, so set
+/// [`near_ttl`](Self::near_ttl).
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct LayeredEngine<Near, Far> {
 }
 
 impl<Near: CacheEngine, Far: CacheEngine> LayeredEngine<Near, Far> {
-    /// One in front of the other.
+    /// Puts `near` in front of `far`.
     pub fn new(near: Near, far: Far) -> Self {
         Self {
             near,
@@ -43,52 +44,48 @@ impl<Near: CacheEngine, Far: CacheEngine> LayeredEngine<Near, Far> {
         }
     }
 
-    /// How long a near copy is used before the far one is asked again, where the near engine can forget by itself.
+    /// Sets how long a near copy is used before the far engine is read again, if the near engine supports expiry.
     #[must_use]
-    pub fn near_ttl(mut self, life: Duration) -> Self {
-        self.near_ttl = Some(life);
+    pub fn near_ttl(mut self, ttl: Duration) -> Self {
+        self.near_ttl = Some(ttl);
         self
     }
 
-    async fn keep_near(&self, key: &RequestKey, cassette: Bytes, life: Option<Duration>) {
-        let life = [self.near_ttl, life].into_iter().flatten().min();
-        let kept = match life {
-            Some(life) => self.near.set_expiring(key, cassette, life).await,
+    async fn set_near(&self, key: &RequestKey, cassette: Bytes, ttl: Option<Duration>) {
+        let ttl = [self.near_ttl, ttl].into_iter().flatten().min();
+        let result = match ttl {
+            Some(ttl) => set_expiring(&self.near, key, cassette, ttl).await,
             None => self.near.set(key, cassette).await,
         };
-        told(kept);
+        logged(result);
     }
 }
 
-/// A failure of the near engine costs time and nothing else.
-fn told<T>(result: Result<T>) -> Option<T> {
+/// Logs an error of the near engine, which costs only time.
+fn logged<T>(result: Result<T>) -> Option<T> {
     result
-        .inspect_err(|error| tracing::warn!("the near engine failed, the far one is used: {error}"))
+        .inspect_err(|error| tracing::warn!("the near engine failed, the far engine is used: {error}"))
         .ok()
 }
 
+// The lint reports a method of the trait that is not forwarded. `./scripts/check` treats it as an error.
+#[warn(clippy::missing_trait_methods)]
 #[async_trait]
 impl<Near: CacheEngine, Far: CacheEngine> CacheEngine for LayeredEngine<Near, Far> {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
-        if let Some(cassette) = told(self.near.get(key).await).flatten() {
+        if let Some(cassette) = logged(self.near.get(key).await).flatten() {
             return Ok(Some(cassette));
         }
         let found = self.far.get(key).await?;
         if let Some(cassette) = &found {
-            self.keep_near(key, cassette.clone(), None).await;
+            self.set_near(key, cassette.clone(), None).await;
         }
         Ok(found)
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
         self.far.set(key, cassette.clone()).await?;
-        self.keep_near(key, cassette, None).await;
-        Ok(())
-    }
-
-    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
-        self.far.set_expiring(key, cassette.clone(), life).await?;
-        self.keep_near(key, cassette, Some(life)).await;
+        self.set_near(key, cassette, None).await;
         Ok(())
     }
 
@@ -106,66 +103,80 @@ impl<Near: CacheEngine, Far: CacheEngine> CacheEngine for LayeredEngine<Near, Fa
         self.far.clear().await
     }
 
+    fn location_of(&self, key: &RequestKey) -> String {
+        self.far.location_of(key)
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[warn(clippy::missing_trait_methods)]
+#[async_trait]
+impl<Near: CacheEngine, Far: CacheEngine> EngineExtensions for LayeredEngine<Near, Far> {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        if let Some(body) = told(self.near.get_body(sha256).await).flatten() {
+        if let Some(body) = logged(self.near.extensions().get_body(sha256).await).flatten() {
             return Ok(Some(body));
         }
-        let found = self.far.get_body(sha256).await?;
+        let found = self.far.extensions().get_body(sha256).await?;
         if let Some(body) = &found {
-            told(self.near.set_body(sha256, body).await);
+            logged(self.near.extensions().set_body(sha256, body).await);
         }
         Ok(found)
     }
 
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        let is_kept = self.far.set_body(sha256, body).await?;
-        if is_kept {
-            told(self.near.set_body(sha256, body).await);
+        let is_stored = self.far.extensions().set_body(sha256, body).await?;
+        if is_stored {
+            logged(self.near.extensions().set_body(sha256, body).await);
         }
-        Ok(is_kept)
+        Ok(is_stored)
     }
 
-    async fn lock(&self, key: &RequestKey, life: Duration) -> Result<Lock> {
-        self.far.lock(key, life).await
+    async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+        set_expiring(&self.far, key, cassette.clone(), ttl).await?;
+        self.set_near(key, cassette.clone(), Some(ttl)).await;
+        Ok(true)
+    }
+
+    async fn lock(&self, key: &RequestKey, ttl: Duration) -> Result<Lock> {
+        self.far.extensions().lock(key, ttl).await
     }
 
     async fn size(&self) -> Result<Option<Size>> {
-        self.far.size().await
+        self.far.extensions().size().await
     }
 
-    async fn count(&self, more: Counts) -> Result<()> {
-        self.far.count(more).await
+    async fn add_counts(&self, counts: Counts) -> Result<()> {
+        self.far.extensions().add_counts(counts).await
     }
 
     async fn counts(&self) -> Result<Option<Counts>> {
-        self.far.counts().await
+        self.far.extensions().counts().await
     }
 
     async fn check_writable(&self) -> Result<()> {
-        self.far.check_writable().await
+        self.far.extensions().check_writable().await
     }
 
     fn settings(&self) -> Result<Settings> {
-        self.far.settings()
+        self.far.extensions().settings()
     }
 
     async fn get_settings(&self) -> Result<Option<Bytes>> {
-        self.far.get_settings().await
+        self.far.extensions().get_settings().await
     }
 
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
-        self.far.set_settings(settings).await
+        self.far.extensions().set_settings(settings).await
     }
 
     fn is_committed(&self) -> bool {
-        self.far.is_committed()
+        self.far.extensions().is_committed()
     }
 
     fn directory(&self) -> Option<&Path> {
-        self.far.directory()
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        self.far.place_of(key)
+        self.far.extensions().directory()
     }
 }

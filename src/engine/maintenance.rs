@@ -5,7 +5,7 @@ use std::fmt;
 
 use futures_util::{StreamExt, stream};
 
-use super::{CacheEngine, Counts, bytes_of, layout};
+use super::{CacheEngine, Counts, layout, read_body};
 use crate::cassette::{Blob, Cassette, RecordedBody, yaml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::tokens_in;
@@ -61,14 +61,14 @@ enum Outcome {
 /// When the one cannot list what it keeps, or the settings cannot be copied. A cassette that cannot be copied does not keep the
 /// others from it: see [`Copied::failures`].
 pub async fn copy(from: &dyn CacheEngine, to: &dyn CacheEngine, mut tell: impl FnMut(&Copied)) -> Result<Copied> {
-    let settings = match from.get_settings().await? {
+    let settings = match from.extensions().get_settings().await? {
         Some(document) => {
-            if to.get_settings().await?.as_ref() != Some(&document) {
-                to.set_settings(document.clone()).await?;
+            if to.extensions().get_settings().await?.as_ref() != Some(&document) {
+                to.extensions().set_settings(document.clone()).await?;
             }
             Settings::from_yaml(&document, "the settings to be copied")?
         }
-        None => from.settings()?,
+        None => from.extensions().settings()?,
     };
     let keys = from.keys().await?;
     let mut copied = Copied {
@@ -96,7 +96,7 @@ async fn copy_one(
     key: &RequestKey,
     settings: &Settings,
 ) -> Result<Outcome> {
-    let place = from.place_of(key);
+    let place = from.location_of(key);
     let Some(document) = from.get(key).await? else {
         // It has gone since it was listed.
         return Ok(Outcome::Same);
@@ -123,11 +123,11 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, p
     let body = Blob::External {
         sha256: sha256.to_owned(),
     };
-    let body = bytes_of(from, &body, || place.to_owned()).await?;
-    if to.get_body(sha256).await?.as_ref() == Some(&body) {
+    let body = read_body(from, &body, || place.to_owned()).await?;
+    if to.extensions().get_body(sha256).await?.as_ref() == Some(&body) {
         return Ok(true);
     }
-    if to.set_body(sha256, &body).await? {
+    if to.extensions().set_body(sha256, &body).await? {
         return Ok(false);
     }
     Err(Error::engine(format!(
@@ -139,7 +139,7 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, p
 /// The key that the request of a cassette has under these settings.
 ///
 /// # Errors
-/// As [`bytes_of`].
+/// As [`read_body`].
 pub(crate) async fn key_of(
     engine: &dyn CacheEngine,
     cassette: &Cassette,
@@ -149,7 +149,7 @@ pub(crate) async fn key_of(
 ) -> Result<RequestKey> {
     let mut request = cassette.request.clone();
     if let RecordedBody::Blob(blob) = &mut request.body {
-        *blob = bytes_of(engine, blob, || place.to_owned()).await?.into();
+        *blob = read_body(engine, blob, || place.to_owned()).await?.into();
     }
     Ok(RequestKey::of(&request, scope, &settings.matching))
 }
@@ -161,13 +161,13 @@ async fn named(
     cassette: &Cassette,
     settings: &Settings,
 ) -> Result<RequestKey> {
-    let computed = key_of(from, cassette, key.scope(), settings, &from.place_of(key)).await?;
+    let computed = key_of(from, cassette, key.scope(), settings, &from.location_of(key)).await?;
     if computed.hash() != cassette.key {
         return Err(Error::new(
             ErrorKind::Cassette,
             format!(
                 "{}: the key of its request is {computed}, and it says {}",
-                from.place_of(key),
+                from.location_of(key),
                 cassette.key
             ),
         )
@@ -220,7 +220,7 @@ pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
 /// As [`stats`]; `tell` hears of each cassette that can be read.
 pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&RequestKey, Cassette)) -> Result<Stats> {
     let mut stats = Stats {
-        counts: engine.counts().await?,
+        counts: engine.extensions().counts().await?,
         ..Stats::default()
     };
     let keys = engine.keys().await?;
@@ -233,7 +233,7 @@ pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&Re
         stats.entries += 1;
         stats.bytes += document.len() as u64;
         *stats.endpoints.entry(key.endpoint().to_owned()).or_default() += 1;
-        let Ok(cassette) = yaml::read(&document, &engine.place_of(&key)) else {
+        let Ok(cassette) = yaml::read(&document, &engine.location_of(&key)) else {
             stats.damaged += 1;
             continue;
         };
@@ -252,7 +252,7 @@ pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&Re
         }
         for sha256 in filed(&cassette) {
             if bodies.insert(sha256.clone())
-                && let Some(body) = engine.get_body(&sha256).await?
+                && let Some(body) = engine.extensions().get_body(&sha256).await?
             {
                 stats.bytes += body.len() as u64;
                 stats.tokens += tokens_in(&body);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lru::LruCache;
 
-use super::{CacheEngine, Counts, Size};
+use super::{CacheEngine, Counts, EngineExtensions, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
 
@@ -101,12 +101,6 @@ impl CacheEngine for MemoryEngine {
         Ok(())
     }
 
-    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
-        let until = Instant::now().checked_add(life);
-        self.keep(key, Entry { cassette, until });
-        Ok(())
-    }
-
     async fn remove(&self, key: &RequestKey) -> Result<()> {
         self.state().remove(key);
         Ok(())
@@ -123,6 +117,19 @@ impl CacheEngine for MemoryEngine {
         Ok(())
     }
 
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for MemoryEngine {
+    async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+        let (cassette, until) = (cassette.clone(), Instant::now().checked_add(ttl));
+        self.keep(key, Entry { cassette, until });
+        Ok(true)
+    }
+
     async fn size(&self) -> Result<Option<Size>> {
         let state = self.state();
         Ok(Some(Size {
@@ -131,8 +138,8 @@ impl CacheEngine for MemoryEngine {
         }))
     }
 
-    async fn count(&self, more: Counts) -> Result<()> {
-        self.state().counts += more;
+    async fn add_counts(&self, counts: Counts) -> Result<()> {
+        self.state().counts += counts;
         Ok(())
     }
 

@@ -103,9 +103,9 @@ mod tests {
     fn what_is_no_url_is_a_directory() {
         for path in ["cassettes", "./a:b/c", "C:\\x", "/tmp/x", "tests/Redis:6379"] {
             assert_eq!(scheme_of(path), None, "{path}");
-            assert!(open(path).unwrap().is_committed(), "{path}");
+            assert!(open(path).unwrap().extensions().is_committed(), "{path}");
         }
-        assert!(!open("memory:").unwrap().is_committed());
+        assert!(!open("memory:").unwrap().extensions().is_committed());
     }
 
     #[test]

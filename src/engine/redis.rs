@@ -19,7 +19,7 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::url::{StoreUrl, lock_milliseconds, milliseconds, unique};
-use super::{CacheEngine, Counts, Lease, Lock, Size};
+use super::{CacheEngine, Counts, EngineExtensions, Lease, Lock, Size};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 
@@ -482,10 +482,6 @@ impl CacheEngine for RedisEngine {
         self.keep(key, &cassette, None).await
     }
 
-    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
-        self.keep(key, &cassette, milliseconds(life)).await
-    }
-
     async fn remove(&self, key: &RequestKey) -> Result<()> {
         self.store.ask(cmd("UNLINK").arg(self.cassette_at(key))).await
     }
@@ -520,6 +516,22 @@ impl CacheEngine for RedisEngine {
         Ok(())
     }
 
+    fn location_of(&self, key: &RequestKey) -> String {
+        format!("{} ({})", self.store.place, key.name())
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for RedisEngine {
+    async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+        self.keep(key, cassette, milliseconds(ttl)).await?;
+        Ok(true)
+    }
+
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
         self.store.ask(cmd("GET").arg(self.body_at(sha256))).await
     }
@@ -539,7 +551,7 @@ impl CacheEngine for RedisEngine {
         };
         let is_taken = lease.run(TAKE, Some(life)).await?;
         Ok(if is_taken {
-            Lock::Taken(Box::new(lease))
+            Lock::Acquired(Box::new(lease))
         } else {
             Lock::Held
         })
@@ -565,15 +577,15 @@ impl CacheEngine for RedisEngine {
     }
 
     /// Sent once: rather one count too few than one too many.
-    async fn count(&self, more: Counts) -> Result<()> {
+    async fn add_counts(&self, counts: Counts) -> Result<()> {
         let at = self.store.at("counts");
         let mut all = pipe();
         all.atomic();
         for (name, more) in [
-            ("hits", more.hits),
-            ("misses", more.misses),
-            ("tokens_saved", more.tokens_saved),
-            ("milliseconds_saved", more.milliseconds_saved),
+            ("hits", counts.hits),
+            ("misses", counts.misses),
+            ("tokens_saved", counts.tokens_saved),
+            ("milliseconds_saved", counts.milliseconds_saved),
         ] {
             all.cmd("HINCRBY").arg(&at).arg(name).arg(more).ignore();
         }
@@ -605,10 +617,6 @@ impl CacheEngine for RedisEngine {
         self.store
             .ask(cmd("SET").arg(self.store.at("settings")).arg(&settings[..]))
             .await
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        format!("{} ({})", self.store.place, key.name())
     }
 }
 
@@ -740,7 +748,7 @@ mod tests {
             ),
         ] {
             let engine = RedisEngine::open(url).unwrap();
-            assert_eq!(engine.place_of(&key), place);
+            assert_eq!(engine.location_of(&key), place);
             assert!(!format!("{engine:?}").contains("secret"));
         }
     }

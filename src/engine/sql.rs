@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, FromRow, PgPool,
 use tokio::sync::OnceCell;
 
 use super::url::{StoreUrl, decoded, lock_milliseconds, milliseconds, unique, wrong};
-use super::{CacheEngine, Counts, Lease, Lock, Size};
+use super::{CacheEngine, Counts, EngineExtensions, Lease, Lock, Size};
 use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 
@@ -561,10 +561,6 @@ impl CacheEngine for SqlEngine {
         self.keep(key, &cassette, None).await
     }
 
-    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
-        self.keep(key, &cassette, milliseconds(life)).await
-    }
-
     async fn remove(&self, key: &RequestKey) -> Result<()> {
         let statement = format!(
             "delete from {} where scope = $1 and hash = $2",
@@ -598,6 +594,22 @@ impl CacheEngine for SqlEngine {
             self.store.execute(statement, &[], BackgroundTransport::Yes).await?;
         }
         Ok(())
+    }
+
+    fn location_of(&self, key: &RequestKey) -> String {
+        format!("{} ({})", self.store.place, key.name())
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for SqlEngine {
+    async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+        self.keep(key, cassette, milliseconds(ttl)).await?;
+        Ok(true)
     }
 
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
@@ -636,7 +648,7 @@ impl CacheEngine for SqlEngine {
         );
         let is_taken = lease.execute(statement, Some(life)).await?;
         Ok(if is_taken {
-            Lock::Taken(Box::new(lease))
+            Lock::Acquired(Box::new(lease))
         } else {
             Lock::Held
         })
@@ -658,7 +670,7 @@ impl CacheEngine for SqlEngine {
     }
 
     /// Sent once: rather one count too few than one too many.
-    async fn count(&self, more: Counts) -> Result<()> {
+    async fn add_counts(&self, counts: Counts) -> Result<()> {
         let statement = format!(
             "insert into {} as kept (id, hits, misses, tokens_saved, milliseconds_saved) values (1, $1, $2, $3, $4) \
              on conflict (id) do update set hits = kept.hits + excluded.hits, misses = kept.misses + excluded.misses, \
@@ -666,8 +678,13 @@ impl CacheEngine for SqlEngine {
              milliseconds_saved = kept.milliseconds_saved + excluded.milliseconds_saved",
             self.store.table("mistral_cassette_counts")
         );
-        let values = [more.hits, more.misses, more.tokens_saved, more.milliseconds_saved]
-            .map(|more| Value::Number(Some(i64::try_from(more).unwrap_or(i64::MAX))));
+        let values = [
+            counts.hits,
+            counts.misses,
+            counts.tokens_saved,
+            counts.milliseconds_saved,
+        ]
+        .map(|more| Value::Number(Some(i64::try_from(more).unwrap_or(i64::MAX))));
         self.store
             .execute(statement, &values, BackgroundTransport::No)
             .await
@@ -704,10 +721,6 @@ impl CacheEngine for SqlEngine {
             .execute(statement, &values, BackgroundTransport::Yes)
             .await
             .map(drop)
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        format!("{} ({})", self.store.place, key.name())
     }
 }
 
@@ -805,7 +818,7 @@ mod tests {
             ),
         ] {
             let engine = SqlEngine::open(url).unwrap();
-            assert_eq!(engine.place_of(&key), place);
+            assert_eq!(engine.location_of(&key), place);
             assert!(!format!("{engine:?}").contains("secret"));
         }
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::engine::{CacheEngine, Counts, Lock, Size};
+use crate::engine::{CacheEngine, Counts, EngineExtensions, Lock, Size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -49,6 +49,14 @@ impl CircuitBreaker {
         }
     }
 
+    fn engine(&self) -> &dyn CacheEngine {
+        &*self.engine
+    }
+
+    fn engine_extensions(&self) -> &dyn EngineExtensions {
+        self.engine.extensions()
+    }
+
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,6 +90,11 @@ impl CircuitBreaker {
         result
     }
 
+    /// Makes a call without a guard.
+    async fn unlimited<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        call.await
+    }
+
     async fn in_time<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let mut call = pin!(call);
         // What answers at once needs no timer, and so no runtime that has one.
@@ -98,83 +111,71 @@ impl CircuitBreaker {
     }
 }
 
-#[async_trait]
-impl CacheEngine for CircuitBreaker {
-    async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
-        self.call(self.engine.get(key)).await
-    }
+/// Implements an engine trait for [`CircuitBreaker`]. Each line is `guard method(arguments) -> output`: the method calls
+/// the method of the same name of `self.$target()` through that guard. Methods that are not async follow unchanged.
+macro_rules! guarded {
+    (
+        impl $trait:ident through $target:ident {
+            $($guard:ident $method:ident($($argument:ident: $type:ty),*) -> $output:ty;)*
+        } and {
+            $($plain:tt)*
+        }
+    ) => {
+        // The lint reports a method of the trait that is not listed. `./scripts/check` treats it as an error.
+        #[warn(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl $trait for CircuitBreaker {
+            $(async fn $method(&self, $($argument: $type),*) -> Result<$output> {
+                self.$guard(self.$target().$method($($argument),*)).await
+            })*
+            $($plain)*
+        }
+    };
+}
 
-    async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
-        self.call(self.engine.set(key, cassette)).await
-    }
+guarded! {
+    impl CacheEngine through engine {
+        call get(key: &RequestKey) -> Option<Bytes>;
+        call set(key: &RequestKey, cassette: Bytes) -> ();
+        call remove(key: &RequestKey) -> ();
+        // How long a list takes depends on the size of the store, so it does not count as a failure.
+        in_time keys() -> Vec<RequestKey>;
+        unlimited clear() -> ();
+    } and {
+        fn location_of(&self, key: &RequestKey) -> String {
+            self.engine.location_of(key)
+        }
 
-    async fn remove(&self, key: &RequestKey) -> Result<()> {
-        self.call(self.engine.remove(key)).await
+        fn extensions(&self) -> &dyn EngineExtensions {
+            self
+        }
     }
+}
 
-    async fn keys(&self) -> Result<Vec<RequestKey>> {
-        // To list a large store takes its time, which says nothing of its health.
-        self.in_time(self.engine.keys()).await
-    }
+guarded! {
+    impl EngineExtensions through engine_extensions {
+        call get_body(sha256: &str) -> Option<Bytes>;
+        call set_body(sha256: &str, body: &Bytes) -> bool;
+        call set_expiring(key: &RequestKey, cassette: &Bytes, ttl: Duration) -> bool;
+        call lock(key: &RequestKey, ttl: Duration) -> Lock;
+        in_time size() -> Option<Size>;
+        call add_counts(counts: Counts) -> ();
+        call counts() -> Option<Counts>;
+        call check_writable() -> ();
+        call get_settings() -> Option<Bytes>;
+        call set_settings(settings: Bytes) -> ();
+    } and {
+        fn settings(&self) -> Result<Settings> {
+            self.engine.extensions().settings()
+        }
 
-    async fn clear(&self) -> Result<()> {
-        self.engine.clear().await
-    }
+        fn is_committed(&self) -> bool {
+            self.engine.extensions().is_committed()
+        }
 
-    async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        self.call(self.engine.get_body(sha256)).await
-    }
-
-    async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        self.call(self.engine.set_body(sha256, body)).await
-    }
-
-    async fn set_expiring(&self, key: &RequestKey, cassette: Bytes, life: Duration) -> Result<()> {
-        self.call(self.engine.set_expiring(key, cassette, life)).await
-    }
-
-    async fn lock(&self, key: &RequestKey, life: Duration) -> Result<Lock> {
-        self.call(self.engine.lock(key, life)).await
-    }
-
-    async fn size(&self) -> Result<Option<Size>> {
-        self.in_time(self.engine.size()).await
-    }
-
-    async fn count(&self, more: Counts) -> Result<()> {
-        self.call(self.engine.count(more)).await
-    }
-
-    async fn counts(&self) -> Result<Option<Counts>> {
-        self.call(self.engine.counts()).await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.call(self.engine.check_writable()).await
-    }
-
-    fn settings(&self) -> Result<Settings> {
-        self.engine.settings()
-    }
-
-    async fn get_settings(&self) -> Result<Option<Bytes>> {
-        self.call(self.engine.get_settings()).await
-    }
-
-    async fn set_settings(&self, settings: Bytes) -> Result<()> {
-        self.call(self.engine.set_settings(settings)).await
-    }
-
-    fn is_committed(&self) -> bool {
-        self.engine.is_committed()
-    }
-
-    fn directory(&self) -> Option<&Path> {
-        self.engine.directory()
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        self.engine.place_of(key)
+        fn directory(&self) -> Option<&Path> {
+            self.engine.extensions().directory()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cassette::{RecordedBody, RecordedRequest, yaml};
 use crate::diff::{Difference, differences, similarity};
-use crate::engine::{CacheEngine, bytes_of};
+use crate::engine::{CacheEngine, read_body};
 use crate::error::{Error, ErrorKind};
 use crate::key::{RequestKey, canonical_value};
 use crate::settings::matching::Matching;
@@ -40,7 +40,7 @@ pub(crate) async fn explain(
     matching: &Matching,
     why: &str,
 ) -> Error {
-    let mut message = format!("not recorded: {} ({}, {why})", request.line(), engine.place_of(key));
+    let mut message = format!("not recorded: {} ({}, {why})", request.line(), engine.location_of(key));
     let mut hint = "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY".to_owned();
     let keys = match engine.keys().await {
         Ok(keys) => keys,
@@ -56,7 +56,7 @@ pub(crate) async fn explain(
         message.push_str(&format!(
             "\nthe same request is recorded in {}: {}",
             scope_name(elsewhere),
-            engine.place_of(elsewhere)
+            engine.location_of(elsewhere)
         ));
         let way = match elsewhere.scope().as_str() {
             "" => "without a scope".to_owned(),
@@ -109,7 +109,7 @@ pub(crate) async fn explain(
 
 /// Where the cassettes should be, when nothing is there.
 fn missing_directory(engine: &dyn CacheEngine) -> Option<PathBuf> {
-    let root = engine.directory().filter(|root| !root.exists())?;
+    let root = engine.extensions().directory().filter(|root| !root.exists())?;
     Some(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()))
 }
 
@@ -150,7 +150,7 @@ async fn nearest(
     likely.sort_by_key(|(common, other)| (std::cmp::Reverse(*common), other.slug().to_owned()));
     let mut near = Vec::new();
     for (_, other) in likely.into_iter().take(COMPARED) {
-        let place = engine.place_of(other);
+        let place = engine.location_of(other);
         // A recording that cannot be read cannot be near; whoever asks for it gets its error.
         let Ok(Some(document)) = engine.get(other).await else {
             continue;
@@ -159,7 +159,7 @@ async fn nearest(
             continue;
         };
         if let RecordedBody::Blob(blob) = &mut cassette.request.body {
-            let Ok(bytes) = bytes_of(engine, blob, || place.clone()).await else {
+            let Ok(bytes) = read_body(engine, blob, || place.clone()).await else {
                 continue;
             };
             *blob = bytes.into();

@@ -40,7 +40,7 @@ use self::shared_body::{Room, SharedBody};
 pub(crate) use self::usage_log::Used;
 pub(crate) use self::usage_log::{USAGE_LOG_VARIABLE, UsageLog, Use};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, is_equivalent, yaml};
-use crate::engine::{self, CacheEngine, Counts, Lock, bytes_of};
+use crate::engine::{self, CacheEngine, Counts, Lock, read_body};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{
     API_KEY_VARIABLE, Body, Request, Response, Splitter, content_type, is_done, is_event_stream,
@@ -261,18 +261,18 @@ impl RecorderBuilder {
             .collect();
         let known = match self.settings {
             Some(settings) => Some(settings),
-            None if self.engine.is_committed() => Some(self.engine.settings()?),
+            None if self.engine.extensions().is_committed() => Some(self.engine.extensions().settings()?),
             // A store may hold settings: it is asked before the first request.
             None => None,
         };
         let named = || env::var_os(USAGE_LOG_VARIABLE).filter(|path| !path.is_empty());
         let ledger = match self.ledger.or_else(|| named().map(PathBuf::from)) {
-            Some(path) => Some(UsageLog::open(&path, self.engine.directory())?),
+            Some(path) => Some(UsageLog::open(&path, self.engine.extensions().directory())?),
             None => None,
         };
         let agreed =
             known.map(|settings| EffectiveSettings::new(settings, self.save_errors, self.allow_secrets, &secrets));
-        let (engine, session): (Arc<dyn CacheEngine>, _) = if self.engine.is_committed() {
+        let (engine, session): (Arc<dyn CacheEngine>, _) = if self.engine.extensions().is_committed() {
             (self.engine, Session::default())
         } else {
             (
@@ -563,9 +563,9 @@ impl Recorder {
             ..
         } = &*self.shared;
         let agreed = agreed.get_or_try_init(|| async {
-            let settings = match engine.get_settings().await? {
+            let settings = match engine.extensions().get_settings().await? {
                 Some(document) => Settings::from_yaml(&document, "the settings in the engine")?,
-                None => engine.settings()?,
+                None => engine.extensions().settings()?,
             };
             Ok::<_, Error>(EffectiveSettings::new(settings, *save_errors, *allow_secrets, secrets))
         });
@@ -630,9 +630,9 @@ impl Recorder {
             lock_ttl,
             ..
         } = &*self.shared;
-        match engine.lock(&recording.asked.key, *lock_ttl).await {
+        match engine.extensions().lock(&recording.asked.key, *lock_ttl).await {
             Ok(Lock::Held) => return false,
-            Ok(Lock::Taken(lease)) => recording.hold = Some(HeldLock::new(lease, *lock_ttl, recordings)),
+            Ok(Lock::Acquired(lease)) => recording.hold = Some(HeldLock::new(lease, *lock_ttl, recordings)),
             Ok(Lock::Unsupported) => {}
             // Without it there may be a call too many; that is no reason to fail.
             Err(error) => tracing::debug!("there is no lock: {error}"),
@@ -643,7 +643,7 @@ impl Recorder {
     /// Whether a request can be answered although the engine, or what it keeps, is of no use: only from a cache, and only
     /// where the upstream may be asked.
     fn may_do_without(&self, error: &Error, plan: Plan) -> bool {
-        !self.shared.engine.is_committed()
+        !self.shared.engine.extensions().is_committed()
             && plan.looks_up
             && plan.on_miss == OnMiss::Record
             && matches!(error.kind(), ErrorKind::Engine | ErrorKind::Cassette)
@@ -715,8 +715,8 @@ impl Recorder {
         if let Some(known) = remembered.get(key, &document) {
             return Ok(Some(known));
         }
-        let cassette = yaml::read(&document, &engine.place_of(key))?;
-        key.check(&cassette, || engine.place_of(key))?;
+        let cassette = yaml::read(&document, &engine.location_of(key))?;
+        key.check(&cassette, || engine.location_of(key))?;
         let parsed = Arc::new(Document::new(cassette));
         remembered.put(key, document, parsed.clone());
         Ok(Some(parsed))
@@ -747,12 +747,12 @@ impl Recorder {
             _ => {}
         }
         let mut at = self.place_of(turn.unwrap_or_else(|| session.turns_taken(key)), recording, cassette)?;
-        let mut body = self.bytes_of(&cassette.responses[at].body, key).await?;
+        let mut body = self.read_body(&cassette.responses[at].body, key).await?;
         if fault.is_some() && body.is_empty() {
             // There is nothing to break.
             fault = None;
             at = self.place_of(session.next_turn(key), recording, cassette)?;
-            body = self.bytes_of(&cassette.responses[at].body, key).await?;
+            body = self.read_body(&cassette.responses[at].body, key).await?;
         }
         let response = &cassette.responses[at];
         let handed_on = cassette.handed_on(at, &body);
@@ -809,7 +809,7 @@ impl Recorder {
                     "not recorded: {} was asked {} times and is recorded {recorded} times, in {} (exhausted: fail)",
                     cassette.request.line(),
                     turn + 1,
-                    self.shared.engine.place_of(&recording.asked.key)
+                    self.shared.engine.location_of(&recording.asked.key)
                 ),
             )
             .with_hint("record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml")),
@@ -844,9 +844,9 @@ impl Recorder {
         tracing::info!("injected {fault} in place of {}", recording.asked.key.name());
     }
 
-    async fn bytes_of(&self, blob: &Blob, key: &RequestKey) -> Result<Bytes> {
+    async fn read_body(&self, blob: &Blob, key: &RequestKey) -> Result<Bytes> {
         let engine = &*self.shared.engine;
-        bytes_of(engine, blob, || engine.place_of(key)).await
+        read_body(engine, blob, || engine.location_of(key)).await
     }
 
     /// Asks the upstream, hands its answer on as it arrives, and keeps it when it is whole.
@@ -859,8 +859,8 @@ impl Recorder {
     ) -> Result<Response> {
         let asked_of_upstream = async {
             // A cache that takes nothing is no reason not to answer.
-            if recording.is_one_ask || self.shared.engine.is_committed() {
-                self.shared.engine.check_writable().await?;
+            if recording.is_one_ask || self.shared.engine.extensions().is_committed() {
+                self.shared.engine.extensions().check_writable().await?;
             }
             if recording.is_one_ask {
                 // A damaged cassette must be looked at by a person, not replaced: see it before the upstream is asked.
@@ -916,7 +916,11 @@ impl Recorder {
         };
         // A cache that cannot keep an answer does not spoil it.
         let kept = match kept {
-            Err(error) if error.kind() == ErrorKind::Engine && !self.shared.engine.is_committed() && !is_one_ask => {
+            Err(error)
+                if error.kind() == ErrorKind::Engine
+                    && !self.shared.engine.extensions().is_committed()
+                    && !is_one_ask =>
+            {
                 self.session().warn_once(&error);
                 self.session().count(|summary| summary.skipped += 1);
                 Ok(())
@@ -1102,7 +1106,7 @@ impl Recorder {
         if !self.is_room_for(&mut cassette, settings).await {
             return Ok(false);
         }
-        engine::keep(
+        engine::write_cassette(
             &**engine,
             key,
             &mut cassette,
@@ -1134,7 +1138,7 @@ impl Recorder {
         let mut known = self.shared.size.lock().await;
         let is_old = |(at, _): &(Instant, u64)| at.elapsed() > SIZE_LASTS;
         if known.as_ref().is_none_or(is_old)
-            && let Ok(Some(size)) = self.shared.engine.size().await
+            && let Ok(Some(size)) = self.shared.engine.extensions().size().await
         {
             *known = Some((Instant::now(), size.bytes));
         }
@@ -1151,7 +1155,7 @@ impl Recorder {
 
     /// Adds to the counts of all processes; they are handed to the engine every few seconds.
     fn counted(&self, what: impl FnOnce(&mut Counts)) {
-        if self.shared.engine.is_committed() {
+        if self.shared.engine.extensions().is_committed() {
             return;
         }
         let due = {
@@ -1183,7 +1187,7 @@ impl Recorder {
         key: &RequestKey,
     ) -> bool {
         // A large body that is gone is written again.
-        let Ok(bytes) = self.bytes_of(&earlier.body, key).await else {
+        let Ok(bytes) = self.read_body(&earlier.body, key).await else {
             return false;
         };
         let earlier = RecordedResponse {
@@ -1231,7 +1235,7 @@ async fn count(engine: &dyn CacheEngine, counts: Counts) {
     if counts == Counts::default() {
         return;
     }
-    if let Err(error) = engine.count(counts).await {
+    if let Err(error) = engine.extensions().add_counts(counts).await {
         tracing::debug!("the counts are not kept: {error}");
     }
 }

@@ -19,7 +19,7 @@ use crate::cli::store::Store;
 use crate::cli::{Directory, Format, PRICES_VARIABLE, SUCCESS, count, print_differences, runtime, say, wrong};
 use crate::client::{Client, Retries};
 use crate::diff::Difference;
-use crate::engine::{CacheEngine, DirectoryEngine, whole};
+use crate::engine::{CacheEngine, DirectoryEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 
@@ -307,7 +307,7 @@ impl Arguments {
         let (mut recordings, mut is_well, mut has_any) = (Vec::new(), true, false);
         for (listed, cassette) in all {
             let place = store.place_of(&listed);
-            let read = async { whole(&*store.engine, cassette?, &place).await };
+            let read = async { inline_bodies(&*store.engine, cassette?, &place).await };
             let cassette = match read.await {
                 Ok(cassette) => cassette,
                 Err(error) => {

@@ -12,7 +12,7 @@ use crate::cli::refresh::{Changes, Entry, Journal};
 use crate::cli::store::Store;
 use crate::cli::{SUCCESS, count, print, print_differences, runtime, wrong};
 use crate::diff::Difference;
-use crate::engine::{self, CacheEngine, DirectoryEngine, whole};
+use crate::engine::{self, CacheEngine, DirectoryEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -251,16 +251,16 @@ impl Review {
         let Some(document) = engine.get(key).await? else {
             return Ok(None);
         };
-        let place = engine.place_of(key);
+        let place = engine.location_of(key);
         let cassette = yaml::read(&document, &place)?;
-        whole(engine, cassette, &place).await.map(Some)
+        inline_bodies(engine, cassette, &place).await.map(Some)
     }
 
     async fn accept(&self, chain: &Chain) -> Result<()> {
         for pending in &chain.members {
             let mut cassette = pending.new.clone();
             // The new file first: there is never a moment with neither.
-            engine::keep(&*self.engine, &pending.key, &mut cassette, None, &self.settings).await?;
+            engine::write_cassette(&*self.engine, &pending.key, &mut cassette, None, &self.settings).await?;
             pending.entry.leave(&*self.engine, &pending.key).await?;
             if let Some((now, _)) = pending.entry.now.as_ref().filter(|_| pending.is_moved()) {
                 // A refresh that goes on does not ask for it once more under its new name.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, yaml};
 use crate::cli::store::{Read, Store};
 use crate::cli::{Directory, SUCCESS, print, runtime};
-use crate::engine::{CacheEngine, Listed, bytes_of, layout};
+use crate::engine::{CacheEngine, Listed, layout, read_body};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Event, events, parse};
 
@@ -90,10 +90,10 @@ async fn transcript(store: &Store, listed: &Listed, cassette: &Cassette) -> Resu
     ));
     match &cassette.request.body {
         RecordedBody::Multipart(parts) => page.parts(engine, parts, &place).await?,
-        RecordedBody::Blob(blob) => page.request(&bytes_of(engine, blob, place).await?),
+        RecordedBody::Blob(blob) => page.request(&read_body(engine, blob, place).await?),
     }
     for (number, response) in cassette.responses.iter().enumerate() {
-        let body = bytes_of(engine, &response.body, place).await?;
+        let body = read_body(engine, &response.body, place).await?;
         page.response(number, cassette.responses.len(), response, &body);
     }
     page.text.push('\n');
@@ -131,7 +131,7 @@ impl Page {
         place: &impl Fn() -> String,
     ) -> Result<()> {
         for part in parts {
-            let content = bytes_of(engine, &part.content, place).await?;
+            let content = read_body(engine, &part.content, place).await?;
             match (&part.filename, std::str::from_utf8(&content)) {
                 (None, Ok(text)) => self.line(&format!("{}: {text}", part.name)),
                 (filename, _) => {

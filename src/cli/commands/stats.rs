@@ -10,7 +10,7 @@ use crate::cassette::{Blob, Cassette};
 use crate::cli::prices::{Prices, Spent, dollars};
 use crate::cli::store::Store;
 use crate::cli::{Directory, Format, PRICES_VARIABLE, SUCCESS, count, print, runtime, say};
-use crate::engine::{Stats, stats_and, whole};
+use crate::engine::{Stats, inline_bodies, stats_and};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::recorder::Used;
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         })
         .await?;
         for (key, cassette) in filed {
-            match whole(&*store.engine, cassette, &store.engine.place_of(&key)).await {
+            match inline_bodies(&*store.engine, cassette, &store.engine.location_of(&key)).await {
                 Ok(cassette) => costs.add(&key, &cassette, &prices, used.as_ref()),
                 Err(error) => say(&format!("error: {}", error.report())),
             }

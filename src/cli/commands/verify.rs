@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::cli::store::Store;
 use crate::cli::{Format, Listing, SUCCESS, count, print, runtime, wrong};
-use crate::engine::{Listed, bytes_of, layout, read_file};
+use crate::engine::{Listed, layout, read_body, read_file};
 use crate::error::{Error, Result};
 use crate::http::API_KEY_VARIABLE;
 use crate::key::{RequestKey, Scope};
@@ -183,7 +183,7 @@ impl<'a> Verifier<'a> {
         }
         let mut is_whole = true;
         for blob in cassette.bodies_mut() {
-            match bytes_of(&*self.store.engine, blob, String::new).await {
+            match read_body(&*self.store.engine, blob, String::new).await {
                 Err(error) => {
                     found.insert(error.message().trim_start_matches(": ").to_owned());
                     is_whole = false;

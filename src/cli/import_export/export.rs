@@ -2,7 +2,7 @@
 
 use super::{Exchange, Timing, split_url, time};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
-use crate::engine::{CacheEngine, whole};
+use crate::engine::{CacheEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Part, parse, write_parts};
 use crate::key::Scope;
@@ -17,7 +17,7 @@ pub(crate) async fn exported(
     scope: &Scope,
     place: &str,
 ) -> Result<Vec<Exchange>> {
-    let cassette = whole(engine, cassette, place).await?;
+    let cassette = inline_bodies(engine, cassette, place).await?;
     let bytes = |blob: Blob| match blob {
         Blob::Inline(bytes) => bytes,
         Blob::External { .. } => bytes::Bytes::new(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Exchange, Found, Headers, Timing, body, header, split_url, time};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
-use crate::engine::{self, CacheEngine, bytes_of};
+use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
 use crate::http::{Request, Splitter};
 use crate::key::{RequestKey, Scope};
@@ -83,7 +83,11 @@ struct Room<'a> {
 impl<'a> Room<'a> {
     async fn of(engine: &dyn CacheEngine, limits: &'a Limits) -> Result<Self> {
         let left = match limits.total_bytes {
-            Some(most) => engine.size().await?.map(|size| most.saturating_sub(size.bytes)),
+            Some(most) => engine
+                .extensions()
+                .size()
+                .await?
+                .map(|size| most.saturating_sub(size.bytes)),
             None => None,
         };
         Ok(Self { limits, left })
@@ -300,7 +304,7 @@ impl Import<'_> {
         if !self.force
             && let Some(document) = self.engine.get(&key).await?
         {
-            let place = self.engine.place_of(&key);
+            let place = self.engine.location_of(&key);
             let what = match yaml::read(&document, &place) {
                 Ok(there) if self.is_same(&there, &cassette, &place).await => {
                     imported.same += 1;
@@ -316,7 +320,7 @@ impl Import<'_> {
             imported.refuse(&places, &what);
             return Ok(());
         }
-        engine::keep(self.engine, &key, &mut cassette, None, self.settings).await?;
+        engine::write_cassette(self.engine, &key, &mut cassette, None, self.settings).await?;
         imported.interactions += places.len();
         imported.cassettes += 1;
         imported.warnings.extend(warnings);
@@ -329,7 +333,7 @@ impl Import<'_> {
             return false;
         }
         for (there, new) in there.responses.iter().zip(&new.responses) {
-            let body = bytes_of(self.engine, &there.body, || place.to_owned()).await;
+            let body = read_body(self.engine, &there.body, || place.to_owned()).await;
             let is_same = there.status == new.status
                 && there.headers == new.headers
                 && body.is_ok_and(|body| Blob::Inline(body) == new.body);

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
-use super::{CacheEngine, Lease, Lock};
+use super::{CacheEngine, EngineExtensions, Lease, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::key::RequestKey;
@@ -318,6 +318,30 @@ impl CacheEngine for DirectoryEngine {
         Ok(listed.into_iter().filter_map(|listed| listed.key).collect())
     }
 
+    async fn clear(&self) -> Result<()> {
+        for key in self.keys().await? {
+            self.remove(&key).await?;
+        }
+        let bodies = self.root.join(BODIES);
+        blocking(move || match fs::remove_dir_all(&bodies) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &bodies, error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    fn location_of(&self, key: &RequestKey) -> String {
+        let path = self.find(key).ok().flatten().unwrap_or_else(|| self.computed_path(key));
+        path.display().to_string()
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for DirectoryEngine {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
         let path = self.body_path(sha256);
         blocking(move || read_file(&path)).await
@@ -384,29 +408,12 @@ impl CacheEngine for DirectoryEngine {
         blocking(move || write_file(&path, &settings)).await
     }
 
-    async fn clear(&self) -> Result<()> {
-        for key in self.keys().await? {
-            self.remove(&key).await?;
-        }
-        let bodies = self.root.join(BODIES);
-        blocking(move || match fs::remove_dir_all(&bodies) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &bodies, error)),
-            _ => Ok(()),
-        })
-        .await
-    }
-
     fn is_committed(&self) -> bool {
         true
     }
 
     fn directory(&self) -> Option<&Path> {
         Some(&self.root)
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        let path = self.find(key).ok().flatten().unwrap_or_else(|| self.computed_path(key));
-        path.display().to_string()
     }
 }
 
@@ -452,7 +459,7 @@ fn lock_file(path: &Path) -> io::Result<Lock> {
         // Its holder may have removed it between the opening and the locking: then the lock is on no file of this name.
         if is_at(&file, path) {
             let path = path.to_owned();
-            return Ok(Lock::Taken(Box::new(FileLease { file, path })));
+            return Ok(Lock::Acquired(Box::new(FileLease { file, path })));
         }
     }
 }

@@ -136,7 +136,7 @@ fn token() -> Result<String> {
 pub(super) async fn take(bucket: &Bucket, name: &str, life: Duration) -> Result<Lock> {
     let claim = Claim::new(&token()?, life);
     let taken = |version| {
-        Lock::Taken(Box::new(ObjectLease {
+        Lock::Acquired(Box::new(ObjectLease {
             bucket: bucket.clone(),
             name: name.to_owned(),
             token: claim.token.clone(),

@@ -17,7 +17,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use tokio::sync::OnceCell;
 
 use super::layout::{self, SETTINGS, is_body};
-use super::{CacheEngine, Lock, Size};
+use super::{CacheEngine, EngineExtensions, Lock, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
 
@@ -229,6 +229,17 @@ impl CacheEngine for ObjectStoreEngine {
         Ok(())
     }
 
+    fn location_of(&self, key: &RequestKey) -> String {
+        self.bucket.place_of(&key.file_name())
+    }
+
+    fn extensions(&self) -> &dyn EngineExtensions {
+        self
+    }
+}
+
+#[async_trait]
+impl EngineExtensions for ObjectStoreEngine {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
         self.bucket.get(&layout::body(sha256)).await
     }
@@ -275,10 +286,6 @@ impl CacheEngine for ObjectStoreEngine {
 
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
         self.bucket.put(SETTINGS, settings).await
-    }
-
-    fn place_of(&self, key: &RequestKey) -> String {
-        self.bucket.place_of(&key.file_name())
     }
 }
 

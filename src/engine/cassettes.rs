@@ -1,0 +1,116 @@
+//! Writes cassettes to an engine and reads their bodies, inline or external.
+
+use bytes::Bytes;
+
+use super::{CacheEngine, layout};
+use crate::cassette::{Blob, Cassette, yaml};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::sha256_hex;
+use crate::key::RequestKey;
+use crate::settings::Settings;
+
+/// Reads the bytes of a body. `location` names the cassette in errors.
+///
+/// # Errors
+/// [`ErrorKind::Cassette`]: an external body is missing or does not match its SHA-256.
+pub(crate) async fn read_body(engine: &dyn CacheEngine, blob: &Blob, location: impl Fn() -> String) -> Result<Bytes> {
+    let sha256 = match blob {
+        Blob::Inline(bytes) => return Ok(bytes.clone()),
+        Blob::External { sha256 } => sha256,
+    };
+    let wrong = |what: &str| {
+        Error::new(
+            ErrorKind::Cassette,
+            format!("{}: the body {} is {what}", location(), layout::body(sha256)),
+        )
+    };
+    match engine.extensions().get_body(sha256).await? {
+        Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
+        Some(_) => Err(wrong("damaged: its SHA-256 is another")
+            .with_hint("bring it back from version control (did git convert its line ends? .gitattributes keeps it from that), or record this request again")),
+        None => {
+            Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
+        }
+    }
+}
+
+/// Replaces every external body of a cassette by its bytes.
+///
+/// # Errors
+/// The same as [`read_body`].
+#[cfg(feature = "cli")]
+pub(crate) async fn inline_bodies(
+    engine: &dyn CacheEngine,
+    mut cassette: Cassette,
+    location: &str,
+) -> Result<Cassette> {
+    for blob in cassette.bodies_mut() {
+        *blob = read_body(engine, blob, || location.to_owned()).await?.into();
+    }
+    Ok(cassette)
+}
+
+/// Stores the bodies that are larger than `inline_body_bytes` separately, if the engine supports that.
+///
+/// # Errors
+/// Usually [`Error::engine`]: the store cannot be written.
+pub(crate) async fn externalize_large_bodies(
+    engine: &dyn CacheEngine,
+    cassette: &mut Cassette,
+    settings: &Settings,
+) -> Result<()> {
+    for blob in cassette.bodies_mut() {
+        if let Blob::Inline(bytes) = blob
+            && bytes.len() > settings.inline_body_bytes
+        {
+            let sha256 = sha256_hex(bytes);
+            if engine.extensions().set_body(&sha256, bytes).await? {
+                *blob = Blob::External { sha256 };
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a cassette: with the TTL that the settings define, or without one and with its large bodies external. Writes
+/// nothing if it equals `existing`.
+///
+/// # Errors
+/// Usually [`Error::engine`]: the store cannot be written.
+pub(crate) async fn write_cassette(
+    engine: &dyn CacheEngine,
+    key: &RequestKey,
+    cassette: &mut Cassette,
+    existing: Option<&Cassette>,
+    settings: &Settings,
+) -> Result<()> {
+    let ttl = settings.expiry.ttl(key.endpoint(), cassette.history.as_ref());
+    if ttl.is_none() {
+        // External bodies do not expire and would outlive a cassette that does.
+        externalize_large_bodies(engine, cassette, settings).await?;
+    }
+    if existing == Some(cassette) {
+        return Ok(());
+    }
+    let document = yaml::write(cassette)?;
+    match ttl {
+        Some(ttl) => set_expiring(engine, key, document, settings.expiry.retention(ttl)).await,
+        None => engine.set(key, document).await,
+    }
+}
+
+/// Stores a document for at most `ttl` if the engine supports that, and without expiry if not.
+///
+/// # Errors
+/// The same as [`CacheEngine::set`].
+pub(super) async fn set_expiring(
+    engine: &dyn CacheEngine,
+    key: &RequestKey,
+    document: Bytes,
+    ttl: std::time::Duration,
+) -> Result<()> {
+    if engine.extensions().set_expiring(key, &document, ttl).await? {
+        return Ok(());
+    }
+    engine.set(key, document).await
+}
