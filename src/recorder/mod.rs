@@ -38,7 +38,9 @@ pub use self::session::{Session, Summary};
 use self::shared_body::{Room, SharedBody};
 #[cfg(feature = "cli")]
 pub(crate) use self::usage_log::Used;
-pub(crate) use self::usage_log::{USAGE_LOG_VARIABLE, UsageLog, Use};
+#[cfg(feature = "cli")]
+pub(crate) use self::usage_log::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE};
+pub(crate) use self::usage_log::{UsageLog, Use, usage_log_from_environment};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, is_equivalent, yaml};
 use crate::engine::{self, CacheEngine, Counts, Lock, read_body};
 use crate::error::{Error, ErrorKind, Result};
@@ -239,7 +241,7 @@ impl RecorderBuilder {
     }
 
     /// The file to which the session adds a line for each cassette that it uses, beside those of other sessions and
-    /// processes; by default what `MISTRAL_CASSETTE_LEDGER` names. `mistral-cassette prune` reads it.
+    /// processes; by default the one that `MISTRAL_CASSETTE_USAGE_LOG` names. `mistral-cassette prune` reads it.
     #[must_use]
     pub fn ledger(mut self, file: impl Into<PathBuf>) -> Self {
         self.ledger = Some(file.into());
@@ -265,8 +267,7 @@ impl RecorderBuilder {
             // A store may hold settings: it is asked before the first request.
             None => None,
         };
-        let named = || env::var_os(USAGE_LOG_VARIABLE).filter(|path| !path.is_empty());
-        let ledger = match self.ledger.or_else(|| named().map(PathBuf::from)) {
+        let ledger = match self.ledger.or_else(usage_log_from_environment) {
             Some(path) => Some(UsageLog::open(&path, self.engine.extensions().directory())?),
             None => None,
         };

@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 use std::collections::{BTreeMap, BTreeSet};
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 
-/// The environment variable with the ledger's path.
-pub(crate) const USAGE_LOG_VARIABLE: &str = "MISTRAL_CASSETTE_LEDGER";
+/// The environment variable with the path of the usage log.
+pub(crate) const USAGE_LOG_VARIABLE: &str = "MISTRAL_CASSETTE_USAGE_LOG";
+
+/// The former name of [`USAGE_LOG_VARIABLE`]; read when the new one is not set.
+pub(crate) const FORMER_USAGE_LOG_VARIABLE: &str = "MISTRAL_CASSETTE_LEDGER";
+
+/// The path of the usage log that the environment names. An empty variable counts as not set.
+pub(crate) fn usage_log_from_environment() -> Option<PathBuf> {
+    named_by(|variable| std::env::var_os(variable))
+}
+
+fn named_by(variable: impl Fn(&'static str) -> Option<OsString>) -> Option<PathBuf> {
+    [USAGE_LOG_VARIABLE, FORMER_USAGE_LOG_VARIABLE]
+        .into_iter()
+        .filter_map(variable)
+        .find(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
 
 /// A line is written at once, and no longer than what a system writes undivided.
 const LONGEST_LINE: usize = 4000;
@@ -213,7 +230,9 @@ impl Used {
             };
             Error::new(ErrorKind::Io, format!("the ledger {} {what}", ledger.display()))
                 .with_source(error)
-                .with_hint("run the tests with MISTRAL_CASSETTE_LEDGER set to its path, or with --ledger")
+                .with_hint(format!(
+                    "run the tests with {USAGE_LOG_VARIABLE} set to its path, or with --usage-log"
+                ))
         })?;
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
         let directory = whole(directory);
@@ -286,4 +305,25 @@ fn whole(path: &Path) -> String {
         None => absolute,
     };
     found.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_variable_wins_over_the_former_one_and_empty_ones_count_as_not_set() {
+        let read = |new: Option<&str>, former: Option<&str>| {
+            named_by(|variable| match variable {
+                USAGE_LOG_VARIABLE => new.map(OsString::from),
+                FORMER_USAGE_LOG_VARIABLE => former.map(OsString::from),
+                _ => None,
+            })
+        };
+        assert_eq!(read(Some("new"), Some("former")), Some(PathBuf::from("new")));
+        assert_eq!(read(None, Some("former")), Some(PathBuf::from("former")));
+        assert_eq!(read(Some(""), Some("former")), Some(PathBuf::from("former")));
+        assert_eq!(read(Some(""), Some("")), None);
+        assert_eq!(read(None, None), None);
+    }
 }
