@@ -539,7 +539,7 @@ async fn show_tells_an_error_of_the_api_and_bytes_that_are_no_text() {
     GET /v1/files/0b6c0000-0000-4000-8000-000000000001/content, recorded [time] from http://127.0.0.1:[port]/stand-in
 
     ## response: 200 OK in [n] ms
-    (14 bytes that are no text)
+    (14 bytes of binary data)
     --- stderr
     "#);
 }
@@ -611,8 +611,8 @@ async fn show_of_what_is_not_there_says_so() {
     --- stdout
 
     --- stderr
-    error: no cassette in cassettes is called "weather"
-    hint: mistral-cassette list names them all
+    error: no cassette in cassettes matches "weather"
+    hint: mistral-cassette list prints their names
     "#);
 }
 
@@ -695,7 +695,7 @@ async fn verify_finds_a_request_that_was_edited() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, but the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again
     1 cassette, 1 problem
     --- stderr
     ");
@@ -710,7 +710,7 @@ async fn verify_finds_a_file_renamed_to_another_key() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-france-0123456789abcdef.yaml: its name ends in 0123456789abcdef, and its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: it is never found; call it chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
+    cassettes/chat-completions/capital-france-0123456789abcdef.yaml: its name ends in 0123456789abcdef, but its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
     1 cassette, 1 problem
     --- stderr
     ");
@@ -734,7 +734,7 @@ async fn verify_finds_a_file_in_the_folder_of_another_endpoint() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/embeddings/capital-of-france-83d8b2b94cb13f9b.yaml: it lies in embeddings, where POST /v1/chat/completions is not looked for: move it to chat-completions
+    cassettes/embeddings/capital-of-france-83d8b2b94cb13f9b.yaml: it is in the folder embeddings, but the folder of POST /v1/chat/completions is chat-completions, so it is never found: move it there
     1 cassette, 1 problem
     --- stderr
     ");
@@ -749,7 +749,7 @@ async fn verify_finds_a_file_in_no_endpoint_folder() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/capital-of-france-83d8b2b94cb13f9b.yaml: its name does not end in its key, so it is never found: call it chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
+    cassettes/capital-of-france-83d8b2b94cb13f9b.yaml: its name does not end in its key, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
     1 cassette, 1 problem
     --- stderr
     ");
@@ -764,7 +764,7 @@ async fn verify_finds_a_file_without_a_key_in_its_name() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/france.yaml: its name does not end in its key, so it is never found: call it chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
+    cassettes/chat-completions/france.yaml: its name does not end in its key, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
     1 cassette, 1 problem
     --- stderr
     ");
@@ -793,7 +793,7 @@ async fn verify_finds_what_settings_made_unreachable() {
     insta::assert_snapshot!(told(&project.run(&["verify"])), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the key of its request is bb32a3af6672c1e415709db3f3863d37f72ae481edeafc517f0e78f44954d4f1, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, but the key of its request is bb32a3af6672c1e415709db3f3863d37f72ae481edeafc517f0e78f44954d4f1: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again
     1 cassette, 1 problem
     --- stderr
     ");
@@ -808,11 +808,14 @@ async fn verify_finds_secrets_and_does_not_print_them() {
     ]
     .join(".");
     for (secret, is) in [
-        ("correct-horse-battery-staple", "it holds the value of MISTRAL_API_KEY"),
-        ("Bearer a1b2c3d4e5f6g7h8i9j0klmn", "it holds a bearer token"),
-        ("sk-a1b2c3d4e5f6g7h8i9j0klmn", "it holds an API key"),
-        ("__cf_bm=abcdefghijklmnopqrstuvwxyz", "it holds a session cookie"),
-        (&json_web_token, "it holds a JSON web token"),
+        (
+            "correct-horse-battery-staple",
+            "it contains the value of MISTRAL_API_KEY",
+        ),
+        ("Bearer a1b2c3d4e5f6g7h8i9j0klmn", "it contains a bearer token"),
+        ("sk-a1b2c3d4e5f6g7h8i9j0klmn", "it contains an API key"),
+        ("__cf_bm=abcdefghijklmnopqrstuvwxyz", "it contains a session cookie"),
+        (&json_web_token, "it contains a JSON web token"),
     ] {
         let project = recorded(&[chat(FRANCE)]).await;
         let cassette = the_cassette(&project);
@@ -842,7 +845,7 @@ async fn verify_finds_secrets_in_headers_and_in_bytes_that_are_no_text() {
     );
     let done = project.run(&["verify"]);
     assert!(
-        done.code() == 1 && done.stdout.contains("it holds a bearer token"),
+        done.code() == 1 && done.stdout.contains("it contains a bearer token"),
         "{}",
         told(&done)
     );
@@ -857,7 +860,7 @@ async fn verify_finds_secrets_in_headers_and_in_bytes_that_are_no_text() {
         .unwrap();
     edit(&cassette, base64, "AHNrLXRlc3Qtc2VjcmV0LTAxMjM0NTY3ODlhYmNkZWb/");
     let shown = project.run(&["show", "files-content"]).stdout;
-    assert!(shown.contains("(33 bytes that are no text)"), "{shown}");
+    assert!(shown.contains("(33 bytes of binary data)"), "{shown}");
     let done = project.run(&["verify"]);
     assert!(
         done.code() == 1 && done.stdout.contains("the value of MISTRAL_API_KEY"),
@@ -876,7 +879,7 @@ async fn verify_finds_what_the_settings_redact() {
     let done = project.run(&["verify"]);
     assert_eq!(done.code(), 1);
     assert!(
-        done.stdout.contains("it holds what the settings redact"),
+        done.stdout.contains("it contains text that the settings redact"),
         "{}",
         done.stdout
     );
@@ -960,12 +963,12 @@ async fn verify_as_json_has_a_problem_for_each_file() {
         {
           "file": "cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml",
           "line": null,
-          "problem": "the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed, and it says 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031: request or settings were changed; undo that, or give it that key (mistral-cassette rekey), or record it again"
+          "problem": "its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, but the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again"
         },
         {
           "file": "cassettes/embeddings/winds.yaml",
           "line": null,
-          "problem": "its name does not end in its key, so it is never found: call it embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml"
+          "problem": "its name does not end in its key, so it is never found: rename it to embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml"
         }
       ],
       "warnings": []
@@ -1005,7 +1008,7 @@ fn run_sets_every_base_url_in_the_form_that_its_reader_expects() {
     no_proxy=127.0.0.1,localhost
     --- stderr
     mistral-cassette: 0 replayed, 0 recorded
-    mistral-cassette: warning: no request came: does the command take the address of the API from MISTRAL_SERVER_URL, or another variable that run sets?
+    mistral-cassette: warning: the proxy received no request: does the command read the base URL from MISTRAL_SERVER_URL, or from another variable that run sets?
     ");
     let scoped = run_in_shell(
         &project,
@@ -1044,7 +1047,7 @@ fn run_passes_the_exit_status_on() {
             .unwrap();
         // What has failed may have done so before it came to its requests.
         assert_eq!(
-            warnings.contains("warning: no request came"),
+            warnings.contains("warning: the proxy received no request"),
             expected == 0,
             "{script}: {warnings}"
         );
@@ -1060,7 +1063,7 @@ fn run_of_a_command_that_does_not_exist_says_so() {
     --- stdout
 
     --- stderr
-    error: no-such-command cannot be run
+    error: cannot run no-such-command
       caused by: No such file or directory (os error 2)
     ");
     assert_eq!(project.run(&["run", "--mode", "strict"]).code(), 2);

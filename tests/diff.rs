@@ -80,7 +80,7 @@ async fn each_change_is_told_by_what_it_means() {
     let same = project.run(&["diff", "old", "old"]);
     assert_eq!(
         (same.code(), same.stdout.as_str()),
-        (0, "0 cassettes changed, 7 the same\n")
+        (0, "0 cassettes changed, 7 unchanged\n")
     );
     std::fs::create_dir(project.path().join("empty")).unwrap();
     assert!(
@@ -123,7 +123,7 @@ async fn a_git_revision_is_compared_with_what_is_there() {
     let same = project.run(&["diff", "HEAD"]);
     assert_eq!(
         (same.code(), same.stdout.as_str()),
-        (0, "0 cassettes changed, 7 the same\n"),
+        (0, "0 cassettes changed, 7 unchanged\n"),
         "{}",
         same.stderr
     );
@@ -132,7 +132,7 @@ async fn a_git_revision_is_compared_with_what_is_there() {
     assert!(
         unknown
             .stderr
-            .contains("is no cassette, no directory and no git revision"),
+            .contains("is not a cassette, a directory or a git revision"),
         "{}",
         unknown.stderr
     );

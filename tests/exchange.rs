@@ -408,7 +408,7 @@ fn what_cannot_be_represented_is_told_with_its_place() {
         (done.code(), done.stdout.as_str()),
         (
             1,
-            "1 interaction in 1 cassette imported, 0 already there, 23 not imported, 1 file of no known format\n"
+            "1 interaction in 1 cassette imported, 0 already there, 23 not imported, 1 file of unknown format\n"
         ),
         "{}",
         done.stderr

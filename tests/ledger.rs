@@ -152,6 +152,49 @@ async fn a_session_writes_a_line_for_each_cassette_and_scope() {
     assert_ne!(lines[0]["session"], lines[4]["session"]);
 }
 
+/// The former names are `--ledger` and `MISTRAL_CASSETTE_LEDGER`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_usage_log_has_a_flag_and_a_variable_and_both_accept_their_former_names() {
+    let mut project = project(&[("", "alpha"), ("", "beta")]).await;
+    committed(&project);
+    for flag in ["--usage-log", "--ledger"] {
+        let file = format!("target/by{flag}");
+        assert_eq!(run(&project, &[flag, &file], &["alpha"]).code(), 0);
+        assert!(!lines(&project.path().join(&file)).is_empty(), "{flag}");
+        for command in ["prune", "stats"] {
+            let done = project.run(&[command, flag, &file]);
+            assert_eq!(done.code(), 0, "{}", told(&done));
+        }
+        let pruned = project.run(&["prune", flag, &file]).stdout;
+        assert!(
+            pruned.starts_with("would delete cassettes/chat-completions/beta-"),
+            "{pruned}"
+        );
+    }
+    // The new variable takes precedence.
+    for variable in ["MISTRAL_CASSETTE_LEDGER", "MISTRAL_CASSETTE_USAGE_LOG"] {
+        let file = format!("target/by-{variable}");
+        project = project.with(variable, &file);
+        assert_eq!(run(&project, &[], &["alpha"]).code(), 0);
+        let before = lines(&project.path().join(&file)).len();
+        assert_eq!(before, 2, "{variable}");
+        assert!(
+            !project.run(&["stats"]).stdout.contains("--usage-log adds"),
+            "{variable}"
+        );
+    }
+    assert_eq!(
+        lines(&project.path().join("target/by-MISTRAL_CASSETTE_LEDGER")).len(),
+        2
+    );
+    // The command of `run` finds the file under both names.
+    let script = "echo $MISTRAL_CASSETTE_LEDGER; echo $MISTRAL_CASSETTE_USAGE_LOG";
+    let done = project.run(&["run", "--usage-log", "target/of-run", "--", "sh", "-c", script]);
+    let named: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(named.len(), 2, "{}", told(&done));
+    assert!(named.iter().all(|name| name.ends_with("/target/of-run")), "{named:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_session_writes_its_test_and_what_it_recorded() {
     let project = Project::new();
@@ -249,7 +292,7 @@ async fn half_a_line_takes_no_other_along_and_keeps_prune_from_deleting() {
     let done = prune(&project, &["--yes"]);
     assert_eq!(done.code(), 2);
     assert!(
-        done.stderr.contains("1 line of the ledger cannot be read"),
+        done.stderr.contains("1 line of the usage log cannot be read"),
         "{}",
         told(&done)
     );
@@ -289,7 +332,7 @@ async fn run_tells_the_lines_of_the_ledger_that_cannot_be_read() {
             .collect();
         let is_told = |(line, warning): (usize, &&str)| {
             warning.ends_with(&format!(
-                "{LEDGER}:{line}: the line cannot be read, and may name what was used"
+                "{LEDGER}:{line}: the line cannot be read, and may name used cassettes"
             ))
         };
         assert_eq!(warnings.len(), 2, "{}", told(&done));
@@ -315,9 +358,9 @@ async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
         told(&done),
         format!(
             "status 1\nmistral-cassette: 1 replayed, 0 recorded\n\
-             mistral-cassette: not looked at without --all-scopes, since no request came for them: suite\n\
+             mistral-cassette: not checked without --all-scopes, because no request used these scopes: suite\n\
              mistral-cassette: 1 cassette not used:\n  {beta}\n\
-             hint: mistral-cassette prune deletes them, with the ledger of a whole run\n"
+             hint: mistral-cassette prune deletes unused cassettes, given the usage log of a complete run\n"
         )
     );
     assert_eq!(run(&project, &["--fail-unused"], &["alpha", "beta"]).code(), 0);
@@ -328,7 +371,7 @@ async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
     let done = run(&project, &["--fail-unused", "--all-scopes"], &["alpha", "beta"]);
     assert_eq!(done.code(), 1);
     assert!(done.stderr.contains("suite/chat-completions/gamma-"), "{}", done.stderr);
-    assert!(!done.stderr.contains("not looked at"), "{}", done.stderr);
+    assert!(!done.stderr.contains("not checked"), "{}", done.stderr);
     // What an earlier run has used is not used now.
     assert_eq!(run(&project, &["--ledger", LEDGER], &["alpha", "beta"]).code(), 0);
     let done = run(&project, &["--ledger", LEDGER, "--fail-unused"], &["alpha"]);
@@ -368,8 +411,8 @@ async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
     status 0
     would delete cassettes/chat-completions/beta-… (not used)
     would delete cassettes/old/suite/chat-completions/gamma-… (not used)
-    2 cassettes and 0 bodies to delete, 0 left, after 2 sessions
-    1 cassette in scopes that the ledger has not seen (other): not looked at without --all-scopes
+    2 cassettes and 0 bodies to delete, 0 skipped; the usage log contains 2 sessions
+    1 cassette in scopes that the usage log does not contain (other): not checked without --all-scopes
     --yes deletes them
     ");
     assert!(project.tree() == before, "without --yes nothing is written");
@@ -428,7 +471,7 @@ async fn prune_leaves_what_git_could_not_bring_back() {
             .lines()
             .find(|line| line.contains(&format!("/{name}-")))
             .unwrap();
-        assert!(line.starts_with("left ") && line.contains(why), "{line}");
+        assert!(line.starts_with("skipped ") && line.contains(why), "{line}");
         assert!(file(&project, name).is_some(), "{name}");
     }
     assert!(file(&project, "clean").is_none());
@@ -442,7 +485,7 @@ async fn prune_without_git_demands_force() {
     run(&project, &["--ledger", LEDGER], &["alpha"]);
     let shown = prune(&project, &[]);
     assert!(
-        shown.code() == 0 && shown.stdout.contains("cassettes is in no git repository"),
+        shown.code() == 0 && shown.stdout.contains("cassettes is not in a git repository"),
         "{}",
         told(&shown)
     );
@@ -458,7 +501,7 @@ async fn prune_without_git_demands_force() {
         assert!(
             refused.code() == 2
                 && refused.stderr.contains("fatal: bad config")
-                && !refused.stderr.contains("no git repository"),
+                && !refused.stderr.contains("not in a git repository"),
             "{}",
             told(&refused)
         );
@@ -517,7 +560,7 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
     let done = prune(&project, &["--yes", "--force"]);
     assert_eq!(done.code(), 2);
     assert!(
-        done.stderr.contains("has no session of cassettes") && done.stderr.contains("elsewhere"),
+        done.stderr.contains("contains no session of cassettes") && done.stderr.contains("elsewhere"),
         "{}",
         told(&done)
     );
@@ -533,7 +576,10 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
     ] {
         let cache = project.run(command);
         assert!(
-            cache.code() == 2 && cache.stderr.contains("memory: is no directory"),
+            cache.code() == 2
+                && cache
+                    .stderr
+                    .contains("needs a cassette directory, but memory: is a cache"),
             "{}",
             told(&cache)
         );

@@ -1207,7 +1207,7 @@ async fn a_second_signal_ends_it_at_once_and_nothing_half_is_kept() {
     let done = stop(proxy).await;
     assert_eq!(done.code(), 2, "{done:?}");
     assert!(
-        done.stderr.contains("stopped while recordings were still being made"),
+        done.stderr.contains("stopped before all recordings were complete"),
         "{done:?}"
     );
     assert_eq!(project.tree(), BTreeMap::new());

@@ -106,7 +106,7 @@ async fn chains_are_asked_with_the_new_ids_and_replay() {
     assert_eq!(before, project.tree());
     let done = refresh(&project, &server.url, &[]);
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
-    assert!(done.stdout.contains("asked otherwise now"), "{}", done.stdout);
+    assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_ne!(recorded, replayed);
     // Ids are new ones, and no file was left behind.
@@ -227,7 +227,7 @@ async fn what_cannot_be_asked_again_is_listed_and_left() {
     let done = refresh(&project, &limited.url, &[]);
     assert_eq!(done.code(), 1);
     assert!(
-        done.stdout.contains("not asked: a secret in it was redacted"),
+        done.stdout.contains("not sent: a secret in it was redacted"),
         "{}",
         done.stdout
     );
@@ -245,7 +245,7 @@ async fn what_cannot_be_asked_again_is_listed_and_left() {
             .env_remove("MISTRAL_API_KEY"),
     );
     assert_eq!(no_key.code(), 2);
-    assert!(no_key.stderr.contains("there is no API key"), "{}", no_key.stderr);
+    assert!(no_key.stderr.contains("refresh needs an API key"), "{}", no_key.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +273,7 @@ async fn a_tool_call_that_changes_breaks_its_chain_and_says_so() {
     assert_eq!(done.code(), 1);
     assert!(done.stdout.contains("tool call\n"), "{}", done.stdout);
     assert!(
-        done.stdout.contains("not asked: the tool call before it has changed"),
+        done.stdout.contains("not sent: the tool call before it has changed"),
         "{}",
         done.stdout
     );
@@ -316,7 +316,7 @@ async fn recordings_are_chosen_and_the_budget_is_kept() {
     let done = refresh(&project, &server.url, &["--scope", "other", "--model", "small"]);
     assert!(
         done.stderr
-            .contains("warning: no recording in cassettes is of --scope other --model small\n"),
+            .contains("warning: no recording in cassettes matches --scope other --model small\n"),
         "{}",
         done.stderr
     );
@@ -353,7 +353,7 @@ async fn the_price_is_told_before_and_the_budget_is_kept() {
     let done = refresh(&project, &server.url, &["--dry-run"]);
     assert!(
         done.stderr
-            .contains("asking again for 3 recordings with 3 requests: about $0.00045 at the prices of 2026-"),
+            .contains("refreshing 3 recordings with 3 requests: about $0.00045 at the prices of 2026-"),
         "{}",
         done.stderr
     );
@@ -367,7 +367,7 @@ async fn the_price_is_told_before_and_the_budget_is_kept() {
     assert_eq!(server.call_count() - before, 2);
     // What is left is asked by the same command.
     let done = refresh(&project, &server.url, &["--max-cost", "0.0003"]);
-    assert!(done.stderr.contains("going on with the refresh"), "{}", done.stderr);
+    assert!(done.stderr.contains("resuming the refresh"), "{}", done.stderr);
     assert_eq!((done.code(), server.call_count() - before), (0, 3));
     // All is done, so that the next one begins again.
     refresh(&project, &server.url, &[]);
@@ -481,11 +481,7 @@ async fn new_recordings_wait_for_a_review() {
     let before = project.tree();
     let done = refresh(&project, &server.url, &["--review"]);
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
-    assert!(
-        done.stderr.contains("mistral-cassette review steps through"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("run mistral-cassette review"), "{}", done.stderr);
     let unchanged = |project: &Project| {
         let now = project.tree();
         before
@@ -562,8 +558,8 @@ async fn a_chain_is_reviewed_as_one() {
 
     assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
     let done = review(&project, &[], "a\nr\nr\nr\n");
-    assert!(done.stdout.contains("which follow from each other"), "{}", done.stdout);
-    assert!(done.stdout.contains("asked otherwise now"), "{}", done.stdout);
+    assert!(done.stdout.contains("which depend on each other"), "{}", done.stdout);
+    assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_ne!(recorded, replayed);
@@ -644,7 +640,7 @@ async fn what_was_broken_off_goes_on() {
         });
         let done = refresh(&project, &server.url, &[]);
         assert_eq!(done.code(), 0, "{round}: {}{}", done.stdout, done.stderr);
-        assert_eq!(done.stderr.contains("going on"), is_left, "{round}: {}", done.stderr);
+        assert_eq!(done.stderr.contains("resuming"), is_left, "{round}: {}", done.stderr);
         program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
         let left = project.tree();
         assert_eq!(

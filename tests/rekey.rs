@@ -1,4 +1,4 @@
-//! `rekey` after a change of the settings, and `migrate`.
+//! `rekey` after a change of the matching settings, and reading every format version.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod support;
@@ -72,7 +72,7 @@ async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
     assert!(
         shown
             .stdout
-            .ends_with("new keys to give: 2 cassettes; left: 0\nadd --yes to do it\n"),
+            .ends_with("2 cassettes to update, 0 skipped\n--yes updates them\n"),
         "{}",
         shown.stdout
     );
@@ -81,7 +81,7 @@ async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
     let done = project.run(&["rekey", "--yes"]);
     assert_eq!(done.code(), 0, "{}", done.stderr);
     assert!(
-        done.stdout.ends_with("new keys: 2 cassettes; left: 0\n"),
+        done.stdout.ends_with("2 cassettes updated, 0 skipped\n"),
         "{}",
         done.stdout
     );
@@ -98,10 +98,7 @@ async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
         "{}",
         replayed.stderr
     );
-    assert_eq!(
-        project.run(&["rekey"]).stdout,
-        "new keys to give: 0 cassettes; left: 0\n"
-    );
+    assert_eq!(project.run(&["rekey"]).stdout, "0 cassettes to update, 0 skipped\n");
     // And back.
     project.git(&["checkout", "--quiet", "."]);
     project.git(&["clean", "--quiet", "--force", "cassettes"]);
@@ -118,7 +115,7 @@ async fn what_git_could_not_bring_back_stays_and_so_does_what_would_be_one() {
     let shown = project.run(&["rekey"]);
     assert_eq!(shown.code(), 1);
     assert_eq!(
-        shown.stdout.matches("its request is now that of").count(),
+        shown.stdout.matches("its request now has the key of").count(),
         2,
         "{}",
         shown.stdout
@@ -148,7 +145,11 @@ async fn what_git_could_not_bring_back_stays_and_so_does_what_would_be_one() {
     project.write("cassettes/settings.yaml", "");
     let refused = project.run(&["rekey", "--yes"]);
     assert_eq!(refused.code(), 2);
-    assert!(refused.stderr.contains("is in no git repository"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is not in a git repository"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// Files of every version that was ever written, kept for ever.
@@ -166,7 +167,6 @@ fn every_version_of_the_format_is_read() {
             done.stdout
         };
         assert!(said("verify").ends_with(", 0 problems\n"));
-        assert!(said("migrate").contains("nothing to do"));
         let listed = said("list");
         assert!(listed.contains(" json") && listed.contains(" events"), "{listed}");
     }

@@ -433,7 +433,7 @@ fn a_file_that_is_no_report_is_left() {
     let done = project.run(&["report"]);
     assert_eq!(done.code(), 2);
     assert!(
-        done.stderr.contains("report.html is there already, and is no report"),
+        done.stderr.contains("report.html exists, and is not a report"),
         "{}",
         done.stderr
     );

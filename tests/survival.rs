@@ -483,7 +483,6 @@ async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
         &["list"][..],
         &["show", "two"],
         &["stats"],
-        &["migrate"],
         &["diff", "HEAD"],
         &["prune", "--ledger", "ledger"],
         &["rekey", "--dir", "dated"],

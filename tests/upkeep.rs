@@ -143,14 +143,20 @@ async fn statistics_for_people_and_for_programs() {
     );
     let text = project.run(&["stats"]).stdout;
     assert!(text.starts_with("4 cassettes, 4 responses, "), "{text}");
-    assert!(text.contains("hits and misses are not counted here\n"), "{text}");
+    assert!(
+        text.contains("hits and misses are not counted in this store\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_to_be_removed_must_mean_one() {
     let project = recorded().await;
     let before = files(&project, "cassettes");
-    for (wanted, told) in [("capital", "may be any of"), ("nothing-like-it", "is called")] {
+    for (wanted, told) in [
+        ("capital", "matches several cassettes"),
+        ("nothing-like-it", "no cassette in cassettes matches"),
+    ] {
         let done = project.run(&["remove", "embeddings/wind", wanted]);
         assert_eq!(done.code(), 2);
         assert!(done.stderr.contains(told), "{}", done.stderr);

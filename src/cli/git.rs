@@ -1,17 +1,17 @@
-//! git: what it says, and what it could bring back.
+//! Runs git, and reads which files it can restore.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs git in a folder; what it prints, or in half a sentence why it does not.
+/// Runs git in a folder: its output, or the reason of its failure.
 pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
     let output = Command::new("git")
         .arg("--no-optional-locks")
         .args(arguments)
         .current_dir(folder)
-        // What it says is told apart by its words.
+        // `Git::read` recognizes a message of git by its words.
         .env("LC_ALL", "C")
         .output();
     let output = output.map_err(|error| match error.kind() {
@@ -21,51 +21,52 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> 
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(match said.lines().next() {
-        Some(said) => said.to_owned(),
-        None => format!("git {} has ended with {}", arguments.join(" "), output.status),
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(match message.lines().next() {
+        Some(message) => message.to_owned(),
+        None => format!("git {} ended with {}", arguments.join(" "), output.status),
     })
 }
 
-/// What git knows of the files in a directory.
+/// The state in git of the files of a directory.
 pub(super) enum Git {
-    /// By path inside the directory, with slashes.
-    RequestCache {
+    Repository {
         root: PathBuf,
+        /// Paths within the directory, with slashes.
         tracked: HashSet<String>,
+        /// Paths with uncommitted changes, and the kind of change.
         changed: HashMap<String, &'static str>,
     },
-    /// It knows none, and why.
-    None(String),
+    /// The state cannot be read, for this reason.
+    Unknown(String),
 }
 
 impl Git {
     pub(super) fn of(root: &Path) -> Self {
-        Self::read(root).unwrap_or_else(Self::None)
+        Self::read(root).unwrap_or_else(Self::Unknown)
     }
 
     fn read(root: &Path) -> Result<Self, String> {
-        let ask = |arguments: &[&str]| {
-            let said = git(root, arguments).map_err(|why| {
-                let place = root.display();
+        let run = |arguments: &[&str]| {
+            let output = git(root, arguments).map_err(|why| {
+                let location = root.display();
                 if why.contains("not a git repository") {
-                    format!("{place} is in no git repository ({why})")
+                    format!("{location} is not in a git repository ({why})")
                 } else {
-                    format!("git cannot tell what it could bring back of {place} ({why})")
+                    format!("cannot read the git status of {location} ({why})")
                 }
             })?;
-            Ok::<_, String>(String::from_utf8_lossy(&said).into_owned())
+            Ok::<_, String>(String::from_utf8_lossy(&output).into_owned())
         };
-        let prefix = ask(&["rev-parse", "--show-prefix"])?;
+        let prefix = run(&["rev-parse", "--show-prefix"])?;
         let prefix = prefix.trim_end_matches('\n');
-        // A file that git was told to overlook has another letter than H.
-        let tracked = ask(&["ls-files", "-v", "-z", "--", "."])?
+        // Files that are marked `assume-unchanged` or `skip-worktree` have another letter than H.
+        let tracked = run(&["ls-files", "-v", "-z", "--", "."])?
             .split('\0')
             .filter_map(|entry| entry.strip_prefix("H "))
             .map(str::to_owned)
             .collect();
-        let status = ask(&[
+        let status = run(&[
             "status",
             "--porcelain=v1",
             "-z",
@@ -74,31 +75,16 @@ impl Git {
             "--",
             ".",
         ])?;
-        let mut changed = HashMap::new();
-        for entry in status.split('\0') {
-            let (Some(letters), Some(path)) = (entry.get(..2), entry.get(3..)) else {
-                continue;
-            };
-            let state = match letters {
-                "??" => "untracked",
-                letters if !letters.starts_with(' ') => "staged and not committed",
-                _ => "modified",
-            };
-            if let Some(inside) = path.strip_prefix(prefix) {
-                changed.insert(inside.to_owned(), state);
-            }
-        }
-        Ok(Self::RequestCache {
+        Ok(Self::Repository {
             root: root.to_owned(),
             tracked,
-            changed,
+            changed: changed_files(&status, prefix),
         })
     }
 
-    /// Why git could not bring this file back; `None` when it could.
+    /// Why git cannot restore this file; `None` if it can, or if the state of all files is unknown.
     pub(super) fn risk(&self, path: &Path) -> Option<String> {
-        let Self::RequestCache { root, tracked, changed } = self else {
-            // Said once, and for all files.
+        let Self::Repository { root, tracked, changed } = self else {
             return None;
         };
         let inside = path.strip_prefix(root).unwrap_or(path);
@@ -110,4 +96,23 @@ impl Git {
             None => Some("not tracked in git".to_owned()),
         }
     }
+}
+
+/// The uncommitted changes in the output of `git status --porcelain=v1 -z`, by path within the folder `prefix`.
+fn changed_files(status: &str, prefix: &str) -> HashMap<String, &'static str> {
+    let mut changed = HashMap::new();
+    for entry in status.split('\0') {
+        let (Some(letters), Some(path)) = (entry.get(..2), entry.get(3..)) else {
+            continue;
+        };
+        let state = match letters {
+            "??" => "untracked",
+            letters if !letters.starts_with(' ') => "staged and not committed",
+            _ => "modified",
+        };
+        if let Some(inside) = path.strip_prefix(prefix) {
+            changed.insert(inside.to_owned(), state);
+        }
+    }
+    changed
 }

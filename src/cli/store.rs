@@ -1,4 +1,4 @@
-//! Where a command's cassettes are: a directory, or a cache by its URL.
+//! The store of a command's cassettes: a directory, or a cache.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::settings::Settings;
 /// How many cassettes are read at once.
 const AT_ONCE: usize = 16;
 
-/// The cassettes of a command.
+/// The store of a command's cassettes.
 pub(super) struct Store {
     pub(super) engine: Arc<dyn CacheEngine>,
-    /// As it was named.
+    /// The location that the user named.
     location: String,
-    /// Of a directory a command sees all files, and not only those that the engine would find.
+    /// `Some` for a directory: commands then see all cassette files, and not only those that the engine finds.
     pub(super) directory: Option<DirectoryEngine>,
 }
 
-/// A cassette with its name, or the error that kept it from being read.
+/// The name of a cassette, and the cassette or the error of reading it.
 pub(super) type Read = (Listed, Result<Cassette>);
 
-/// A place as it was named, without what may be a password in its URL.
+/// A location without the part of its URL that may contain a password.
 pub(super) fn without_password(location: &str) -> &str {
     match location.rsplit_once('@') {
         Some((_, behind)) if location.contains("://") => behind,
@@ -50,7 +50,7 @@ impl Store {
         })
     }
 
-    /// The settings beside the cassettes.
+    /// The settings of the store.
     pub(super) async fn settings(&self) -> Result<Settings> {
         if let Some(directory) = &self.directory {
             return directory.extensions().settings();
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// Every cassette, sorted by name.
+    /// Lists all cassettes, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<Listed>> {
         if let Some(directory) = &self.directory {
             return directory.list();
@@ -78,8 +78,8 @@ impl Store {
         Ok(listed)
     }
 
-    /// Where a cassette is, for people.
-    pub(super) fn place_of(&self, listed: &Listed) -> String {
+    /// The location of a cassette, for messages.
+    pub(super) fn location_of(&self, listed: &Listed) -> String {
         match (&self.directory, &listed.key) {
             (Some(directory), _) => directory.root().join(&listed.name).display().to_string(),
             (None, Some(key)) => self.engine.location_of(key),
@@ -87,8 +87,8 @@ impl Store {
         }
     }
 
-    /// This place, without what may be a password in its URL.
-    pub(super) fn place(&self) -> &str {
+    /// The location of the store, without the part that may contain a password.
+    pub(super) fn location(&self) -> &str {
         without_password(&self.location)
     }
 
@@ -105,10 +105,10 @@ impl Store {
         }
     }
 
-    /// The bytes of a cassette's document.
+    /// Reads the document of a cassette.
     pub(super) async fn document(&self, listed: &Listed) -> Result<Bytes> {
-        let place = self.place_of(listed);
-        let gone = || Error::engine(format!("cannot read {place}: it has gone"));
+        let location = self.location_of(listed);
+        let gone = || Error::engine(format!("cannot read {location}: it no longer exists"));
         match (&self.directory, &listed.key) {
             (Some(directory), _) => read_file(&directory.root().join(&listed.name))?.ok_or_else(gone),
             (None, Some(key)) => self.engine.get(key).await?.ok_or_else(gone),
@@ -116,12 +116,12 @@ impl Store {
         }
     }
 
-    /// Every cassette, each read or with the error that kept it from being read, sorted by name.
+    /// Reads all cassettes, sorted by name.
     pub(super) async fn read_all(&self) -> Result<Vec<Read>> {
         let read = async |listed: Listed| {
             let cassette = match self.document(&listed).await {
-                Ok(document) => yaml::read(&document, &self.place_of(&listed)),
-                // A file that cannot be opened is one problem of many; an engine that is down is the only one.
+                Ok(document) => yaml::read(&document, &self.location_of(&listed)),
+                // An unreadable file affects one cassette; an unreachable engine affects all.
                 Err(error) if self.directory.is_some() => Err(error),
                 Err(error) => return Err(error),
             };
@@ -134,12 +134,12 @@ impl Store {
             .await
     }
 
-    /// Every cassette with all of its bodies, sorted by name; and those that cannot be read.
+    /// Reads all cassettes with their bodies, sorted by name; the second list has the unreadable ones.
     pub(super) async fn read_whole(&self) -> Result<(Vec<(String, Cassette)>, Vec<(String, Error)>)> {
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for (listed, cassette) in self.read_all().await? {
-            let place = self.place_of(&listed);
-            let read = async { inline_bodies(&*self.engine, cassette?, &place).await };
+            let location = self.location_of(&listed);
+            let read = async { inline_bodies(&*self.engine, cassette?, &location).await };
             match read.await {
                 Ok(cassette) => found.push((listed.name, cassette)),
                 Err(error) => damaged.push((listed.name, error)),

@@ -1,29 +1,30 @@
-//! `clear`: everything goes.
+//! `clear`: removes all cassettes.
 
 use std::process::ExitCode;
 
-use crate::cli::{Directory, SUCCESS, count, print, runtime};
+use crate::cli::arguments::{Confirmation, Directory};
+use crate::cli::output::{SUCCESS, count, print};
+use crate::cli::runtime::runtime;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     directory: Directory,
-    /// Do it; without this it only says what would go.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     runtime()?.block_on(async {
         let number = count(store.list().await?.len(), "cassette");
-        if !arguments.yes {
+        if !arguments.confirmation.yes {
             return Err(Error::new(
                 ErrorKind::Settings,
-                format!("this would remove {number} from {}", store.place()),
+                format!("this would remove {number} from {}", store.location()),
             )
-            .with_hint("add --yes to do it"));
+            .with_hint("add --yes to remove them"));
         }
         store.engine.clear().await?;
         print(&format!("{number} removed\n"))?;

@@ -1,10 +1,8 @@
-//! `completions`: a completion script for a shell.
+//! `completions`: prints a completion script for a shell.
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
-use crate::cli::{SUCCESS, print};
+use crate::cli::output::{SUCCESS, print};
 use crate::error::Result;
 
 #[derive(clap::Args)]
@@ -13,14 +11,10 @@ pub(crate) struct Arguments {
     shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+/// `command` is the command line to complete.
+pub(crate) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut crate::cli::Arguments::command(),
-        "mistral-cassette",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, &mut command, "mistral-cassette", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(SUCCESS)
 }

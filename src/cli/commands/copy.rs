@@ -1,25 +1,26 @@
-//! `copy`: from one place to another.
+//! `copy`: copies all cassettes to another location.
 
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::output::{print, print_error, success_if};
+use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
-use crate::cli::{SUCCESS, print, runtime, say, wrong};
 use crate::engine::copy;
 use crate::error::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A cassette directory, or the URL of a cache.
+    /// The source: a cassette directory, or the URL of a cache.
     from: String,
-    /// Another one.
+    /// The destination: a cassette directory, or the URL of a cache.
     to: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (from, to) = (Store::open(&arguments.from)?, Store::open(&arguments.to)?);
-    // It shows itself on a terminal only.
+    // Hidden unless stderr is a terminal.
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} cassettes, {eta} left") {
         bar.set_style(style);
@@ -30,9 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }));
     bar.finish_and_clear();
     let copied = copied?;
-    for failure in &copied.failures {
-        say(&format!("error: {}", failure.report()));
-    }
+    copied.failures.iter().for_each(print_error);
     print(&format!("{copied}\n"))?;
-    Ok(if copied.failures.is_empty() { SUCCESS } else { wrong() })
+    Ok(success_if(copied.failures.is_empty()))
 }

@@ -1,11 +1,14 @@
-//! `import`: recordings of other tools into cassettes.
+//! `import`: imports recordings of other tools as cassettes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-use crate::cli::import_export::{Import, SourceFormat, read};
-use crate::cli::{Directory, SUCCESS, count, print, runtime, say, wrong};
+use crate::cli::arguments::Directory;
+use crate::cli::import_export::{Found, Import, Imported, SourceFormat, read};
+use crate::cli::output::{count, print, print_message, success_if};
+use crate::cli::runtime::runtime;
+use crate::cli::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::API_KEY_VARIABLE;
 use crate::key::Scope;
@@ -17,73 +20,47 @@ use crate::settings::Secrets;
 pub(crate) struct Arguments {
     #[command(flatten)]
     directory: Directory,
-    /// Recordings of another tool; of a folder all files, whatever their names.
+    /// Recordings of another tool; a folder stands for all files in it, whatever their names.
     #[arg(required = true, value_name = "FILE|FOLDER")]
     sources: Vec<PathBuf>,
-    /// The scope to import into, in place of those that an export names.
+    /// Import into this scope instead of the scopes that an export names.
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
-    /// vcrpy, ruby-vcr, go-vcr, rvcr, polly, har or jsonl; by default what the file looks like.
+    /// The format: vcrpy, ruby-vcr, go-vcr, rvcr, polly, har or jsonl [default: detected from the content].
     #[arg(long, value_name = "FORMAT")]
     from_format: Option<SourceFormat>,
-    /// Replace cassettes that are there already.
+    /// Replace existing cassettes.
     #[arg(long)]
     force: bool,
-    /// Keep interactions in which a secret is left after redaction.
+    /// Import interactions that still contain a secret after redaction.
     #[arg(long)]
     allow_secrets: bool,
 }
 
+/// A file, and the interactions in it.
+type Source = (String, Vec<Found>);
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
-    let (mut sources, mut unknown) = (Vec::new(), Vec::new());
-    // All are read before anything is written.
-    for source in &arguments.sources {
-        if !source.is_dir() {
-            sources.push(found(source, arguments.from_format)?);
-            continue;
-        }
-        for file in files(source)? {
-            match found(&file, arguments.from_format) {
-                Ok(found) => sources.push(found),
-                Err(error) => unknown.push(error),
-            }
-        }
-    }
+    // Read all sources before writing the first cassette.
+    let (sources, unknown) = read_sources(arguments)?;
     for error in &unknown {
-        say(&format!("not imported: {}", error.message()));
+        print_message(&format!("not imported: {}", error.message()));
     }
-    let imported = runtime()?.block_on(async {
-        let mut settings = store.settings().await?;
-        if arguments.allow_secrets {
-            settings.secrets = Secrets::Allow;
-        }
-        let import = Import {
-            engine: &*store.engine,
-            settings: &settings,
-            redactor: Redactor::new(
-                env::var(API_KEY_VARIABLE).ok(),
-                &settings.redaction,
-                &settings.headers.keep,
-            ),
-            scope,
-            force: arguments.force,
-        };
-        import.all(sources).await
-    })?;
+    let imported = runtime()?.block_on(import(arguments, &store, scope, sources))?;
     for problem in &imported.problems {
-        say(&format!("not imported: {problem}"));
+        print_message(&format!("not imported: {problem}"));
     }
     if imported.has_secrets {
-        say(&format!("hint: {}", secret_scan::HINT));
+        print_message(&format!("hint: {}", secret_scan::HINT));
     }
     for warning in &imported.warnings {
-        say(&format!("warning: imported with what looks like a secret: {warning}"));
+        print_message(&format!("warning: imported with a possible secret: {warning}"));
     }
     let files = match unknown.len() {
         0 => String::new(),
-        number => format!(", {} of no known format", count(number, "file")),
+        number => format!(", {} of unknown format", count(number, "file")),
     };
     print(&format!(
         "{} in {} imported, {} already there, {} not imported{files}\n",
@@ -92,23 +69,54 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         imported.same,
         imported.problems.len(),
     ))?;
-    Ok(if imported.problems.is_empty() && unknown.is_empty() {
-        SUCCESS
-    } else {
-        wrong()
-    })
+    Ok(success_if(imported.problems.is_empty() && unknown.is_empty()))
 }
 
-type Source = (String, Vec<crate::cli::import_export::Found>);
+async fn import(arguments: &Arguments, store: &Store, scope: Option<Scope>, sources: Vec<Source>) -> Result<Imported> {
+    let mut settings = store.settings().await?;
+    if arguments.allow_secrets {
+        settings.secrets = Secrets::Allow;
+    }
+    let import = Import {
+        engine: &*store.engine,
+        settings: &settings,
+        redactor: Redactor::new(
+            env::var(API_KEY_VARIABLE).ok(),
+            &settings.redaction,
+            &settings.headers.keep,
+        ),
+        scope,
+        force: arguments.force,
+    };
+    import.all(sources).await
+}
 
-fn found(file: &Path, format: Option<SourceFormat>) -> Result<Source> {
+/// Reads all sources; the errors are those of files of unknown format in folders.
+fn read_sources(arguments: &Arguments) -> Result<(Vec<Source>, Vec<Error>)> {
+    let (mut sources, mut unknown) = (Vec::new(), Vec::new());
+    for source in &arguments.sources {
+        if !source.is_dir() {
+            sources.push(read_source(source, arguments.from_format)?);
+            continue;
+        }
+        for file in files(source)? {
+            match read_source(&file, arguments.from_format) {
+                Ok(source) => sources.push(source),
+                Err(error) => unknown.push(error),
+            }
+        }
+    }
+    Ok((sources, unknown))
+}
+
+fn read_source(file: &Path, format: Option<SourceFormat>) -> Result<Source> {
     let source = file.display().to_string();
     let document = fs::read(file).map_err(|error| unreadable(&source, error))?;
     let found = read(&document, &source, format)?;
     Ok((source, found))
 }
 
-/// The files of a folder and of those inside of it, sorted; what is hidden is left out.
+/// The files in a folder and its subfolders, sorted, without hidden ones.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
@@ -129,6 +137,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn unreadable(place: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot read {place}")).with_source(error)
+fn unreadable(location: &str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot read {location}")).with_source(error)
 }

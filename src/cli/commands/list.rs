@@ -1,65 +1,66 @@
-//! `list`: a line for each recording.
+//! `list`: prints a line for each cassette.
 
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cassette::{Blob, Cassette};
-use crate::cli::{Format, Listing, SUCCESS, count, form_of, print, request_form, runtime, say, wrong};
+use crate::cassette::{Blob, Cassette, Form, RecordedBody, RecordedResponse};
+use crate::cli::arguments::{Format, Listing};
+use crate::cli::output::{count, print, print_error, success_if};
+use crate::cli::runtime::runtime;
 use crate::error::Result;
 
 pub(crate) fn run(arguments: &Listing) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
-    let (mut rows, mut exit) = (Vec::new(), SUCCESS);
+    let (mut rows, mut is_success) = (Vec::new(), true);
     for (listed, cassette) in runtime()?.block_on(store.read_all())? {
         match cassette {
             Ok(cassette) => rows.push((listed.name, cassette)),
             Err(error) => {
-                say(&format!("error: {}", error.report()));
-                exit = wrong();
+                print_error(&error);
+                is_success = false;
             }
         }
     }
-    print(&match arguments.format {
+    print(&match arguments.output.format {
         Format::Text => table(&rows),
         Format::Json => document(&rows),
     })?;
-    Ok(exit)
+    Ok(success_if(is_success))
 }
 
 fn table(rows: &[(String, Cassette)]) -> String {
     let cells: Vec<[String; 4]> = rows
         .iter()
         .map(|(name, cassette)| {
-            let answers = answers_of(cassette);
             [
                 name.clone(),
                 cassette.request.line(),
-                answers,
+                responses_of(cassette),
                 cassette.recorded.at.clone(),
             ]
         })
         .collect();
-    // A row with an odd long cell does not move the columns of all others.
+    // A single very long cell does not widen its column.
     let widths = |column: usize| cells.iter().map(move |row| row[column].chars().count());
     let width = |column: usize| widths(column).filter(|width| *width <= 100).max().unwrap_or(0);
     let (first, second, third) = (width(0), width(1), width(2));
     let mut text: String = cells
         .iter()
-        .map(|[name, line, answers, at]| format!("{name:first$}  {line:second$}  {answers:third$}  {at}\n"))
+        .map(|[name, line, responses, at]| format!("{name:first$}  {line:second$}  {responses:third$}  {at}\n"))
         .collect();
     text.push_str(&format!("{}\n", Totals::of(rows)));
     text
 }
 
-/// Status and form of each response, equal neighbours counted: `429 json, 200 events ×3`.
-fn answers_of(cassette: &Cassette) -> String {
-    let answers: Vec<String> = cassette
+/// The status and form of each response; equal neighbors are counted: `429 json, 200 events ×3`.
+fn responses_of(cassette: &Cassette) -> String {
+    let responses: Vec<String> = cassette
         .responses
         .iter()
         .map(|response| format!("{} {}", response.status.as_u16(), form_of(response)))
         .collect();
-    let counted = answers.chunk_by(|a, b| a == b).map(|same| match same {
+    let counted = responses.chunk_by(|a, b| a == b).map(|same| match same {
         [one] => one.clone(),
         same => format!("{} ×{}", same[0], same.len()),
     });
@@ -103,12 +104,28 @@ fn document(rows: &[(String, Cassette)]) -> String {
     format!("{document:#}\n")
 }
 
+/// The form in which a cassette stores the body of a response.
+fn form_of(response: &RecordedResponse) -> &'static str {
+    match &response.body {
+        Blob::Inline(bytes) => Form::of(bytes, response.is_event_stream()).name(),
+        Blob::External { .. } => "file",
+    }
+}
+
+fn request_form(body: &RecordedBody) -> &'static str {
+    match body {
+        RecordedBody::Blob(Blob::Inline(bytes)) => Form::of(bytes, false).name(),
+        RecordedBody::Blob(Blob::External { .. }) => "file",
+        RecordedBody::Multipart(_) => "multipart",
+    }
+}
+
 struct Totals {
     cassettes: usize,
     responses: usize,
-    /// Of responses, those that are not empty.
+    /// Response bodies that are not empty.
     bodies: usize,
-    /// Of those, the ones kept as `json` or `events`.
+    /// Response bodies recorded as `json` or `events`.
     readable: usize,
 }
 

@@ -1,4 +1,4 @@
-//! One file a subcommand.
+//! The commands, one module each.
 
 pub(crate) mod clear;
 pub(crate) mod completions;
@@ -7,7 +7,6 @@ pub(crate) mod diff;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod list;
-pub(crate) mod migrate;
 pub(crate) mod proxy;
 pub(crate) mod prune;
 pub(crate) mod refresh;

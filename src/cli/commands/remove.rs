@@ -1,16 +1,18 @@
-//! `remove`: cassettes by name or key.
+//! `remove`: removes cassettes.
 
 use std::process::ExitCode;
 
-use super::show::find;
-use crate::cli::{Directory, SUCCESS, print, runtime};
+use crate::cli::arguments::Directory;
+use crate::cli::output::{SUCCESS, print};
+use crate::cli::runtime::runtime;
+use crate::cli::select::find;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     directory: Directory,
-    /// Which: a path, a name, or the beginning of a key; each must mean one cassette.
+    /// A path, a name, a part of a name, or the start of a key; each must match exactly one cassette.
     #[arg(required = true, value_name = "CASSETTE")]
     cassettes: Vec<String>,
 }
@@ -19,22 +21,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     runtime()?.block_on(async {
         let all = store.read_all().await?;
-        let mut removed = Vec::new();
-        // All are found before the first goes.
+        let mut selected = Vec::new();
+        // Find all cassettes before removing the first.
         for wanted in &arguments.cassettes {
             match &find(&store, &all, wanted)?[..] {
-                [(listed, _)] => removed.push(listed),
+                [(listed, _)] => selected.push(listed),
                 several => {
                     let names: Vec<&str> = several.iter().map(|(listed, _)| listed.name.as_str()).collect();
                     return Err(Error::new(
                         ErrorKind::Settings,
-                        format!("{wanted:?} may be any of {}", names.join(", ")),
+                        format!("{wanted:?} matches several cassettes: {}", names.join(", ")),
                     )
-                    .with_hint("nothing was removed: say more of its name"));
+                    .with_hint("nothing was removed; use a longer name"));
                 }
             }
         }
-        for listed in removed {
+        for listed in selected {
             store.remove(listed).await?;
             print(&format!("removed {}\n", listed.name))?;
         }

@@ -1,16 +1,16 @@
-//! `report`: one HTML page to read the recordings in.
+//! `report`: writes an HTML page that shows the recordings.
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::diff::{Row, What, rows, side, side_of};
-use crate::cli::change::ChangeKind;
-use crate::cli::prices::Prices;
+use crate::cli::arguments::{Directory, PriceTable};
+use crate::cli::comparison::{Row, Status, compare_sides, read_side, side_of};
+use crate::cli::output::{count, print, print_error, success_if};
 use crate::cli::report::{Change, MARK, Page, Recording};
+use crate::cli::runtime::runtime;
 use crate::cli::store::without_password;
-use crate::cli::{Directory, PRICES_VARIABLE, SUCCESS, count, print, runtime, say, wrong};
 use crate::engine::write_file;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,19 +18,18 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct Arguments {
     #[command(flatten)]
     directory: Directory,
-    /// The file to write; - is stdout.
+    /// The output file; - for stdout.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: String,
-    /// Show what has changed since: a git revision of --dir, another directory, or the URL of a cache.
+    /// Show the changes since a git revision of --dir, another directory, or the URL of a cache.
     #[arg(long, value_name = "OLD")]
     since: Option<String>,
-    /// A table of prices, in place of the one that comes with the program.
-    #[arg(long, value_name = "FILE", env = PRICES_VARIABLE)]
-    prices: Option<PathBuf>,
-    /// Put media into the page however large they are; without it, what is over 256 KiB is a note.
+    #[command(flatten)]
+    prices: PriceTable,
+    /// Include media of any size; by default, the page only mentions media over 256 KiB.
     #[arg(long)]
     with_media: bool,
-    /// Replace a file that is no report.
+    /// Replace the output file even if it is not a report.
     #[arg(long)]
     force: bool,
 }
@@ -41,12 +40,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !to_stdout && !arguments.force {
         check(out)?;
     }
-    let (page, trouble) = gathered(arguments)?;
-    for error in &trouble {
-        say(&format!("error: {}", error.report()));
-    }
+    let (page, errors) = read(arguments)?;
+    errors.iter().for_each(print_error);
     let html = page.html();
-    let said = format!(
+    let summary = format!(
         "{} in {}, {} bytes\n",
         count(page.recordings.len(), "recording"),
         arguments.out,
@@ -56,12 +53,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print(&html)?;
     } else {
         write_file(out, html.as_bytes())?;
-        print(&said)?;
+        print(&summary)?;
     }
-    Ok(if trouble.is_empty() { SUCCESS } else { wrong() })
+    Ok(success_if(errors.is_empty()))
 }
 
-/// Whether the file may be written: there is none, or a report.
+/// Refuses to replace a file that is not a report.
 fn check(out: &Path) -> Result<()> {
     let mut start = Vec::new();
     let read = File::open(out).and_then(|file| file.take(1024).read_to_end(&mut start));
@@ -70,22 +67,22 @@ fn check(out: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Ok(_) if is_report || start.is_empty() => Ok(()),
         Ok(_) => {
-            let what = format!("{} is there already, and is no report", out.display());
-            Err(Error::new(ErrorKind::Settings, what).with_hint("--force replaces it"))
+            let message = format!("{} exists, and is not a report", out.display());
+            Err(Error::new(ErrorKind::Settings, message).with_hint("--force replaces it"))
         }
         Err(error) => {
-            let what = format!("{} cannot be written", out.display());
-            Err(Error::new(ErrorKind::Io, what).with_source(error))
+            let message = format!("cannot write {}", out.display());
+            Err(Error::new(ErrorKind::Io, message).with_source(error))
         }
     }
 }
 
-/// The recordings for the page, and what cannot be read.
-fn gathered(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
+/// Reads the recordings for the page; the errors are those of unreadable cassettes.
+fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
     let store = arguments.directory.open()?;
     let runtime = runtime()?;
     let (found, damaged) = runtime.block_on(store.read_whole())?;
-    let mut of_old = Vec::new();
+    let mut old_errors = Vec::new();
     let mut recordings: Vec<Recording> = match &arguments.since {
         None => found
             .into_iter()
@@ -96,17 +93,21 @@ fn gathered(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
             })
             .collect(),
         Some(since) => {
-            let old = runtime.block_on(side(since, &arguments.directory.dir, &mut of_old))?;
+            let old = runtime.block_on(read_side(since, &arguments.directory.dir, &mut old_errors))?;
             let is_damaged = |row: &Row| damaged.iter().any(|(name, _)| *name == row.name);
-            // What cannot be read any more has not gone.
-            let rows = rows(old, side_of(found)).into_iter();
-            rows.filter(|row| row.what != What::Gone || !is_damaged(row))
-                .filter_map(compared)
+            // A damaged cassette is missing on the new side, but it still exists.
+            let rows = compare_sides(old, side_of(found)).into_iter();
+            rows.filter(|row| row.status != Status::Gone || !is_damaged(row))
+                .filter_map(recording)
                 .collect()
         }
     };
-    let problems = of_old.iter().map(Error::report).collect();
-    let trouble = damaged.iter().map(|(_, error)| error.clone()).chain(of_old).collect();
+    let problems = old_errors.iter().map(Error::report).collect();
+    let errors = damaged
+        .iter()
+        .map(|(_, error)| error.clone())
+        .chain(old_errors)
+        .collect();
     recordings.extend(damaged.into_iter().map(|(name, error)| Recording {
         name,
         cassette: Err(error),
@@ -114,23 +115,23 @@ fn gathered(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
     }));
     recordings.sort_by(|a, b| a.name.cmp(&b.name));
     let page = Page {
-        place: store.place().to_owned(),
+        place: store.location().to_owned(),
         since: arguments
             .since
             .as_deref()
             .map(|since| without_password(since).to_owned()),
         problems,
         recordings,
-        prices: Prices::new(arguments.prices.as_deref())?,
+        prices: arguments.prices.read()?,
         with_media: arguments.with_media,
     };
-    Ok((page, trouble))
+    Ok((page, errors))
 }
 
-fn compared(row: Row) -> Option<Recording> {
-    let what = row.what.name();
+fn recording(row: Row) -> Option<Recording> {
+    let status = row.status;
     let (cassette, old) = match (row.new, row.old) {
-        (Some(new), old) => (new, old.filter(|_| row.what != What::Changed(ChangeKind::Same))),
+        (Some(new), old) => (new, old.filter(|_| !status.is_same())),
         (None, Some(old)) => (old, None),
         (None, None) => return None,
     };
@@ -138,7 +139,7 @@ fn compared(row: Row) -> Option<Recording> {
         name: row.name,
         cassette: Ok(cassette),
         change: Some(Change {
-            what,
+            what: status.name(),
             differences: row.differences,
             old,
         }),

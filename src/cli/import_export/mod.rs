@@ -24,7 +24,7 @@ use crate::cassette::yaml;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use export::exported;
-pub(crate) use import::Import;
+pub(crate) use import::{Import, Imported};
 
 /// What stands in an export, so that its bodies are taken as they are when it comes back.
 const OURS: &str = "mistral-cassette";

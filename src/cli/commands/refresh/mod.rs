@@ -1,0 +1,204 @@
+//! `refresh`: sends the recorded requests again, and records the responses that changed.
+
+mod estimate;
+mod selection;
+mod summary;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use self::estimate::Estimate;
+use self::selection::Selection;
+use crate::cli::arguments::{ComparisonOutput, Directory, Format, PriceTable};
+use crate::cli::output::{count, print_differences, print_message, success_if};
+use crate::cli::refresh::{Budget, Journal, Outcome, Recording, Refreshed, Refresher, is_drift};
+use crate::cli::runtime::runtime;
+use crate::cli::store::Store;
+use crate::client::{Client, Retries};
+use crate::engine::{CacheEngine, DirectoryEngine};
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    selection: Selection,
+    /// Write nothing; exit with status 1 if responses changed in more than ids and times.
+    #[arg(long)]
+    dry_run: bool,
+    /// Store the new recordings separately, for `review`.
+    #[arg(long, conflicts_with = "dry_run")]
+    review: bool,
+    /// Send at most this number of requests; the other recordings do not change.
+    #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
+    max_requests: usize,
+    /// Spend at most this amount in US dollars, according to the table of prices; the other recordings do not change.
+    #[arg(long, value_name = "DOLLARS", value_parser = amount)]
+    max_cost: Option<f64>,
+    #[command(flatten)]
+    prices: PriceTable,
+    /// Start over instead of resuming an interrupted refresh.
+    #[arg(long)]
+    restart: bool,
+    /// The number of concurrent requests.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    at_once: usize,
+    /// The base URL of the real API.
+    #[arg(long, value_name = "URL", default_value = crate::upstream::DEFAULT_UPSTREAM)]
+    upstream: String,
+    #[command(flatten)]
+    comparison: ComparisonOutput,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let key = api_key()?;
+    let store = arguments.directory.open()?;
+    runtime()?.block_on(async {
+        let mut refresher = arguments.refresher(key, &store).await?;
+        if let Some(journal) = refresher.journal.as_ref().filter(|journal| journal.goes_on) {
+            print_message(&format!(
+                "resuming the refresh of {}; --restart starts over",
+                journal.head.at
+            ));
+        }
+        let done = refresher.done().await?;
+        let (chosen, mut is_success) = arguments.selection.apply(&store, &refresher, &done).await?;
+        let estimate = Estimate::of(&chosen, &refresher.prices);
+        if arguments.max_cost.is_some() {
+            estimate.require_prices()?;
+        }
+        print_message(&estimate.to_string());
+        let all = send(&refresher, chosen).await;
+        is_success &= !all.iter().any(|refreshed| match &refreshed.outcome {
+            Outcome::Failed(_) | Outcome::NotSent(_) => true,
+            outcome => arguments.dry_run && is_drift(outcome),
+        });
+        is_success &= !refresher.stop.is_cancelled();
+        print_differences(&match arguments.comparison.output.format {
+            Format::Text => summary::text(&all, arguments.comparison.show),
+            Format::Json => format!("{:#}\n", summary::document(&all, &estimate)),
+        })?;
+        close_journal(refresher, &all)?;
+        Ok(success_if(is_success))
+    })
+}
+
+fn api_key() -> Result<String> {
+    std::env::var(crate::http::API_KEY_VARIABLE)
+        .ok()
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| Error::new(ErrorKind::Settings, "refresh needs an API key").with_hint("set MISTRAL_API_KEY"))
+}
+
+/// An amount of money on the command line.
+fn amount(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(amount) if amount.is_finite() && amount >= 0.0 => Ok(amount),
+        _ => Err("expected an amount in US dollars such as 0.50".to_owned()),
+    }
+}
+
+impl Arguments {
+    async fn refresher(&self, key: String, store: &Store) -> Result<Refresher> {
+        let prices = self.prices.read()?;
+        let journal = self.journal(store)?;
+        let client = Client::builder()
+            .api_key(key)
+            .base_url(&self.upstream)
+            .retries(Retries::new(5))
+            .build()?;
+        Ok(Refresher {
+            aside: self.review_engine(store)?,
+            engine: store.engine.clone(),
+            settings: store.settings().await?,
+            client,
+            is_dry: self.dry_run,
+            budget: Budget {
+                requests: self.max_requests,
+                cost: self.max_cost.unwrap_or(f64::INFINITY),
+            },
+            prices,
+            at_once: self.at_once,
+            journal,
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// The journal, which lets an interrupted refresh of a directory resume; the refresh of a cache starts over.
+    fn journal(&self, store: &Store) -> Result<Option<Journal>> {
+        match &store.directory {
+            Some(directory) if !self.dry_run => Journal::open(directory.root(), self.review, self.restart).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The engine that stores new recordings until their review.
+    fn review_engine(&self, store: &Store) -> Result<Option<Arc<dyn CacheEngine>>> {
+        if !self.review {
+            return Ok(None);
+        }
+        let Some(directory) = &store.directory else {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "--review needs a cassette directory, but {} is a cache",
+                    store.location()
+                ),
+            ));
+        };
+        Ok(Some(Arc::new(DirectoryEngine::new(Journal::pending(directory.root())))))
+    }
+}
+
+/// Sends all requests, and shows a progress bar. The first interrupt waits for the running requests, the second does not.
+async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<Refreshed> {
+    let bar = ProgressBar::new(chosen.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} recordings, {eta} left") {
+        bar.set_style(style);
+    }
+    let stop = refresher.stop.clone();
+    let listening = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+            print_message("waiting for the running requests; interrupt again to stop now");
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let mut all = refresher.run(chosen, |_| bar.inc(1)).await;
+    listening.abort();
+    bar.finish_and_clear();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// Closes the journal, unless the refresh is incomplete and can resume.
+fn close_journal(refresher: Refresher, all: &[Refreshed]) -> Result<()> {
+    let Some(journal) = refresher.journal else {
+        return Ok(());
+    };
+    let is_left = |refreshed: &&Refreshed| matches!(refreshed.outcome, Outcome::Failed(_) | Outcome::Left(_));
+    match all.iter().filter(is_left).count() {
+        0 if journal.is_waiting() => {
+            print_message(
+                "no cassette has changed yet: run mistral-cassette review to accept or reject the new recordings",
+            );
+            journal.finish()
+        }
+        0 => journal.remove(),
+        left => {
+            if !journal.is_empty() {
+                let left = count(left, "recording");
+                print_message(&format!(
+                    "{left} left: run the same command to resume, or add --restart to start over"
+                ));
+            }
+            Ok(())
+        }
+    }
+}

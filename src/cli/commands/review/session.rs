@@ -1,0 +1,118 @@
+//! Reads the new recordings, and carries out decisions.
+
+use std::sync::Arc;
+
+use super::chain::{self, Chain, Pending};
+use crate::cassette::{Cassette, yaml};
+use crate::cli::refresh::{Changes, Entry, Journal};
+use crate::cli::store::Store;
+use crate::engine::{self, CacheEngine, DirectoryEngine, inline_bodies};
+use crate::error::Result;
+use crate::key::RequestKey;
+use crate::settings::Settings;
+
+pub(super) struct Review {
+    /// Stores the current recordings.
+    engine: Arc<dyn CacheEngine>,
+    /// Stores the new recordings.
+    pending: Arc<dyn CacheEngine>,
+    settings: Settings,
+    journal: Journal,
+}
+
+impl Review {
+    pub(super) async fn new(store: &Store, directory: &DirectoryEngine, journal: Journal) -> Result<Self> {
+        Ok(Self {
+            engine: store.engine.clone(),
+            pending: Arc::new(DirectoryEngine::new(Journal::pending(directory.root()))),
+            settings: store.settings().await?,
+            journal,
+        })
+    }
+
+    /// The new recordings, in chains.
+    pub(super) async fn chains(&self) -> Result<Vec<Chain>> {
+        let mut chains = Vec::new();
+        for entry in &self.journal.entries {
+            if let Some(pending) = self.pending(entry).await? {
+                chains = chain::add(chains, pending);
+            }
+        }
+        Ok(chains)
+    }
+
+    /// The new recording of an entry; `None` when there is none, or when it was reviewed before.
+    async fn pending(&self, entry: &Entry) -> Result<Option<Pending>> {
+        let Some(key) = entry.kept_in(&*self.pending).await? else {
+            return Ok(None);
+        };
+        let Some(new) = read(&*self.pending, &key).await? else {
+            return Ok(None);
+        };
+        let old = match entry.key() {
+            Some(old) => read(&*self.engine, &old).await?,
+            None => None,
+        };
+        Ok(Some(Pending {
+            entry: entry.clone(),
+            old,
+            new,
+            key,
+        }))
+    }
+
+    pub(super) async fn accept(&self, chain: &Chain) -> Result<()> {
+        for pending in &chain.members {
+            let mut cassette = pending.new.clone();
+            // Write the new cassette before removing the old one, so that one of them always exists.
+            engine::write_cassette(&*self.engine, &pending.key, &mut cassette, None, &self.settings).await?;
+            pending.entry.leave(&*self.engine, &pending.key).await?;
+            if let Some((now, _)) = pending.entry.now.as_ref().filter(|_| pending.is_moved()) {
+                // Marks the new name as done, so that a resumed refresh does not send its request again.
+                self.journal.add(Entry {
+                    name: now.clone(),
+                    now: None,
+                    changes: Changes::default(),
+                })?;
+            }
+        }
+        self.close(chain, |entry| entry.changes.clone()).await
+    }
+
+    pub(super) async fn reject(&self, chain: &Chain) -> Result<()> {
+        // The old recordings stay valid, so no other request changes.
+        self.close(chain, |_| Changes::default()).await
+    }
+
+    /// Removes the new recordings of a chain.
+    async fn close(&self, chain: &Chain, changes: impl Fn(&Entry) -> Changes) -> Result<()> {
+        for pending in &chain.members {
+            self.journal.add(Entry {
+                name: pending.entry.name.clone(),
+                now: None,
+                changes: changes(&pending.entry),
+            })?;
+            self.pending.remove(&pending.key).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the journal if the refresh is complete; whether it is.
+    pub(super) fn end(self) -> Result<bool> {
+        if self.journal.is_finished {
+            self.journal.remove()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// Reads a cassette with its bodies.
+async fn read(engine: &dyn CacheEngine, key: &RequestKey) -> Result<Option<Cassette>> {
+    let Some(document) = engine.get(key).await? else {
+        return Ok(None);
+    };
+    let location = engine.location_of(key);
+    let cassette = yaml::read(&document, &location)?;
+    inline_bodies(engine, cassette, &location).await.map(Some)
+}

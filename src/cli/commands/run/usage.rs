@@ -1,0 +1,108 @@
+//! The cassettes that a run uses, according to the usage log.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::cli::arguments::Directory;
+use crate::cli::output::{count, print_message, scope_names};
+use crate::cli::serve::ProxyArguments;
+use crate::engine::Listed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{RequestKey, Scope};
+use crate::recorder::{Used, usage_log_from_environment};
+
+/// The part of the usage log that this run writes.
+pub(super) struct UsageWatch {
+    file: PathBuf,
+    /// The length of the file before the run.
+    start: u64,
+    /// Contains the file when the user has named none.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl UsageWatch {
+    /// `None` when the user has named no usage log and the run needs none.
+    pub(super) fn new(proxy: &ProxyArguments, fail_unused: bool) -> Result<Option<Self>> {
+        if fail_unused {
+            let store = proxy.directory.open()?;
+            if store.directory.is_none() {
+                let message = format!(
+                    "--fail-unused needs a cassette directory, but {} is a cache",
+                    store.location()
+                );
+                return Err(Error::new(ErrorKind::Settings, message));
+            }
+        }
+        let failed = |error| Error::new(ErrorKind::Io, "cannot create a usage log").with_source(error);
+        let (file, temporary) = match proxy.usage_log.clone().or_else(usage_log_from_environment) {
+            Some(file) => (file, None),
+            None if fail_unused => {
+                let folder = tempfile::tempdir().map_err(failed)?;
+                (folder.path().join("usage-log"), Some(folder))
+            }
+            None => return Ok(None),
+        };
+        let start = std::fs::metadata(&file).map_or(0, |meta| meta.len());
+        Ok(Some(Self {
+            // The command may change its working directory.
+            file: std::path::absolute(&file).map_err(failed)?,
+            start,
+            _temporary: temporary,
+        }))
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Whether a session has used a cassette: the proxy, or a session of the command itself.
+    pub(super) fn has_lines(&self) -> bool {
+        std::fs::metadata(&self.file).is_ok_and(|meta| meta.len() > self.start)
+    }
+
+    /// Whether all cassettes in the scopes in use, or in all scopes, were used. Prints those that were not.
+    pub(super) fn all_are_used(&self, directory: &Directory, all_scopes: bool) -> Result<bool> {
+        let store = directory.open()?;
+        let Some(directory) = store.directory.as_ref().filter(|directory| directory.root().is_dir()) else {
+            return Ok(true);
+        };
+        let mut used = Used::read(&self.file, self.start, directory.root())?;
+        used.is_of_all_scopes = all_scopes;
+        for line in &used.unreadable {
+            print_message(&format!(
+                "mistral-cassette: warning: {}:{line}: the line cannot be read, and may name used cassettes",
+                self.file.display()
+            ));
+        }
+        let listed = directory.list()?;
+        print_unseen(&listed, &used);
+        let unused: Vec<String> = listed
+            .iter()
+            .filter(|listed| listed.key.as_ref().is_some_and(|key| used.lacks(key)))
+            .map(|listed| format!("\n  {}", store.location_of(listed)))
+            .collect();
+        if !unused.is_empty() {
+            print_message(&format!(
+                "mistral-cassette: {} not used:{}\nhint: mistral-cassette prune deletes unused cassettes, given the usage log of a complete run",
+                count(unused.len(), "cassette"),
+                unused.concat()
+            ));
+        }
+        Ok(unused.is_empty())
+    }
+}
+
+/// Prints the scopes that were not checked because no request used them.
+fn print_unseen(listed: &[Listed], used: &Used) {
+    let keys = listed.iter().filter_map(|listed| listed.key.as_ref());
+    let unseen: BTreeSet<&Scope> = keys
+        .filter(|key| used.has_not_seen(key))
+        .map(RequestKey::scope)
+        .collect();
+    if !unseen.is_empty() {
+        print_message(&format!(
+            "mistral-cassette: not checked without --all-scopes, because no request used these scopes: {}",
+            scope_names(unseen.into_iter())
+        ));
+    }
+}

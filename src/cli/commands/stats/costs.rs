@@ -1,0 +1,133 @@
+//! The cost of recording, and the savings by replay.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::cassette::Cassette;
+use crate::cli::prices::{Prices, Spent, dollars};
+use crate::key::RequestKey;
+use crate::recorder::Used;
+
+/// Costs and savings by model and by test.
+#[derive(Default)]
+pub(super) struct Costs {
+    models: BTreeMap<String, Row>,
+    tests: BTreeMap<String, Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    cassettes: u64,
+    tokens: u64,
+    /// In US dollars, without models whose price is unknown.
+    cost: f64,
+    replays: u64,
+    saved_tokens: u64,
+    saved: f64,
+    /// The number of cassettes whose price is unknown.
+    without_price: u64,
+}
+
+impl Costs {
+    pub(super) fn add(&mut self, key: &RequestKey, cassette: &Cassette, prices: &Prices, used: Option<&Used>) {
+        let Spent { model, usage, cost } = prices.spent(cassette);
+        let none = || "-".to_owned();
+        let model = model.unwrap_or_else(none);
+        let test = cassette.recorded.test.clone();
+        let recorded = |row: &mut Row| {
+            row.cassettes += 1;
+            row.tokens += usage.tokens();
+            row.cost += cost.unwrap_or_default();
+            row.without_price += u64::from(cost.is_none());
+        };
+        recorded(self.models.entry(model.clone()).or_default());
+        recorded(self.tests.entry(test.clone().unwrap_or_else(none)).or_default());
+        let id = (key.scope().clone(), key.short().to_owned());
+        let Some(replays) = used.and_then(|used| used.replays.get(&id)) else {
+            return;
+        };
+        // The n-th replay returns the n-th response; count their average for each.
+        let share = 1.0 / cassette.responses.len().max(1) as f64;
+        for (replaying, times) in replays {
+            let replayed = |row: &mut Row| {
+                row.replays += times;
+                row.saved_tokens += (usage.tokens() as f64 * share * *times as f64) as u64;
+                row.saved += cost.unwrap_or_default() * share * *times as f64;
+            };
+            replayed(self.models.entry(model.clone()).or_default());
+            let test = replaying.clone().or_else(|| test.clone()).unwrap_or_else(none);
+            replayed(self.tests.entry(test).or_default());
+        }
+    }
+
+    pub(super) fn text(&self, prices: &Prices, has_replays: bool) -> String {
+        let mut text = String::new();
+        let has_usage = |rows: &BTreeMap<String, Row>| rows.values().any(|row| row.tokens > 0 || row.cost > 0.0);
+        if !has_usage(&self.models) {
+            return text;
+        }
+        for (what, rows) in [("model", &self.models), ("test", &self.tests)] {
+            if rows.len() == 1 && rows.contains_key("-") {
+                continue;
+            }
+            let width = rows
+                .keys()
+                .map(|name| name.chars().count())
+                .max()
+                .unwrap_or_default()
+                .max(what.len());
+            text.push_str(&format!("\n{what:width$}  cassettes      tokens        cost"));
+            text.push_str(if has_replays {
+                "     replays       saved\n"
+            } else {
+                "\n"
+            });
+            for (name, row) in rows {
+                let cost = match (row.without_price, row.cost) {
+                    (0, cost) => dollars(cost),
+                    (_, 0.0) => "no price".to_owned(),
+                    (_, cost) => format!("> {}", dollars(cost)),
+                };
+                text.push_str(&format!(
+                    "{name:width$}  {:>9}  {:>10}  {cost:>10}",
+                    row.cassettes, row.tokens
+                ));
+                if has_replays {
+                    text.push_str(&format!("  {:>10}  {:>10}", row.replays, dollars(row.saved)));
+                }
+                text.push('\n');
+            }
+        }
+        text.push_str(&format!(
+            "\nin US dollars at the prices of {}, from {}\n",
+            prices.date, prices.source
+        ));
+        if !has_replays {
+            text.push_str("--usage-log adds the savings by replay\n");
+        }
+        text
+    }
+
+    pub(super) fn document(&self, prices: &Prices, has_replays: bool) -> serde_json::Value {
+        let rows = |rows: &BTreeMap<String, Row>| {
+            let rows = rows.iter().map(|(name, row)| {
+                let mut value = json!({
+                    "cassettes": row.cassettes, "tokens": row.tokens, "cost": row.cost, "without_price": row.without_price,
+                });
+                if has_replays {
+                    value["replays"] = json!(row.replays);
+                    value["saved_tokens"] = json!(row.saved_tokens);
+                    value["saved"] = json!(row.saved);
+                }
+                (name.clone(), value)
+            });
+            serde_json::Value::Object(rows.collect())
+        };
+        json!({
+            "prices": { "date": prices.date, "source": prices.source, "currency": "USD" },
+            "models": rows(&self.models),
+            "tests": rows(&self.tests),
+        })
+    }
+}

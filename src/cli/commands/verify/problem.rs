@@ -1,0 +1,21 @@
+//! A problem in a file.
+
+use std::fmt;
+
+pub(super) struct Problem {
+    pub(super) file: String,
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+    /// Whether it is only likely to be a problem, or the settings allow it.
+    pub(super) is_warning: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}

@@ -1,0 +1,114 @@
+//! Finds secrets in the files of a store, without printing them.
+
+use std::env;
+
+use bytes::Bytes;
+
+use super::problem::Problem;
+use crate::http::API_KEY_VARIABLE;
+use crate::redaction::Redactor;
+use crate::redaction::secret_scan::{Trust, is_told_by, secrets_in_body};
+use crate::settings::{Secrets, Settings};
+
+/// A secret in a file.
+pub(super) struct Secret {
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+    pub(super) is_warning: bool,
+    /// Never printed; `None` when it is encoded in the file.
+    pub(super) value: Option<Bytes>,
+}
+
+impl Secret {
+    pub(super) fn in_file(self, file: &str) -> Problem {
+        Problem {
+            file: file.to_owned(),
+            line: self.line,
+            message: self.message,
+            is_warning: self.is_warning,
+        }
+    }
+}
+
+/// Finds the API key, and values that look like secrets.
+pub(super) struct Scanner {
+    /// Finds the API key only.
+    key: Redactor,
+    is_allowed: bool,
+}
+
+impl Scanner {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            key: Redactor::new(env::var(API_KEY_VARIABLE).ok(), &[], &[]),
+            is_allowed: settings.secrets != Secrets::Refuse,
+        }
+    }
+
+    /// The secrets in a file or a body, each kind once per line.
+    pub(super) fn scan(&self, bytes: &Bytes) -> Vec<Secret> {
+        let mut found: Vec<Secret> = Vec::new();
+        let mut lines = Lines::of(bytes);
+        for secret in secrets_in_body(bytes) {
+            let line = secret.at.as_ref().map(|at| lines.at(at.start));
+            let value = secret.at.map(|at| bytes.slice(at));
+            let (message, is_warning) = match secret.trust {
+                Trust::Sure => (format!("it contains {}", secret.kind), self.is_allowed),
+                Trust::Likely => (format!("it may contain a secret: {}", secret.kind), true),
+            };
+            found.push(Secret {
+                line,
+                message,
+                is_warning,
+                value,
+            });
+        }
+        if self.key.body(bytes) != *bytes {
+            let at = self.key.first_in(bytes);
+            found.push(Secret {
+                line: at.map(|at| Lines::of(bytes).at(at)),
+                message: format!("it contains the value of {API_KEY_VARIABLE}"),
+                is_warning: false,
+                // File names never contain the key: redaction covers them.
+                value: Some(Bytes::new()),
+            });
+        }
+        found
+    }
+}
+
+/// A location with its slug replaced, when the slug may contain part of a secret in the file.
+pub(super) fn without_secrets(location: &str, secrets: &[Secret]) -> String {
+    // The name of a file in the root of a directory has no folder.
+    let (folder, file) = location.split_at(location.rfind('/').map_or(0, |slash| slash + 1));
+    let is_in_name = |secret: &Secret| secret.value.as_ref().is_none_or(|value| is_told_by(file, value));
+    match file.rsplit_once('-') {
+        Some((_, key)) if secrets.iter().any(is_in_name) => format!("{folder}…-{key}"),
+        _ => location.to_owned(),
+    }
+}
+
+/// Counts lines from the start of a file.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            counted: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of an offset; offsets must not decrease from call to call.
+    fn at(&mut self, offset: usize) -> u64 {
+        let more = self.bytes.get(self.counted..offset).unwrap_or_default();
+        self.line += memchr::memchr_iter(b'\n', more).count() as u64;
+        self.counted = offset.max(self.counted);
+        self.line
+    }
+}

@@ -1,0 +1,221 @@
+//! Checks cassettes and the other files of a store.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::problem::Problem;
+use super::secrets::{Scanner, Secret, without_secrets};
+use crate::cassette::{Blob, Cassette, RecordedResponse};
+use crate::cli::store::{Read, Store};
+use crate::engine::{Listed, layout, read_body, read_file};
+use crate::error::Error;
+use crate::key::{RequestKey, Scope};
+use crate::redaction::Redactor;
+use crate::settings::Settings;
+
+const NOT_REDACTED: &str = "it contains text that the settings redact";
+
+pub(super) struct Verifier<'a> {
+    store: &'a Store,
+    settings: &'a Settings,
+    scanner: Scanner,
+    /// Redacts the patterns of the settings.
+    patterns: Redactor,
+}
+
+/// The problems of one cassette.
+#[derive(Default)]
+struct Findings {
+    /// The key, when the cassette is readable.
+    key: Option<String>,
+    problems: Vec<(Option<u64>, String)>,
+    secrets: Vec<Secret>,
+}
+
+impl<'a> Verifier<'a> {
+    pub(super) fn new(store: &'a Store, settings: &'a Settings) -> Self {
+        Self {
+            store,
+            settings,
+            scanner: Scanner::new(settings),
+            patterns: Redactor::new([], &settings.redaction, &[]),
+        }
+    }
+
+    pub(super) async fn all(&self, cassettes: Vec<Read>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut files: HashMap<(Scope, String), String> = HashMap::new();
+        for (listed, cassette) in cassettes {
+            let location = self.store.location_of(&listed);
+            let mut findings = self.one(&listed, cassette, &location).await;
+            if let Some(key) = findings.key.take() {
+                let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
+                let name = without_secrets(&listed.name, &findings.secrets);
+                if let Some(other) = files.insert((scope, key), name) {
+                    let message = format!("the same request is recorded in {other}: delete one of them");
+                    findings.problems.push((None, message));
+                }
+            }
+            let file = without_secrets(&location, &findings.secrets);
+            problems.extend(findings.problems.into_iter().map(|(line, message)| Problem {
+                file: file.clone(),
+                line,
+                message,
+                is_warning: false,
+            }));
+            let mut seen = HashSet::new();
+            findings
+                .secrets
+                .retain(|secret| seen.insert((secret.line, secret.message.clone())));
+            problems.extend(findings.secrets.into_iter().map(|secret| secret.in_file(&file)));
+        }
+        problems.extend(self.other_files());
+        problems
+    }
+
+    async fn one(&self, listed: &Listed, cassette: Result<Cassette, Error>, location: &str) -> Findings {
+        // A document that is not a readable cassette may contain a secret too.
+        let document = self.store.document(listed).await.unwrap_or_default();
+        let mut findings = Findings {
+            secrets: self.scanner.scan(&document),
+            ..Findings::default()
+        };
+        match cassette {
+            Err(error) => findings.problems.push(without_location(&error, location)),
+            Ok(cassette) => {
+                findings.key = Some(cassette.key.clone());
+                let messages = self.content(listed, cassette, &mut findings.secrets).await;
+                findings
+                    .problems
+                    .extend(messages.into_iter().map(|message| (None, message)));
+            }
+        }
+        findings
+    }
+
+    /// The secrets in the settings, and in all body files, whether or not a cassette refers to them.
+    fn other_files(&self) -> Vec<Problem> {
+        let Some(directory) = &self.store.directory else {
+            return Vec::new();
+        };
+        let root = directory.root();
+        let mut files: Vec<_> = layout::files_in_bodies(root)
+            .into_iter()
+            .map(|(_, path)| path)
+            .collect();
+        files.push(root.join(layout::SETTINGS));
+        files
+            .iter()
+            .filter_map(|file| Some((file.display().to_string(), read_file(file).ok()??)))
+            .flat_map(|(file, bytes)| {
+                let secrets = self.scanner.scan(&bytes);
+                secrets.into_iter().map(move |secret| secret.in_file(&file))
+            })
+            .collect()
+    }
+
+    /// The problems in the content of a cassette. Adds secrets that its document contains in base64 or that a cache stores
+    /// outside of it.
+    async fn content(&self, listed: &Listed, mut cassette: Cassette, secrets: &mut Vec<Secret>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        if texts_of(&cassette).any(|text| self.patterns.text(text) != *text) {
+            found.insert(NOT_REDACTED.to_owned());
+        }
+        let mut is_complete = true;
+        for blob in cassette.bodies_mut() {
+            match read_body(&*self.store.engine, blob, String::new).await {
+                Err(error) => {
+                    found.insert(error.message().trim_start_matches(": ").to_owned());
+                    is_complete = false;
+                }
+                Ok(bytes) => {
+                    if matches!(blob, Blob::Inline(_)) || self.store.directory.is_none() {
+                        self.add_secrets(&bytes, secrets);
+                    }
+                    if self.patterns.body(&bytes) != bytes {
+                        found.insert(NOT_REDACTED.to_owned());
+                    }
+                    *blob = bytes.into();
+                }
+            }
+        }
+        let encodings: BTreeSet<&str> = cassette.responses.iter().filter_map(RecordedResponse::coding).collect();
+        secrets.extend(encodings.into_iter().map(|encoding| Secret {
+            line: None,
+            message: format!("its response cannot be searched for secrets: its content encoding is {encoding}"),
+            is_warning: true,
+            value: Some(Bytes::new()),
+        }));
+        if is_complete {
+            found.extend(self.identity(listed, &cassette, secrets));
+        }
+        found
+    }
+
+    /// Adds the secrets in a body, except those of a kind that the document of its cassette contains.
+    fn add_secrets(&self, body: &Bytes, secrets: &mut Vec<Secret>) {
+        for secret in self.scanner.scan(body) {
+            if !secrets.iter().any(|known| known.message == secret.message) {
+                secrets.push(Secret { line: None, ..secret });
+            }
+        }
+    }
+
+    /// The mismatches between key, name and request.
+    fn identity(&self, listed: &Listed, cassette: &Cassette, secrets: &[Secret]) -> Vec<String> {
+        let mut found = Vec::new();
+        let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
+        let key = RequestKey::of(&cassette.request, &scope, &self.settings.matching);
+        let name = without_secrets(&key.file_name(), secrets);
+        if key.hash() != cassette.key {
+            found.push(format!(
+                "its key is {}, but the key of its request is {key}: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again",
+                cassette.key
+            ));
+        }
+        match &listed.key {
+            Some(named) if !cassette.key.starts_with(named.short()) => {
+                found.push(format!(
+                    "its name ends in {}, but its key is {}, so it is never found: rename it to {name}",
+                    named.short(),
+                    cassette.key,
+                ));
+            }
+            Some(named) if named.endpoint() != key.endpoint() => {
+                found.push(format!(
+                    "it is in the folder {}, but the folder of {} {} is {}, so it is never found: move it there",
+                    named.endpoint(),
+                    cassette.request.method,
+                    cassette.request.path,
+                    key.endpoint()
+                ));
+            }
+            Some(_) => {}
+            None => found.push(format!(
+                "its name does not end in its key, so it is never found: rename it to {name}"
+            )),
+        }
+        found
+    }
+}
+
+/// The texts of a cassette besides its bodies.
+fn texts_of(cassette: &Cassette) -> impl Iterator<Item = &String> {
+    let headers = cassette.responses.iter().flat_map(|response| &response.headers);
+    [&cassette.request.path]
+        .into_iter()
+        .chain(&cassette.request.query)
+        .chain(headers.map(|(_, value)| value))
+}
+
+/// The line of an error that starts with its location, and its message and hint.
+fn without_location(error: &Error, location: &str) -> (Option<u64>, String) {
+    let message = error.message().strip_prefix(location).unwrap_or(error.message());
+    let (line, message) = match message.strip_prefix(':').and_then(|rest| rest.split_once(": ")) {
+        Some((line, rest)) if !line.is_empty() => (line.parse().ok(), rest),
+        _ => (None, message.trim_start_matches([':', ' '])),
+    };
+    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    (line, format!("{message}{hint}"))
+}

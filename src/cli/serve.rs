@@ -1,0 +1,178 @@
+//! Starts and stops the proxy of `proxy` and `run`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::arguments::Directory;
+use super::output::{SUCCESS, findings, print_message};
+use super::signals::Signals;
+use super::store::Store;
+use crate::engine::LayeredEngine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mode::Mode;
+use crate::proxy::Proxy;
+use crate::recorder::{Recorder, Summary};
+use crate::settings::Settings;
+use crate::settings::faults::Faults;
+use crate::settings::pace::Pace;
+use crate::settings::playback::{Fragments, Playback};
+use crate::upstream::Upstream;
+
+/// The help heading of the flags that test the calling program.
+const FAULTS: &str = "Test how the program handles slow and failing responses (docs/faults.md)";
+
+/// The arguments of `proxy` and `run`.
+#[derive(Args)]
+pub(crate) struct ProxyArguments {
+    #[command(flatten)]
+    pub(crate) directory: Directory,
+    /// record, replay, strict or live [default: MISTRAL_CASSETTE_MODE; else strict if CI is set; else replay].
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// The base URL of the real API.
+    #[arg(long, value_name = "URL", default_value = crate::upstream::DEFAULT_UPSTREAM)]
+    upstream: String,
+    /// The address to listen on; port 0 selects a free port.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Record transient errors too (401, 403, 408, 429, 5xx).
+    #[arg(long)]
+    save_errors: bool,
+    /// Record responses that still contain a secret after redaction.
+    #[arg(long)]
+    allow_secrets: bool,
+    /// Allow mode record where the variable CI is set.
+    #[arg(long)]
+    allow_ci: bool,
+    /// Allow a listen address that other machines can reach: they could use your key and read your recordings.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Accept this host name in requests, besides localhost, loopback addresses and the listen address; repeatable.
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
+    /// Accept requests from web pages of this origin, besides localhost and loopback addresses; repeatable.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// The size limit of a request body [default: 1 GiB].
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<u64>,
+    /// The timeout for connecting to the upstream, and between two parts of a response.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
+    timeout: u64,
+    /// The timeout of a cache; after it, responses come from the upstream.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::recorder::ENGINE_TIMEOUT.as_secs())]
+    engine_timeout: u64,
+    /// Read settings from this file instead of the one in the cassette directory.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Append a line for each used cassette to this file [default: MISTRAL_CASSETTE_USAGE_LOG].
+    #[arg(long, value_name = "FILE", visible_alias = "ledger")]
+    pub(crate) usage_log: Option<PathBuf>,
+    /// A faster cache in front of --dir: memory:, or a directory.
+    #[arg(long, value_name = "URL")]
+    near: Option<String>,
+    /// The speed of replayed responses: none, recorded, or a factor such as 2x [default: from the settings].
+    #[arg(long, value_name = "PACE", help_heading = FAULTS)]
+    pace: Option<Pace>,
+    /// Send replayed bodies in fragments of these sizes, repeated from the first: 1,5,2,13.
+    #[arg(long, value_name = "BYTES,…", help_heading = FAULTS)]
+    fragment: Option<Fragments>,
+    /// Inject faults into replayed responses: 429:0.1,cut:0.05,malformed:0.05,reset:0.05,delay:200ms,seed:1.
+    #[arg(long, value_name = "FAULT:P,…", help_heading = FAULTS)]
+    inject: Option<Faults>,
+}
+
+impl ProxyArguments {
+    /// Starts the proxy; `usage_log` replaces the file of `--usage-log`.
+    pub(crate) async fn start(&self, usage_log: Option<&Path>) -> Result<Proxy> {
+        let recorder = self.recorder(usage_log)?;
+        let upstream = self.upstream()?;
+        let mut proxy = Proxy::builder();
+        if self.allow_remote {
+            proxy = proxy.allow_remote();
+        }
+        for name in &self.allow_host {
+            proxy = proxy.allow_host(name)?;
+        }
+        for origin in &self.allow_origin {
+            proxy = proxy.allow_origin(origin)?;
+        }
+        if let Some(bytes) = self.max_body {
+            proxy = proxy.max_body_bytes(bytes);
+        }
+        proxy.start(&self.listen, recorder, upstream).await
+    }
+
+    fn recorder(&self, usage_log: Option<&Path>) -> Result<Recorder> {
+        let engine = self.directory.open()?.engine;
+        let mut recorder = match &self.near {
+            Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
+            None => Recorder::builder_on(engine),
+        };
+        recorder = recorder.engine_timeout(Duration::from_secs(self.engine_timeout));
+        if let Some(file) = &self.settings {
+            let location = file.display().to_string();
+            let document = std::fs::read(file)
+                .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {location}")).with_source(error))?;
+            recorder = recorder.settings(Settings::from_yaml(&document, &location)?);
+        }
+        if let Some(mode) = self.mode {
+            recorder = recorder.mode(mode);
+        }
+        if self.save_errors {
+            recorder = recorder.save_errors();
+        }
+        if let Some(file) = usage_log.or(self.usage_log.as_deref()) {
+            recorder = recorder.ledger(file);
+        }
+        if self.allow_secrets {
+            recorder = recorder.allow_secrets();
+        }
+        if self.allow_ci {
+            recorder = recorder.allow_record_in_ci();
+        }
+        if let Some(faults) = &self.inject {
+            print_message(&format!("mistral-cassette: injects {faults}"));
+        }
+        let playback = Playback::from_flags(self.pace, self.fragment.clone(), self.inject.clone());
+        recorder.playback(playback).build()
+    }
+
+    fn upstream(&self) -> Result<Upstream> {
+        let mut upstream = Upstream::builder()
+            .base_url(&self.upstream)
+            .timeout(Duration::from_secs(self.timeout));
+        if let Ok(key) = std::env::var(crate::http::API_KEY_VARIABLE) {
+            upstream = upstream.api_key(key);
+        }
+        upstream.build()
+    }
+}
+
+/// Stops the proxy and waits for running recordings, unless another signal arrives: the verdict of the session.
+///
+/// # Errors
+/// [`ErrorKind::Upstream`] when a signal has ended the wait.
+pub(crate) async fn stop(proxy: Proxy, signals: &mut Signals) -> Result<Result<Summary>> {
+    tokio::select! {
+        verdict = proxy.stop() => Ok(verdict),
+        _ = signals.next() => Err(Error::new(ErrorKind::Upstream, "stopped before all recordings were complete")),
+    }
+}
+
+/// Prints the verdict of a session, and returns its exit status.
+pub(crate) fn print_verdict(verdict: Result<Summary>) -> ExitCode {
+    match verdict {
+        Ok(summary) => {
+            print_message(&format!("mistral-cassette: {summary}"));
+            SUCCESS
+        }
+        Err(error) => {
+            print_message(&format!("mistral-cassette: {}", error.report()));
+            findings()
+        }
+    }
+}
