@@ -303,7 +303,7 @@ async fn replay_answers_from_the_upstream_when_the_engine_fails_and_strict_fails
     assert_eq!(ask(&session, &server, "hello").await, first);
     let summary = session.finish().await.unwrap();
     assert_eq!((summary.recorded, summary.replayed, summary.skipped), (1, 1, 1));
-    assert_eq!(summary.to_string(), "1 replayed, 1 recorded, 1 not kept");
+    assert_eq!(summary.to_string(), "1 replayed, 1 recorded, 1 not recorded");
 }
 
 #[tokio::test]

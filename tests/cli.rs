@@ -1520,8 +1520,8 @@ async fn an_answer_of_the_day_is_not_kept_unless_it_is_asked_for() {
     assert_eq!(answers[0].0, 429);
     assert_eq!(
         told(&done),
-        "exit status: 0\n--- stdout\n\n--- stderr\n WARN not kept, since it speaks of the day: 429 Too Many Requests for \
-         POST /v1/chat/completions (to keep such answers set save_errors, and to test with one have it injected)\n\
+        "exit status: 0\n--- stdout\n\n--- stderr\n WARN transient error not recorded: 429 Too Many Requests for \
+         POST /v1/chat/completions (to record such responses set save_errors; to test with one inject it)\n\
          mistral-cassette: 0 replayed, 0 recorded, 1 passed on"
     );
     assert_eq!(project.tree(), BTreeMap::new());

@@ -119,7 +119,9 @@ async fn a_host_that_is_not_this_machine_is_refused_before_anything_else() {
     assert_eq!(done.code(), 0);
     assert!(done.stderr.contains("2 replayed, 1 recorded, 8 refused"), "{done:?}");
     assert_eq!(
-        done.stderr.matches("refused, and others like it").count(),
+        done.stderr
+            .matches("refused a request, and will refuse others like it")
+            .count(),
         1,
         "{done:?}"
     );
@@ -609,7 +611,7 @@ async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
         timeout(PATIENCE, said.end.notified()).await.expect("it is hung up on");
         let done = ended(proxy).await;
         assert!(
-            done.stderr.contains("0 replayed, 0 recorded, 1 not kept"),
+            done.stderr.contains("0 replayed, 0 recorded, 1 not recorded"),
             "{kind}: {done:?}"
         );
         assert_eq!(project.tree().len(), 1);
@@ -641,7 +643,10 @@ async fn a_compressed_bomb_is_not_held_and_not_kept() {
         assert!(most < (MEGABYTES as u64) << 19, "{most} bytes");
     }
     let done = ended(proxy).await;
-    assert!(done.stderr.contains("0 replayed, 0 recorded, 1 not kept"), "{done:?}");
+    assert!(
+        done.stderr.contains("0 replayed, 0 recorded, 1 not recorded"),
+        "{done:?}"
+    );
     assert_eq!(project.tree().len(), 1);
 }
 

@@ -201,7 +201,7 @@ async fn a_library_session_writes_its_test_and_what_it_recorded() {
     let ledger = project.path().join("ledger");
     let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
         .mode(Mode::Replay)
-        .ledger(&ledger)
+        .usage_log(&ledger)
         .test("winds::asks")
         .build()
         .unwrap();
@@ -226,7 +226,7 @@ async fn a_ledger_that_cannot_be_written_is_told_at_once() {
     let done = run(&project, &["--ledger", "no/such/folder"], &["alpha"]);
     assert_eq!(done.code(), 2);
     assert!(
-        done.stderr.contains("no/such/folder cannot be written"),
+        done.stderr.contains("cannot write the usage log no/such/folder"),
         "{}",
         done.stderr
     );
@@ -566,7 +566,7 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
     );
     let missing = project.run(&["prune", "--ledger", "none"]);
     assert!(
-        missing.code() == 2 && missing.stderr.contains("the ledger none does not exist"),
+        missing.code() == 2 && missing.stderr.contains("the usage log none does not exist"),
         "{}",
         told(&missing)
     );
@@ -603,7 +603,7 @@ async fn what_was_spent_and_saved_is_told_by_model_and_test() {
         let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
             .mode(mode)
             .allow_record_in_ci()
-            .ledger(project.path().join(LEDGER))
+            .usage_log(project.path().join(LEDGER))
             .test(test)
             .build()
             .unwrap();

@@ -551,7 +551,10 @@ async fn an_answer_in_another_coding_is_handed_on_and_not_kept_unless_that_is_al
         };
         assert_eq!((summary(&refusing), summary(&allowing)), ((0, 0), (1, 1)));
         let told = refusing.finish().await.unwrap_err().to_string();
-        assert!(told.contains("in the coding compress: POST chat-completions"), "{told}");
+        assert!(
+            told.contains("content encoding compress cannot be searched for secrets: POST chat-completions"),
+            "{told}"
+        );
         allowing.finish().await.unwrap();
     }
 }
@@ -743,7 +746,7 @@ async fn asks_that_shared_a_call_replay_where_the_end_is_a_failure() {
     }
     let error = strict.answer(question("same"), upstream(&server)).await.unwrap_err();
     assert!(
-        error.message().contains("asked 3 times and is recorded 2 times"),
+        error.message().contains("requested 3 times and is recorded 2 times"),
         "{error}"
     );
 }
@@ -799,7 +802,14 @@ async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
         let upstream = |_| at_once("application/json", "{}");
         let answer = recorder.answer(question("x"), upstream).await.unwrap();
         assert!(answer.bytes().await.is_err(), "at once: {is_at_once}");
-        assert!(recorder.finish().await.unwrap_err().message().contains("given up"));
+        assert!(
+            recorder
+                .finish()
+                .await
+                .unwrap_err()
+                .message()
+                .contains("was stopped before the response was complete")
+        );
     }
 }
 

@@ -573,15 +573,15 @@ async fn a_refusal_says_where_the_secret_stands() {
         said.push('\n');
     }
     insta::assert_snapshot!(said, @r#"
-    not kept, since a secret would be in the recording: POST chat-completions: a Mistral API key in the request at /messages/0/content
-    not kept, since a secret would be in the recording: POST chat-completions: a Mistral API key in the response at /choices/0/message/tool_calls/0/function/arguments
-    not kept, since a secret would be in the recording: POST chat-completions: an API key in event 2 of the response at /choices/0/delta/content
-    not kept, since a secret would be in the recording: POST files: an Anthropic API key in the body of the part "file" of the request
-    not kept, since a secret would be in the recording: GET models: a Google API key in the query of the request
-    not kept, since a secret would be in the recording: POST chat-completions: a JSON web token in the header location of the response
-    not kept, since a secret would be in the recording: POST chat-completions: a GitHub token in the request at /messages/0/content/0/document_url
-    not kept, since a secret would be in the recording: POST files: a GitLab token in the part "[REDACTED]" of the request
-    not kept, since a secret would be in the recording: POST files: a Slack token in the part "file" of the request
+    not recorded: the recording would contain a secret: POST chat-completions: a Mistral API key in the request at /messages/0/content
+    not recorded: the recording would contain a secret: POST chat-completions: a Mistral API key in the response at /choices/0/message/tool_calls/0/function/arguments
+    not recorded: the recording would contain a secret: POST chat-completions: an API key in event 2 of the response at /choices/0/delta/content
+    not recorded: the recording would contain a secret: POST files: an Anthropic API key in the body of the part "file" of the request
+    not recorded: the recording would contain a secret: GET models: a Google API key in the query of the request
+    not recorded: the recording would contain a secret: POST chat-completions: a JSON web token in the header location of the response
+    not recorded: the recording would contain a secret: POST chat-completions: a GitHub token in the request at /messages/0/content/0/document_url
+    not recorded: the recording would contain a secret: POST files: a GitLab token in the part "[REDACTED]" of the request
+    not recorded: the recording would contain a secret: POST files: a Slack token in the part "file" of the request
     "#);
 }
 

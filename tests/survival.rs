@@ -159,7 +159,7 @@ async fn prune_that_is_killed_deletes_nothing_that_was_used() {
     let ledger = project.path().join("ledger");
     let session = Recorder::builder(DirectoryEngine::new(project.cassettes()))
         .mode(Mode::Strict)
-        .ledger(&ledger);
+        .usage_log(&ledger);
     let session = session.build().unwrap();
     for number in 0..USED {
         let upstream = async |_: Request| unreachable!();
@@ -437,7 +437,7 @@ async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
     record(&project, ["one".to_owned(), "two".to_owned()]).await;
     let ledger = project.path().join("ledger");
     let used = Recorder::builder(DirectoryEngine::new(project.cassettes())).mode(Mode::Strict);
-    let used = used.ledger(&ledger).build().unwrap();
+    let used = used.usage_log(&ledger).build().unwrap();
     let replayed = used.answer(request("two"), async |_: Request| unreachable!()).await;
     let two = replayed.unwrap().text().await.unwrap();
     drop(used);
@@ -741,7 +741,7 @@ async fn a_gigabyte_is_handed_on_within_the_limit() {
         assert_eq!(heard, GIGABYTE);
         let peak = peak_memory(proxy.pid());
         let said = tokio::task::spawn_blocking(move || proxy.stop()).await.unwrap();
-        assert!(said.stderr.contains("1 not kept"), "{}", said.stderr);
+        assert!(said.stderr.contains("1 not recorded"), "{}", said.stderr);
         assert_eq!(project.tree().len(), usize::from(is_said));
         if let (Some(before), Some(peak)) = (before, peak) {
             let grown = peak - before;

@@ -126,7 +126,7 @@ impl ProxyArguments {
             recorder = recorder.save_errors();
         }
         if let Some(file) = usage_log.or(self.usage_log.as_deref()) {
-            recorder = recorder.ledger(file);
+            recorder = recorder.usage_log(file);
         }
         if self.allow_secrets {
             recorder = recorder.allow_secrets();

@@ -1,4 +1,4 @@
-//! The documents that were read, parsed.
+//! A cache of parsed documents.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -11,34 +11,34 @@ use crate::cassette::{Cassette, RecordedResponse};
 use crate::http::{strip_connection_headers, tokens_in};
 use crate::key::RequestKey;
 
-/// How much the documents may weigh before all are forgotten.
-const MOST_BYTES: usize = 16 << 20;
+/// How many bytes of documents are cached before all are dropped.
+const CAPACITY_BYTES: usize = 16 << 20;
 
-/// A parsed document, and what of its responses is the same each time they are handed on.
+/// A parsed document, and what each replay of its responses has in common.
 pub(super) struct Document {
     pub(super) cassette: Cassette,
-    handed_on: Vec<OnceLock<HandedOn>>,
+    replayed: Vec<OnceLock<Replayed>>,
 }
 
-/// What is worked out when a response is handed on for the first time.
-pub(super) struct HandedOn {
+/// What is computed at the first replay of a response.
+pub(super) struct Replayed {
     pub(super) headers: HeaderMap,
-    /// The tokens that the answer took when it was recorded.
+    /// The tokens that the response used when it was recorded.
     pub(super) tokens: u64,
 }
 
 impl Document {
     pub(super) fn new(cassette: Cassette) -> Self {
         Self {
-            handed_on: cassette.responses.iter().map(|_| OnceLock::new()).collect(),
+            replayed: cassette.responses.iter().map(|_| OnceLock::new()).collect(),
             cassette,
         }
     }
 
-    /// What the response at this place, whose body is this, has each time.
-    pub(super) fn handed_on(&self, at: usize, body: &Bytes) -> &HandedOn {
-        self.handed_on[at].get_or_init(|| HandedOn {
-            headers: headers_of(&self.cassette.responses[at]),
+    /// Headers and tokens of the response at this index. `body` is the body of that response.
+    pub(super) fn replayed(&self, index: usize, body: &Bytes) -> &Replayed {
+        self.replayed[index].get_or_init(|| Replayed {
+            headers: headers_of(&self.cassette.responses[index]),
             tokens: tokens_in(body),
         })
     }
@@ -55,55 +55,56 @@ impl Deref for Document {
 fn headers_of(response: &RecordedResponse) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for (name, value) in &response.headers {
-        // The format has seen that they are headers.
+        // The reader of the format has checked that they are valid headers.
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             headers.append(name, value);
         }
     }
-    // Nobody records these, but anybody can write them into a file.
+    // The recorder never writes these headers, but a person may.
     strip_connection_headers(&mut headers);
     headers
 }
 
-/// Parsed documents, each beside the bytes it was parsed from.
+/// Parsed documents, each with the bytes that it was parsed from.
 #[derive(Default)]
 pub(super) struct DocumentCache(Mutex<Documents>);
 
 #[derive(Default)]
 struct Documents {
-    of: HashMap<RequestKey, (Bytes, Arc<Document>)>,
+    by_key: HashMap<RequestKey, (Bytes, Arc<Document>)>,
     bytes: usize,
 }
 
 impl DocumentCache {
-    /// The document that was parsed from these bytes.
+    /// The document that was parsed from these bytes, if it is cached.
     pub(super) fn get(&self, key: &RequestKey, bytes: &Bytes) -> Option<Arc<Document>> {
         let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (parsed, document) = documents.of.get_mut(key)?;
-        if !is_one(parsed, bytes) {
+        let (parsed, document) = documents.by_key.get_mut(key)?;
+        if !is_same_memory(parsed, bytes) {
             if parsed != bytes {
                 return None;
             }
-            // The engine may hold these from now on, and there need be no comparison then.
+            // If the engine returns these bytes again, they need not be compared.
             *parsed = bytes.clone();
         }
         Some(document.clone())
     }
 
+    /// Caches a document.
     pub(super) fn put(&self, key: &RequestKey, bytes: Bytes, document: Arc<Document>) {
         let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if documents.bytes + bytes.len() > MOST_BYTES {
+        if documents.bytes + bytes.len() > CAPACITY_BYTES {
             *documents = Documents::default();
         }
         documents.bytes += bytes.len();
-        if let Some((earlier, _)) = documents.of.insert(key.clone(), (bytes, document)) {
+        if let Some((earlier, _)) = documents.by_key.insert(key.clone(), (bytes, document)) {
             documents.bytes -= earlier.len();
         }
     }
 }
 
-/// Whether they are the same place in memory.
-fn is_one(a: &Bytes, b: &Bytes) -> bool {
+/// Whether both are the same memory.
+fn is_same_memory(a: &Bytes, b: &Bytes) -> bool {
     a.as_ptr() == b.as_ptr() && a.len() == b.len()
 }
 
@@ -133,33 +134,33 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_known_by_its_bytes_wherever_they_are() {
-        let remembered = DocumentCache::default();
+    fn a_document_is_found_by_its_bytes_wherever_they_are_in_memory() {
+        let cache = DocumentCache::default();
         let known = document();
         let here = Bytes::from(b"one".to_vec());
-        remembered.put(&key(1), here.clone(), known.clone());
+        cache.put(&key(1), here.clone(), known.clone());
         let there = Bytes::from(b"one".to_vec());
         for bytes in [&here, &there, &there, &here] {
-            let found = remembered.get(&key(1), bytes).unwrap();
+            let found = cache.get(&key(1), bytes).unwrap();
             assert!(Arc::ptr_eq(&found, &known));
-            // The next time they need not be compared.
-            assert!(is_one(&remembered.0.lock().unwrap().of[&key(1)].0, bytes));
+            // The next call need not compare them.
+            assert!(is_same_memory(&cache.0.lock().unwrap().by_key[&key(1)].0, bytes));
         }
-        assert!(remembered.get(&key(1), &Bytes::from_static(b"two")).is_none());
-        assert!(remembered.get(&key(2), &here).is_none());
+        assert!(cache.get(&key(1), &Bytes::from_static(b"two")).is_none());
+        assert!(cache.get(&key(2), &here).is_none());
     }
 
     #[test]
-    fn documents_that_are_replaced_weigh_nothing() {
-        let remembered = DocumentCache::default();
-        let half = Bytes::from(vec![b'x'; MOST_BYTES / 2]);
+    fn replaced_documents_do_not_count_towards_the_capacity() {
+        let cache = DocumentCache::default();
+        let half = Bytes::from(vec![b'x'; CAPACITY_BYTES / 2]);
         for _ in 0..10 {
-            remembered.put(&key(1), half.clone(), document());
+            cache.put(&key(1), half.clone(), document());
         }
-        remembered.put(&key(2), half.clone(), document());
-        assert!(remembered.get(&key(1), &half).is_some());
-        remembered.put(&key(3), half.clone(), document());
-        assert!(remembered.get(&key(1), &half).is_none());
-        assert!(remembered.get(&key(3), &half).is_some());
+        cache.put(&key(2), half.clone(), document());
+        assert!(cache.get(&key(1), &half).is_some());
+        cache.put(&key(3), half.clone(), document());
+        assert!(cache.get(&key(1), &half).is_none());
+        assert!(cache.get(&key(3), &half).is_some());
     }
 }

@@ -1,40 +1,82 @@
-//! A lock that is held for as long as its call takes.
+//! The lock that lets one of many processes send a request.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::Lease;
+use super::exchange::Exchange;
+use super::lookup::Lookup;
+use super::store::Store;
+use crate::engine::{Lease, Lock};
 
-/// Holds a lock and renews it; dropping it gives the lock back.
+/// The waits between two attempts to take a lock that another process holds: the first and the longest.
+const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// A lock that this process holds. It is released when this value is dropped.
 pub(super) enum HeldLock {
-    /// Ended by being dropped.
-    Plain {
-        _lease: Box<dyn Lease>,
-    },
-    Renewed {
-        _over: oneshot::Sender<()>,
-    },
+    /// The store releases it when the lease is dropped.
+    UntilDropped { _lease: Box<dyn Lease> },
+    /// A task renews the lease until the sender is dropped.
+    Renewed { _released: oneshot::Sender<()> },
 }
 
 impl HeldLock {
-    /// Holds this lock, whose life is given; `tasks` waits until it is given back.
-    pub(super) fn new(lease: Box<dyn Lease>, life: Duration, tasks: &TaskTracker) -> Self {
+    /// Holds a lease, and renews it if it expires. `tasks` waits until the lock is released.
+    fn new(lease: Box<dyn Lease>, ttl: Duration, tasks: &TaskTracker) -> Self {
         if !lease.expires() {
-            return Self::Plain { _lease: lease };
+            return Self::UntilDropped { _lease: lease };
         }
-        let (sender, mut over) = oneshot::channel();
+        let (sender, mut released) = oneshot::channel();
         tasks.spawn(async move {
-            while tokio::time::timeout(life / 3, &mut over).await.is_err() {
-                if let Err(error) = lease.renew(life).await {
-                    tracing::debug!("a lock could not be renewed: {error}");
+            while tokio::time::timeout(ttl / 3, &mut released).await.is_err() {
+                if let Err(error) = lease.renew(ttl).await {
+                    tracing::debug!("cannot renew a lock: {error}");
                 }
             }
             if let Err(error) = lease.release().await {
-                tracing::debug!("a lock could not be given back, it ends by itself: {error}");
+                tracing::debug!("cannot release a lock, it expires by itself: {error}");
             }
         });
-        Self::Renewed { _over: sender }
+        Self::Renewed { _released: sender }
+    }
+}
+
+impl Store {
+    /// Takes the lock of a request, unless another process holds it. Returns whether this process may send the request.
+    pub(super) async fn lock(&self, exchange: &mut Exchange) -> bool {
+        match self.engine.extensions().lock(exchange.key(), self.lock_ttl).await {
+            Ok(Lock::Held) => return false,
+            Ok(Lock::Acquired(lease)) => exchange.lock = Some(HeldLock::new(lease, self.lock_ttl, &self.tasks)),
+            Ok(Lock::Unsupported) => {}
+            // Without a lock there may be one call too many, which is no reason to fail.
+            Err(error) => tracing::debug!("cannot take a lock: {error}"),
+        }
+        true
+    }
+
+    /// Takes the lock of a request, or finds what the process that held it has recorded. After [`Lookup::Missing`] this
+    /// process may send the request.
+    pub(super) async fn find_or_lock(&self, exchange: &mut Exchange) -> Lookup {
+        let (mut wait, longest) = WAITS;
+        let is_expired = exchange.expired.is_some();
+        loop {
+            let may_send = self.lock(exchange).await;
+            match self.find(exchange).await {
+                Lookup::Stale(_) if is_expired => {}
+                Lookup::Missing => {}
+                found => {
+                    if !matches!(found, Lookup::Unavailable(_)) {
+                        exchange.lock = None;
+                    }
+                    return found;
+                }
+            }
+            if may_send {
+                return Lookup::Missing;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(longest);
+        }
     }
 }

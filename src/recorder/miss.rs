@@ -1,4 +1,4 @@
-//! A miss explained: why, the nearest recordings, how the request differs from the first of them, and what would help.
+//! Explains a miss: the reason, the nearest recordings, how the request differs from them, and what to do.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,119 +8,205 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::cassette::{RecordedBody, RecordedRequest, yaml};
+use super::Recorder;
+use super::exchange::Exchange;
+use super::prepared::PreparedRequest;
+use super::usage_log::Use;
+use crate::cassette::{RecordedBody, yaml};
 use crate::diff::{Difference, differences, similarity};
 use crate::engine::{CacheEngine, read_body};
 use crate::error::{Error, ErrorKind};
 use crate::key::{RequestKey, canonical_value};
 use crate::settings::matching::Matching;
 
-/// How many recordings, the likeliest by their names, are read and compared.
-const COMPARED: usize = 32;
+/// How many recordings with similar names are read and compared.
+const MAX_COMPARED: usize = 32;
 
-/// How many of them are named.
-const NAMED: usize = 3;
+/// How many of the nearest recordings are named.
+const MAX_NAMED: usize = 3;
 
-/// From here on a second recording is worth a line.
-const NEAR: f32 = 0.5;
+/// The similarity above which a second recording is named.
+const ALSO_NEAR: f32 = 0.5;
 
-const LONGEST_DIFF: usize = 40;
+/// The most lines of a diff.
+const MAX_DIFF_LINES: usize = 40;
 
-struct Near {
-    place: String,
+/// A recording that is similar to the request.
+struct Candidate {
+    location: String,
     canonical: Value,
-    alike: f32,
+    /// 0 to 1.
+    similarity: f32,
 }
 
-/// The error for a request that is not recorded. `why` says what kept the upstream from being asked.
-pub(crate) async fn explain(
-    engine: &dyn CacheEngine,
-    key: &RequestKey,
-    request: &RecordedRequest,
-    matching: &Matching,
-    why: &str,
-) -> Error {
-    let mut message = format!("not recorded: {} ({}, {why})", request.line(), engine.location_of(key));
-    let mut hint = "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY".to_owned();
-    let keys = match engine.keys().await {
-        Ok(keys) => keys,
-        Err(error) => {
-            message.push_str(&format!("\nthe nearest recording cannot be told: {error}"));
+/// How to record a request, the last hint of every miss.
+const RECORD_HINT: &str =
+    "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY";
+
+impl Recorder {
+    /// Counts a miss, and returns the error that explains it.
+    pub(super) async fn missed(&self, exchange: &Exchange) -> Error {
+        let reason = match self.shared.mode {
+            mode if mode.is_offline() => format!("mode {mode}"),
+            mode => format!("mode {mode}, and there is no API key to ask the upstream with"),
+        };
+        self.shared.store.count(|counts| counts.misses += 1);
+        self.log_use(exchange.key(), Use::Missed);
+        let miss = Miss {
+            engine: self.shared.store.engine(),
+            prepared: &exchange.prepared,
+            matching: &exchange.settings.settings.matching,
+        };
+        miss.explain(&reason).await
+    }
+}
+
+/// A request that is not recorded.
+struct Miss<'a> {
+    engine: &'a dyn CacheEngine,
+    prepared: &'a PreparedRequest,
+    matching: &'a Matching,
+}
+
+impl Miss<'_> {
+    fn key(&self) -> &RequestKey {
+        &self.prepared.key
+    }
+
+    /// The error for this miss. `reason` says why the upstream was not asked.
+    async fn explain(&self, reason: &str) -> Error {
+        let mut message = format!(
+            "not recorded: {} ({}, {reason})",
+            self.prepared.request.line(),
+            self.engine.location_of(self.key())
+        );
+        let mut hint = RECORD_HINT.to_owned();
+        let keys = self.engine.keys().await.unwrap_or_else(|error| {
+            message.push_str(&format!("\ncannot list the recordings to find the nearest: {error}"));
             Vec::new()
+        });
+        self.explain_other_scope(&keys, &mut message, &mut hint);
+        let requested = canonical_value(&self.prepared.request, self.matching);
+        let candidates = self.nearest(&requested, &keys).await;
+        match candidates.split_first() {
+            Some((nearest, _)) if nearest.canonical == requested => {
+                message.push_str(&format!(
+                    "\nit is recorded in {}, under another key: the settings for matching, or that file, have changed since",
+                    nearest.location
+                ));
+                hint = format!(
+                    "mistral-cassette rekey gives recordings the keys that their requests have now; or, {hint}"
+                );
+            }
+            Some((nearest, others)) => {
+                let differences = differences(&nearest.canonical, &requested);
+                message.push_str(&format!(
+                    "\nthe nearest recording is {nearest}:\n{}",
+                    format_diff(&differences)
+                ));
+                for other in others.iter().filter(|other| other.similarity >= ALSO_NEAR) {
+                    message.push_str(&format!("\nalso near: {other}"));
+                }
+                if let Some(settings) = settings_that_ignore(&differences) {
+                    hint = format!("{settings}\n{hint}");
+                }
+            }
+            None => self.explain_empty_scope(&keys, &mut message, &mut hint),
         }
-    };
-    if let Some(elsewhere) = keys
-        .iter()
-        .find(|other| other.short() == key.short() && other.scope() != key.scope())
-    {
+        Error::new(ErrorKind::Miss, message).with_hint(hint)
+    }
+
+    /// Names another scope in which the same request is recorded.
+    fn explain_other_scope(&self, keys: &[RequestKey], message: &mut String, hint: &mut String) {
+        let key = self.key();
+        let is_same_request = |other: &&RequestKey| other.short() == key.short() && other.scope() != key.scope();
+        let Some(elsewhere) = keys.iter().find(is_same_request) else {
+            return;
+        };
         message.push_str(&format!(
             "\nthe same request is recorded in {}: {}",
             scope_name(elsewhere),
-            engine.location_of(elsewhere)
+            self.engine.location_of(elsewhere)
         ));
-        let way = match elsewhere.scope().as_str() {
+        let how = match elsewhere.scope().as_str() {
             "" => "without a scope".to_owned(),
             scope => format!("with --scope {scope} or the base URL …/c/{scope}"),
         };
-        hint = format!("run the same {way}; or, {hint}");
+        *hint = format!("run the same {how}; or, {hint}");
     }
-    let wanted = canonical_value(request, matching);
-    let near = nearest(engine, key, &wanted, &keys, matching).await;
-    match near.split_first() {
-        Some((nearest, _)) if nearest.canonical == wanted => {
-            message.push_str(&format!(
-                "\nit is recorded in {}, under another key: the settings for matching, or that file, have changed since",
-                nearest.place
-            ));
-            hint = format!("mistral-cassette rekey gives recordings the keys that their requests have now; or, {hint}");
-        }
-        Some((nearest, others)) => {
-            let differences = differences(&nearest.canonical, &wanted);
-            message.push_str(&format!(
-                "\nthe nearest recording is {nearest}:\n{}",
-                told(&differences)
-            ));
-            for other in others.iter().filter(|other| other.alike >= NEAR) {
-                message.push_str(&format!("\nalso near: {other}"));
+
+    /// Says that there is no recording to compare with.
+    fn explain_empty_scope(&self, keys: &[RequestKey], message: &mut String, hint: &mut String) {
+        let key = self.key();
+        let in_scope = keys.iter().filter(|other| other.scope() == key.scope()).count();
+        message.push_str(&match missing_directory(self.engine) {
+            Some(missing) => {
+                *hint = format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
+                format!("\nthere is no directory {}", missing.display())
             }
-            if let Some(setting) = what_would_ignore(&differences) {
-                hint = format!("{setting}\n{hint}");
-            }
-        }
-        None => {
-            let here = keys.iter().filter(|other| other.scope() == key.scope()).count();
-            message.push_str(&match missing_directory(engine) {
-                Some(missing) => {
-                    hint =
-                        format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
-                    format!("\nthere is no directory {}", missing.display())
-                }
-                None if here == 0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
-                None => format!(
-                    "\nnothing is recorded for {} in {} (for other endpoints: {here})",
-                    key.endpoint(),
-                    scope_name(key)
-                ),
-            });
-        }
+            None if in_scope == 0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
+            None => format!(
+                "\nnothing is recorded for {} in {} (for other endpoints: {in_scope})",
+                key.endpoint(),
+                scope_name(key)
+            ),
+        });
     }
-    Error::new(ErrorKind::Miss, message).with_hint(hint)
+
+    /// The recordings of the same scope and endpoint that are most similar to the request.
+    async fn nearest(&self, requested: &Value, keys: &[RequestKey]) -> Vec<Candidate> {
+        let key = self.key();
+        let words: HashSet<&str> = key.slug().split('-').collect();
+        let common = |other: &RequestKey| other.slug().split('-').filter(|word| words.contains(word)).count();
+        let mut likely: Vec<(usize, &RequestKey)> = keys
+            .iter()
+            .filter(|other| other.endpoint() == key.endpoint() && other.scope() == key.scope())
+            .map(|other| (common(other), other))
+            .collect();
+        likely.sort_by_key(|(common, other)| (std::cmp::Reverse(*common), other.slug().to_owned()));
+        let mut candidates = Vec::new();
+        for (_, other) in likely.into_iter().take(MAX_COMPARED) {
+            // A recording that cannot be read is left out. A request for it gets its error.
+            if let Some(canonical) = self.canonical_request_of(other).await {
+                candidates.push(Candidate {
+                    location: self.engine.location_of(other),
+                    similarity: similarity(&canonical, requested),
+                    canonical,
+                });
+            }
+        }
+        candidates.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        candidates.truncate(MAX_NAMED);
+        candidates
+    }
+
+    /// The canonical request of a recording.
+    async fn canonical_request_of(&self, key: &RequestKey) -> Option<Value> {
+        let location = self.engine.location_of(key);
+        let document = self.engine.get(key).await.ok()??;
+        let mut cassette = yaml::read(&document, &location).ok()?;
+        if let RecordedBody::Blob(body) = &mut cassette.request.body {
+            let bytes = read_body(self.engine, body, || location.clone()).await.ok()?;
+            *body = bytes.into();
+        }
+        Some(canonical_value(&cassette.request, self.matching))
+    }
 }
 
-/// Where the cassettes should be, when nothing is there.
+/// The directory of the cassettes, if it does not exist.
 fn missing_directory(engine: &dyn CacheEngine) -> Option<PathBuf> {
     let root = engine.extensions().directory().filter(|root| !root.exists())?;
     Some(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()))
 }
 
-impl fmt::Display for Near {
+impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // They differ, or it would be a hit: never 100.
+        // They differ, or it would be a hit: never 100 %.
         write!(
             f,
             "{} ({:.0} % alike)",
-            self.place,
-            (self.alike * 100.0).floor().min(99.0)
+            self.location,
+            (self.similarity * 100.0).floor().min(99.0)
         )
     }
 }
@@ -133,52 +219,8 @@ fn scope_name(key: &RequestKey) -> String {
     }
 }
 
-async fn nearest(
-    engine: &dyn CacheEngine,
-    key: &RequestKey,
-    wanted: &Value,
-    keys: &[RequestKey],
-    matching: &Matching,
-) -> Vec<Near> {
-    let words: HashSet<&str> = key.slug().split('-').collect();
-    let common = |other: &RequestKey| other.slug().split('-').filter(|word| words.contains(word)).count();
-    let mut likely: Vec<(usize, &RequestKey)> = keys
-        .iter()
-        .filter(|other| other.endpoint() == key.endpoint() && other.scope() == key.scope())
-        .map(|other| (common(other), other))
-        .collect();
-    likely.sort_by_key(|(common, other)| (std::cmp::Reverse(*common), other.slug().to_owned()));
-    let mut near = Vec::new();
-    for (_, other) in likely.into_iter().take(COMPARED) {
-        let place = engine.location_of(other);
-        // A recording that cannot be read cannot be near; whoever asks for it gets its error.
-        let Ok(Some(document)) = engine.get(other).await else {
-            continue;
-        };
-        let Ok(mut cassette) = yaml::read(&document, &place) else {
-            continue;
-        };
-        if let RecordedBody::Blob(blob) = &mut cassette.request.body {
-            let Ok(bytes) = read_body(engine, blob, || place.clone()).await else {
-                continue;
-            };
-            *blob = bytes.into();
-        }
-        let canonical = canonical_value(&cassette.request, matching);
-        let alike = similarity(&canonical, wanted);
-        near.push(Near {
-            place,
-            canonical,
-            alike,
-        });
-    }
-    near.sort_by(|a, b| b.alike.total_cmp(&a.alike));
-    near.truncate(NAMED);
-    near
-}
-
-/// The differences as a person reads them, the settings' pointers before each.
-fn told(differences: &[Difference]) -> String {
+/// The differences for people, each after its JSON pointer as used in the settings.
+fn format_diff(differences: &[Difference]) -> String {
     let mut lines = vec!["--- recorded".to_owned(), "+++ requested".to_owned()];
     lines.extend(differences.iter().flat_map(|difference| {
         let of_body = difference.pointer.strip_prefix("/body/json");
@@ -189,15 +231,15 @@ fn told(differences: &[Difference]) -> String {
         }
         .lines()
     }));
-    if lines.len() > LONGEST_DIFF {
-        let more = lines.len() - LONGEST_DIFF;
-        lines.truncate(LONGEST_DIFF);
+    if lines.len() > MAX_DIFF_LINES {
+        let more = lines.len() - MAX_DIFF_LINES;
+        lines.truncate(MAX_DIFF_LINES);
         lines.push(format!("  … {more} more lines"));
     }
     lines.join("\n")
 }
 
-/// What is another one each day or each run: its name, and what it looks like in the settings.
+/// Values that change with each day or each run: a name for the placeholder, and a pattern for the settings.
 static VOLATILE: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
     [
         (
@@ -217,8 +259,8 @@ static VOLATILE: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The settings under which these differences would not count, when all of them look as if they were meant not to.
-fn what_would_ignore(differences: &[Difference]) -> Option<String> {
+/// Settings that ignore these differences, if each of them looks like a value that changes with each run.
+fn settings_that_ignore(differences: &[Difference]) -> Option<String> {
     let (mut ignored, mut replaced) = (Vec::new(), Vec::new());
     for difference in differences {
         let pointer = difference.pointer.strip_prefix("/body/json")?;
@@ -229,7 +271,7 @@ fn what_would_ignore(differences: &[Difference]) -> Option<String> {
         match pattern {
             Some(pattern) if replaced.contains(&pattern) => {}
             Some(pattern) => replaced.push(pattern),
-            None if is_name_of_a_run(pointer) => ignored.push(pointer),
+            None if is_run_specific(pointer) => ignored.push(pointer),
             None => return None,
         }
     }
@@ -244,12 +286,12 @@ fn what_would_ignore(differences: &[Difference]) -> Option<String> {
         }
     }
     Some(format!(
-        "it differs only in what looks like another run; with this in settings.yaml, and recorded again, it does not count:\n{}",
+        "the differences look like values that change with each run; to ignore them, add this to settings.yaml and record again:\n{}",
         yaml.trim_end()
     ))
 }
 
-/// What changes from run to run in these texts, when that is all that differs.
+/// The pattern of the value that changes from run to run, if nothing else differs in these texts.
 fn pattern_of(old: &str, new: &str) -> Option<(&'static str, &'static str)> {
     VOLATILE
         .iter()
@@ -257,8 +299,8 @@ fn pattern_of(old: &str, new: &str) -> Option<(&'static str, &'static str)> {
         .map(|(name, pattern, _)| (*name, *pattern))
 }
 
-/// Whether a member is called as what belongs to a run and not to a request.
-fn is_name_of_a_run(pointer: &str) -> bool {
+/// Whether the name of a member suggests that its value changes with each run.
+fn is_run_specific(pointer: &str) -> bool {
     let name = pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     name.split(['_', '-']).any(|word| {
         matches!(
@@ -277,17 +319,17 @@ mod tests {
 
     fn setting(old: Value, new: Value) -> Option<String> {
         let body = |value| json!({ "body": { "json": value } });
-        what_would_ignore(&differences(&body(old), &body(new)))
+        settings_that_ignore(&differences(&body(old), &body(new)))
     }
 
     #[test]
-    fn what_looks_like_another_run_comes_with_the_setting_that_ignores_it() {
+    fn values_that_change_with_each_run_come_with_a_setting_that_ignores_them() {
         let told = setting(
             json!({ "metadata": { "run_id": "a" }, "messages": [{ "content": "Today is 2026-11-20, in /tmp/ab12/x." }] }),
             json!({ "metadata": { "run_id": "b" }, "messages": [{ "content": "Today is 2026-11-21, in /tmp/ab12/x." }] }),
         );
         insta::assert_snapshot!(told.unwrap(), @r"
-        it differs only in what looks like another run; with this in settings.yaml, and recorded again, it does not count:
+        the differences look like values that change with each run; to ignore them, add this to settings.yaml and record again:
         matching:
           ignore: [/metadata/run_id]
           replace:
@@ -297,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suggested_setting_is_one_that_can_be_read_and_works() {
+    fn a_suggested_setting_is_valid_and_works() {
         for (old, new) in [
             ("at 2026-11-20T10:00:00Z", "at 2026-11-21T11:30:00.5Z"),
             (
@@ -312,7 +354,7 @@ mod tests {
         ] {
             let told = setting(json!({ "x": old }), json!({ "x": new })).unwrap_or_else(|| panic!("{old}"));
             let yaml = &told[told.find("matching:").unwrap()..];
-            let settings = crate::Settings::from_yaml(yaml.as_bytes(), "settings.yaml").unwrap();
+            let settings = crate::settings::Settings::from_yaml(yaml.as_bytes(), "settings.yaml").unwrap();
             let replaced = |text: &str| {
                 settings.matching.replace[0]
                     .pattern
@@ -324,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_gets_no_setting() {
+    fn other_differences_get_no_suggested_setting() {
         assert_eq!(
             setting(json!({ "temperature": 0.2 }), json!({ "temperature": 0.7 })),
             None
@@ -340,10 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_difference_is_cut_and_says_so() {
+    fn a_long_diff_is_truncated_and_says_so() {
         let items = |word: &str| Value::from((0..200).map(|number| format!("{word} {number}")).collect::<Vec<_>>());
-        let told = told(&differences(&items("old"), &items("new")));
-        assert_eq!(told.lines().count(), LONGEST_DIFF + 1);
-        assert!(told.ends_with("more lines"), "{told}");
+        let diff = format_diff(&differences(&items("old"), &items("new")));
+        assert_eq!(diff.lines().count(), MAX_DIFF_LINES + 1);
+        assert!(diff.ends_with("more lines"), "{diff}");
     }
 }

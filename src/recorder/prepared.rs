@@ -1,4 +1,4 @@
-//! A request as it is hashed and kept. Of one that was asked before, byte for byte, that is known.
+//! A request as it is hashed and recorded, and a cache of those that were prepared last.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,20 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, header};
 use lru::LruCache;
 
-use super::EffectiveSettings;
+use super::effective_settings::EffectiveSettings;
 use crate::cassette::RecordedRequest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Request;
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 
-/// How many requests are known.
-const KNOWN: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// How many prepared requests are cached.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// A larger body is worked out again, in place of being held.
-const LARGEST_KNOWN_BYTES: usize = 64 * 1024;
+/// Requests with larger bodies are not cached.
+const MAX_CACHED_BODY_BYTES: usize = 64 * 1024;
 
-/// A request without its secrets, its key, and what took them out.
+/// A redacted request, its key, and the redactor with its secrets.
 pub(super) struct PreparedRequest {
     pub(super) redactor: Redactor,
     pub(super) request: RecordedRequest,
@@ -29,27 +29,27 @@ pub(super) struct PreparedRequest {
 }
 
 impl PreparedRequest {
-    fn new(agreed: &EffectiveSettings, scope: &Scope, request: &Request, secrets: &[String]) -> Result<Self> {
-        let redactor = agreed.redactor.knowing(secrets.iter().map(String::as_str));
+    fn new(effective: &EffectiveSettings, scope: &Scope, request: &Request, secrets: &[String]) -> Result<Self> {
+        let redactor = effective.redactor.knowing(secrets.iter().map(String::as_str));
         if redactor.text(scope.as_str()) != scope.as_str() {
             return Err(Error::new(
                 ErrorKind::Request,
-                "the name of the scope holds a secret, and would be a folder name",
+                "the name of the scope contains a secret, and would become the name of a folder",
             )
             .with_hint("name the scope after the test"));
         }
         let request = redactor.request(request);
         Ok(Self {
-            key: RequestKey::of(&request, scope, &agreed.settings.matching),
+            key: RequestKey::of(&request, scope, &effective.settings.matching),
             redactor,
             request,
         })
     }
 }
 
-/// All that decides what a request comes to, under the same settings.
+/// Everything that the prepared request depends on besides the settings.
 #[derive(PartialEq, Eq, Hash)]
-struct Raw {
+struct CacheKey {
     method: Method,
     target: PathAndQuery,
     content_type: Option<HeaderValue>,
@@ -58,8 +58,8 @@ struct Raw {
     scope: Scope,
 }
 
-impl Raw {
-    /// The same in memory of its own: what is known must not hold the buffers of connections, of which it may be a part.
+impl CacheKey {
+    /// A copy in memory of its own. The original may share buffers with a connection, which the cache must not hold.
     fn copied(self) -> Self {
         let copied = |value: HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value);
         Self {
@@ -71,32 +71,32 @@ impl Raw {
     }
 }
 
-/// The requests that were asked last.
-pub(super) struct RequestCache(Mutex<LruCache<Raw, Arc<PreparedRequest>>>);
+/// The requests that were prepared last.
+pub(super) struct RequestCache(Mutex<LruCache<CacheKey, Arc<PreparedRequest>>>);
 
 impl Default for RequestCache {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(KNOWN)))
+        Self(Mutex::new(LruCache::new(CAPACITY)))
     }
 }
 
 impl RequestCache {
-    /// What a request comes to that brings these secrets along.
+    /// Redacts a request that carries these secrets, and computes its key.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] when the scope's name holds a secret.
-    pub(super) fn asked<'a>(
+    /// [`ErrorKind::Request`] if the name of the scope contains a secret.
+    pub(super) fn prepare<'a>(
         &self,
-        agreed: &EffectiveSettings,
+        effective: &EffectiveSettings,
         scope: &Scope,
         request: &'a Request,
         secrets: impl Iterator<Item = &'a str>,
     ) -> Result<Arc<PreparedRequest>> {
         let secrets: Vec<String> = secrets.map(str::to_owned).collect();
-        if request.body_bytes().len() > LARGEST_KNOWN_BYTES {
-            return Ok(Arc::new(PreparedRequest::new(agreed, scope, request, &secrets)?));
+        if request.body_bytes().len() > MAX_CACHED_BODY_BYTES {
+            return Ok(Arc::new(PreparedRequest::new(effective, scope, request, &secrets)?));
         }
-        let raw = Raw {
+        let cache_key = CacheKey {
             method: request.method().clone(),
             target: request.path_and_query().clone(),
             content_type: request.header_map().get(header::CONTENT_TYPE).cloned(),
@@ -104,14 +104,14 @@ impl RequestCache {
             secrets,
             scope: scope.clone(),
         };
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = known().get(&raw) {
-            return Ok(asked.clone());
+        let cache = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = cache().get(&cache_key) {
+            return Ok(prepared.clone());
         }
-        let raw = raw.copied();
-        let request = request.clone().body(raw.body.clone());
-        let asked = Arc::new(PreparedRequest::new(agreed, scope, &request, &raw.secrets)?);
-        known().put(raw, asked.clone());
-        Ok(asked)
+        let cache_key = cache_key.copied();
+        let request = request.clone().body(cache_key.body.clone());
+        let prepared = Arc::new(PreparedRequest::new(effective, scope, &request, &cache_key.secrets)?);
+        cache().put(cache_key, prepared.clone());
+        Ok(prepared)
     }
 }

@@ -1,4 +1,4 @@
-//! What happened since the start: turns, counts, and the verdict at the end.
+//! What happened in a session: turns, counts, and the verdict at its end.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,14 +13,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::faults::Injection;
 
-/// Over a cache, which may serve for months, turns are counted for as many requests; what was not asked for longest begins
-/// again with its first response.
-const TURNS_OF_A_CACHE: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+/// A session over a cache may last for months, so it counts the turns of this many requests. The request that was not sent
+/// for longest starts again with its first response.
+const CACHE_SESSION_CAPACITY: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// How many failures are kept with their text; the others are counted.
-const FAILURES_KEPT: usize = 1000;
+/// How many failures are stored with their text. All failures are counted.
+const MAX_FAILURES: usize = 1000;
 
-/// One run of a program or a test suite against a recorder: how often each request was asked, and what became of it.
+/// One run of a program or a test suite with a recorder: how often each request was sent, and how it was answered.
 #[derive(Debug, Default)]
 pub struct Session {
     state: Mutex<State>,
@@ -29,20 +29,20 @@ pub struct Session {
 #[derive(Debug)]
 struct State {
     turns: LruCache<RequestKey, Turns>,
-    kept: LruCache<RequestKey, Kept>,
+    saved: LruCache<RequestKey, SavedResponses>,
     summary: Summary,
     failures: Vec<Error>,
-    /// Whether it was said that the engine is of no use.
-    told: bool,
-    /// The statuses of the day of which it was said that they are not kept.
+    /// Whether the warning that the engine is unavailable was printed.
+    warned_unavailable: bool,
+    /// The statuses of transient errors that were warned about.
     warned_transient: BTreeSet<u16>,
 }
 
-/// How often a key was asked for.
+/// How often a key was requested.
 #[derive(Debug, Default)]
 struct Turns {
-    asked: usize,
-    /// How many of these asks got the answer that was theirs.
+    requests: usize,
+    /// How many of these requests took a recorded response. An injected fault takes none.
     taken: usize,
 }
 
@@ -56,10 +56,10 @@ impl Default for State {
     fn default() -> Self {
         Self {
             turns: LruCache::unbounded(),
-            kept: LruCache::unbounded(),
+            saved: LruCache::unbounded(),
             summary: Summary::default(),
             failures: Vec::new(),
-            told: false,
+            warned_unavailable: false,
             warned_transient: BTreeSet::new(),
         }
     }
@@ -69,47 +69,47 @@ impl Default for State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Answered from a cassette, or with the answer that another request was just waiting for.
+    /// Answered from a cassette, or with the response to an equal request in progress.
     pub replayed: usize,
-    /// Answered by the upstream, and kept.
+    /// Answered by the upstream and recorded.
     pub recorded: usize,
-    /// Answered by the upstream, and not kept: mode `live`, or an answer of the day (401, 429, 5xx).
+    /// Answered by the upstream and not recorded: mode `live`, or a transient error (401, 429, 5xx).
     pub passed_on: usize,
-    /// Not recorded, and not asked of the upstream.
+    /// Not recorded and not sent to the upstream.
     pub missed: usize,
-    /// Answered by the upstream, and not kept because it is too large or the engine failed.
+    /// Answered by the upstream and not recorded, because the response is too large or the engine failed.
     pub skipped: usize,
-    /// The tokens that the replayed answers took when they were recorded.
+    /// The tokens that the replayed responses used when they were recorded.
     pub tokens_saved: u64,
-    /// The milliseconds that they took.
+    /// The milliseconds that the replayed responses took when they were recorded.
     pub milliseconds_saved: u64,
-    /// Failed otherwise: a damaged cassette, an upstream that broke off, a directory that cannot be written.
+    /// Failed for another reason: a damaged cassette, a truncated response of the upstream, a directory that cannot be written.
     pub failed: usize,
-    /// Recorded, and answered with a fault that was [injected](crate::Playback::inject).
+    /// Recorded, and answered with an [injected](crate::Playback::inject) fault.
     pub injected: usize,
-    /// Not answered by the proxy, since a web page of another site asked, or by a name that is not this machine's. It is no
-    /// failure: any page could make tests fail otherwise.
+    /// Refused by the proxy, because a web page of another site sent it, or its `Host` is not this machine. A refusal is not
+    /// a failure: otherwise any web page could make tests fail.
     pub refused: usize,
-    /// Answered later than need be, since that was injected; they count among the others too.
+    /// Answered after an injected delay. These requests are also counted in another field.
     pub delayed: usize,
 }
 
-/// What this session has kept under one key.
+/// What this session has saved under one key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Kept {
-    /// How many asks the kept responses have answered: the next response belongs behind as many.
-    pub(crate) asks: usize,
-    /// What an earlier session had kept, to be taken over where a new answer says the same.
-    pub(crate) earlier: Vec<RecordedResponse>,
-    /// Who had recorded that, and of which request; `None` as soon as anything is different.
-    pub(crate) earlier_head: Option<(Recorded, RecordedRequest)>,
+pub(super) struct SavedResponses {
+    /// How many requests the saved responses have answered: the next response comes after as many.
+    pub(super) requests: usize,
+    /// The responses of an earlier session. One stays on file if the new response at its place is equivalent.
+    pub(super) earlier: Vec<RecordedResponse>,
+    /// When they were recorded, and for which request. `None` as soon as a new response differs.
+    pub(super) earlier_head: Option<(Recorded, RecordedRequest)>,
 }
 
-impl Kept {
-    /// Nothing yet, after an earlier session has left this cassette.
-    pub(crate) fn after(earlier: &Cassette) -> Self {
+impl SavedResponses {
+    /// Nothing is saved yet, and an earlier session has left this cassette.
+    pub(super) fn after(earlier: &Cassette) -> Self {
         Self {
-            asks: 0,
+            requests: 0,
             earlier: earlier.responses.clone(),
             earlier_head: Some((earlier.recorded.clone(), earlier.request.clone())),
         }
@@ -117,12 +117,12 @@ impl Kept {
 }
 
 impl Session {
-    /// A session that remembers a bounded number of requests.
-    pub(crate) fn for_cache() -> Self {
+    /// A session that counts the turns of a bounded number of requests.
+    pub(super) fn for_cache() -> Self {
         Self {
             state: Mutex::new(State {
-                turns: LruCache::new(TURNS_OF_A_CACHE),
-                kept: LruCache::new(TURNS_OF_A_CACHE),
+                turns: LruCache::new(CACHE_SESSION_CAPACITY),
+                saved: LruCache::new(CACHE_SESSION_CAPACITY),
                 ..State::default()
             }),
         }
@@ -132,24 +132,24 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an ask of this key, whose fate is told by how many there were before. It takes its turn as well, unless a
-    /// fault is to take the place of its answer.
-    pub(crate) fn next_ask(
+    /// Counts a request with this key. `inject` draws what is injected from the number of requests before this one. Returns
+    /// that and the turn of the request, or no turn if a fault takes the place of the response.
+    pub(super) fn next_request(
         &self,
         key: &RequestKey,
-        fate: impl FnOnce(usize) -> Injection,
+        inject: impl FnOnce(usize) -> Injection,
     ) -> (Injection, Option<usize>) {
         let mut state = self.state();
         let turns = state.turns(key);
-        let fate = fate(turns.asked);
-        turns.asked += 1;
-        let turn = fate.fault.is_none().then_some(turns.taken);
+        let injection = inject(turns.requests);
+        turns.requests += 1;
+        let turn = injection.fault.is_none().then_some(turns.taken);
         turns.taken += usize::from(turn.is_some());
-        (fate, turn)
+        (injection, turn)
     }
 
-    /// Takes the turn for the next answer under this key, and returns how many were taken before.
-    pub(crate) fn next_turn(&self, key: &RequestKey) -> usize {
+    /// Takes the next turn under this key. Returns how many were taken before.
+    pub(super) fn take_turn(&self, key: &RequestKey) -> usize {
         let mut state = self.state();
         let turns = state.turns(key);
         turns.taken += 1;
@@ -157,91 +157,96 @@ impl Session {
     }
 
     /// How many turns were taken under this key.
-    pub(crate) fn turns_taken(&self, key: &RequestKey) -> usize {
+    pub(super) fn turns_taken(&self, key: &RequestKey) -> usize {
         self.state().turns(key).taken
     }
 
-    /// Forgets what was kept under this key; as many asks of it are new ones. How many there were.
-    pub(crate) fn begin_again(&self, key: &RequestKey, asks: usize) -> u64 {
+    /// Starts the key again, as in a new session with this number of requests. Returns the number of turns so far.
+    pub(super) fn restart(&self, key: &RequestKey, requests: usize) -> u64 {
         let mut state = self.state();
-        state.kept.pop(key);
-        std::mem::replace(&mut state.turns(key).taken, asks) as u64
+        state.saved.pop(key);
+        std::mem::replace(&mut state.turns(key).taken, requests) as u64
     }
 
-    /// Says once that the engine is of no use.
-    pub(crate) fn warn_once(&self, error: &Error) {
-        let is_new = !std::mem::replace(&mut self.state().told, true);
+    /// Warns once that the engine is unavailable.
+    pub(super) fn warn_unavailable(&self, error: &Error) {
+        let is_new = !std::mem::replace(&mut self.state().warned_unavailable, true);
         if is_new {
-            tracing::warn!("the engine is of no use, answers come from the upstream and are not kept: {error}");
+            tracing::warn!("the engine is unavailable; the upstream answers and nothing is recorded: {error}");
         } else {
-            tracing::debug!("the engine is of no use: {error}");
+            tracing::debug!("the engine is unavailable: {error}");
         }
     }
 
-    /// Says once for each status that an answer of the day was not kept, and what to do about it.
-    pub(crate) fn warn_transient(&self, status: StatusCode, line: &str) {
+    /// Warns once for each status that a transient error was not recorded, and says what to do.
+    pub(super) fn warn_transient(&self, status: StatusCode, line: &str) {
         let advice = match status.as_u16() {
-            401 | 403 => "the API key is missing, or has no right to this",
-            _ => "to keep such answers set save_errors, and to test with one have it injected",
+            401 | 403 => "the API key is missing or not authorized",
+            _ => "to record such responses set save_errors; to test with one inject it",
         };
         if self.state().warned_transient.insert(status.as_u16()) {
-            tracing::warn!("not kept, since it speaks of the day: {status} for {line} ({advice})");
+            tracing::warn!("transient error not recorded: {status} for {line} ({advice})");
         } else {
-            tracing::info!("not kept, since it speaks of the day: {status} for {line}");
+            tracing::info!("transient error not recorded: {status} for {line}");
         }
     }
 
-    pub(crate) fn kept(&self, key: &RequestKey) -> Option<Kept> {
-        self.state().kept.get(key).cloned()
+    /// What this session has saved under this key.
+    pub(super) fn saved(&self, key: &RequestKey) -> Option<SavedResponses> {
+        self.state().saved.get(key).cloned()
     }
 
-    pub(crate) fn set_kept(&self, key: &RequestKey, kept: Kept) {
-        self.state().kept.put(key.clone(), kept);
+    /// Stores what this session has saved under this key.
+    pub(super) fn set_saved(&self, key: &RequestKey, saved: SavedResponses) {
+        self.state().saved.put(key.clone(), saved);
     }
 
-    pub(crate) fn count(&self, what: impl FnOnce(&mut Summary)) {
+    /// Changes the counts.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Summary)) {
         let mut state = self.state();
         let before = state.summary;
-        what(&mut state.summary);
-        told(&before, &state.summary);
+        change(&mut state.summary);
+        emit_metrics(&before, &state.summary);
     }
 
-    /// Counts a request that nobody may ask; the first one is said.
+    /// Counts a refused request, and warns about the first one.
     #[cfg(feature = "proxy")]
     pub(crate) fn refused(&self, error: &Error) {
         self.count(|summary| summary.refused += 1);
         if self.summary().refused == 1 {
-            tracing::warn!("refused, and others like it will be: {}", error.message());
+            tracing::warn!("refused a request, and will refuse others like it: {}", error.message());
         }
     }
 
+    /// Counts a failure and stores its text for the verdict.
     pub(crate) fn failed(&self, error: &Error) {
         self.count(|summary| match error.kind() {
             ErrorKind::Miss => summary.missed += 1,
             _ => summary.failed += 1,
         });
         let mut state = self.state();
-        if state.failures.len() < FAILURES_KEPT {
+        if state.failures.len() < MAX_FAILURES {
             state.failures.push(error.clone());
         }
     }
 
-    /// How many requests were answered in which way so far.
+    /// How requests were answered so far.
     pub fn summary(&self) -> Summary {
         self.state().summary
     }
 
-    /// Everything that went wrong so far, in order, whether or not the caller noticed: the first thousand.
+    /// The misses and failures so far, in order, including those that the caller ignored: at most the first 1,000.
     pub fn failures(&self) -> Vec<Error> {
         self.state().failures.clone()
     }
 
-    /// Whether all went well: no miss and no failure, not even one that the caller swallowed.
+    /// The summary, if there was no miss and no failure, not even one that the caller ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Miss`] when a request was missed, else the kind of the first failure; the message tells them all.
+    /// [`ErrorKind::Miss`] if there was a miss, else the kind of the first failure. The message contains the first three in
+    /// full and counts the others.
     pub fn verdict(&self) -> Result<Summary> {
-        const TOLD: usize = 3;
+        const SHOWN: usize = 3;
         let state = self.state();
         let Some(first) = state.failures.first() else {
             return Ok(state.summary);
@@ -257,14 +262,14 @@ impl Session {
             (missed, failed) => format!("{} not recorded, and {failed} failed", requests(missed, "was", "were")),
         };
         let mut hints: Vec<&str> = Vec::new();
-        for failure in state.failures.iter().take(TOLD) {
+        for failure in state.failures.iter().take(SHOWN) {
             message.push_str("\n\n");
             message.push_str(&failure.with_causes());
             hints.extend(failure.hint().filter(|hint| !hints.contains(hint)));
         }
         let all = state.summary.missed + state.summary.failed;
-        if all > TOLD {
-            message.push_str(&format!("\n\n… and {} more", all - TOLD));
+        if all > SHOWN {
+            message.push_str(&format!("\n\n… and {} more", all - SHOWN));
         }
         for hint in hints {
             message.push_str(&format!("\n\nhint: {hint}"));
@@ -273,9 +278,9 @@ impl Session {
     }
 }
 
-/// What has come to a summary, as counters of the `metrics` crate.
+/// Adds the difference to the counters of the `metrics` crate.
 #[cfg(feature = "metrics")]
-fn told(before: &Summary, after: &Summary) {
+fn emit_metrics(before: &Summary, after: &Summary) {
     for (outcome, before, after) in [
         ("replayed", before.replayed, after.replayed),
         ("recorded", before.recorded, after.recorded),
@@ -304,7 +309,7 @@ fn told(before: &Summary, after: &Summary) {
 }
 
 #[cfg(not(feature = "metrics"))]
-fn told(_before: &Summary, _after: &Summary) {}
+fn emit_metrics(_before: &Summary, _after: &Summary) {}
 
 fn requests(count: usize, one: &str, more: &str) -> String {
     if count == 1 {
@@ -331,7 +336,7 @@ impl fmt::Display for Summary {
         write!(f, "{replayed} replayed, {recorded} recorded")?;
         for (count, what) in [
             (passed_on, "passed on"),
-            (skipped, "not kept"),
+            (skipped, "not recorded"),
             (injected, "injected"),
             (delayed, "delayed"),
             (refused, "refused"),
@@ -351,11 +356,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_tells_the_first_failures_and_each_hint_once() {
+    fn the_verdict_shows_the_first_failures_and_each_hint_once() {
         let session = Session::default();
         session.count(|summary| summary.replayed += 2);
         assert_eq!(session.verdict().unwrap().to_string(), "2 replayed, 0 recorded");
-        session.failed(&Error::new(ErrorKind::Upstream, "the upstream broke off"));
+        session.failed(&Error::new(ErrorKind::Upstream, "the upstream closed the connection"));
         assert_eq!(session.verdict().unwrap_err().kind(), ErrorKind::Upstream);
         for number in 0..3 {
             session.failed(&Error::new(ErrorKind::Miss, format!("not recorded: {number}")).with_hint("record it"));
@@ -365,7 +370,7 @@ mod tests {
         insta::assert_snapshot!(verdict, @r"
         3 requests were not recorded, and 1 failed
 
-        the upstream broke off
+        the upstream closed the connection
 
         not recorded: 0
 

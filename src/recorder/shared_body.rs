@@ -1,4 +1,4 @@
-//! An answer that is arriving, readable from its start by everyone who waits for it.
+//! A body that is still arriving, and that any number of readers read from its first byte.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,54 +10,54 @@ use tokio::sync::Notify;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Body;
 
-/// The pieces that have arrived so far, and how it ended.
+/// The chunks that have arrived so far, and how the body ended.
 ///
-/// An answer that is too large to be kept is not held either: from then on a piece goes when every reader has it, and the
-/// writer waits for the slowest of them.
+/// A body that is too large to be recorded is not held in memory either: a chunk is dropped when every reader has it, and
+/// the writer waits for the slowest reader.
 #[derive(Debug, Default)]
 pub(super) struct SharedBody {
     state: Mutex<State>,
-    /// There is a piece, or the end.
+    /// Notified when a chunk, or the end, is added.
     written: Notify,
-    /// A reader is further on, or has gone.
+    /// Notified when a reader has read a chunk, or is dropped.
     read: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    pieces: VecDeque<Bytes>,
-    /// The number of the first of them.
+    chunks: VecDeque<Bytes>,
+    /// The number of the first chunk in `chunks`.
     first: usize,
-    /// The bytes of them.
+    /// The bytes in `chunks`.
     bytes: usize,
     end: Option<Result<()>>,
-    /// The number of the piece that each reader waits for.
+    /// The number of the next chunk of each reader.
     readers: HashMap<u64, usize>,
-    readers_so_far: u64,
+    readers_created: u64,
     is_too_large: bool,
 }
 
 impl State {
-    /// Forgets what every reader has.
-    fn forget(&mut self) {
+    /// Drops the chunks that every reader has.
+    fn drop_read_chunks(&mut self) {
         let slowest = self.readers.values().copied().min().unwrap_or(usize::MAX);
         while self.first < slowest
-            && let Some(piece) = self.pieces.pop_front()
+            && let Some(chunk) = self.chunks.pop_front()
         {
             self.first += 1;
-            self.bytes -= piece.len();
+            self.bytes -= chunk.len();
         }
     }
 }
 
-/// Whether what a tape holds can be kept.
+/// Whether a body fits into the limit for recordings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    Enough,
-    /// It is only handed on.
-    TooLarge,
-    /// And nobody reads it.
-    TooLargeForNobody,
+pub(super) enum Capacity {
+    Sufficient,
+    /// The body is only streamed to its readers.
+    Exceeded,
+    /// The body has no readers.
+    ExceededWithoutReaders,
 }
 
 impl SharedBody {
@@ -65,65 +65,65 @@ impl SharedBody {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a piece, to a tape that holds no more than `most` bytes.
-    pub(super) async fn push(&self, piece: Bytes, most: usize) -> Room {
+    /// Adds a chunk. The body holds at most `limit` bytes in memory.
+    pub(super) async fn push(&self, chunk: Bytes, limit: usize) -> Capacity {
         {
             let mut state = self.state();
-            state.bytes += piece.len();
-            state.pieces.push_back(piece);
-            state.is_too_large |= state.bytes > most;
+            state.bytes += chunk.len();
+            state.chunks.push_back(chunk);
+            state.is_too_large |= state.bytes > limit;
         }
         self.written.notify_waiters();
         loop {
-            // Made before the look, so that what happens between the look and the wait is not lost.
+            // Created before the check, so that no notification between the check and the wait is lost.
             let read = self.read.notified();
             {
                 let mut state = self.state();
                 if !state.is_too_large {
-                    return Room::Enough;
+                    return Capacity::Sufficient;
                 }
                 if state.readers.is_empty() {
-                    return Room::TooLargeForNobody;
+                    return Capacity::ExceededWithoutReaders;
                 }
-                state.forget();
-                if state.bytes <= most {
-                    return Room::TooLarge;
+                state.drop_read_chunks();
+                if state.bytes <= limit {
+                    return Capacity::Exceeded;
                 }
             }
             read.await;
         }
     }
 
-    /// Ends the tape; readers get everything first, then the error if there is one. It ends once.
+    /// Ends the body. Readers get all chunks first, then the error if there is one. Later calls have no effect.
     pub(super) fn finish(&self, end: Result<()>) {
         self.state().end.get_or_insert(end);
         self.written.notify_waiters();
     }
 
-    /// Everything so far.
-    pub(super) fn whole(&self) -> Bytes {
-        match self.state().pieces.make_contiguous() {
-            [piece] => piece.clone(),
-            pieces => pieces.concat().into(),
+    /// All bytes so far.
+    pub(super) fn complete(&self) -> Bytes {
+        match self.state().chunks.make_contiguous() {
+            [chunk] => chunk.clone(),
+            chunks => chunks.concat().into(),
         }
     }
 
-    /// A body that begins with the first piece, whenever it is asked for.
+    /// A body that begins with the first chunk.
     pub(super) fn read(self: &Arc<Self>) -> Body {
         let reader = {
             let mut state = self.state();
-            let number = state.readers_so_far;
-            state.readers_so_far += 1;
+            let number = state.readers_created;
+            state.readers_created += 1;
             state.readers.insert(number, 0);
             Reader {
-                tape: self.clone(),
+                body: self.clone(),
                 number,
             }
         };
         Body::from_stream(stream::unfold(Some(reader), |reader| async move {
             let reader = reader?;
-            match reader.piece().await {
-                Some(Ok(piece)) => Some((Ok(piece), Some(reader))),
+            match reader.next().await {
+                Some(Ok(chunk)) => Some((Ok(chunk), Some(reader))),
                 Some(Err(error)) => Some((Err(error), None)),
                 None => None,
             }
@@ -131,32 +131,32 @@ impl SharedBody {
     }
 }
 
-/// One who reads a tape; the tape waits for nobody who has gone.
+/// A reader of the body. The writer does not wait for a reader that was dropped.
 struct Reader {
-    tape: Arc<SharedBody>,
+    body: Arc<SharedBody>,
     number: u64,
 }
 
 impl Reader {
-    async fn piece(&self) -> Option<Result<Bytes>> {
+    async fn next(&self) -> Option<Result<Bytes>> {
         loop {
-            let written = self.tape.written.notified();
+            let written = self.body.written.notified();
             {
-                let mut state = self.tape.state();
+                let mut state = self.body.state();
                 let at = state.readers.get(&self.number).copied()?;
                 let Some(behind) = at.checked_sub(state.first) else {
                     return Some(Err(Error::new(
                         ErrorKind::Upstream,
-                        "the answer is too large to be shared with whoever asked for the same a moment before",
+                        "the response is too large to be shared by concurrent requests",
                     )
-                    .with_hint("ask again, or raise limits.entry_bytes in settings.yaml")));
+                    .with_hint("send the request again, or raise limits.entry_bytes in settings.yaml")));
                 };
-                if let Some(piece) = state.pieces.get(behind).cloned() {
+                if let Some(chunk) = state.chunks.get(behind).cloned() {
                     state.readers.insert(self.number, at + 1);
                     if state.is_too_large {
-                        self.tape.read.notify_waiters();
+                        self.body.read.notify_waiters();
                     }
-                    return Some(Ok(piece));
+                    return Some(Ok(chunk));
                 }
                 if let Some(end) = &state.end {
                     return end.clone().err().map(Err);
@@ -169,8 +169,8 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.tape.state().readers.remove(&self.number);
-        self.tape.read.notify_waiters();
+        self.body.state().readers.remove(&self.number);
+        self.body.read.notify_waiters();
     }
 }
 
@@ -180,34 +180,34 @@ mod tests {
 
     use super::*;
 
-    const PIECE: Bytes = Bytes::from_static(&[7; 100]);
+    const CHUNK: Bytes = Bytes::from_static(&[7; 100]);
 
     #[tokio::test]
-    async fn what_is_too_large_is_held_no_longer_than_its_readers_need() {
-        let tape = Arc::new(SharedBody::default());
-        let (mut quick, mut slow) = (tape.read().into_stream(), tape.read().into_stream());
+    async fn chunks_of_a_body_that_is_too_large_are_dropped_once_all_readers_have_them() {
+        let body = Arc::new(SharedBody::default());
+        let (mut quick, mut slow) = (body.read().into_stream(), body.read().into_stream());
         for _ in 0..3 {
-            assert_eq!(tape.push(PIECE, 300).await, Room::Enough);
+            assert_eq!(body.push(CHUNK, 300).await, Capacity::Sufficient);
         }
-        assert_eq!(tape.whole().len(), 300);
+        assert_eq!(body.complete().len(), 300);
         for _ in 0..3 {
             quick.next().await.unwrap().unwrap();
         }
-        // The writer waits for the slow one, and the quick one waits for nobody.
-        let mut push = Box::pin(tape.push(PIECE, 300));
+        // The writer waits for the slow reader; the quick reader does not wait.
+        let mut push = Box::pin(body.push(CHUNK, 300));
         assert!(push.as_mut().now_or_never().is_none());
         quick.next().await.unwrap().unwrap();
         assert!(push.as_mut().now_or_never().is_none());
         slow.next().await.unwrap().unwrap();
-        assert_eq!(push.await, Room::TooLarge);
-        assert!(tape.state().bytes <= 300);
-        // Who comes now would miss the beginning, and is told.
-        let late = tape.read().into_stream().next().await.unwrap();
+        assert_eq!(push.await, Capacity::Exceeded);
+        assert!(body.state().bytes <= 300);
+        // A new reader would miss the beginning and gets an error.
+        let late = body.read().into_stream().next().await.unwrap();
         assert!(late.unwrap_err().message().contains("too large to be shared"));
         for _ in 0..3 {
             slow.next().await.unwrap().unwrap();
         }
         drop((quick, slow));
-        assert_eq!(tape.push(PIECE, 300).await, Room::TooLargeForNobody);
+        assert_eq!(body.push(CHUNK, 300).await, Capacity::ExceededWithoutReaders);
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger: which cassettes were used, by any number of sessions and processes, as lines of JSON in one file.
+//! The usage log: the cassettes that sessions used, as JSON lines in one file. Any number of processes append to it.
 
 #[cfg(feature = "cli")]
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,14 +34,14 @@ fn named_by(variable: impl Fn(&'static str) -> Option<OsString>) -> Option<PathB
         .map(PathBuf::from)
 }
 
-/// A line is written at once, and no longer than what a system writes undivided.
-const LONGEST_LINE: usize = 4000;
+/// The longest line in bytes. Systems write this much in one piece.
+const MAX_LINE_BYTES: usize = 4000;
 
-/// How every line begins; so what follows half a line, which a full disk may leave, is still found.
+/// The beginning of every line. A line is found even behind half a line that a full disk has left.
 #[cfg(feature = "cli")]
-const BEGINNING: &str = "{\"ledger\":1,";
+const LINE_START: &str = "{\"ledger\":1,";
 
-/// What became of a cassette.
+/// How a request used a cassette.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Use {
@@ -50,20 +50,21 @@ pub(crate) enum Use {
     Missed,
 }
 
-/// Where a session writes what it has used, each key once for a test, at its first use: a process that is killed loses no
-/// key. How often it was used again is written when the session ends.
+/// Writes what a session uses: each key once for each test, at its first use, so that a killed process loses no key. The
+/// number of further uses is written at the end of the session.
 pub(crate) struct UsageLog {
     file: Mutex<File>,
     path: PathBuf,
     session: String,
     directory: Option<String>,
-    told: Mutex<Told>,
+    written: Mutex<Written>,
 }
 
 #[derive(Default)]
-struct Told {
+/// What this session has written.
+struct Written {
     scopes: HashSet<Scope>,
-    /// How often, by what was written of it.
+    /// How often each line was used.
     uses: HashMap<UsedLine, u64>,
     has_failed: bool,
 }
@@ -71,14 +72,14 @@ struct Told {
 /// One line.
 #[derive(Deserialize, Serialize)]
 struct Line {
-    /// The version of this form.
+    /// The version of this format.
     ledger: u32,
     at: String,
     session: String,
     /// The cassette directory as an absolute path; `None` for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     directory: Option<String>,
-    /// In a line that says what a session has seen: a scope, the root being "".
+    /// In a line that lists the scopes that a session has used: "" is the root.
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<Vec<String>>,
     #[serde(flatten)]
@@ -93,16 +94,16 @@ struct UsedLine {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<String>,
-    /// In a line at the end of a session: how many times more than the lines before it say.
+    /// In a line at the end of a session: the number of uses besides those of the lines before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<u64>,
 }
 
 impl UsageLog {
-    /// Opens a ledger, or begins one; `directory` is where the session's cassettes are.
+    /// Opens or creates a usage log. `directory` is the directory of the session's cassettes.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be written.
+    /// [`ErrorKind::Io`] if the file cannot be written.
     pub(crate) fn open(path: &Path, directory: Option<&Path>) -> Result<Self> {
         static SESSIONS: AtomicU32 = AtomicU32::new(0);
         let file = OpenOptions::new()
@@ -110,11 +111,7 @@ impl UsageLog {
             .append(true)
             .open(path)
             .map_err(|error| {
-                Error::new(
-                    ErrorKind::Io,
-                    format!("the ledger {} cannot be written", path.display()),
-                )
-                .with_source(error)
+                Error::new(ErrorKind::Io, format!("cannot write the usage log {}", path.display())).with_source(error)
             })?;
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let now = jiff::Timestamp::now().as_millisecond();
@@ -122,15 +119,15 @@ impl UsageLog {
             file: Mutex::new(file),
             path: path.to_owned(),
             session: format!("{now:x}-{:x}-{number:x}", std::process::id()),
-            directory: directory.map(whole),
-            told: Mutex::default(),
+            directory: directory.map(canonical),
+            written: Mutex::default(),
         })
     }
 
-    /// Writes that a cassette was used, unless that stands there already.
+    /// Writes that a cassette was used, unless this session has written the same line.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], once, when it cannot be written.
+    /// [`ErrorKind::Io`] if the file cannot be written. It is returned once.
     pub(crate) fn used(&self, key: &RequestKey, what: Use, test: Option<&str>) -> Result<()> {
         let scope = key.scope().as_str().to_owned();
         let used = UsedLine {
@@ -142,11 +139,11 @@ impl UsageLog {
             more: None,
         };
         let (is_new_scope, is_new) = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            let times = told.uses.entry(used.clone()).or_default();
+            let mut written_before = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let times = written_before.uses.entry(used.clone()).or_default();
             *times += 1;
             let is_new = *times == 1;
-            (told.scopes.insert(key.scope().clone()), is_new)
+            (written_before.scopes.insert(key.scope().clone()), is_new)
         };
         if is_new_scope {
             self.write(Some(vec![scope]), None)?;
@@ -165,7 +162,7 @@ impl UsageLog {
         };
         let text = |line: &Line| serde_json::to_string(line).unwrap_or_default() + "\n";
         let mut written = text(&line);
-        if written.len() > LONGEST_LINE
+        if written.len() > MAX_LINE_BYTES
             && let Some(used) = &mut line.used
         {
             used.test = None;
@@ -177,11 +174,11 @@ impl UsageLog {
             .unwrap_or_else(PoisonError::into_inner)
             .write_all(written.as_bytes());
         written.or_else(|error| {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::mem::replace(&mut told.has_failed, true) {
+            let mut written_before = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut written_before.has_failed, true) {
                 return Ok(());
             }
-            let message = format!("the ledger {} cannot be written", self.path.display());
+            let message = format!("cannot write the usage log {}", self.path.display());
             Err(Error::new(ErrorKind::Io, message).with_source(error))
         })
     }
@@ -189,76 +186,76 @@ impl UsageLog {
 
 impl Drop for UsageLog {
     fn drop(&mut self) {
-        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-        for (used, times) in told.uses.into_iter().filter(|(_, times)| *times > 1) {
+        let written_before = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        for (used, times) in written_before.uses.into_iter().filter(|(_, times)| *times > 1) {
             let more = Some(times - 1);
-            // Whoever counts by a ledger counts at least what it holds.
+            // If this fails, the counts are too low, and no cassette is missing.
             let _ = self.write(None, Some(UsedLine { more, ..used }));
         }
     }
 }
 
-/// What sessions have used of one directory.
+/// What sessions have used in one directory.
 #[cfg(feature = "cli")]
 #[derive(Debug, Default)]
 pub(crate) struct Used {
     pub(crate) sessions: BTreeSet<String>,
     pub(crate) scopes: BTreeSet<Scope>,
-    /// Whether it is of all that use the directory, so that nothing is used in scopes that were not seen.
+    /// Whether the log covers every user of the directory: then nothing in a scope without a line is used.
     pub(crate) is_of_all_scopes: bool,
     /// Scope and short key.
     cassettes: HashSet<(Scope, String)>,
-    /// How often each was replayed, by the test that did.
+    /// How often each cassette was replayed, by test.
     pub(crate) replays: HashMap<(Scope, String), BTreeMap<Option<String>, u64>>,
     /// The directories of other sessions.
     pub(crate) others: BTreeSet<String>,
-    /// The lines that cannot be read, counted from 1: what they say is not known.
+    /// The numbers of the lines that cannot be read, from 1.
     pub(crate) unreadable: Vec<usize>,
 }
 
 #[cfg(feature = "cli")]
 impl Used {
-    /// Reads a ledger from this byte on, for the sessions of one directory.
+    /// Reads a usage log from this byte on, for the sessions of one directory.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be read.
-    pub(crate) fn read(ledger: &Path, from: u64, directory: &Path) -> Result<Self> {
-        let bytes = std::fs::read(ledger).map_err(|error| {
+    /// [`ErrorKind::Io`] if the file cannot be read.
+    pub(crate) fn read(usage_log: &Path, from: u64, directory: &Path) -> Result<Self> {
+        let bytes = std::fs::read(usage_log).map_err(|error| {
             let what = match error.kind() {
                 std::io::ErrorKind::NotFound => "does not exist",
                 _ => "cannot be read",
             };
-            Error::new(ErrorKind::Io, format!("the ledger {} {what}", ledger.display()))
+            Error::new(ErrorKind::Io, format!("the usage log {} {what}", usage_log.display()))
                 .with_source(error)
                 .with_hint(format!(
                     "run the tests with {USAGE_LOG_VARIABLE} set to its path, or with --usage-log"
                 ))
         })?;
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-        let directory = whole(directory);
+        let directory = canonical(directory);
         let mut used = Self::default();
         let before = memchr::memchr_iter(b'\n', &bytes[..from]).count();
         for (number, line) in (before + 1..).zip(bytes[from..].split(|byte| *byte == b'\n')) {
-            if !line.is_empty() && !used.take(line, &directory) {
+            if !line.is_empty() && !used.add(line, &directory) {
                 used.unreadable.push(number);
             }
         }
         Ok(used)
     }
 
-    /// Whether the whole line could be read.
-    fn take(&mut self, line: &[u8], directory: &str) -> bool {
-        let Some(begin) = memchr::memmem::rfind(line, BEGINNING.as_bytes()) else {
+    /// Adds a line. Returns whether all of it could be read.
+    fn add(&mut self, line: &[u8], directory: &str) -> bool {
+        let Some(begin) = memchr::memmem::rfind(line, LINE_START.as_bytes()) else {
             return false;
         };
         let Ok(line) = serde_json::from_slice::<Line>(&line[begin..]) else {
             return false;
         };
-        // Before it stands what a full disk has left of another line.
-        let is_whole = begin == 0;
+        // A full disk may have left half a line in front of it.
+        let is_complete = begin == 0;
         if line.directory.as_deref() != Some(directory) {
             self.others.extend(line.directory);
-            return is_whole;
+            return is_complete;
         }
         self.sessions.insert(line.session);
         let scope_of = |name: &str| match name {
@@ -279,22 +276,22 @@ impl Used {
             }
             self.cassettes.insert(cassette);
         }
-        is_whole
+        is_complete
     }
 
-    /// Whether this cassette lies in a scope of which nothing can be said.
-    pub(crate) fn has_not_seen(&self, key: &RequestKey) -> bool {
+    /// Whether nothing is known about the scope of this cassette.
+    pub(crate) fn is_unknown_scope(&self, key: &RequestKey) -> bool {
         !self.is_of_all_scopes && !self.scopes.contains(key.scope())
     }
 
-    /// Whether this cassette lies in a scope that was seen, and was not used.
-    pub(crate) fn lacks(&self, key: &RequestKey) -> bool {
-        !self.has_not_seen(key) && !self.cassettes.contains(&(key.scope().clone(), key.short().to_owned()))
+    /// Whether sessions used the scope of this cassette, and not the cassette.
+    pub(crate) fn is_unused(&self, key: &RequestKey) -> bool {
+        !self.is_unknown_scope(key) && !self.cassettes.contains(&(key.scope().clone(), key.short().to_owned()))
     }
 }
 
-/// One way to write a path, whether or not it exists yet.
-fn whole(path: &Path) -> String {
+/// The canonical form of a path, whether or not it exists.
+fn canonical(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let known = absolute
         .ancestors()

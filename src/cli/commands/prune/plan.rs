@@ -45,10 +45,10 @@ impl Plan {
         let mut unreadable = None;
         for (listed, cassette) in cassettes {
             let key = listed.key.as_ref();
-            if let Some(key) = key.filter(|key| used.has_not_seen(key)) {
+            if let Some(key) = key.filter(|key| used.is_unknown_scope(key)) {
                 *plan.unseen.entry(key.scope().clone()).or_default() += 1;
             }
-            if key.is_some_and(|key| used.lacks(key)) {
+            if key.is_some_and(|key| used.is_unused(key)) {
                 let path = directory.root().join(&listed.name);
                 if plan.add(path, false, git, force) {
                     continue;

@@ -78,7 +78,7 @@ impl UsageWatch {
         print_unseen(&listed, &used);
         let unused: Vec<String> = listed
             .iter()
-            .filter(|listed| listed.key.as_ref().is_some_and(|key| used.lacks(key)))
+            .filter(|listed| listed.key.as_ref().is_some_and(|key| used.is_unused(key)))
             .map(|listed| format!("\n  {}", store.location_of(listed)))
             .collect();
         if !unused.is_empty() {
@@ -96,7 +96,7 @@ impl UsageWatch {
 fn print_unseen(listed: &[Listed], used: &Used) {
     let keys = listed.iter().filter_map(|listed| listed.key.as_ref());
     let unseen: BTreeSet<&Scope> = keys
-        .filter(|key| used.has_not_seen(key))
+        .filter(|key| used.is_unknown_scope(key))
         .map(RequestKey::scope)
         .collect();
     if !unseen.is_empty() {

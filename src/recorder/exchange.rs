@@ -1,0 +1,63 @@
+//! What the steps of the request path share about one request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::document_cache::Document;
+use super::effective_settings::EffectiveSettings;
+use super::lock::HeldLock;
+use super::prepared::PreparedRequest;
+use crate::key::RequestKey;
+use crate::mode::Plan;
+use crate::settings::faults::Injection;
+use crate::settings::playback::Playback;
+
+/// One request on its way through the recorder.
+pub(super) struct Exchange {
+    pub(super) settings: Arc<EffectiveSettings>,
+    pub(super) prepared: Arc<PreparedRequest>,
+    pub(super) playback: Arc<Playback>,
+    /// What the mode means for this request.
+    pub(super) plan: Plan,
+    /// What happens to the response when it is replayed.
+    pub(super) injection: Injection,
+    /// How many requests of this session took a response under this key before this one. `None` while an injected fault
+    /// takes the place of the response.
+    pub(super) turn: Option<usize>,
+    pub(super) started: Instant,
+    /// The recording that is too old to be replayed.
+    pub(super) expired: Option<Arc<Document>>,
+    /// Whether the entry of a cache cannot be read and may be overwritten.
+    pub(super) is_damaged: bool,
+    /// The lock that lets this process, and no other, send the request.
+    pub(super) lock: Option<HeldLock>,
+}
+
+impl Exchange {
+    /// The request key.
+    pub(super) fn key(&self) -> &RequestKey {
+        &self.prepared.key
+    }
+
+    /// The same request, to be sent in the background.
+    pub(super) fn for_background(&self, plan: Plan) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            prepared: self.prepared.clone(),
+            playback: self.playback.clone(),
+            plan,
+            injection: Injection::default(),
+            turn: self.turn,
+            started: Instant::now(),
+            expired: self.expired.clone(),
+            is_damaged: false,
+            lock: None,
+        }
+    }
+
+    /// Whether each request is a call of its own unless calls overlap (mode `record`). Otherwise one recording answers all
+    /// later requests.
+    pub(super) fn records_each_request(&self) -> bool {
+        !self.plan.looks_up
+    }
+}

@@ -1,0 +1,73 @@
+//! Finds the recording of a request, and decides whether it may be replayed.
+
+use std::sync::Arc;
+
+pub(super) use super::document_cache::Document;
+use super::exchange::Exchange;
+use super::store::Store;
+use crate::cassette::yaml;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::RequestKey;
+use crate::mode::OnMiss;
+use crate::settings::expiry::Freshness;
+
+/// What the store has for a request.
+pub(super) enum Lookup {
+    /// A recording to replay.
+    Found(Arc<Document>),
+    /// An old recording that may be replayed once more while the upstream is asked.
+    Stale(Arc<Document>),
+    /// Nothing to replay. An expired recording is in [`Exchange::expired`].
+    Missing,
+    /// The store, or its entry, cannot be read.
+    Unavailable(Error),
+}
+
+impl Store {
+    /// Finds the recording of a request.
+    pub(super) async fn find(&self, exchange: &mut Exchange) -> Lookup {
+        let document = match self.read(exchange.key()).await {
+            Ok(Some(document)) => document,
+            Ok(None) => return Lookup::Missing,
+            // A damaged entry of a cache is recorded again. A damaged file in a directory is for a person to look at.
+            Err(error) if error.kind() == ErrorKind::Cassette && self.may_bypass(&error, exchange.plan) => {
+                tracing::warn!("a recording is damaged and is recorded again: {error}");
+                exchange.is_damaged = true;
+                return Lookup::Missing;
+            }
+            Err(error) => return Lookup::Unavailable(error),
+        };
+        // If the upstream cannot be asked, an old recording is better than none.
+        if exchange.plan.on_miss == OnMiss::Fail {
+            return Lookup::Found(document);
+        }
+        let expiry = &exchange.settings.settings.expiry;
+        let endpoint = exchange.key().endpoint();
+        match expiry.freshness(endpoint, document.history.as_ref(), document.recorded.age()) {
+            Freshness::Fresh => Lookup::Found(document),
+            Freshness::Stale => Lookup::Stale(document),
+            Freshness::Expired => {
+                exchange.expired = Some(document);
+                Lookup::Missing
+            }
+        }
+    }
+
+    /// The parsed cassette of a key, if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cassette`] if it is damaged or belongs to another key, [`ErrorKind::Engine`] if it cannot be read.
+    pub(super) async fn read(&self, key: &RequestKey) -> Result<Option<Arc<Document>>> {
+        let Some(bytes) = self.engine.get(key).await? else {
+            return Ok(None);
+        };
+        if let Some(document) = self.documents.get(key, &bytes) {
+            return Ok(Some(document));
+        }
+        let cassette = yaml::read(&bytes, &self.location_of(key))?;
+        key.check(&cassette, || self.location_of(key))?;
+        let document = Arc::new(Document::new(cassette));
+        self.documents.put(key, bytes, document.clone());
+        Ok(Some(document))
+    }
+}

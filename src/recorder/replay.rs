@@ -1,0 +1,166 @@
+//! Replays a recorded response, or the fault that was drawn for it.
+
+use bytes::Bytes;
+
+use super::Recorder;
+use super::document_cache::Document;
+use super::exchange::Exchange;
+use super::fault_responses;
+use super::paced_body::PacedBody;
+use super::usage_log::Use;
+use crate::cassette::Cassette;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Response;
+use crate::settings::Exhausted;
+use crate::settings::faults::Fault;
+use crate::settings::pace::Pace;
+
+impl Recorder {
+    /// Replays the response whose turn it is, or the fault that takes its place.
+    pub(super) async fn replay(&self, exchange: &Exchange, document: &Document) -> Result<Response> {
+        self.delay(exchange).await;
+        let mut fault = exchange.injection.fault;
+        match fault {
+            Some(Fault::Status(status)) => {
+                self.count_injected(exchange, Fault::Status(status));
+                return Ok(fault_responses::error_response(status));
+            }
+            Some(Fault::Reset) => {
+                self.count_injected(exchange, Fault::Reset);
+                return Err(fault_responses::connection_error(Fault::Reset));
+            }
+            _ => {}
+        }
+        let turn = exchange
+            .turn
+            .unwrap_or_else(|| self.session().turns_taken(exchange.key()));
+        let (mut index, mut body) = self.recorded_body(exchange, document, turn).await?;
+        if fault.is_some() && body.is_empty() {
+            // An empty body cannot be damaged.
+            fault = None;
+            let turn = self.session().take_turn(exchange.key());
+            (index, body) = self.recorded_body(exchange, document, turn).await?;
+        }
+        let response = &document.responses[index];
+        let replayed = document.replayed(index, &body);
+        let mut headers = replayed.headers.clone();
+        match fault {
+            Some(fault) => {
+                self.count_injected(exchange, fault);
+                fault_responses::name_fault(&mut headers, fault);
+                if fault == Fault::Malformed {
+                    body = fault_responses::malformed(&body, response.is_event_stream());
+                }
+            }
+            None => self.count_replayed(exchange, document, index, replayed.tokens),
+        }
+        let pace = exchange.playback.pace_or(exchange.settings.settings.pace);
+        let lengths = exchange.playback.fragment_lengths();
+        let is_truncated = fault == Some(Fault::Cut);
+        if pace == Pace::Instant && lengths.is_empty() && !is_truncated && !response.is_event_stream() {
+            return Ok(Response::new(response.status, body).headers(headers));
+        }
+        let skip = self.shared.delays_skipped.clone();
+        let mut paced = PacedBody::new(response, body, pace, skip).with_fragments(lengths);
+        if is_truncated {
+            paced = paced.truncated(fault_responses::connection_error(Fault::Cut));
+        }
+        Ok(Box::pin(paced.into_response(response.status, headers)).await)
+    }
+
+    /// Waits for the delay that was injected.
+    async fn delay(&self, exchange: &Exchange) {
+        let delay = exchange.injection.delay;
+        if !delay.is_zero() {
+            self.session().count(|summary| summary.delayed += 1);
+            let wait = self
+                .shared
+                .delays_skipped
+                .run_until_cancelled(tokio::time::sleep(delay));
+            Box::pin(wait).await;
+        }
+    }
+
+    /// The response at this turn, by its index, and its body.
+    async fn recorded_body(&self, exchange: &Exchange, document: &Document, turn: usize) -> Result<(usize, Bytes)> {
+        let recorded = document.responses.len();
+        let exhausted = exchange.settings.settings.exhausted;
+        let Some(index) = response_index(turn, recorded, exhausted) else {
+            return Err(self.exhausted(exchange, document, turn));
+        };
+        let body = &document.responses[index].body;
+        Ok((index, self.shared.store.load_body(body, exchange.key()).await?))
+    }
+
+    fn exhausted(&self, exchange: &Exchange, cassette: &Cassette, turn: usize) -> Error {
+        Error::new(
+            ErrorKind::Miss,
+            format!(
+                "not recorded: {} was requested {} times and is recorded {} times, in {} (exhausted: fail)",
+                cassette.request.line(),
+                turn + 1,
+                cassette.responses.len(),
+                self.shared.store.location_of(exchange.key())
+            ),
+        )
+        .with_hint("record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml")
+    }
+
+    fn count_replayed(&self, exchange: &Exchange, cassette: &Cassette, index: usize, tokens: u64) {
+        let response = &cassette.responses[index];
+        let milliseconds = response.timing_ms.last().copied().unwrap_or_default();
+        self.session().count(|summary| {
+            summary.replayed += 1;
+            summary.tokens_saved += tokens;
+            summary.milliseconds_saved += milliseconds;
+        });
+        self.shared.store.count(|counts| {
+            counts.hits += 1;
+            counts.tokens_saved += tokens;
+            counts.milliseconds_saved += milliseconds;
+        });
+        self.log_use(exchange.key(), Use::Replayed);
+        tracing::info!(
+            "replayed {} of {} from {}",
+            index + 1,
+            cassette.responses.len(),
+            exchange.key().name()
+        );
+    }
+
+    fn count_injected(&self, exchange: &Exchange, fault: Fault) {
+        self.session().count(|summary| summary.injected += 1);
+        self.log_use(exchange.key(), Use::Replayed);
+        tracing::info!("injected {fault} in place of {}", exchange.key().name());
+    }
+}
+
+/// Which of the recorded responses a request gets. `turn` counts the requests before it in this session.
+fn response_index(turn: usize, recorded: usize, exhausted: Exhausted) -> Option<usize> {
+    match exhausted {
+        _ if turn < recorded => Some(turn),
+        Exhausted::Repeat => Some(recorded - 1),
+        Exhausted::Cycle => Some(turn % recorded),
+        Exhausted::Fail => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nth_request_gets_the_nth_response_and_exhausted_decides_what_follows() {
+        let indexes = |exhausted| {
+            (0..5)
+                .map(|turn| response_index(turn, 2, exhausted))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            indexes(Exhausted::Repeat),
+            [Some(0), Some(1), Some(1), Some(1), Some(1)]
+        );
+        assert_eq!(indexes(Exhausted::Cycle), [Some(0), Some(1), Some(0), Some(1), Some(0)]);
+        assert_eq!(indexes(Exhausted::Fail), [Some(0), Some(1), None, None, None]);
+    }
+}
