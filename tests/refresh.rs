@@ -207,7 +207,7 @@ async fn a_recording_whose_key_is_another_is_told_and_left() {
         let done = refresh(&project, &server.url, &[]);
         assert_eq!(done.code(), 1, "{wrong}: {}", done.stderr);
         assert!(
-            done.stderr.contains(&name) && done.stderr.contains("its name stands for"),
+            done.stderr.contains(&name) && done.stderr.contains("the name has the key"),
             "{}",
             done.stderr
         );

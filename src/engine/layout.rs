@@ -6,6 +6,8 @@
 #[cfg(feature = "cli")]
 use std::path::{Path, PathBuf};
 
+#[cfg(any(feature = "cli", feature = "object-store"))]
+use crate::hash::is_lower_hex;
 pub(crate) use crate::key::{BODIES, EXTENSION};
 
 /// The settings.
@@ -30,8 +32,7 @@ pub(crate) fn body(sha256: &str) -> String {
 #[cfg(any(feature = "cli", feature = "object-store"))]
 pub(crate) fn is_body(name: &str) -> bool {
     let sha256 = name.rsplit('/').next().unwrap_or_default();
-    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    sha256.len() == 64 && sha256.bytes().all(is_digit) && name == body(sha256)
+    is_lower_hex(sha256, 64) && name == body(sha256)
 }
 
 /// Every file that lies where large bodies do, by its name and sorted, whether or not it is one.

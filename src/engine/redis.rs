@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use super::url::{StoreUrl, lock_milliseconds, milliseconds, unique};
 use super::{CacheEngine, Counts, EngineExtensions, Lease, Lock, Size};
 use crate::error::{Error, Result};
+use crate::hash::is_lower_hex;
 use crate::key::{RequestKey, Scope};
 
 const FORM: &str = "\
@@ -699,8 +700,7 @@ fn key_of(id: &str, name: &str) -> Option<RequestKey> {
         None => (Scope::root(), id),
     };
     let (endpoint, slug) = name.rsplit_once('/')?;
-    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash.then(|| RequestKey::from_parts(hash.to_owned(), scope, endpoint.to_owned(), slug.to_owned()))
+    is_lower_hex(hash, 64).then(|| RequestKey::from_parts(hash.to_owned(), scope, endpoint.to_owned(), slug.to_owned()))
 }
 
 #[cfg(test)]

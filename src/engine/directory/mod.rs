@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
 use super::{CacheEngine, EngineExtensions, Lease, Lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::sha256_hex;
+use crate::hash::{is_lower_hex, sha256_hex};
 use crate::key::RequestKey;
 use crate::settings::Settings;
 
@@ -491,8 +491,7 @@ fn or_here(folder: &Path) -> &Path {
 /// Slug and key digits of a file name: `capital-of-france-3f9a1c2b7d4e8a10.yaml`.
 fn short_key_of(file: &str) -> Option<(&str, &str)> {
     let (slug, short) = file.strip_suffix(EXTENSION)?.rsplit_once('-')?;
-    let is_key = short.len() == 16 && short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_key.then_some((slug, short))
+    is_lower_hex(short, 16).then_some((slug, short))
 }
 
 fn read_folder(folder: &Path) -> io::Result<Folder> {

@@ -1,0 +1,491 @@
+//! The canonical request: a typed form that equivalent requests share, and its text.
+//!
+//! # Key scheme 1
+//! The request key is the SHA-256 of this JSON object in the canonical form of
+//! [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785):
+//!
+//! - `method` and `path`: strings. The path is percent-encoded in one way only: every byte that
+//!   [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3) does not allow in a segment is encoded and no other,
+//!   so that `ft:m` and `ft%3Am` name the same model.
+//! - `query`, unless it is empty: the decoded pairs, sorted, each as an array of two strings. A pair whose bytes are not
+//!   UTF-8 has a third string, the SHA-256 of these bytes.
+//! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the sorted list of parts,
+//!   each an object of `name`, `filename` (if the part has one) and the `sha256` of its bytes; `text` the text; `sha256`
+//!   the hash of bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is.
+//!
+//! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
+//! the object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar
+//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::{Map, Number, Value, json};
+
+use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
+use crate::hash::sha256_hex;
+use crate::http::{parse, serialize_number};
+use crate::settings::matching::Matching;
+
+/// The largest integer up to which every integer is a double.
+const LARGEST_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// The member that holds the digits of a larger integer.
+const INTEGER: &str = "$integer";
+
+/// The bytes that are percent-encoded in a path segment: all except `pchar` of RFC 3986.
+const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// A request in canonical form. Requests with equal canonical forms share a request key.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct CanonicalRequest {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// Sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) query: Vec<QueryPair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<CanonicalBody>,
+}
+
+/// A pair of a query: name, value, and the SHA-256 of its bytes if they are not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueryPair {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) sha256: Option<String>,
+}
+
+/// A body that is not empty.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CanonicalBody {
+    /// A JSON object or array.
+    Json(#[serde(serialize_with = "serialize_guarded")] Value),
+    /// The parts of a form, sorted.
+    Multipart(Vec<CanonicalPart>),
+    /// Any other text.
+    Text(String),
+    /// The SHA-256 of bytes that are not UTF-8 or that are stored outside the cassette.
+    Sha256(String),
+}
+
+/// A part of a form.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct CanonicalPart {
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) filename: Option<String>,
+    /// The SHA-256 of its content.
+    pub(crate) sha256: String,
+}
+
+impl CanonicalRequest {
+    /// Returns the canonical form of a redacted request.
+    pub(crate) fn of(request: &RecordedRequest, matching: &Matching) -> Self {
+        Self {
+            method: request.method.clone(),
+            path: canonical_path(&request.path),
+            query: canonical_query(request.query.as_deref(), matching),
+            body: CanonicalBody::of(&request.body, matching),
+        }
+    }
+
+    /// Returns the text whose SHA-256 is the request key.
+    pub(crate) fn text(&self) -> String {
+        // Only maps with keys other than strings and numbers that are not finite cannot be written. JSON has neither.
+        serde_json_canonicalizer::to_string(self).unwrap_or_else(|_| self.to_value().to_string())
+    }
+
+    /// Returns the canonical form as a JSON value for comparisons, with large integers as numbers.
+    pub(crate) fn to_value(&self) -> Value {
+        self.clone().into_value()
+    }
+
+    /// As [`to_value`](Self::to_value).
+    pub(crate) fn into_value(self) -> Value {
+        let mut members = Map::new();
+        members.insert("method".to_owned(), self.method.into());
+        members.insert("path".to_owned(), self.path.into());
+        if !self.query.is_empty() {
+            members.insert("query".to_owned(), json!(self.query));
+        }
+        if let Some(body) = self.body {
+            members.insert("body".to_owned(), body.into_value());
+        }
+        Value::Object(members)
+    }
+}
+
+impl CanonicalBody {
+    /// Returns `None` for an empty body.
+    fn of(body: &RecordedBody, matching: &Matching) -> Option<Self> {
+        let bytes = match body {
+            RecordedBody::Multipart(parts) => {
+                let parts = parts.iter().filter_map(|part| CanonicalPart::of(part, matching));
+                let mut parts: Vec<CanonicalPart> = parts.collect();
+                parts.sort_by_cached_key(CanonicalPart::sort_key);
+                return Some(Self::Multipart(parts));
+            }
+            RecordedBody::Blob(Blob::External { sha256 }) => return Some(Self::Sha256(sha256.clone())),
+            RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => return None,
+            RecordedBody::Blob(Blob::Inline(bytes)) => bytes,
+        };
+        if let Some(mut value) = parse(bytes).filter(|value| value.is_object() || value.is_array()) {
+            for pointer in &matching.ignore {
+                remove(&mut value, pointer.segments());
+            }
+            if !matching.replace.is_empty() {
+                replace_strings(&mut value, matching);
+            }
+            return Some(Self::Json(value));
+        }
+        Some(match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(replaced(text, matching)),
+            Err(_) => Self::Sha256(sha256_hex(bytes)),
+        })
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Json(value) => json!({ "json": value }),
+            Self::Multipart(parts) => {
+                let parts: Vec<Value> = parts.iter().map(CanonicalPart::to_value).collect();
+                json!({ "multipart": parts })
+            }
+            Self::Text(text) => json!({ "text": text }),
+            Self::Sha256(sha256) => json!({ "sha256": sha256 }),
+        }
+    }
+}
+
+impl CanonicalPart {
+    /// Returns `None` for a part that the settings ignore.
+    fn of(part: &RecordedPart, matching: &Matching) -> Option<Self> {
+        let is_ignored = matching
+            .ignore
+            .iter()
+            .any(|pointer| matches!(pointer.segments(), [name] if *name == part.name));
+        if is_ignored {
+            return None;
+        }
+        let sha256 = match &part.content {
+            Blob::External { sha256 } => sha256.clone(),
+            Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) if !matching.replace.is_empty() => sha256_hex(replaced(text, matching).as_bytes()),
+                _ => sha256_hex(bytes),
+            },
+        };
+        Some(Self {
+            name: part.name.clone(),
+            filename: part.filename.as_deref().map(|filename| replaced(filename, matching)),
+            sha256,
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let mut value = json!({ "name": self.name, "sha256": self.sha256 });
+        if let Some(filename) = &self.filename {
+            value["filename"] = filename.as_str().into();
+        }
+        value
+    }
+
+    /// Parts are sorted by this JSON text. The order is part of the key scheme.
+    fn sort_key(&self) -> String {
+        self.to_value().to_string()
+    }
+}
+
+impl Serialize for QueryPair {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq([&self.name, &self.value].into_iter().chain(&self.sha256))
+    }
+}
+
+/// Percent-encodes each segment in one way. A segment with a `%` that starts no escape stays as it is.
+fn canonical_path(path: &str) -> String {
+    let canonical = |segment: &str| {
+        let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+        if segment.split('%').skip(1).all(is_escape) {
+            let bytes: Vec<u8> = percent_decode_str(segment).collect();
+            percent_encode(&bytes, NO_PCHAR).to_string()
+        } else {
+            segment.to_owned()
+        }
+    };
+    path.split('/').map(canonical).collect::<Vec<_>>().join("/")
+}
+
+fn canonical_query(query: Option<&str>, matching: &Matching) -> Vec<QueryPair> {
+    let canonical = |pair: &str| {
+        let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+        if matching.ignore_query.iter().any(|ignored| *ignored == name) {
+            return None;
+        }
+        let bytes: Vec<u8> = percent_decode_str(&pair.replace('+', " ")).collect();
+        Some(QueryPair {
+            value: replaced(&value, matching),
+            name: name.into_owned(),
+            sha256: std::str::from_utf8(&bytes).is_err().then(|| sha256_hex(&bytes)),
+        })
+    };
+    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    let mut pairs: Vec<QueryPair> = pairs.filter_map(canonical).collect();
+    pairs.sort();
+    pairs
+}
+
+/// Removes the values at a path in which `*` is any member or item. An array item becomes null, so that the items after
+/// it keep their indexes.
+fn remove(value: &mut Value, path: &[String]) {
+    let [first, rest @ ..] = path else { return };
+    match value {
+        Value::Object(members) if rest.is_empty() => {
+            if first == "*" {
+                members.clear();
+            }
+            members.shift_remove(first);
+        }
+        Value::Object(members) => {
+            for (_, member) in members.iter_mut().filter(|(name, _)| first == "*" || first == *name) {
+                remove(member, rest);
+            }
+        }
+        Value::Array(items) if rest.is_empty() => {
+            if first == "*" {
+                items.clear();
+            } else if let Some(at) = first.parse::<usize>().ok().filter(|at| *at < items.len()) {
+                items[at] = Value::Null;
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                if first == "*" || first.parse::<usize>() == Ok(at) {
+                    remove(item, rest);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn replace_strings(value: &mut Value, matching: &Matching) {
+    match value {
+        Value::String(text) => *text = replaced(text, matching),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_strings(item, matching)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| replace_strings(member, matching)),
+        _ => {}
+    }
+}
+
+fn replaced(text: &str, matching: &Matching) -> String {
+    matching.replace.iter().fold(text.to_owned(), |text, replacement| {
+        replacement
+            .pattern
+            .replace_all(&text, replacement.with.as_str())
+            .into_owned()
+    })
+}
+
+/// Serializes a JSON value with each integer that is not a double as an object, and [`INTEGER`] members renamed.
+fn serialize_guarded<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    Guarded(value).serialize(serializer)
+}
+
+struct Guarded<'a>(&'a Value);
+
+impl Serialize for Guarded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Number(number) if is_unsafe_integer(number) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry(INTEGER, &number.to_string())?;
+                map.end()
+            }
+            Value::Number(number) => serialize_number(number, serializer),
+            Value::String(text) => serializer.serialize_str(text),
+            Value::Array(items) => {
+                let mut seq = serializer.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    seq.serialize_element(&Guarded(item))?;
+                }
+                seq.end()
+            }
+            Value::Object(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                for (name, value) in members {
+                    if is_reserved(name) {
+                        map.serialize_entry(&format!("${name}"), &Guarded(value))?;
+                    } else {
+                        map.serialize_entry(name, &Guarded(value))?;
+                    }
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+fn is_unsafe_integer(number: &Number) -> bool {
+    let magnitude = number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64());
+    magnitude.is_some_and(|magnitude| magnitude > LARGEST_SAFE_INTEGER)
+}
+
+/// Whether a member is named [`INTEGER`], with any number of additional dollar signs in front.
+fn is_reserved(name: &str) -> bool {
+    name.ends_with(INTEGER) && name.trim_start_matches('$') == &INTEGER[1..]
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn request(path: &str, query: Option<&str>, body: RecordedBody) -> RecordedRequest {
+        RecordedRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: query.map(str::to_owned),
+            body,
+        }
+    }
+
+    fn blob(bytes: &[u8]) -> RecordedBody {
+        RecordedBody::Blob(Blob::Inline(Bytes::copy_from_slice(bytes)))
+    }
+
+    #[track_caller]
+    fn assert_text(request: &RecordedRequest, matching: &Matching, text: &str) {
+        assert_eq!(CanonicalRequest::of(request, matching).text(), text);
+    }
+
+    /// Request keys depend on these texts: a change of one makes every recording a miss.
+    #[test]
+    fn the_canonical_text_follows_the_scheme() {
+        let sha256 = "ab".repeat(32);
+        let part = |name: &str, filename: Option<&str>, content: &str| RecordedPart {
+            name: name.to_owned(),
+            filename: filename.map(str::to_owned),
+            content_type: Some("text/plain".to_owned()),
+            content: Blob::Inline(content.to_owned().into()),
+        };
+        let abc = sha256_hex(b"abc");
+        let parts = || {
+            RecordedBody::Multipart(vec![
+                part("file", Some("b.txt"), "abc"),
+                part("a!", None, "abc"),
+                part("a", None, "abc"),
+                part("file", Some("a.txt"), "abc"),
+            ])
+        };
+        for (request, text) in [
+            (request("/v1/x", None, blob(b"")), r#"{"method":"POST","path":"/v1/x"}"#.to_owned()),
+            (
+                request("/v1/ft%3am", Some("b=2&a=%20&a=1&"), blob(b"")),
+                r#"{"method":"POST","path":"/v1/ft:m","query":[["a"," "],["a","1"],["b","2"]]}"#.to_owned(),
+            ),
+            (
+                request("/", Some("a=%FF"), blob(b"")),
+                format!(
+                    r#"{{"method":"POST","path":"/","query":[["a","{}","{}"]]}}"#,
+                    '\u{fffd}',
+                    sha256_hex(b"a=\xff")
+                ),
+            ),
+            (
+                request("/", None, blob(br#"{"b":1.0,"a":["\u00e9",9007199254740993,-9007199254740992,null],"$integer":{"$$integer":0}}"#)),
+                r#"{"body":{"json":{"$$integer":{"$$$integer":0},"a":["é",{"$integer":"9007199254740993"},{"$integer":"-9007199254740992"},null],"b":1}},"method":"POST","path":"/"}"#.to_owned(),
+            ),
+            (
+                request("/", None, blob(b"{\"a\"")),
+                r#"{"body":{"text":"{\"a\""},"method":"POST","path":"/"}"#.to_owned(),
+            ),
+            (
+                request("/", None, blob(b"\"a\"")),
+                r#"{"body":{"text":"\"a\""},"method":"POST","path":"/"}"#.to_owned(),
+            ),
+            (
+                request("/", None, blob(b"\xff")),
+                format!(r#"{{"body":{{"sha256":"{}"}},"method":"POST","path":"/"}}"#, sha256_hex(b"\xff")),
+            ),
+            (
+                request("/", None, RecordedBody::Blob(Blob::External { sha256: sha256.clone() })),
+                format!(r#"{{"body":{{"sha256":"{sha256}"}},"method":"POST","path":"/"}}"#),
+            ),
+            (
+                request("/", None, parts()),
+                format!(
+                    r#"{{"body":{{"multipart":[{{"name":"a!","sha256":"{abc}"}},{{"name":"a","sha256":"{abc}"}},{{"filename":"a.txt","name":"file","sha256":"{abc}"}},{{"filename":"b.txt","name":"file","sha256":"{abc}"}}]}},"method":"POST","path":"/"}}"#
+                ),
+            ),
+        ] {
+            assert_text(&request, &Matching::default(), &text);
+        }
+    }
+
+    #[test]
+    fn settings_change_the_canonical_text() {
+        let settings =
+            "matching:\n  ignore: [/a, /b/1, /c/*/d]\n  ignore_query: [page]\n  replace: [{pattern: '\\d+', with: N}]";
+        let matching = crate::settings::Settings::from_yaml(settings.as_bytes(), "settings.yaml")
+            .unwrap()
+            .matching;
+        assert_text(
+            &request(
+                "/v1/12",
+                Some("page=1&at=12"),
+                blob(br#"{"a":1,"b":["1","2","3"],"c":[{"d":1},{"e":"12"}],"f":12}"#),
+            ),
+            &matching,
+            r#"{"body":{"json":{"b":["N",null,"N"],"c":[{},{"e":"N"}],"f":12}},"method":"POST","path":"/v1/12","query":[["at","N"]]}"#,
+        );
+        let part = |name: &str| RecordedPart {
+            name: name.to_owned(),
+            filename: Some("12.wav".to_owned()),
+            content_type: None,
+            content: Blob::Inline("12".into()),
+        };
+        assert_text(
+            &request("/", None, RecordedBody::Multipart(vec![part("a"), part("g")])),
+            &matching,
+            &format!(
+                r#"{{"body":{{"multipart":[{{"filename":"N.wav","name":"g","sha256":"{}"}}]}},"method":"POST","path":"/"}}"#,
+                sha256_hex(b"N")
+            ),
+        );
+    }
+
+    #[test]
+    fn the_value_for_comparisons_has_plain_numbers() {
+        let canonical = CanonicalRequest::of(
+            &request("/v1/x", Some("a=1"), blob(br#"{"seed":9007199254740993,"$integer":1}"#)),
+            &Matching::default(),
+        );
+        assert_eq!(
+            canonical.into_value().to_string(),
+            r#"{"method":"POST","path":"/v1/x","query":[["a","1"]],"body":{"json":{"seed":9007199254740993,"$integer":1}}}"#
+        );
+    }
+}

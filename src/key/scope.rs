@@ -1,0 +1,133 @@
+//! Scopes: the subfolders of a cassette directory, one for each test or test suite.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The maximum length of a scope name, in bytes.
+const LONGEST_SCOPE: usize = 200;
+
+/// The maximum length of one folder name in a scope, in bytes.
+const LONGEST_FOLDER: usize = 100;
+
+/// File names that Windows reserves for devices, with or without an extension.
+const DEVICES: [&str; 22] = [
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
+    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
+
+/// The folder of large bodies. An endpoint or a scope cannot have this name.
+pub(crate) const BODIES: &str = "bodies";
+
+/// The file extension of cassettes.
+pub(crate) const EXTENSION: &str = ".yaml";
+
+/// A subfolder of a cassette directory for one test or test suite. The root scope is the directory itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Returns the root scope: the cassette directory itself.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Creates a scope from one or more folder names joined by `/`.
+    ///
+    /// Two names that differ only in case share a folder on a case-insensitive file system.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] unless each folder name has 1 to 100 characters of `A–Z a–z 0–9 _ - .`, does not begin
+    /// or end with a dot, does not end with `.yaml`, and is neither `bodies` nor a device name of Windows (`aux`,
+    /// `nul`), and unless the complete name has at most 200 characters.
+    pub fn new(name: &str) -> Result<Self> {
+        if name.len() > LONGEST_SCOPE {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!(
+                    "invalid scope: the name has {} bytes, and at most {LONGEST_SCOPE} are allowed",
+                    name.len()
+                ),
+            ));
+        }
+        match name.split('/').find(|folder| !is_valid_folder(folder)) {
+            None => Ok(Self(name.to_owned())),
+            Some(folder) => Err(Error::new(
+                ErrorKind::Request,
+                format!("invalid scope {name:?}: the folder name {folder:?} is not allowed"),
+            )
+            .with_hint("use 1 to 100 letters, digits, _, - and . (not first or last); \"bodies\", names that end in .yaml and device names of Windows are reserved")),
+        }
+    }
+
+    /// The name; empty for the root scope.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the cassette directory itself.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Whether every supported operating system accepts this folder name and the cassette directory does not reserve it.
+fn is_valid_folder(folder: &str) -> bool {
+    let in_lower_case = folder.to_ascii_lowercase();
+    let device = in_lower_case.split('.').next().unwrap_or_default();
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=LONGEST_FOLDER).contains(&folder.len())
+        && folder.bytes().all(is_allowed)
+        && !folder.starts_with('.')
+        && !folder.ends_with('.')
+        && !in_lower_case.ends_with(EXTENSION)
+        && in_lower_case != BODIES
+        && !DEVICES.contains(&device)
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_scope_names_are_refused() {
+        for name in ["weather_agent", "suite/test-1", "a.b", "weather"] {
+            assert_eq!(Scope::new(name).unwrap().as_str(), name);
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a/",
+            "a\\b",
+            "C:",
+            ".git",
+            "a.",
+            "bodies",
+            "bodies/x",
+            "settings.yaml",
+            "Bodies",
+            "X.YAML",
+            "aux",
+            "NUL.x",
+            "a/b.yaml",
+            "é",
+            "a b",
+            "a\0",
+        ] {
+            assert!(Scope::new(name).is_err(), "{name:?}");
+        }
+        assert!(Scope::new(&"x".repeat(101)).is_err());
+        assert!(Scope::new(&"x/".repeat(200)[..399]).is_err());
+    }
+}
