@@ -370,8 +370,8 @@ async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
     embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml  POST /v1/embeddings  200 json  [time]
     1 cassette, 1 response, 1 of 1 bodies readable (100 %)
     --- stderr
-    error: cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml:18: the cassette cannot be read: "-" is only valid inside a block
-    hint: bring it back from version control, or delete the file and record this request again
+    error: cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 18: "-" is only valid inside a block
+    hint: restore it from version control, or delete it and record the request again
     "#);
     let done = project.run(&["list", "--format", "json"]);
     let document: Value = serde_json::from_str(&done.stdout).unwrap();
@@ -657,7 +657,7 @@ async fn verify_finds_a_damaged_file() {
     insta::assert_snapshot!(told(&done), @r#"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml:18: the cassette cannot be read: "-" is only valid inside a block (bring it back from version control, or delete the file and record this request again)
+    cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 18: "-" is only valid inside a block (restore it from version control, or delete it and record the request again)
     1 cassette, 1 problem
     --- stderr
     "#);
@@ -669,7 +669,7 @@ async fn verify_finds_an_empty_file() {
     insta::assert_snapshot!(told(&done), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml:1: the cassette cannot be read: the file is empty (bring it back from version control, or delete the file and record this request again)
+    cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 1: the file is empty (restore it from version control, or delete it and record the request again)
     1 cassette, 1 problem
     --- stderr
     ");
@@ -681,7 +681,7 @@ async fn verify_refuses_a_newer_version_with_advice() {
     assert_eq!(done.code(), 1);
     for words in [
         "83d8b2b94cb13f9b.yaml",
-        "format version 2",
+        "format version 2 is not supported",
         "reads versions up to 1",
         "update mistral-cassette",
     ] {
@@ -1132,8 +1132,8 @@ async fn run_in_a_scope_keeps_its_recordings_in_a_folder_of_their_own() {
     --- stdout
 
     --- stderr
-    error: "../elsewhere" cannot be a scope: ".." is no folder name that every system takes
-    hint: use letters, digits, _, - and . (not first or last), at most 100; "bodies" and names that end in .yaml are taken
+    error: invalid scope "../elsewhere": the folder name ".." is not allowed
+    hint: use 1 to 100 letters, digits, _, - and . (not first or last); "bodies", names that end in .yaml and device names of Windows are reserved
     "#);
 }
 
@@ -1363,13 +1363,10 @@ fn wrong_settings_are_told_with_file_and_line() {
             "{what}"
         );
         all.push_str(&format!("# {what}: line {line}\n{}\n", done.stderr));
-        let place = format!("cassettes/settings.yaml:{line}: ");
+        let place = format!("cannot read cassettes/settings.yaml: line {line}: ");
         assert!(done.stderr.contains(&place), "{place} is not in:\n{all}");
     }
-    assert!(
-        !all.contains("the cassette"),
-        "it is the settings that cannot be read:\n{all}"
-    );
+    assert!(!all.contains("the cassette"), "the error is about the settings:\n{all}");
     assert!(!all.contains("\\n"), "a line break is shown as \\n:\n{all}");
     insta::assert_snapshot!(all);
 }

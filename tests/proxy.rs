@@ -593,7 +593,7 @@ async fn a_scope_cannot_leave_the_directory() {
         )
         .await;
         let message = answer.error(400);
-        assert!(message.contains("cannot be a scope"), "{name}: {message}");
+        assert!(message.contains("invalid scope"), "{name}: {message}");
     }
     for line in ["GET /c/one", "GET /c/", "GET /c/one?x=/v1/models"] {
         ask(&proxy.url, line, "").await.error(400);
@@ -1045,7 +1045,7 @@ async fn a_damaged_cassette_is_an_error_with_file_and_line_and_stays_as_it_is() 
     not_text.insert(third_line, 0xff);
     let changed = |from: &str, to: &str| good.replace(from, to).into_bytes();
     let line_of = |part: &str| good.lines().position(|line| line.contains(part)).unwrap() + 1;
-    let at = |line: usize| format!("{path}:{line}: ");
+    let at = |line: usize| format!("cannot read {path}: line {line}: ");
     let (status, responses, request) = (line_of("status:"), line_of("responses:"), line_of("request:"));
     let damages = [
         ("cut", good.as_bytes()[..third_line + 20].to_vec(), at(4)),
@@ -1072,7 +1072,7 @@ async fn a_damaged_cassette_is_an_error_with_file_and_line_and_stays_as_it_is() 
         (
             "a newer version",
             changed("version: 1", "version: 2\nnews: []"),
-            format!("{path} has format version 2"),
+            format!("cannot read {path}: format version 2 is not supported"),
         ),
     ];
     let server = counting().await;

@@ -207,7 +207,11 @@ async fn a_settings_file_and_a_near_cache_can_be_given_to_the_proxy() {
     );
     let done = run("wrong.yaml");
     assert_eq!(done.code(), 2);
-    assert!(done.stderr.contains("wrong.yaml:1"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("cannot read wrong.yaml: line 1"),
+        "{}",
+        done.stderr
+    );
     assert!(run("none.yaml").stderr.contains("cannot read none.yaml"));
 }
 

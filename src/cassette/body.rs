@@ -1,4 +1,4 @@
-//! What a body is in a cassette, and which readable form its bytes allow.
+//! Bodies in a cassette, and the most readable form of their bytes.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::http::Part;
 use crate::http::{Layout, from_exact};
 
-/// The bytes of a body: in the document, or in a file beside it.
+/// The bytes of a body: in the document, or in a separate file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Blob {
     Inline(Bytes),
@@ -17,8 +17,14 @@ pub(crate) enum Blob {
     },
 }
 
+impl From<Bytes> for Blob {
+    fn from(bytes: Bytes) -> Self {
+        Self::Inline(bytes)
+    }
+}
+
 impl Blob {
-    /// How many bytes stand in the document.
+    /// Returns the number of bytes in the document.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
@@ -49,8 +55,8 @@ pub(crate) struct RecordedPart {
 
 #[cfg(feature = "cli")]
 impl RecordedPart {
-    /// As it is sent; `None` when its content lies beside the document.
-    pub(crate) fn sent(&self) -> Option<Part> {
+    /// Returns the part of a request; `None` when its content is in a separate file.
+    pub(crate) fn to_part(&self) -> Option<Part> {
         let Blob::Inline(content) = &self.content else {
             return None;
         };
@@ -63,7 +69,7 @@ impl RecordedPart {
     }
 }
 
-/// The most readable form from which the very same bytes can be written again.
+/// The most readable form from which exactly the same bytes can be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Form<'a> {
     Empty,
@@ -73,17 +79,17 @@ pub(crate) enum Form<'a> {
     Base64(&'a [u8]),
 }
 
-/// An event stream with `\n\n` behind each event, but perhaps not behind the last.
+/// An event stream with `\n\n` after each event, except perhaps the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Events<'a> {
     pub(crate) entries: Vec<&'a str>,
-    pub(crate) is_cut: bool,
+    pub(crate) is_truncated: bool,
 }
 
 const BLANK_LINE: &str = "\n\n";
 
 impl<'a> Form<'a> {
-    /// The form of these bytes; only what was sent as an event stream is read as one.
+    /// Returns the form of these bytes. Only a response of the type `text/event-stream` is an event stream.
     pub(crate) fn of(bytes: &'a [u8], is_event_stream: bool) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
@@ -100,7 +106,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// The name, as it stands in the document.
+    /// Returns the name of the form in the document.
     #[cfg(feature = "cli")]
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -115,20 +121,20 @@ impl<'a> Form<'a> {
 
 impl<'a> Events<'a> {
     fn split(text: &'a str) -> Self {
-        let (whole, is_cut) = match text.strip_suffix(BLANK_LINE) {
-            Some(whole) => (whole, false),
+        let (complete, is_truncated) = match text.strip_suffix(BLANK_LINE) {
+            Some(complete) => (complete, false),
             None => (text, true),
         };
         Self {
-            entries: whole.split(BLANK_LINE).collect(),
-            is_cut,
+            entries: complete.split(BLANK_LINE).collect(),
+            is_truncated,
         }
     }
 
-    /// The stream of these entries.
-    pub(crate) fn join(entries: &[String], is_cut: bool) -> String {
+    /// Returns the event stream with these entries.
+    pub(crate) fn join(entries: &[String], is_truncated: bool) -> String {
         let mut text = entries.join(BLANK_LINE);
-        if !is_cut {
+        if !is_truncated {
             text.push_str(BLANK_LINE);
         }
         text

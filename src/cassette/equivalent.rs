@@ -1,19 +1,19 @@
-//! Whether a new answer says the same as the one on file, so that recording again leaves the file alone.
+//! Compares a new response with the recorded one: an equivalent response does not change the cassette.
 
 use serde_json::Value;
 
 use super::body::Blob;
-use super::{RecordedRequest, RecordedResponse};
+use super::values::{RecordedRequest, RecordedResponse};
 use crate::http::{Event, events, parse};
 
-/// Members that are different in every answer and that no later request refers to: the id of a completion, when it was
-/// created, and `p`, a padding of random length in stream chunks.
+/// Members that differ in every response and that no later request refers to: the id of a completion, the time of its
+/// creation, and `p`, padding of random length in stream chunks.
 ///
-/// Ids that later requests name (tool calls, files, conversations, jobs) are none of them: an old one beside new
-/// requests would break the chain.
+/// Ids that later requests refer to (tool calls, files, conversations, jobs) are not volatile: new requests would not
+/// match an old id.
 const VOLATILE: [&str; 3] = ["id", "created", "p"];
 
-/// Whether two answers to this request say the same, apart from ids, times, padding, timings and headers of the day.
+/// Whether two responses to this request are equal except for ids, times, padding, timings and volatile headers.
 pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, new: &RecordedResponse) -> bool {
     let (Blob::Inline(old_body), Blob::Inline(new_body)) = (&old.body, &new.body) else {
         return false;
@@ -26,13 +26,13 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
         && (old_body == new_body
             || has_volatile_id
                 && if new.is_event_stream() {
-                    lasting_events(old_body) == lasting_events(new_body)
+                    stable_events(old_body) == stable_events(new_body)
                 } else {
-                    matches!((lasting(old_body), lasting(new_body)), (Some(old), Some(new)) if old == new)
+                    matches!((stable(old_body), stable(new_body)), (Some(old), Some(new)) if old == new)
                 })
 }
 
-fn lasting(body: &[u8]) -> Option<Value> {
+fn stable(body: &[u8]) -> Option<Value> {
     let mut value = parse(body)?;
     for name in VOLATILE {
         value.as_object_mut()?.shift_remove(name);
@@ -40,9 +40,9 @@ fn lasting(body: &[u8]) -> Option<Value> {
     Some(value)
 }
 
-fn lasting_events(body: &[u8]) -> Vec<(Option<String>, Result<Value, String>)> {
-    let lasting_event = |Event { name, data }: Event| (name, lasting(data.as_bytes()).ok_or(data));
-    events(body).into_iter().map(lasting_event).collect()
+fn stable_events(body: &[u8]) -> Vec<(Option<String>, Result<Value, String>)> {
+    let stable_event = |Event { name, data }: Event| (name, stable(data.as_bytes()).ok_or(data));
+    events(body).into_iter().map(stable_event).collect()
 }
 
 #[cfg(test)]
@@ -72,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_times_and_padding_of_completions_say_nothing() {
+    fn ids_times_and_padding_of_completions_are_ignored() {
         let chat = |old: &str, new: &str| same("/v1/chat/completions", "application/json", old, new);
         assert!(chat(
             r#"{"id":"a","created":1,"x":[1]}"#,
             r#"{"id":"b","created":2,"x":[1]}"#
         ));
         assert!(!chat(r#"{"id":"a","x":[1]}"#, r#"{"id":"a","x":[2]}"#));
-        // A later request names the id of a tool call.
+        // A later request refers to the id of a tool call.
         let call = |id: &str| format!(r#"{{"choices":[{{"message":{{"tool_calls":[{{"id":"{id}"}}]}}}}]}}"#);
         assert!(!chat(&call("a"), &call("b")));
         assert!(!chat("not JSON", "not JSON either"));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_later_requests_name_are_differences() {
+    fn ids_that_later_requests_refer_to_are_compared() {
         for path in ["/v1/files", "/v1/conversations", "/v1/batch/jobs", "/v1/agents"] {
             assert!(
                 !same(path, "application/json", r#"{"id":"a"}"#, r#"{"id":"b"}"#),

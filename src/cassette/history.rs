@@ -1,37 +1,39 @@
-//! What checks have seen of one recording.
+//! The results of earlier checks of a recording.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a check of long ago counts beside one of now, for each check in between.
-const MEMORY: f64 = 0.9;
+/// The factor by which each check reduces the weight of the earlier checks.
+const DECAY: f64 = 0.9;
 
-/// What checks have seen of one recording; it is kept in its document, as `history`.
+/// The results of earlier checks of a recording: its `history` in the cassette.
+///
+/// A check requests a recorded response again and compares it. Each check reduces the weight of the earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct History {
-    /// How often it was asked of the upstream again.
+    /// The number of checks.
     pub checks: f64,
-    /// How often it had changed then.
+    /// The number of checks that found a change.
     pub changes: f64,
-    /// The seconds between those checks.
+    /// The seconds between the checks.
     pub seconds: f64,
-    /// How often it was asked for in that time, by the processes that made the checks.
+    /// The number of requests in that time, as seen by the processes that made the checks.
     pub asks: f64,
 }
 
 impl History {
-    /// This history and one more check.
+    /// Returns this history with one more check.
     #[must_use]
     pub fn checked(self, after: Duration, asks: u64, has_changed: bool) -> Self {
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
         Self {
-            checks: round(self.checks * MEMORY + 1.0),
-            changes: round(self.changes * MEMORY + f64::from(u8::from(has_changed))),
-            seconds: round(self.seconds * MEMORY + after.as_secs_f64().max(1.0)),
-            asks: round(self.asks * MEMORY + asks as f64),
+            checks: round(self.checks * DECAY + 1.0),
+            changes: round(self.changes * DECAY + f64::from(u8::from(has_changed))),
+            seconds: round(self.seconds * DECAY + after.as_secs_f64().max(1.0)),
+            asks: round(self.asks * DECAY + asks as f64),
         }
     }
 }

@@ -621,7 +621,7 @@ pub(crate) fn left_in(request: &RecordedRequest, response: &RecordedResponse, po
     if policy == Secrets::Allow {
         return None;
     }
-    if let Some(coding) = response.coding() {
+    if let Some(coding) = response.content_encoding() {
         return Some(Left::Coded(coding.to_owned()));
     }
     let found = in_exchange(request, response);

@@ -170,12 +170,13 @@ fn one() -> f64 {
 mod tests {
     use super::*;
     use crate::cassette::yaml;
+    use crate::error::ErrorKind;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn read(yaml: &str) -> Result<Expiry, String> {
-        yaml::read_yaml(yaml.as_bytes(), "settings.yaml").map_err(|error| error.to_string())
+        yaml::read_yaml(yaml.as_bytes(), "settings.yaml", ErrorKind::Settings).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) mod playback;
 use serde::Deserialize;
 
 use crate::cassette::yaml;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::settings::expiry::Expiry;
 use crate::settings::limits::Limits;
 use crate::settings::matching::{Matching, Replacement};
@@ -105,11 +105,8 @@ impl Settings {
         if !text.split(|byte| *byte == b'\n').any(is_content) {
             return Ok(Self::default());
         }
-        yaml::read_yaml(text, source).map_err(|error| {
-            let message = error
-                .message()
-                .replace("the cassette cannot be read", "the settings cannot be read");
-            Error::new(ErrorKind::Settings, message).with_hint(
+        yaml::read_yaml(text, source, ErrorKind::Settings).map_err(|error| {
+            error.with_hint(
                 "every setting is described in the README, and in the documentation of mistral_cassette::Settings",
             )
         })
@@ -184,11 +181,11 @@ mod tests {
         for (yaml, message) in [
             (
                 "save_errors: false\nexausted: fail\n",
-                "settings.yaml:2: the settings cannot be read: unknown field `exausted`",
+                "cannot read settings.yaml: line 2: unknown field `exausted`",
             ),
             (
                 "exhausted: never\n",
-                "settings.yaml:1: the settings cannot be read: unknown variant `never`",
+                "cannot read settings.yaml: line 1: unknown variant `never`",
             ),
             (
                 "redaction:\n- pattern: '('\n",

@@ -8,8 +8,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::yaml::BINARY;
 use super::{Headers, header};
-use crate::cassette::yaml::BINARY;
 use crate::http::is_event_stream;
 
 /// How large a body may be after content decoding, in bytes.

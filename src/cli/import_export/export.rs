@@ -33,7 +33,7 @@ pub(crate) async fn exported(
         }
         RecordedBody::Multipart(parts) => {
             let boundary = format!("mistral-cassette-{}", &cassette.key.get(..16).unwrap_or("form"));
-            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::sent).collect();
+            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
             let body = parts.and_then(|parts| write_parts(&parts, &boundary)).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Cassette,

@@ -12,6 +12,7 @@ mod jsonl;
 mod polly;
 mod ruby_vcr;
 mod vcrpy;
+mod yaml;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cassette::yaml;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use export::exported;
@@ -227,12 +227,12 @@ pub(crate) fn read(document: &[u8], source: &str, said: Option<SourceFormat>) ->
             Some(_) => return Err(unknown()),
         },
         Err(error) if starts_as_json => {
-            let message = format!("{source}:{}: it cannot be read: {error}", error.line());
+            let message = format!("cannot read {source}: line {}: {error}", error.line());
             return Err(Error::new(ErrorKind::Io, message).with_hint(hint()));
         }
         Err(_) if document.trim_ascii().is_empty() || std::str::from_utf8(document).is_err() => return Err(unknown()),
         Err(_) => (
-            yaml::read_any(document, source).map_err(|error| error.with_hint(hint()))?,
+            yaml::read(document, source).map_err(|error| error.with_hint(hint()))?,
             false,
         ),
     };

@@ -66,12 +66,8 @@ impl Prices {
     }
 
     fn read(document: &[u8], place: &str) -> Result<Self> {
-        let prices: Self = yaml::read_yaml(document, place).map_err(|error| {
-            let message = error
-                .message()
-                .replace("the cassette cannot be read", "the prices cannot be read");
-            Error::new(ErrorKind::Settings, message).with_hint("its form is described in docs/costs.md")
-        })?;
+        let prices: Self = yaml::read_yaml(document, place, ErrorKind::Settings)
+            .map_err(|error| error.with_hint("its form is described in docs/costs.md"))?;
         let mut all = prices.models.iter().flat_map(|price| {
             [
                 price.input,

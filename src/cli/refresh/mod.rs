@@ -454,7 +454,7 @@ fn request_of(recorded: &RecordedRequest) -> Result<Request> {
         }
         RecordedBody::Blob(Blob::External { .. }) => request,
         RecordedBody::Multipart(parts) => {
-            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::sent).collect();
+            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
             let parts = parts.ok_or_else(|| Error::new(ErrorKind::Cassette, "a part of its form is not there"))?;
             let (kind, body) = written(&parts);
             let kind = HeaderValue::from_str(&kind)

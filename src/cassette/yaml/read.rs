@@ -1,0 +1,429 @@
+//! Reads cassettes, and other YAML documents with the limits of cassettes.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+#[cfg(feature = "cli")]
+pub(crate) use serde_yaml::Tagged;
+
+use super::version::VERSION;
+use crate::cassette::body::{Blob, Events, RecordedBody, RecordedPart};
+use crate::cassette::{Cassette, History, Recorded, RecordedRequest, RecordedResponse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::is_lower_hex;
+use crate::http::{Layout, Spacing};
+
+/// The maximum number of aliases in the YAML of other tools: the YAML library of Python writes an alias for every value
+/// that occurs twice.
+#[cfg(feature = "cli")]
+const FOREIGN_ALIASES: usize = 100_000;
+
+/// Reads the document of a cassette; `source` names it in errors.
+///
+/// # Errors
+/// [`ErrorKind::Cassette`], with the line, when the document is damaged, is not a cassette or has a newer version.
+pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
+    const HINT: &str = "restore it from version control, or delete it and record the request again";
+    if document.trim_ascii().is_empty() {
+        return Err(unreadable(ErrorKind::Cassette, source, Some(1), "the file is empty").with_hint(HINT));
+    }
+    let parsed: Result<DocumentIn> = read_yaml(document, source, ErrorKind::Cassette);
+    match parsed {
+        Ok(parsed) if parsed.version == VERSION => Ok(parsed.into()),
+        // A newer version may have another structure, so its version is read alone.
+        other => {
+            let version = read_yaml::<VersionIn>(document, source, ErrorKind::Cassette);
+            Err(match (version.map(|found| found.version), other) {
+                (Ok(version), _) if version > VERSION => newer_version(source, version),
+                (_, Err(error)) => error.with_hint(HINT),
+                (_, Ok(parsed)) => {
+                    let what = format!("invalid format version {}", parsed.version);
+                    unreadable(ErrorKind::Cassette, source, None, &what).with_hint(HINT)
+                }
+            })
+        }
+    }
+}
+
+fn newer_version(source: &str, version: u32) -> Error {
+    let what = format!(
+        "format version {version} is not supported: mistral-cassette {} reads versions up to {VERSION}",
+        env!("CARGO_PKG_VERSION")
+    );
+    unreadable(ErrorKind::Cassette, source, None, &what)
+        .with_hint("update mistral-cassette, or record this request again")
+}
+
+/// Reads any YAML document with the limits of a cassette; `source` names it in errors.
+///
+/// # Errors
+/// An error of this kind, with the line, when the document cannot be read.
+pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str, kind: ErrorKind) -> Result<T> {
+    parse_yaml(document, reader_options()).map_err(|(line, what)| {
+        if what.starts_with("budget breached: Alias") {
+            unreadable(kind, source, line, "YAML aliases are not supported")
+        } else {
+            unreadable(kind, source, line, &what)
+        }
+    })
+}
+
+/// Reads YAML that another tool has written; aliases are allowed, and [`Tagged`] gives access to tags.
+///
+/// # Errors
+/// [`ErrorKind::Io`], with the line, when the document cannot be read.
+#[cfg(feature = "cli")]
+pub(crate) fn read_foreign<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
+    let mut options = reader_options();
+    if let Some(budget) = &mut options.budget {
+        budget.max_aliases = FOREIGN_ALIASES;
+    }
+    parse_yaml(document, options).map_err(|(line, what)| unreadable(ErrorKind::Io, source, line, &what))
+}
+
+/// Parses a document; an error consists of the line, if it is known, and a message.
+fn parse_yaml<T: DeserializeOwned>(document: &[u8], options: serde_yaml::Options) -> Result<T, (Option<u64>, String)> {
+    let text = std::str::from_utf8(document).map_err(|error| {
+        let line = line_at(document, error.valid_up_to());
+        (Some(line), "the text is not UTF-8".to_owned())
+    })?;
+    serde_yaml::from_str_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let line = error
+            .location()
+            .map(|location| location.line())
+            .filter(|line| *line > 0);
+        let message = error.to_string();
+        // The error message has the line at its beginning already.
+        let what = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(what, _)| what);
+        (line, what.to_owned())
+    })
+}
+
+/// Returns the number of the line that contains a byte, from 1.
+fn line_at(document: &[u8], byte: usize) -> u64 {
+    document[..byte].iter().filter(|byte| **byte == b'\n').count() as u64 + 1
+}
+
+fn reader_options() -> serde_yaml::Options {
+    let mut budget = serde_yaml::Budget::default();
+    // An inline body may have a node for every second byte. Cassettes have no aliases.
+    budget.max_events = 100_000_000;
+    budget.max_nodes = 50_000_000;
+    budget.max_total_scalar_bytes = 1 << 30;
+    budget.max_depth = 64;
+    budget.max_aliases = 0;
+    let mut options = serde_yaml::Options::default();
+    options.budget = Some(budget);
+    options.strict_booleans = true;
+    options.merge_keys = serde_yaml::MergeKeyPolicy::AsOrdinary;
+    options.ignore_binary_tag_for_string = true;
+    options.with_snippet = false;
+    options
+}
+
+fn unreadable(kind: ErrorKind, source: &str, line: Option<u64>, what: &str) -> Error {
+    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    Error::new(kind, format!("cannot read {source}: {line}{what}"))
+}
+
+#[derive(Deserialize)]
+struct VersionIn {
+    version: u32,
+}
+
+// Values are checked in `TryFrom`, so that the YAML crate adds the line to the errors.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentIn {
+    version: u32,
+    key: String,
+    recorded: RecordedIn,
+    history: Option<History>,
+    request: RequestIn,
+    responses: ResponsesIn,
+}
+
+impl From<DocumentIn> for Cassette {
+    fn from(document: DocumentIn) -> Self {
+        let body = document.request.body;
+        Self {
+            key: document.key,
+            recorded: Recorded {
+                at: document.recorded.at,
+                by: document.recorded.by,
+                from: document.recorded.from,
+                test: document.recorded.test,
+            },
+            history: document.history,
+            request: RecordedRequest {
+                method: document.request.method,
+                path: document.request.path,
+                query: document.request.query,
+                body: body.map_or(RecordedBody::Blob(Blob::Inline(Bytes::new())), |body| body.0),
+            },
+            responses: document.responses.0,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordedIn {
+    at: String,
+    by: String,
+    from: Option<String>,
+    test: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestIn {
+    method: String,
+    path: String,
+    query: Option<String>,
+    body: Option<BodyIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<ResponseIn>")]
+struct ResponsesIn(Vec<RecordedResponse>);
+
+impl TryFrom<Vec<ResponseIn>> for ResponsesIn {
+    type Error = &'static str;
+
+    fn try_from(responses: Vec<ResponseIn>) -> Result<Self, Self::Error> {
+        if responses.is_empty() {
+            return Err("the cassette has no response");
+        }
+        Ok(Self(responses.into_iter().map(|response| response.0).collect()))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "ResponseFields")]
+struct ResponseIn(RecordedResponse);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResponseFields {
+    status: u16,
+    #[serde(default)]
+    headers: HeadersIn,
+    body: Option<BodyIn>,
+    /// The last member of the document. It is always written, so that a truncated file is an error.
+    timing_ms: Vec<u64>,
+}
+
+impl TryFrom<ResponseFields> for ResponseIn {
+    type Error = String;
+
+    fn try_from(fields: ResponseFields) -> Result<Self, String> {
+        for (name, value) in &fields.headers.0 {
+            let is_header =
+                http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+            if !is_header {
+                return Err(format!("invalid HTTP header {name:?}: {value:?}"));
+            }
+        }
+        Ok(Self(RecordedResponse {
+            status: StatusCode::from_u16(fields.status)
+                .map_err(|_| format!("invalid HTTP status {}", fields.status))?,
+            headers: fields.headers.0,
+            body: match fields.body.map(|body| body.0) {
+                None => Blob::Inline(Bytes::new()),
+                Some(RecordedBody::Blob(blob)) => blob,
+                Some(RecordedBody::Multipart(_)) => return Err("a response body cannot be multipart".to_owned()),
+            },
+            timing_ms: fields.timing_ms,
+        }))
+    }
+}
+
+#[derive(Default)]
+struct HeadersIn(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for HeadersIn {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = HeadersIn;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of header names to a value or a list of values")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<HeadersIn, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    match map.next_value::<OneOrMore>()? {
+                        OneOrMore::One(value) => headers.push((name, value)),
+                        OneOrMore::More(values) => {
+                            headers.extend(values.into_iter().map(|value| (name.clone(), value)))
+                        }
+                    }
+                }
+                Ok(HeadersIn(headers))
+            }
+        }
+
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum OneOrMore {
+            One(String),
+            More(Vec<String>),
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "BodyFields")]
+struct BodyIn(RecordedBody);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BodyFields {
+    #[serde(default)]
+    spacing: SpacingIn,
+    #[serde(default)]
+    ascii: bool,
+    #[serde(default)]
+    floats: FloatsIn,
+    #[serde(default)]
+    final_newline: bool,
+    #[serde(default = "yes")]
+    final_blank_line: bool,
+    json: Option<Value>,
+    events: Option<Vec<String>>,
+    text: Option<String>,
+    base64: Option<String>,
+    multipart: Option<Vec<PartIn>>,
+    file: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum FloatsIn {
+    #[default]
+    Shortest,
+    Python,
+}
+
+#[derive(Default)]
+struct SpacingIn(Spacing);
+
+impl<'de> Deserialize<'de> for SpacingIn {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let spacing = match name.as_str() {
+            "compact" => Some(Spacing::Compact),
+            "spaced" => Some(Spacing::Spaced),
+            other => other
+                .strip_prefix("indented-")
+                .and_then(|step| step.parse().ok())
+                .map(Spacing::Indented),
+        };
+        spacing.map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "unknown spacing {name:?}: expected compact, spaced or indented-N"
+            ))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "PartFields")]
+struct PartIn(RecordedPart);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartFields {
+    name: String,
+    filename: Option<String>,
+    content_type: Option<String>,
+    text: Option<String>,
+    base64: Option<String>,
+    file: Option<String>,
+}
+
+impl TryFrom<BodyFields> for BodyIn {
+    type Error = String;
+
+    fn try_from(fields: BodyFields) -> Result<Self, String> {
+        let layout = Layout {
+            spacing: fields.spacing.0,
+            ascii: fields.ascii,
+            python_floats: fields.floats == FloatsIn::Python,
+            final_newline: fields.final_newline,
+        };
+        let json = fields.json.map(|value| layout.write(&value));
+        let events = fields
+            .events
+            .map(|entries| Events::join(&entries, !fields.final_blank_line).into_bytes());
+        let inline = [
+            json,
+            events,
+            fields.text.map(String::into_bytes),
+            decoded(fields.base64)?,
+        ];
+        let inline: Vec<Vec<u8>> = inline.into_iter().flatten().collect();
+        match fields.multipart {
+            None => one_blob(inline, fields.file).map(|blob| Self(RecordedBody::Blob(blob))),
+            Some(parts) if inline.is_empty() && fields.file.is_none() => Ok(Self(RecordedBody::Multipart(
+                parts.into_iter().map(|part| part.0).collect(),
+            ))),
+            Some(_) => Err(TOO_MANY_FORMS.to_owned()),
+        }
+    }
+}
+
+impl TryFrom<PartFields> for PartIn {
+    type Error = String;
+
+    fn try_from(fields: PartFields) -> Result<Self, String> {
+        let inline = [fields.text.map(String::into_bytes), decoded(fields.base64)?];
+        Ok(Self(RecordedPart {
+            content: one_blob(inline.into_iter().flatten().collect(), fields.file)?,
+            name: fields.name,
+            filename: fields.filename,
+            content_type: fields.content_type,
+        }))
+    }
+}
+
+const TOO_MANY_FORMS: &str = "the body has more than one of json, events, text, base64, multipart and file";
+
+fn decoded(base64: Option<String>) -> Result<Option<Vec<u8>>, String> {
+    let decoded = base64.map(|text| BASE64.decode(text.trim())).transpose();
+    decoded.map_err(|error| format!("the body is not valid base64: {error}"))
+}
+
+fn one_blob(mut inline: Vec<Vec<u8>>, file: Option<String>) -> Result<Blob, String> {
+    match (inline.pop(), inline.is_empty(), file) {
+        (Some(bytes), true, None) => Ok(Blob::Inline(bytes.into())),
+        (None, _, Some(sha256)) => {
+            if !is_lower_hex(&sha256, 64) {
+                return Err(format!("invalid body file {sha256:?}: expected a SHA-256"));
+            }
+            Ok(Blob::External { sha256 })
+        }
+        (None, _, None) => Err("the body has none of json, events, text, base64, multipart and file".to_owned()),
+        _ => Err(TOO_MANY_FORMS.to_owned()),
+    }
+}

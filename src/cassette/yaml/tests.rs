@@ -1,0 +1,281 @@
+//! Tests of the YAML format: what is written is read as the same cassette.
+
+use bytes::Bytes;
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{read, write};
+use crate::cassette::{Blob, Cassette, Recorded, RecordedBody, RecordedPart, RecordedRequest, RecordedResponse};
+
+fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
+    Cassette {
+        key: "3f9a1c2b7d4e8a10".repeat(4),
+        recorded: Recorded {
+            at: "2026-11-21T10:00:00Z".to_owned(),
+            by: "mistral-cassette 0.1.0".to_owned(),
+            from: Some("https://api.mistral.ai".to_owned()),
+            test: Some("weather::asks_for_the_capital".to_owned()),
+        },
+        history: None,
+        request: RecordedRequest {
+            method: "POST".to_owned(),
+            path: "/v1/chat/completions".to_owned(),
+            query: Some("a=1&b=#".to_owned()),
+            body: request,
+        },
+        responses: vec![RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![
+                ("content-type".to_owned(), kind.to_owned()),
+                ("x-twice".to_owned(), "1".to_owned()),
+                ("x-twice".to_owned(), "true".to_owned()),
+            ],
+            body: Blob::Inline(Bytes::copy_from_slice(body)),
+            timing_ms: vec![412],
+        }],
+    }
+}
+
+fn blob(bytes: &[u8]) -> RecordedBody {
+    RecordedBody::Blob(Blob::Inline(Bytes::copy_from_slice(bytes)))
+}
+
+fn written(cassette: &Cassette) -> String {
+    String::from_utf8(write(cassette).unwrap().to_vec()).unwrap()
+}
+
+#[track_caller]
+fn assert_round_trip(cassette: &Cassette) -> String {
+    let text = written(cassette);
+    let read = read(text.as_bytes(), "x.yaml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(&read, cassette, "{text}");
+    text
+}
+
+#[test]
+fn cassettes_are_readable() {
+    let request = blob(r#"{"model":"mistral-small-latest","messages":[{"role":"user","content":"What is the capital of France?"}],"temperature":0.2,"stop":null}"#.as_bytes());
+    let answer = br#"{"id":"1e5","choices":[{"message":{"content":"Paris.\n\n- the capital\n- of *France*: yes"},"tool_calls":[]}],"data":[[0.5,-1e-7,3]],"when":"2026-11-21","on":"yes"}"#;
+    insta::assert_snapshot!(assert_round_trip(&cassette(request, "application/json", answer)));
+}
+
+#[test]
+fn event_streams_are_written_event_by_event() {
+    let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"It's \"}}],\"p\":\"abc\"}\n\nevent: x\ndata: {\"a\": 1}\n\ndata: [DONE]\n\n";
+    insta::assert_snapshot!(assert_round_trip(&cassette(
+        blob(br#"{"stream":true}"#),
+        "text/event-stream; charset=utf-8",
+        stream.as_bytes()
+    )));
+}
+
+#[test]
+fn parts_are_written_as_text_base64_or_file() {
+    let parts = vec![
+        RecordedPart {
+            name: "model".to_owned(),
+            filename: None,
+            content_type: None,
+            content: Blob::Inline("voxtral".into()),
+        },
+        RecordedPart {
+            name: "file".to_owned(),
+            filename: Some("a.wav".to_owned()),
+            content_type: Some("audio/wav".to_owned()),
+            content: Blob::Inline(Bytes::from_static(b"RIFF\xff\x00")),
+        },
+        RecordedPart {
+            name: "big".to_owned(),
+            filename: None,
+            content_type: None,
+            content: Blob::External { sha256: "0".repeat(64) },
+        },
+    ];
+    insta::assert_snapshot!(assert_round_trip(&cassette(
+        RecordedBody::Multipart(parts),
+        "application/octet-stream",
+        b"\x00\xffbinary"
+    )));
+}
+
+#[test]
+fn strings_are_quoted_only_when_necessary() {
+    for (text, written_as) in [
+        ("It's 5:30, and \"all\" is well#1", r#"It's 5:30, and "all" is well#1"#),
+        (r#"{"city": "Paris"}"#, r#"'{"city": "Paris"}'"#),
+        ("- say \"hi\"", r#"'- say "hi"'"#),
+        ("-5 \"or\" so", r#"-5 "or" so"#),
+        ("'so' it is", r#""'so' it is""#),
+        (r#"{"who": "it's me"}"#, r#""{\"who\": \"it's me\"}""#),
+        (r"C:\dir: a", r"'C:\dir: a'"),
+        ("Note: 21 °C", "'Note: 21 °C'"),
+        ("ends in a colon:", "'ends in a colon:'"),
+        ("issue #1", "'issue #1'"),
+        ("ends in a space ", "'ends in a space '"),
+        ("It's: so", r#""It's: so""#),
+        ("a tab:\t", r#""a tab:\t""#),
+        ("a line: \u{2028}", r#""a line: \L""#),
+        ("", r#""""#),
+        ("12", r#""12""#),
+        ("no", r#""no""#),
+    ] {
+        let body = serde_json::to_vec(&serde_json::json!({ "a": text })).unwrap();
+        let text = assert_round_trip(&cassette(blob(b""), "application/json", &body));
+        assert!(text.contains(&format!("      a: {written_as}\n")), "{text}");
+    }
+}
+
+#[test]
+fn every_layout_round_trips() {
+    for body in [
+        "{\"a\": 1e-05}",
+        "{\n  \"a\": [\n    1\n  ]\n}\n",
+        "{\"a\":\"\\u00e9\"}",
+        "[]",
+        "\"text\"",
+        "null",
+        "12",
+        "{\"a\":1.50}",
+        "{\"a\":1,\"a\":2}",
+        "plain",
+        " leading",
+        "trailing ",
+        "two\nlines",
+        "two\r\nlines",
+        "\n\nblank first",
+        "  indented\nfirst",
+        "blank\n   \nline",
+        "\n",
+        "tab\tin",
+        "ends\n\n\n",
+        "\u{feff}bom",
+        "a\u{85}b\u{2028}c",
+        "\u{0}",
+        "---\n...",
+        "# no comment",
+        "- a\n- b",
+        "key: value",
+        "%YAML",
+        "data: x\n\n",
+    ] {
+        assert_round_trip(&cassette(blob(body.as_bytes()), "text/plain", body.as_bytes()));
+    }
+    for stream in [
+        "data: a",
+        "data: a\n",
+        "data: a\n\n\ndata: b\n\n",
+        ": ping\n\n\n\n",
+        "\n\n",
+        "data: a\r\n\r\n",
+        "\u{feff}data: a\n\n",
+        " \n\n \n\n",
+    ] {
+        assert_round_trip(&cassette(blob(b""), "text/event-stream", stream.as_bytes()));
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_the_line() {
+    let good = written(&cassette(blob(br#"{"a":1}"#), "application/json", br#"{"b":2}"#));
+    let change = |from: &str, to: &str| good.replace(from, to).into_bytes();
+    let json = "    json:\n      b: 2";
+    let without_responses = good.split("responses:").next().unwrap();
+    let documents: [(&str, Vec<u8>); 19] = [
+        ("empty", b" \n".to_vec()),
+        ("truncated", good.as_bytes()[..good.len() / 2].to_vec()),
+        ("not UTF-8", b"version: 1\nkey: \xff\n".to_vec()),
+        ("not YAML", b"version: 1\nkey: [1\n".to_vec()),
+        ("not a mapping", b"- 1\n- 2\n".to_vec()),
+        ("an unknown member", change("request:", "comment: x\nrequest:")),
+        ("a missing member", change("  method: POST\n", "")),
+        ("a newer version", b"version: 2\nrequests: {}\n".to_vec()),
+        ("version 0", change("version: 1", "version: 0")),
+        ("two forms of a body", change(json, &format!("    text: x\n{json}"))),
+        ("no form of a body", change(json, "    ascii: true")),
+        ("invalid base64", change(json, "    base64: '***'")),
+        ("an invalid body file", change(json, "    file: ../../etc/passwd")),
+        ("an invalid status", change("status: 200", "status: 20")),
+        (
+            "no response",
+            format!("{without_responses}responses: []\n").into_bytes(),
+        ),
+        ("an invalid header", change("x-twice:", "'x twice':")),
+        (
+            "aliases",
+            change(
+                "      b: 2",
+                "      a: &a [x,x,x]\n      b: &b [*a,*a,*a]\n      c: [*b,*b,*b]",
+            ),
+        ),
+        ("deep nesting", format!("{}\n", "[".repeat(100_000)).into_bytes()),
+        (
+            "a duplicate member",
+            change("  method: POST\n", "  method: POST\n  method: GET\n"),
+        ),
+    ];
+    let mut messages = String::new();
+    for (name, document) in documents {
+        let error = read(&document, "cassettes/x.yaml").unwrap_err().to_string();
+        messages.push_str(&format!("{name}\n  {}\n", error.replace('\n', "\n  ")));
+    }
+    insta::assert_snapshot!(messages);
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_filter_map("no number", |number| serde_json::Number::from_f64(number)
+            .map(Value::Number)),
+        any::<String>().prop_map(Value::from),
+        odd_text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 60, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((odd_text(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Text with characters that have a meaning in YAML.
+fn odd_text() -> impl Strategy<Value = String> {
+    "[ab01y~:#'\"\\\\,\\[\\]{}&*!|>%@`?=. \t\n\r\u{85}\u{2028}\u{feff}é🎉\u{0}\u{7f}_-]{0,12}"
+}
+
+proptest! {
+    #[test]
+    fn any_json_round_trips(value in json(), compact in any::<bool>()) {
+        let body = if compact { serde_json::to_vec(&value) } else { serde_json::to_vec_pretty(&value) }.unwrap();
+        assert_round_trip(&cassette(blob(&body), "application/json", &body));
+    }
+
+    #[test]
+    fn any_bytes_round_trip(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        assert_round_trip(&cassette(blob(&body), "application/octet-stream", &body));
+    }
+
+    #[test]
+    fn any_text_round_trips(body in odd_text(), test in odd_text()) {
+        let mut cassette = cassette(blob(body.as_bytes()), "text/plain", body.as_bytes());
+        cassette.recorded.test = Some(test);
+        assert_round_trip(&cassette);
+    }
+
+    #[test]
+    fn any_event_stream_round_trips(stream in "(data: [a-z{}\": '#]{0,8}|event: x|: ping|\n|\r\n| |\n\n){0,20}") {
+        assert_round_trip(&cassette(blob(b""), "text/event-stream", stream.as_bytes()));
+    }
+
+    #[test]
+    fn a_changed_byte_never_causes_a_panic(at in 0usize..900, byte in any::<u8>()) {
+        let mut document = written(&cassette(blob(br#"{"a":1}"#), "application/json", br#"{"b":[1,2],"c":"x\ny"}"#)).into_bytes();
+        let at = at % document.len();
+        document[at] = byte;
+        let _ = read(&document, "x.yaml");
+    }
+}

@@ -1,0 +1,384 @@
+//! Writes cassettes as YAML that people can read and every YAML reader understands.
+//!
+//! Strings that a reader could misunderstand are quoted, strings with several lines are literal blocks, long lines are
+//! not folded, and arrays of numbers stay on one line.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::Serialize as SerializeDerive;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
+use serde_yaml::{DoubleQuoted, FlowSeq, LitStr, SingleQuoted};
+
+use super::version::VERSION;
+use crate::cassette::body::{Blob, Events, Form, RecordedBody, RecordedPart};
+use crate::cassette::{Cassette, History, RecordedResponse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Spacing, serialize_number};
+
+/// Returns the document of a cassette.
+///
+/// # Errors
+/// [`ErrorKind::Cassette`] when the YAML crate fails, which is a defect.
+pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
+    let document = DocumentOut {
+        version: VERSION,
+        key: Text(&cassette.key),
+        recorded: RecordedOut {
+            at: &cassette.recorded.at,
+            by: Text(&cassette.recorded.by),
+            from: cassette.recorded.from.as_deref().map(Text),
+            test: cassette.recorded.test.as_deref().map(Text),
+        },
+        history: cassette.history,
+        request: RequestOut {
+            method: Text(&cassette.request.method),
+            path: Text(&cassette.request.path),
+            query: cassette.request.query.as_deref().map(Text),
+            body: match &cassette.request.body {
+                RecordedBody::Blob(blob) if blob.is_empty() => None,
+                body => Some(RequestBodyOut(body)),
+            },
+        },
+        responses: cassette.responses.iter().map(ResponseOut::new).collect(),
+    };
+    let mut options = serde_yaml::SerializerOptions::default();
+    // `Block` selects literal blocks explicitly.
+    options.prefer_block_scalars = false;
+    let mut text = Sink(Vec::with_capacity(8192));
+    serde_yaml::to_fmt_writer_with_options(&mut text, &document, options)
+        .map_err(|error| Error::new(ErrorKind::Cassette, "cannot write the cassette as YAML").with_source(error))?;
+    Ok(text.0.into())
+}
+
+/// A growing text. The YAML crate writes quoted text character by character, and this is faster than a `String`.
+struct Sink(Vec<u8>);
+
+impl fmt::Write for Sink {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        if character.is_ascii() {
+            self.0.push(character as u8);
+            return Ok(());
+        }
+        self.write_str(character.encode_utf8(&mut [0; 4]))
+    }
+}
+
+#[derive(SerializeDerive)]
+struct DocumentOut<'a> {
+    version: u32,
+    key: Text<'a>,
+    recorded: RecordedOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<History>,
+    request: RequestOut<'a>,
+    responses: Vec<ResponseOut<'a>>,
+}
+
+#[derive(SerializeDerive)]
+struct RecordedOut<'a> {
+    at: &'a str,
+    by: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<Text<'a>>,
+}
+
+#[derive(SerializeDerive)]
+struct RequestOut<'a> {
+    method: Text<'a>,
+    path: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<RequestBodyOut<'a>>,
+}
+
+#[derive(SerializeDerive)]
+struct ResponseOut<'a> {
+    status: u16,
+    #[serde(skip_serializing_if = "HeadersOut::is_empty")]
+    headers: HeadersOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<BlobOut<'a>>,
+    timing_ms: FlowSeq<&'a [u64]>,
+}
+
+impl<'a> ResponseOut<'a> {
+    fn new(response: &'a RecordedResponse) -> Self {
+        Self {
+            status: response.status.as_u16(),
+            headers: HeadersOut(&response.headers),
+            body: (!response.body.is_empty()).then_some(BlobOut {
+                blob: &response.body,
+                is_event_stream: response.is_event_stream(),
+            }),
+            timing_ms: FlowSeq(&response.timing_ms),
+        }
+    }
+}
+
+/// Headers as a map. A repeated header has a list of values.
+struct HeadersOut<'a>(&'a [(String, String)]);
+
+impl HeadersOut<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for HeadersOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let values = |headers: &'_ [(String, String)]| headers.iter().filter(|(other, _)| other == name).count();
+            if values(&self.0[..at]) > 0 {
+                continue;
+            }
+            if values(self.0) == 1 {
+                map.serialize_entry(&Text(name), &Text(value))?;
+            } else {
+                let all: Vec<Text<'_>> = self
+                    .0
+                    .iter()
+                    .filter(|(other, _)| other == name)
+                    .map(|(_, value)| Text(value))
+                    .collect();
+                map.serialize_entry(&Text(name), &all)?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct RequestBodyOut<'a>(&'a RecordedBody);
+
+impl Serialize for RequestBodyOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            RecordedBody::Blob(blob) => BlobOut {
+                blob,
+                is_event_stream: false,
+            }
+            .serialize(serializer),
+            RecordedBody::Multipart(parts) => {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("multipart", &parts.iter().map(PartOut).collect::<Vec<_>>())?;
+                map.end()
+            }
+        }
+    }
+}
+
+struct PartOut<'a>(&'a RecordedPart);
+
+impl Serialize for PartOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &Text(&self.0.name))?;
+        if let Some(filename) = &self.0.filename {
+            map.serialize_entry("filename", &Text(filename))?;
+        }
+        if let Some(kind) = &self.0.content_type {
+            map.serialize_entry("content_type", &Text(kind))?;
+        }
+        match &self.0.content {
+            Blob::External { sha256 } => map.serialize_entry("file", &Text(sha256))?,
+            Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => map.serialize_entry("text", &Text(text))?,
+                Err(_) => map.serialize_entry("base64", &Text(&BASE64.encode(bytes)))?,
+            },
+        }
+        map.end()
+    }
+}
+
+struct BlobOut<'a> {
+    blob: &'a Blob,
+    is_event_stream: bool,
+}
+
+impl Serialize for BlobOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let bytes = match self.blob {
+            Blob::Inline(bytes) => bytes,
+            Blob::External { sha256 } => {
+                map.serialize_entry("file", &Text(sha256))?;
+                return map.end();
+            }
+        };
+        match Form::of(bytes, self.is_event_stream) {
+            Form::Empty => {}
+            Form::Json(value, layout) => {
+                match layout.spacing {
+                    Spacing::Compact => {}
+                    Spacing::Spaced => map.serialize_entry("spacing", "spaced")?,
+                    Spacing::Indented(step) => map.serialize_entry("spacing", &format!("indented-{step}"))?,
+                }
+                if layout.ascii {
+                    map.serialize_entry("ascii", &true)?;
+                }
+                if layout.python_floats {
+                    map.serialize_entry("floats", "python")?;
+                }
+                if layout.final_newline {
+                    map.serialize_entry("final_newline", &true)?;
+                }
+                map.serialize_entry("json", &Readable(&value))?;
+            }
+            Form::Events(Events { entries, is_truncated }) => {
+                if is_truncated {
+                    map.serialize_entry("final_blank_line", &false)?;
+                }
+                map.serialize_entry("events", &entries.into_iter().map(Block).collect::<Vec<_>>())?;
+            }
+            Form::Text(text) => map.serialize_entry("text", &Block(text))?,
+            Form::Base64(bytes) => map.serialize_entry("base64", &Text(&BASE64.encode(bytes)))?,
+        }
+        map.end()
+    }
+}
+
+/// A JSON value as readable YAML.
+struct Readable<'a>(&'a Value);
+
+impl Serialize for Readable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Number(number) => serialize_number(number, serializer),
+            Value::String(text) => Text(text).serialize(serializer),
+            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_number) => {
+                FlowSeq(items.iter().map(Readable).collect::<Vec<_>>()).serialize(serializer)
+            }
+            Value::Array(items) => {
+                let mut seq = serializer.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    seq.serialize_element(&Readable(item))?;
+                }
+                seq.end()
+            }
+            Value::Object(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                for (name, value) in members {
+                    map.serialize_entry(&Key(name), &Readable(value))?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+/// A string: a literal block if it has several lines, else plain if no reader could misunderstand it, else in single
+/// quotes if it contains none, so that JSON in a string stays readable, else in double quotes.
+#[derive(Clone, Copy)]
+struct Text<'a>(&'a str);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.contains('\n') {
+            Block(self.0).serialize(serializer)
+        } else if fits_single_quotes(self.0) {
+            SingleQuoted(self.0).serialize(serializer)
+        } else {
+            Key(self.0).serialize(serializer)
+        }
+    }
+}
+
+/// A string on one line, in double quotes if necessary.
+struct Key<'a>(&'a str);
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The YAML crate quotes strings that YAML 1.1 or 1.2 reads as a number, a boolean, a date or null. It does not
+        // quote strings of these characters only, which ruamel.yaml and the npm package yaml misread.
+        let is_punctuation = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
+        if !is_printable_text(self.0) || self.0.chars().all(is_punctuation) {
+            DoubleQuoted(self.0).serialize(serializer)
+        } else {
+            serializer.serialize_str(self.0)
+        }
+    }
+}
+
+/// Whether a string must be quoted because YAML gives a meaning to a part of it, and single quotes leave it unchanged. A
+/// search for secrets finds the same in the file as in the string.
+fn fits_single_quotes(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let starts_with_syntax = match bytes {
+        [] => return false,
+        [b'-' | b'?', b' ', ..] => true,
+        [first, ..] => b" ,:[]{}#&*!|>\"%@`".contains(first),
+    };
+    let mut marks = memchr::memchr2_iter(b':', b'#', bytes);
+    let contains_syntax = marks.any(|at| match bytes[at] {
+        b':' => bytes.get(at + 1).is_none_or(|next| *next == b' '),
+        _ => at > 0 && bytes[at - 1] == b' ',
+    });
+    (starts_with_syntax || contains_syntax || bytes.ends_with(b" "))
+        && memchr::memchr(b'\'', bytes).is_none()
+        && is_printable_text(text)
+}
+
+fn is_printable_text(text: &str) -> bool {
+    // Most texts are ASCII, and the check of bytes is much faster than the check of characters.
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_printable)
+}
+
+/// Whether every YAML reader accepts a character unescaped. Line breaks are excluded.
+fn is_printable(character: char) -> bool {
+    let is_break = matches!(
+        character,
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    );
+    !is_break && !character.is_control()
+}
+
+/// A string as a literal block, or in double quotes if a reader would lose a part of the block.
+struct Block<'a>(&'a str);
+
+impl Serialize for Block<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if fits_block(self.0) {
+            LitStr(self.0).serialize(serializer)
+        } else {
+            DoubleQuoted(self.0).serialize(serializer)
+        }
+    }
+}
+
+/// Whether every reader reads a literal block as this text: it contains no line break except `\n`, no unprintable
+/// character, no line of only white space, and its first line does not start with white space.
+fn fits_block(text: &str) -> bool {
+    let is_allowed = |character: char| matches!(character, '\n' | '\t') || is_printable(character);
+    let is_blank = |line: &str| line.trim_matches([' ', '\t']).is_empty();
+    text.chars().all(is_allowed)
+        && text
+            .lines()
+            .find(|line| !line.is_empty())
+            .is_some_and(|line| !line.starts_with([' ', '\t']))
+        && text.lines().all(|line| line.is_empty() || !is_blank(line))
+}
+
+/// Returns a value as readable YAML, for the command line.
+#[cfg(feature = "cli")]
+pub(crate) fn display(value: &Value) -> String {
+    let mut text = String::new();
+    match serde_yaml::to_fmt_writer(&mut text, &Readable(value)) {
+        Ok(()) => text,
+        Err(error) => format!("({error})"),
+    }
+}
