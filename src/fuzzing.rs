@@ -1,5 +1,6 @@
-//! Doors for the fuzz targets in `fuzz/`: thin, and compiled for them alone.
+//! Access to crate internals for the fuzz targets in `fuzz/`; compiled for them only.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,21 +8,22 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::cassette::History;
-use crate::cassette::{Blob, Recorded, RecordedBody, RecordedResponse, yaml};
-use crate::cli::import_export::{self, Import};
+use crate::cassette::{Blob, History, Recorded, RecordedBody, RecordedResponse, yaml};
+use crate::cli::change;
+use crate::cli::import_export::{self, Import, TargetFormat};
+use crate::diff::{self, Difference};
 use crate::engine::CacheEngine;
 use crate::error::Result;
-use crate::http::{self, Request};
-use crate::key::{self, RequestKey, Scope};
+use crate::http::{self as message, Request};
+use crate::key::canonical::CanonicalRequest;
+use crate::key::{RequestKey, Scope};
 use crate::recorder::Recorder;
-use crate::redaction::Redactor;
+use crate::redaction::{Redactor, secret_scan};
 use crate::settings::Settings;
 use crate::settings::matching::Matching;
 use crate::upstream::Upstream;
-use crate::{difference, grade, secrets};
 
-/// A cassette, read or made.
+/// A cassette.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cassette(crate::cassette::Cassette);
 
@@ -29,12 +31,12 @@ impl Cassette {
     /// Reads a document.
     ///
     /// # Errors
-    /// As the reader has it.
+    /// The document is not a cassette.
     pub fn read(document: &[u8]) -> Result<Self> {
         yaml::read(document, "fuzz.yaml").map(Self)
     }
 
-    /// What a recording of these makes, with every header kept that may be.
+    /// Creates the cassette of a recording, with every response header that a cassette may contain.
     pub fn of(request: &Request, responses: Vec<(StatusCode, HeaderMap, Bytes)>) -> Self {
         let names = responses.iter().flat_map(|(_, headers, _)| headers.keys());
         let names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
@@ -57,15 +59,15 @@ impl Cassette {
         })
     }
 
-    /// Its document.
+    /// Returns its document.
     ///
     /// # Errors
-    /// As the writer has it.
+    /// The cassette cannot be written.
     pub fn write(&self) -> Result<Bytes> {
         yaml::write(&self.0)
     }
 
-    /// The bodies that its document holds: that of the request, or those of its parts, then those of the responses.
+    /// Returns the inline bodies: of the request or its parts, then of the responses.
     pub fn bodies(&self) -> Vec<Bytes> {
         let mut cassette = self.0.clone();
         let blobs = cassette.bodies_mut().into_iter();
@@ -77,34 +79,34 @@ impl Cassette {
             .collect()
     }
 
-    /// Whether its request is a form.
+    /// Whether the request body is a form.
     pub fn is_multipart(&self) -> bool {
         matches!(self.0.request.body, RecordedBody::Multipart(_))
     }
 
-    /// The headers of each response, as they are kept.
+    /// Returns the recorded headers of each response.
     pub fn headers(&self) -> Vec<&[(String, String)]> {
         let responses = self.0.responses.iter();
         responses.map(|response| response.headers.as_slice()).collect()
     }
 
-    /// Its interactions in a format of `export`; `engine` holds what is kept beside it.
+    /// Returns its interactions in an export format; `engine` holds its external bodies.
     ///
     /// # Errors
-    /// As `export` has it.
+    /// The cassette cannot be exported, or the format is unknown.
     pub async fn exported(&self, engine: &dyn CacheEngine, scope: &Scope, to: &str) -> Result<String> {
-        let exchanges = exchange::exported(engine, self.0.clone(), scope, "fuzz.yaml").await?;
-        Ok(to.parse::<exchange::TargetFormat>()?.write(&exchanges))
+        let exchanges = import_export::exported(engine, self.0.clone(), scope, "fuzz.yaml").await?;
+        Ok(to.parse::<TargetFormat>()?.write(&exchanges))
     }
 
-    /// The grade of the change from the responses of one to those of another, and the differences as they are shown.
+    /// Compares its responses with those of a newer cassette: the kind of the change, and the differences as lines.
     pub fn change(&self, new: &Self) -> (&'static str, Vec<String>) {
-        let change = grade::compare(&self.0.responses, &new.0.responses);
-        let lines = change.differences.iter().flat_map(difference::Difference::lines);
+        let change = change::compare(&self.0.responses, &new.0.responses);
+        let lines = change.differences.iter().flat_map(Difference::lines);
         (change.grade.name(), lines.collect())
     }
 
-    /// What surely is a secret in its exchanges, as a refusal tells it.
+    /// Returns the messages about certain secrets in its interactions.
     pub fn secrets(&self) -> Vec<String> {
         let responses = self.0.responses.iter();
         responses
@@ -113,17 +115,14 @@ impl Cassette {
     }
 }
 
-/// The key of a request, and the canonical text that it is the hash of.
+/// Returns the key of a request, and the canonical text whose hash it is.
 pub fn key(request: &Request, settings: &Settings) -> (RequestKey, String) {
     let request = Redactor::new([], &settings.redaction, &settings.headers.keep).request(request);
-    let key = RequestKey::of(&request, &Scope::root(), &settings.matching);
-    (
-        key,
-        key::canonical_text(key::canonical_value(&request, &settings.matching)),
-    )
+    let canonical = CanonicalRequest::of(&request, &settings.matching);
+    (RequestKey::from_canonical(&canonical, &Scope::root()), canonical.text())
 }
 
-/// The pieces of an event stream that arrives in these chunks.
+/// Splits an event stream that arrives in chunks into pieces.
 pub fn pieces<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Bytes> {
     let mut splitter = message::Splitter::default();
     let mut pieces: Vec<Bytes> = chunks.into_iter().flat_map(|chunk| splitter.push(chunk)).collect();
@@ -131,21 +130,21 @@ pub fn pieces<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Bytes> {
     pieces
 }
 
-/// The events of a whole stream: type and data.
+/// Returns the type and the data of each event in a complete stream.
 pub fn events(stream: &[u8]) -> Vec<(Option<String>, String)> {
     let events = message::events(stream).into_iter();
     events.map(|event| (event.name, event.data)).collect()
 }
 
-/// One part of a form: name, file name, content type and bytes.
+/// A part of a form: name, file name, content type and bytes.
 pub type Part = (String, Option<String>, Option<String>, Bytes);
 
-/// The boundary that a content type names.
+/// Returns the boundary in a content type.
 pub fn boundary_of(content_type: &str) -> Option<String> {
     message::boundary_of(content_type)
 }
 
-/// The parts of a form.
+/// Returns the parts of a form.
 pub fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
     let parts = message::parts(body, boundary)?.into_iter();
     Some(
@@ -155,32 +154,32 @@ pub fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
     )
 }
 
-fn own(parts: &[Part]) -> Vec<message::Part> {
-    let own = |(name, filename, content_type, content): &Part| message::Part {
+fn message_parts(parts: &[Part]) -> Vec<message::Part> {
+    let part = |(name, filename, content_type, content): &Part| message::Part {
         name: name.clone(),
         filename: filename.clone(),
         content_type: content_type.clone(),
         content: content.clone(),
     };
-    parts.iter().map(own).collect()
+    parts.iter().map(part).collect()
 }
 
-/// The content type and the body of a form that is sent.
+/// Writes a form for a request: content type and body.
 pub fn sent_form(parts: &[Part]) -> (String, Bytes) {
-    message::written(&own(parts))
+    message::written(&message_parts(parts))
 }
 
-/// The body of a form that is exported.
+/// Writes a form for an export.
 pub fn exported_form(parts: &[Part], boundary: &str) -> Option<Bytes> {
-    message::write_parts(&own(parts), boundary)
+    message::write_parts(&message_parts(parts), boundary)
 }
 
-/// Imports a document, and returns what could not be imported.
+/// Imports a document, and returns messages about interactions that cannot be imported.
 ///
 /// # Errors
-/// As `import` has it.
+/// The document is not in an import format.
 pub async fn import(engine: &dyn CacheEngine, document: &[u8], format: Option<&str>) -> Result<Vec<String>> {
-    let found = exchange::read(document, "fuzz", format.map(str::parse).transpose()?)?;
+    let found = import_export::read(document, "fuzz", format.map(str::parse).transpose()?)?;
     let settings = Settings::default();
     let import = Import {
         engine,
@@ -192,23 +191,22 @@ pub async fn import(engine: &dyn CacheEngine, document: &[u8], format: Option<&s
     Ok(import.all(vec![("fuzz".to_owned(), found)]).await?.problems)
 }
 
-/// The differences of two values, as they are shown, and how alike they are.
+/// Compares two values: the differences as lines, and the similarity.
 pub fn differences(old: &Value, new: &Value) -> (Vec<String>, f32) {
-    let found = difference::differences(old, new);
-    let lines = found.iter().flat_map(difference::Difference::lines).collect();
-    (lines, difference::similarity(old, new))
+    let lines = diff::differences(old, new).iter().flat_map(Difference::lines).collect();
+    (lines, diff::similarity(old, new))
 }
 
-/// What looks like a secret in a body: what it is, and where.
-pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<std::ops::Range<usize>>)> {
+/// Returns the kind and the range of each likely secret in a body.
+pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<Range<usize>>)> {
     let found = secret_scan::secrets_in_body(body).into_iter();
     found.map(|secret| (secret.kind, secret.at)).collect()
 }
 
-/// Serves one connection as the proxy does, to its end.
+/// Serves one connection to its end, as the proxy does.
 ///
 /// # Errors
-/// As the HTTP server has it.
+/// The HTTP server failed.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     recorder: Recorder,
@@ -217,13 +215,13 @@ pub async fn serve(
     crate::proxy::serve_one(stream, recorder, upstream).await
 }
 
-/// How long a recording of this endpoint lives, and how long a store should keep it, after some checks.
-pub fn lives(settings: &Settings, endpoint: &str) -> Option<(Duration, Duration)> {
+/// Returns the TTL of a recording of this endpoint after some checks, and how long a store keeps the recording.
+pub fn ttl(settings: &Settings, endpoint: &str) -> Option<(Duration, Duration)> {
     let (since, mut history) = (Duration::from_secs(60), History::default());
     for has_changed in [false, true] {
         history = history.checked(since, 3, has_changed);
     }
     settings.expiry.freshness(endpoint, Some(&history), since);
-    let life = settings.expiry.ttl(endpoint, Some(&history))?;
-    Some((life, settings.expiry.retention(life)))
+    let ttl = settings.expiry.ttl(endpoint, Some(&history))?;
+    Some((ttl, settings.expiry.retention(ttl)))
 }

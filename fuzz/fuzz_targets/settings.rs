@@ -27,6 +27,6 @@ fuzz_target!(|text: &[u8]| {
     let text = Request::post("/v1/x").expect("a path").body("2026-11-21 ACME-7");
     assert_eq!(key(&text, &settings), key(&text, &settings));
     for endpoint in ["models", "chat-completions"] {
-        mistral_cassette::fuzzing::lives(&settings, endpoint);
+        mistral_cassette::fuzzing::ttl(&settings, endpoint);
     }
 });
