@@ -1,10 +1,10 @@
-//! How many instructions the usual tasks take, as valgrind counts them: `./scripts/instructions`.
+//! Counts the instructions of typical tasks with valgrind: `./scripts/instructions`.
 //!
-//! Times move with the machine and counts do not, so that these are compared with the counts in `instructions.txt`. They are
-//! those of the dev profile, which is built anyway and quickly; what a task takes in a release build is told by the other
-//! benchmarks. A task is run N times and 2 N times, and the difference counts: what comes before and after is in neither.
+//! Unlike times, counts do not depend on the machine, so that they can be compared with those in `instructions.txt`. They are
+//! counts of the dev profile, which is built anyway; the other benchmarks measure release builds. Each task runs N times and
+//! 2 N times, and the difference is counted, so that start and end of the process are excluded.
 //!
-//! `--update` writes the file. `cargo bench`, which builds another profile, leaves it alone.
+//! `--update` writes the file. `cargo bench` builds another profile and prints a message only.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod support;
@@ -17,13 +17,13 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use mistral_cassette::{Mode, Request};
 use support::{Held, ask, file_of, question, recorder, recorder_on};
 
-/// How much more than in the file a task may take.
+/// By how much a count may exceed that in the file.
 const MARGIN: f64 = 0.10;
 
-/// How many recordings the directory has.
+/// The number of recordings in the directory.
 const RECORDINGS: usize = 100;
 
-/// The tasks, and how often each is run to tell what one takes.
+/// The tasks, and how many times each is run.
 const TASKS: [(&str, usize); 6] = [
     ("key", 20),
     ("read", 10),
@@ -35,7 +35,7 @@ const TASKS: [(&str, usize); 6] = [
 
 const COUNTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 
-/// A chat of 2 kB.
+/// Returns a chat request of 2 kB.
 fn chat() -> Request {
     question(12)
 }
@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
     compare(&counts)
 }
 
-/// Runs a task a number of times; all of this is what valgrind sees.
+/// Runs a task a number of times. This is the code that valgrind counts.
 async fn run(task: &str, folder: &Path, times: usize) {
     let strict = recorder(folder, Mode::Strict);
     match task {
@@ -94,7 +94,7 @@ async fn run(task: &str, folder: &Path, times: usize) {
             }
         }
         "miss" => {
-            // One member is another. Where texts differ much, it is a time that ends their comparison, which no count can tell.
+            // One member differs. The comparison of very different texts ends after a time limit, which makes counts vary.
             let mut body: serde_json::Value = serde_json::from_slice(chat().body_bytes()).unwrap();
             body["temperature"] = 0.7.into();
             let request = Request::post("/v1/chat/completions").unwrap().json(&body).unwrap();
@@ -103,13 +103,13 @@ async fn run(task: &str, folder: &Path, times: usize) {
                 fresh.answer(request.clone(), support::upstream).await.unwrap_err();
             }
         }
-        other => panic!("no task {other}"),
+        other => panic!("unknown task {other}"),
     }
 }
 
-/// What a task takes once.
+/// Returns the count of one run of a task.
 fn count(task: &str, folder: &Path, times: usize) -> u64 {
-    // Both at once: there are two processors nearly everywhere.
+    // Both processes run at the same time, because most machines have at least two processors.
     let [once, twice] = [times, 2 * times].map(|times| start(task, folder, times));
     let [once, twice] = [once, twice].map(total);
     (twice - once) / times as u64
@@ -130,20 +130,20 @@ fn start(task: &str, folder: &Path, times: usize) -> Child {
 
 fn total(child: Child) -> u64 {
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    let line = told.lines().find_map(|line| line.split_once("Collected : ")).unwrap();
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}");
+    let line = report.lines().find_map(|line| line.split_once("Collected : ")).unwrap();
     line.1.trim().parse().unwrap()
 }
 
-/// What the counts depend on beside the code.
+/// Returns the tools on which the counts depend.
 fn toolchain() -> String {
-    let said = |program: &str| {
+    let version = |program: &str| {
         let output = Command::new(program).arg("--version").output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    format!("{}, {}, {os} on {arch}", said("rustc"), said("valgrind"))
+    format!("{}, {}, {os} on {arch}", version("rustc"), version("valgrind"))
 }
 
 fn update(counts: &[(&str, u64)]) {
@@ -163,20 +163,20 @@ fn compare(counts: &[(&str, u64)]) -> ExitCode {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     };
     let is_same = known("toolchain") == Some(&toolchain());
-    let mut is_well = true;
+    let mut has_passed = true;
     for (task, count) in counts {
         let Some(before) = known(task).map(|count| count.parse::<u64>().unwrap()) else {
             println!("{task:12} {count:12}   new: ./scripts/instructions --update");
-            is_well = false;
+            has_passed = false;
             continue;
         };
         let ratio = *count as f64 / before as f64;
         let verdict = match ratio {
             more if more > 1.0 + MARGIN => {
-                is_well = false;
+                has_passed = false;
                 "MORE than the margin allows"
             }
-            less if less < 1.0 - MARGIN => "less: ./scripts/instructions --update keeps it so",
+            less if less < 1.0 - MARGIN => "less: ./scripts/instructions --update records it",
             _ => "",
         };
         println!(
@@ -185,13 +185,17 @@ fn compare(counts: &[(&str, u64)]) -> ExitCode {
         );
     }
     if !is_same {
-        println!("another toolchain than that of the file: reported, and not judged");
+        println!("the toolchain differs from that of the file: the comparison is for information only");
         println!(
-            "{} here, {} there",
+            "current: {}, file: {}",
             toolchain(),
             known("toolchain").unwrap_or("nothing")
         );
         return ExitCode::SUCCESS;
     }
-    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if has_passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

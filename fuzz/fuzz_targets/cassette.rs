@@ -1,4 +1,4 @@
-//! The reader of cassettes, on any bytes: no panic; what it takes is the same after it was written and read again.
+//! Reads cassettes from arbitrary bytes. Reading never panics, and a cassette that is written and read again is the same.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -10,19 +10,19 @@ fuzz_target!(|document: &[u8]| -> Corpus {
         Err(error) => {
             assert!(
                 error.message().contains("fuzz.yaml"),
-                "an error without its place: {error}"
+                "the error does not name the file: {error}"
             );
             return Corpus::Keep;
         }
     };
-    let written = cassette.write().expect("what was read can be written");
+    let written = cassette.write().expect("a cassette that was read can be written");
     let again = Cassette::read(&written).unwrap_or_else(|error| panic!("{error}\n{}", written.escape_ascii()));
     assert_eq!(cassette.bodies(), again.bodies(), "{}", written.escape_ascii());
     assert_eq!(cassette, again, "{}", written.escape_ascii());
     assert_eq!(
         written,
-        again.write().expect("and again"),
-        "the same cassette, other bytes"
+        again.write().expect("the cassette can be written"),
+        "equal cassettes have different documents"
     );
     Corpus::Keep
 });

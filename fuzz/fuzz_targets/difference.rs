@@ -1,16 +1,16 @@
-//! The comparison of two values and of two recordings: no panic, and empty if and only if they are equal.
+//! Compares two values and two recordings. The comparison never panics, and finds differences if and only if they differ.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use mistral_cassette::Request;
 use mistral_cassette::fuzzing::{Cassette, differences};
-use mistral_cassette_fuzz::{Answer, Json};
+use mistral_cassette_fuzz::{Json, Response};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     values: [Json; 2],
-    answers: [Answer; 2],
+    responses: [Response; 2],
 }
 
 fuzz_target!(|input: Input| {
@@ -20,13 +20,13 @@ fuzz_target!(|input: Input| {
     assert!((0.0..=1.0).contains(&similarity), "{similarity}");
     assert!(differences(&old.0, &old.0).0.is_empty());
     assert_eq!(differences(&old.0, &old.0).1, 1.0);
-    let request = Request::get("/v1/x").expect("a path");
-    let [old, new] = input.answers.map(|answer| {
-        let all = (answer.status, answer.headers, answer.body);
-        Cassette::of(&request, vec![all])
+    let request = Request::get("/v1/x").expect("a valid path");
+    let [old, new] = input.responses.map(|response| {
+        let response = (response.status, response.headers, response.body);
+        Cassette::of(&request, vec![response])
     });
-    let (grade, lines) = old.change(&new);
+    let (kind, lines) = old.change(&new);
     let is_same = old.bodies() == new.bodies() && old.headers() == new.headers();
-    assert!(grade != "same" || is_same, "{lines:?}");
+    assert!(kind != "same" || is_same, "{lines:?}");
     assert_eq!(old.change(&old), ("same", Vec::new()));
 });

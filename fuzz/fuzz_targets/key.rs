@@ -1,6 +1,6 @@
-//! Request keys: two spellings of one request have one key, and two requests that mean different things have two.
+//! Request keys: two spellings of one request have the same key, and requests with different meanings have different keys.
 //!
-//! What a request means is told here once more, without the crate.
+//! This file implements the meaning of a request independently of the crate.
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
@@ -11,11 +11,11 @@ use mistral_cassette::{Request, Settings};
 use mistral_cassette_fuzz::{Json, JsonBody, Part, encoded_name, part_name, text};
 use serde_json::{Value, json};
 
-/// Integers beyond this are not all doubles, and keep their digits.
+/// The largest integer up to which every integer is a double. Larger integers keep their digits.
 const LARGEST_SAFE: i128 = (1 << 53) - 1;
 
 #[derive(Clone, Debug)]
-struct Meant {
+struct Content {
     segments: Vec<String>,
     query: Vec<(String, String)>,
     body: Body,
@@ -32,43 +32,43 @@ enum Body {
 
 #[derive(Debug)]
 enum Input {
-    OneMeaning(Box<[Option<Request>; 2]>),
-    Two(Box<[(Request, Meaning); 2]>),
+    Spellings(Box<[Option<Request>; 2]>),
+    Pair(Box<[(Request, Meaning); 2]>),
 }
 
 impl<'a> Arbitrary<'a> for Input {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        let meant = meant(u)?;
+        let content = content(u)?;
         if u.arbitrary()? {
-            return Ok(Self::OneMeaning(Box::new([spelled(&meant, u)?, spelled(&meant, u)?])));
+            return Ok(Self::Spellings(Box::new([spelled(&content, u)?, spelled(&content, u)?])));
         }
         let other = match u.int_in_range(0..=4)? {
-            0 => self::meant(u)?,
-            4 => meant.clone(),
-            1 => Meant {
+            0 => self::content(u)?,
+            4 => content.clone(),
+            1 => Content {
                 query: pairs(u)?,
-                ..meant.clone()
+                ..content.clone()
             },
-            2 => Meant {
+            2 => Content {
                 segments: segments(u)?,
-                ..meant.clone()
+                ..content.clone()
             },
-            _ => Meant {
-                body: changed(&meant.body, u)?,
-                ..meant.clone()
+            _ => Content {
+                body: changed(&content.body, u)?,
+                ..content.clone()
             },
         };
         let mut both = [None, None];
-        for (place, meant) in both.iter_mut().zip([meant, other]) {
+        for (slot, content) in both.iter_mut().zip([content, other]) {
             let raw = *u.choose(&[None, Some("a=%FF"), Some("a=%FE"), Some("a=%EF%BF%BD"), Some("a=%25FF")])?;
-            let Some(request) = spelled(&meant, u)?.and_then(|request| with_query(request, raw)) else {
+            let Some(request) = spelled(&content, u)?.and_then(|request| with_query(request, raw)) else {
                 return Err(arbitrary::Error::IncorrectFormat);
             };
-            let meaning = Meaning::of(&request, &meant.body);
-            *place = Some((request, meaning));
+            let meaning = Meaning::of(&request, &content.body);
+            *slot = Some((request, meaning));
         }
         match both {
-            [Some(one), Some(other)] => Ok(Self::Two(Box::new([one, other]))),
+            [Some(one), Some(other)] => Ok(Self::Pair(Box::new([one, other]))),
             _ => Err(arbitrary::Error::IncorrectFormat),
         }
     }
@@ -87,16 +87,16 @@ fn with_query(request: Request, query: Option<&str>) -> Option<Request> {
 fuzz_target!(|input: Input| {
     let settings = Settings::default();
     match input {
-        Input::OneMeaning(both) => {
+        Input::Spellings(both) => {
             let [Some(one), Some(other)] = *both else { return };
-            let (one, other) = (told(&one, &settings), told(&other, &settings));
+            let (one, other) = (checked_key(&one, &settings), checked_key(&other, &settings));
             assert_eq!(one.1, other.1);
             assert_eq!((one.0.hash(), one.0.name()), (other.0.hash(), other.0.name()));
         }
-        Input::Two(both) => {
+        Input::Pair(both) => {
             let [(one, meaning), (other, other_meaning)] = *both;
-            let (one, other) = (told(&one, &settings), told(&other, &settings));
-            assert_eq!(one.0 == other.0, one.1 == other.1, "a key is the hash of its text");
+            let (one, other) = (checked_key(&one, &settings), checked_key(&other, &settings));
+            assert_eq!(one.0 == other.0, one.1 == other.1, "keys are equal if and only if the canonical texts are");
             if meaning != other_meaning {
                 assert_ne!(one.1, other.1, "{meaning:?}\n{other_meaning:?}");
             }
@@ -104,18 +104,18 @@ fuzz_target!(|input: Input| {
     }
 });
 
-fn told(request: &Request, settings: &Settings) -> (mistral_cassette::RequestKey, String) {
+fn checked_key(request: &Request, settings: &Settings) -> (mistral_cassette::RequestKey, String) {
     let (key, text) = key(request, settings);
     let name = key.name();
-    let is_fine = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '/');
+    let is_portable = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '/');
     assert!(
-        name.chars().all(is_fine) && name.len() < 200,
-        "{name:?} is no path for every system"
+        name.chars().all(is_portable) && name.len() < 200,
+        "{name:?} is not a portable path"
     );
     (key, text)
 }
 
-fn meant(u: &mut Unstructured<'_>) -> Result<Meant> {
+fn content(u: &mut Unstructured<'_>) -> Result<Content> {
     let body = match u.int_in_range(0..=6)? {
         0 => Body::None,
         1..=3 => Body::Json(u.arbitrary::<JsonBody>()?.0),
@@ -123,7 +123,7 @@ fn meant(u: &mut Unstructured<'_>) -> Result<Meant> {
         5 => Body::Bytes(u.arbitrary()?),
         _ => Body::Form(u.arbitrary()?),
     };
-    Ok(Meant {
+    Ok(Content {
         segments: segments(u)?,
         query: pairs(u)?,
         body,
@@ -138,7 +138,7 @@ fn pairs(u: &mut Unstructured<'_>) -> Result<Vec<(String, String)>> {
     (0..u.int_in_range(0..=3)?).map(|_| Ok((text(u)?, text(u)?))).collect()
 }
 
-/// A body that is nearly the same.
+/// Returns a body with a small change.
 fn changed(body: &Body, u: &mut Unstructured<'_>) -> Result<Body> {
     Ok(match body {
         Body::Json(value) => {
@@ -186,19 +186,18 @@ fn change(value: &mut Value, u: &mut Unstructured<'_>) -> Result<()> {
         (3, value) => json!([value]),
         _ => u.arbitrary::<Json>()?.0,
     };
-    // The body stays an object or an array.
     Ok(())
 }
 
-// One request in one of its spellings.
+// The spellings of a request.
 
-fn spelled(meant: &Meant, u: &mut Unstructured<'_>) -> Result<Option<Request>> {
+fn spelled(content: &Content, u: &mut Unstructured<'_>) -> Result<Option<Request>> {
     let mut target = "/v1/x".to_owned();
-    for segment in &meant.segments {
+    for segment in &content.segments {
         target.push('/');
         encode(segment, "-._~!$&'()*+,;=:@", &mut target, u)?;
     }
-    for (at, (name, value)) in shuffled(&meant.query, u)?.into_iter().enumerate() {
+    for (at, (name, value)) in shuffled(&content.query, u)?.into_iter().enumerate() {
         target.push(if at == 0 { '?' } else { '&' });
         let mut pair = |text: &str, target: &mut String| {
             for (at, word) in text.split(' ').enumerate() {
@@ -216,7 +215,7 @@ fn spelled(meant: &Meant, u: &mut Unstructured<'_>) -> Result<Option<Request>> {
     let Ok(mut request) = Request::post(&target) else {
         return Ok(None);
     };
-    match &meant.body {
+    match &content.body {
         Body::None => {}
         Body::Json(value) => {
             let mut text = String::new();
@@ -231,7 +230,7 @@ fn spelled(meant: &Meant, u: &mut Unstructured<'_>) -> Result<Option<Request>> {
                 part.content_type = *u.choose(&[None, Some("audio/wav"), Some("audio/x-wav")])?;
             }
             let (kind, body) =
-                mistral_cassette::fuzzing::sent_form(&parts.into_iter().map(Part::own).collect::<Vec<_>>());
+                mistral_cassette::fuzzing::sent_form(&parts.into_iter().map(Part::into_crate_part).collect::<Vec<_>>());
             let kind = HeaderValue::from_str(&kind).map_err(|_| arbitrary::Error::IncorrectFormat)?;
             request = request.header(http::header::CONTENT_TYPE, kind).body(body);
         }
@@ -247,7 +246,7 @@ fn shuffled<T: Clone>(items: &[T], u: &mut Unstructured<'_>) -> Result<Vec<T>> {
     Ok(items)
 }
 
-/// What stands for itself is percent-encoded now and then, the rest always.
+/// Percent-encodes text: plain characters sometimes, all others always.
 fn encode(text: &str, plain: &str, out: &mut String, u: &mut Unstructured<'_>) -> Result<()> {
     for character in text.chars() {
         if (character.is_ascii_alphanumeric() || plain.contains(character)) && u.ratio(3, 4)? {
@@ -361,7 +360,7 @@ fn string_text(text: &str, out: &mut String, u: &mut Unstructured<'_>) -> Result
     Ok(())
 }
 
-// What a request means.
+// The meaning of a request.
 
 #[derive(Debug)]
 struct Meaning {
@@ -369,12 +368,12 @@ struct Meaning {
     path: Vec<Vec<u8>>,
     /// Decoded pairs, sorted.
     query: Vec<(Vec<u8>, Vec<u8>)>,
-    body: Said,
+    body: MeaningOfBody,
 }
 
 #[derive(Debug)]
-enum Said {
-    Nothing,
+enum MeaningOfBody {
+    Empty,
     Json(Value),
     Bytes(Vec<u8>),
     /// Names, file names and bytes, sorted.
@@ -409,11 +408,11 @@ impl Meaning {
                     })
                     .collect();
                 parts.sort();
-                Said::Form(parts)
+                MeaningOfBody::Form(parts)
             }
-            (_, Some(value)) => Said::Json(value),
-            _ if bytes.is_empty() => Said::Nothing,
-            _ => Said::Bytes(bytes.to_vec()),
+            (_, Some(value)) => MeaningOfBody::Json(value),
+            _ if bytes.is_empty() => MeaningOfBody::Empty,
+            _ => MeaningOfBody::Bytes(bytes.to_vec()),
         };
         Self { path, query, body }
     }
@@ -426,10 +425,10 @@ fn decoded(text: &str) -> Vec<u8> {
 impl PartialEq for Meaning {
     fn eq(&self, other: &Self) -> bool {
         let same_body = match (&self.body, &other.body) {
-            (Said::Nothing, Said::Nothing) => true,
-            (Said::Json(one), Said::Json(other)) => is_same(one, other),
-            (Said::Bytes(one), Said::Bytes(other)) => one == other,
-            (Said::Form(one), Said::Form(other)) => one == other,
+            (MeaningOfBody::Empty, MeaningOfBody::Empty) => true,
+            (MeaningOfBody::Json(one), MeaningOfBody::Json(other)) => is_same(one, other),
+            (MeaningOfBody::Bytes(one), MeaningOfBody::Bytes(other)) => one == other,
+            (MeaningOfBody::Form(one), MeaningOfBody::Form(other)) => one == other,
             _ => false,
         };
         same_body && self.path == other.path && self.query == other.query

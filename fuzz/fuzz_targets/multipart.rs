@@ -1,4 +1,4 @@
-//! Forms: any bytes are read without a panic, and what is written is read as the same again.
+//! Forms: reading arbitrary bytes never panics, and a form that is written is read as the same form.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -21,9 +21,9 @@ fuzz_target!(|input: Input<'_>| {
             let Some(found) = parts(&Bytes::copy_from_slice(body), &boundary) else {
                 return;
             };
-            // What can be written is the same again; a name with a quote or a line end cannot.
+            // A form that can be written is read as the same form. A name with a quote or a line break cannot be written.
             let (kind, sent) = sent_form(&found);
-            let again = parts(&sent, &boundary_of(&kind).expect("a boundary of its own")).expect("it is well-formed");
+            let again = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary")).expect("the form is well-formed");
             assert_eq!(found.len(), again.len(), "the parts");
             for (part, again) in found.iter().zip(&again) {
                 assert_eq!(part.3, again.3, "the bytes of a part");
@@ -33,9 +33,9 @@ fuzz_target!(|input: Input<'_>| {
             }
         }
         Input::Parts(wanted) => {
-            let wanted: Vec<_> = wanted.into_iter().map(Part::own).collect();
+            let wanted: Vec<_> = wanted.into_iter().map(Part::into_crate_part).collect();
             let (kind, sent) = sent_form(&wanted);
-            let found = parts(&sent, &boundary_of(&kind).expect("a boundary")).expect("what is sent is well-formed");
+            let found = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary")).expect("the form is well-formed");
             assert_eq!(found.len(), wanted.len());
             for (found, wanted) in found.iter().zip(&wanted) {
                 assert_eq!(found.0, encoded_name(&wanted.0), "the name");

@@ -1,5 +1,5 @@
-//! The proxy in mode `strict`, on any bytes of a connection: no panic, an answer to whatever is a request, a connection
-//! that ends, and nothing that reaches the upstream.
+//! The proxy in mode `strict` with arbitrary bytes on a connection. It never panics, responds to every valid request, ends
+//! the connection, and sends nothing to the upstream.
 #![no_main]
 
 use std::net::TcpListener;
@@ -13,15 +13,15 @@ use mistral_cassette::{DirectoryEngine, Mode, Recorder, Settings, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
-/// What stands around the connection, once for all of them.
-struct World {
+/// The environment that all connections share.
+struct Environment {
     runtime: Runtime,
     directory: tempfile::TempDir,
-    upstream: TcpListener,
-    door: Upstream,
+    listener: TcpListener,
+    upstream: Upstream,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cassettes/chat-completions");
     let to = directory.path().join("chat-completions");
@@ -30,19 +30,19 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         let file = file.expect("a recording");
         std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
     }
-    let upstream = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    upstream.set_nonblocking(true).expect("a listener that does not wait");
-    let url = format!("http://{}", upstream.local_addr().expect("its address"));
-    World {
-        // The clock stands still and jumps when all wait: no time is lost.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a listener that does not wait");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    Environment {
+        // The clock is paused and advances when every task waits, so that the target never waits.
         runtime: tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime"),
         directory,
-        upstream,
-        door: Upstream::builder()
+        listener,
+        upstream: Upstream::builder()
             .base_url(url)
             .api_key("sk-fuzz-0123456789")
             .build()
@@ -51,56 +51,56 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fuzz_target!(|sent: &[u8]| {
-    let world = &*WORLD;
-    let answered = world.runtime.block_on(conversation(world, sent));
+    let environment = &*ENVIRONMENT;
+    let received = environment.runtime.block_on(exchange(environment, sent));
     assert!(
-        answered.is_empty() || answered.starts_with(b"HTTP/1."),
+        received.is_empty() || received.starts_with(b"HTTP/1."),
         "{}",
-        answered.escape_ascii()
+        received.escape_ascii()
     );
-    if is_whole_request(sent) {
-        assert!(!answered.is_empty(), "a request without an answer");
+    if is_complete_request(sent) {
+        assert!(!received.is_empty(), "the request has no response");
     }
-    let reached = world.upstream.accept();
+    let reached = environment.listener.accept();
     assert!(
         reached.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-        "the upstream was asked"
+        "a request reached the upstream"
     );
 });
 
-/// Sends these bytes, waits until nothing moves any more, hangs up, and returns what came back.
-async fn conversation(world: &World, sent: &[u8]) -> Vec<u8> {
-    let engine = DirectoryEngine::new(world.directory.path());
+/// Sends these bytes, waits for the end of the responses, closes the connection, and returns the received bytes.
+async fn exchange(environment: &Environment, sent: &[u8]) -> Vec<u8> {
+    let engine = DirectoryEngine::new(environment.directory.path());
     let recorder = Recorder::builder(engine)
         .mode(Mode::Strict)
         .settings(Settings::default())
         .build()
         .expect("a recorder");
     let (near, far) = tokio::io::duplex(1 << 20);
-    let serving = tokio::spawn(serve(far, recorder, world.door.clone()));
-    let (mut answers, mut requests) = tokio::io::split(near);
-    let (mut answered, mut piece) = (Vec::new(), vec![0; 1 << 16]);
-    // The server may have hung up before it has read everything.
+    let serving = tokio::spawn(serve(far, recorder, environment.upstream.clone()));
+    let (mut responses, mut requests) = tokio::io::split(near);
+    let (mut received, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    // The server can close the connection before it has read everything.
     let _ = requests.write_all(sent).await;
-    while let Ok(Ok(read @ 1..)) = tokio::time::timeout(Duration::from_secs(1), answers.read(&mut piece)).await {
-        answered.extend_from_slice(&piece[..read]);
+    while let Ok(Ok(read @ 1..)) = tokio::time::timeout(Duration::from_secs(1), responses.read(&mut piece)).await {
+        received.extend_from_slice(&piece[..read]);
     }
     let _ = requests.shutdown().await;
     let ended = tokio::time::timeout(Duration::from_secs(60), serving).await;
     let _ = ended.expect("the connection ends").expect("no panic");
-    answered
+    received
 }
 
-/// Whether these bytes begin with a request that has no body, so that it must be answered; one that asks for a fault may not be.
-fn is_whole_request(sent: &[u8]) -> bool {
+/// Whether these bytes begin with a request without a body, which must have a response. A request for a fault may have none.
+fn is_complete_request(sent: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     let is_head = request.parse(sent).is_ok_and(|parsed| parsed.is_complete());
-    let asks_for_more = |name: &str| {
+    let needs_more = |name: &str| {
         let name = name.to_ascii_lowercase();
         matches!(&*name, "content-length" | "transfer-encoding" | "upgrade") || name.starts_with("mistral-cassette-")
     };
-    // Hyper hangs up on whoever begins to speak HTTP/2, behind a bad request too.
-    let speaks_http_2 = sent.windows(14).any(|bytes| bytes == b"PRI * HTTP/2.0");
-    is_head && !speaks_http_2 && !request.headers.iter().any(|header| asks_for_more(header.name))
+    // Hyper closes the connection at the preface of HTTP/2, even after an invalid request.
+    let has_http_2_preface = sent.windows(14).any(|bytes| bytes == b"PRI * HTTP/2.0");
+    is_head && !has_http_2_preface && !request.headers.iter().any(|header| needs_more(header.name))
 }

@@ -1,4 +1,4 @@
-//! What several targets stand on: arbitrary JSON, requests and answers.
+//! Generators that several targets share: JSON, forms, requests and responses.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use bytes::Bytes;
@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use mistral_cassette::Request;
 use serde_json::{Map, Number, Value};
 
-/// Deeper values are kept as text.
+/// The maximum nesting. The crate treats JSON that is nested much deeper as text.
 const MAX_DEPTH: usize = 6;
 
-/// Strings that a YAML reader may take for something else, and what a line of a stream may begin with.
-const ODD: [&str; 24] = [
+/// Strings that a YAML reader could misread, and lines of event streams.
+const SPECIAL_TEXTS: [&str; 24] = [
     "",
     " ",
     "\n",
@@ -37,7 +37,7 @@ const ODD: [&str; 24] = [
     "data: [DONE]\n\n",
 ];
 
-/// A JSON value that nests a little.
+/// A JSON value with limited nesting.
 #[derive(Clone, Debug)]
 pub struct Json(pub Value);
 
@@ -47,7 +47,7 @@ impl<'a> Arbitrary<'a> for Json {
     }
 }
 
-/// A JSON object or array, which is what counts as JSON in a body.
+/// A JSON object or array. The crate treats a body as JSON only if it is one of these.
 #[derive(Clone, Debug)]
 pub struct JsonBody(pub Value);
 
@@ -88,12 +88,12 @@ fn object(u: &mut Unstructured<'_>, depth: usize) -> Result<Value> {
     Ok(Value::Object(members))
 }
 
-/// Text, and now and then an odd one.
+/// Text, sometimes with one of the [`SPECIAL_TEXTS`].
 pub fn text(u: &mut Unstructured<'_>) -> Result<String> {
     let mut text = String::new();
     loop {
         if u.ratio(1, 3)? {
-            text.push_str(u.choose(&ODD)?);
+            text.push_str(u.choose(&SPECIAL_TEXTS)?);
         } else {
             text.push_str(u.arbitrary()?);
         }
@@ -103,7 +103,7 @@ pub fn text(u: &mut Unstructured<'_>) -> Result<String> {
     }
 }
 
-/// One part of a form: name, file name, content type and bytes.
+/// A part of a form.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub name: String,
@@ -123,13 +123,13 @@ impl<'a> Arbitrary<'a> for Part {
     }
 }
 
-/// A name that multer reads as any reader would: it looks for `name=` inside of names too, and takes a quote behind a
-/// backslash for a part of the name, which browsers do not mean.
+/// A name that multer reads correctly. Multer searches for `name=` inside names too, and treats a quote after a backslash
+/// as a part of the name, unlike browsers.
 pub fn part_name(u: &mut Unstructured<'_>) -> Result<String> {
     Ok(text(u)?.replace("name", "").replace('\\', "/"))
 }
 
-/// A name of a part as it is written.
+/// Encodes a part name as in a form.
 pub fn encoded_name(name: &str) -> String {
     let encoded = |character: char| match character {
         '"' | '\0'..='\x1f' | '\x7f' => format!("%{:02X}", u32::from(character)),
@@ -139,8 +139,8 @@ pub fn encoded_name(name: &str) -> String {
 }
 
 impl Part {
-    /// As the crate has it.
-    pub fn own(self) -> mistral_cassette::fuzzing::Part {
+    /// Converts the part into the type of the crate.
+    pub fn into_crate_part(self) -> mistral_cassette::fuzzing::Part {
         let kind = self.content_type.map(str::to_owned);
         (self.name, self.filename, kind, self.content.into())
     }
@@ -182,7 +182,7 @@ impl<'a> Arbitrary<'a> for AnyBody {
             5 => of("application/octet-stream", u.arbitrary()?),
             _ => {
                 let parts: Vec<Part> = u.arbitrary()?;
-                let parts: Vec<_> = parts.into_iter().map(Part::own).collect();
+                let parts: Vec<_> = parts.into_iter().map(Part::into_crate_part).collect();
                 let (content_type, bytes) = mistral_cassette::fuzzing::sent_form(&parts);
                 Self { content_type, bytes }
             }
@@ -190,7 +190,7 @@ impl<'a> Arbitrary<'a> for AnyBody {
     }
 }
 
-/// As Python writes it: spaced, ASCII only.
+/// Writes JSON as Python does: with spaces, and only ASCII.
 fn spaced(value: &Value) -> String {
     let mut out = String::new();
     match value {
@@ -211,7 +211,7 @@ fn spaced(value: &Value) -> String {
     out
 }
 
-/// A JSON string in ASCII.
+/// Writes a JSON string in ASCII.
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for unit in Value::from(text).to_string().encode_utf16() {
@@ -223,15 +223,15 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl<'a> Arbitrary<'a> for Answer {
+impl<'a> Arbitrary<'a> for Response {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let mut headers = HeaderMap::new();
         let body: AnyBody = u.arbitrary()?;
@@ -253,7 +253,7 @@ impl<'a> Arbitrary<'a> for Answer {
     }
 }
 
-/// A request; what cannot be one is none.
+/// A request; `None` if the generated target is invalid.
 pub fn request(u: &mut Unstructured<'_>) -> Result<Option<Request>> {
     let method = u.choose(&["GET", "POST", "DELETE", "PATCH"])?;
     let target = if u.arbitrary()? {
