@@ -1,4 +1,4 @@
-//! How two values differ, field by field: what a person looks for between two requests.
+//! The differences between two JSON values, field by field, and their similarity.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,28 +9,29 @@ use serde_json::Value;
 pub(crate) use similar::ChangeTag;
 use similar::{Algorithm, DiffOp, TextDiff, capture_diff_slices_deadline};
 
-/// How much of what stands around a change is shown, on each side: words and the spaces between them.
+/// The number of words and spaces that are shown before and after a change.
 const CONTEXT: usize = 12;
 
-/// How much of a value is shown, in characters.
+/// The maximum number of characters of a value that are shown.
 const LONGEST_SHOWN: usize = 160;
 
-/// How many changes within one text are shown.
+/// The maximum number of changes within one text that are shown.
 const MOST_CHANGES: usize = 4;
 
+/// The maximum time for the comparison of arrays and texts. After it the result is less exact.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// One place where two values differ.
+/// A difference between two values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Difference {
-    /// Where: a JSON pointer, into the new value unless something is only in the old one.
+    /// A JSON pointer into the new value, or into the old value for a removed item.
     pub(crate) pointer: String,
     pub(crate) old: Option<Value>,
     pub(crate) new: Option<Value>,
 }
 
-/// Where two values differ, in the order of the new one. Items of arrays are matched by what they are, so that one more message
-/// at the beginning is one difference.
+/// Returns the differences between two values, in the order of the new value. Array items are matched by their content,
+/// so that an additional message at the beginning is one difference.
 pub(crate) fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(String::new(), old, new, Instant::now() + TIMEOUT, &mut found);
@@ -57,35 +58,7 @@ fn compare(pointer: String, old: &Value, new: &Value, deadline: Instant, found: 
                 }
             }
         }
-        (Value::Array(old), Value::Array(new)) => {
-            let texts = |items: &[Value]| items.iter().map(Value::to_string).collect::<Vec<_>>();
-            let (old_texts, new_texts) = (texts(old), texts(new));
-            let deadline_of_this = Some(deadline);
-            let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_texts, &new_texts, deadline_of_this);
-            for op in ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
-                let (olds, news) = (op.old_range(), op.new_range());
-                let both = olds.len().min(news.len());
-                for (at_old, at_new) in olds.clone().zip(news.clone()) {
-                    compare(
-                        format!("{pointer}/{at_new}"),
-                        &old[at_old],
-                        &new[at_new],
-                        deadline,
-                        found,
-                    );
-                }
-                found.extend(olds.skip(both).map(|at| Difference {
-                    pointer: format!("{pointer}/{at}"),
-                    old: Some(old[at].clone()),
-                    new: None,
-                }));
-                found.extend(news.skip(both).map(|at| Difference {
-                    pointer: format!("{pointer}/{at}"),
-                    old: None,
-                    new: Some(new[at].clone()),
-                }));
-            }
-        }
+        (Value::Array(old), Value::Array(new)) => compare_arrays(&pointer, old, new, deadline, found),
         (old, new) => found.push(Difference {
             pointer,
             old: Some(old.clone()),
@@ -94,13 +67,42 @@ fn compare(pointer: String, old: &Value, new: &Value, deadline: Instant, found: 
     }
 }
 
+fn compare_arrays(pointer: &str, old: &[Value], new: &[Value], deadline: Instant, found: &mut Vec<Difference>) {
+    let texts = |items: &[Value]| items.iter().map(Value::to_string).collect::<Vec<_>>();
+    let (old_texts, new_texts) = (texts(old), texts(new));
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_texts, &new_texts, Some(deadline));
+    for op in ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
+        let (olds, news) = (op.old_range(), op.new_range());
+        let both = olds.len().min(news.len());
+        for (at_old, at_new) in olds.clone().zip(news.clone()) {
+            compare(
+                format!("{pointer}/{at_new}"),
+                &old[at_old],
+                &new[at_new],
+                deadline,
+                found,
+            );
+        }
+        found.extend(olds.skip(both).map(|at| Difference {
+            pointer: format!("{pointer}/{at}"),
+            old: Some(old[at].clone()),
+            new: None,
+        }));
+        found.extend(news.skip(both).map(|at| Difference {
+            pointer: format!("{pointer}/{at}"),
+            old: None,
+            new: Some(new[at].clone()),
+        }));
+    }
+}
+
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
 impl Difference {
-    /// The difference as lines: where, then what was recorded behind a `-` and what is new behind a `+`. Of a long text only
-    /// the words that changed and what stands around them.
+    /// Returns the difference as lines: the pointer, then the old value after a `-` and the new value after a `+`. Of two
+    /// texts only the changed words and the words around them are shown.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "@ {}",
@@ -109,14 +111,15 @@ impl Difference {
         if let (Some(Value::String(old)), Some(Value::String(new))) = (&self.old, &self.new) {
             lines.extend(changed_words(old, new));
         } else {
-            lines.extend(self.old.iter().map(|old| format!("- {}", shown(old))));
-            lines.extend(self.new.iter().map(|new| format!("+ {}", shown(new))));
+            lines.extend(self.old.iter().map(|old| format!("- {}", on_one_line(old))));
+            lines.extend(self.new.iter().map(|new| format!("+ {}", on_one_line(new))));
         }
         lines
     }
 }
 
-fn shown(value: &Value) -> String {
+/// Returns a value on one line, shortened.
+fn on_one_line(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.replace('\n', "⏎"),
         other => other.to_string(),
@@ -124,7 +127,7 @@ fn shown(value: &Value) -> String {
     cut(&text, LONGEST_SHOWN)
 }
 
-/// A text of no more characters than this.
+/// Returns the first characters of a text, with an ellipsis if it has more.
 pub(crate) fn cut(text: &str, longest: usize) -> String {
     match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -132,7 +135,7 @@ pub(crate) fn cut(text: &str, longest: usize) -> String {
     }
 }
 
-/// The changes in a text, each with the words around it.
+/// Returns the changes in a text, each with the words around it.
 fn changed_words(old: &str, new: &str) -> Vec<String> {
     let diff = TextDiff::configure().timeout(TIMEOUT).diff_words(old, new);
     let groups = diff.grouped_ops(CONTEXT);
@@ -153,7 +156,7 @@ fn changed_words(old: &str, new: &str) -> Vec<String> {
     lines
 }
 
-/// A text as it was and as it is, in pieces: what both have, what only the old one has, and what only the new one has.
+/// Splits two texts into pieces that are in both, only in the old one, or only in the new one.
 #[cfg(feature = "cli")]
 pub(crate) fn pieces(old: &str, new: &str) -> Vec<(ChangeTag, String)> {
     let diff = TextDiff::configure().timeout(TIMEOUT).diff_words(old, new);
@@ -167,7 +170,7 @@ pub(crate) fn pieces(old: &str, new: &str) -> Vec<(ChangeTag, String)> {
     pieces
 }
 
-/// These words of a text, with a sign that there are more.
+/// Returns a range of the words of a text, with an ellipsis where there are more.
 fn line<'a>(sign: char, range: Range<usize>, word: impl Fn(usize) -> Option<&'a str>) -> String {
     let before = if range.start > 0 { "…" } else { "" };
     let after = if word(range.end).is_some() { "…" } else { "" };
@@ -178,8 +181,8 @@ fn line<'a>(sign: char, range: Range<usize>, word: impl Fn(usize) -> Option<&'a 
     )
 }
 
-/// The part of two values that is the same, 0 to 1: of their words, wherever they stand, so that a long prompt counts as such and
-/// thousands of recordings are compared in no time.
+/// Returns the similarity of two values, from 0 to 1: the part of their words that they have in common, in any order. A
+/// long prompt has more weight than a short one, and thousands of recordings are compared quickly.
 pub(crate) fn similarity(old: &Value, new: &Value) -> f32 {
     let mut counts = HashMap::<Word<'_>, usize>::new();
     let (mut all, mut same) = (0, 0);
@@ -197,22 +200,23 @@ pub(crate) fn similarity(old: &Value, new: &Value) -> f32 {
     if all == 0 { 1.0 } else { 2.0 * same as f32 / all as f32 }
 }
 
-/// A word of a text, or a value that is none, under the name of its member.
+/// A word of a text, or any other value with the name of its member.
 #[derive(PartialEq, Eq, Hash)]
 enum Word<'a> {
     Text(&'a str),
     Member(&'a str, String),
 }
 
-fn words<'a>(value: &'a Value, name: &'a str, tell: &mut impl FnMut(Word<'a>)) {
+/// Calls `visit` with each word of a value.
+fn words<'a>(value: &'a Value, name: &'a str, visit: &mut impl FnMut(Word<'a>)) {
     match value {
-        Value::Object(members) => members.iter().for_each(|(name, value)| words(value, name, tell)),
-        Value::Array(items) => items.iter().for_each(|item| words(item, name, tell)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| words(value, name, visit)),
+        Value::Array(items) => items.iter().for_each(|item| words(item, name, visit)),
         Value::String(text) => {
-            tell(Word::Member(name, String::new()));
-            text.split_whitespace().for_each(|word| tell(Word::Text(word)));
+            visit(Word::Member(name, String::new()));
+            text.split_whitespace().for_each(|word| visit(Word::Text(word)));
         }
-        other => tell(Word::Member(name, other.to_string())),
+        other => visit(Word::Member(name, other.to_string())),
     }
 }
 
@@ -222,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    fn told(old: Value, new: Value) -> String {
+    fn lines(old: Value, new: Value) -> String {
         differences(&old, &new)
             .iter()
             .flat_map(Difference::lines)
@@ -231,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn each_field_is_told_on_its_own() {
+    fn each_changed_field_is_one_difference() {
         let old = json!({ "model": "m", "temperature": 0.2, "stop": null, "tools": [1, 2], "a/b": 1 });
         let new = json!({ "model": "m", "temperature": 0.7, "tools": [2], "seed": 7, "a/b": 2 });
-        insta::assert_snapshot!(told(old, new), @r"
+        insta::assert_snapshot!(lines(old, new), @r"
         @ /temperature
         - 0.2
         + 0.7
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_the_changed_words_are_told() {
+    fn only_the_changed_words_of_a_long_text_are_shown() {
         let text = |word: &str| {
             format!(
                 "{} the weather in {word} tomorrow {}",
@@ -261,7 +265,7 @@ mod tests {
         };
         let old = json!({ "messages": [{ "content": text("Paris") }] });
         let new = json!({ "messages": [{ "content": text("Lyon") }] });
-        insta::assert_snapshot!(told(old, new), @r"
+        insta::assert_snapshot!(lines(old, new), @r"
         @ /messages/0/content
         - …before before before  the weather in Paris tomorrow after after after after after…
         + …before before before  the weather in Lyon tomorrow after after after after after…
@@ -269,18 +273,18 @@ mod tests {
     }
 
     #[test]
-    fn one_more_message_is_one_difference() {
+    fn an_additional_message_is_one_difference() {
         let message = |text: &str| json!({ "role": "user", "content": text });
         let old = json!([message("one"), message("two")]);
         let new = json!([message("zero"), message("one"), message("two")]);
-        insta::assert_snapshot!(told(old, new), @r#"
+        insta::assert_snapshot!(lines(old, new), @r#"
         @ /0
         + {"role":"user","content":"zero"}
         "#);
     }
 
     #[test]
-    fn likeness_counts_words() {
+    fn similarity_counts_common_words() {
         let chat = |text: &str| json!({ "model": "m", "content": text });
         assert!((similarity(&chat("a b c d"), &chat("a b c d")) - 1.0).abs() < f32::EPSILON);
         assert!(similarity(&chat("a b c d"), &chat("a b c e")) > similarity(&chat("a b c d"), &chat("x y z e")));

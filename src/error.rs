@@ -1,4 +1,4 @@
-//! The one error of this crate: a kind to match on, a message for people, a hint, the cause.
+//! The error type of this crate: a kind to match on, a message, a hint and the cause.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -12,9 +12,9 @@ use crate::escape::escape_controls;
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in one of nine [kinds](ErrorKind), with a message that says where and what to do.
+/// An error of one of nine [kinds](ErrorKind), with a message and, where possible, a hint about what to do.
 ///
-/// It is cheap to clone: concurrent callers of one failed request all get the same error.
+/// It can be cloned: all concurrent callers of one failed request receive the same error.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -23,14 +23,14 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    api: Option<ApiAnswer>,
+    api: Option<ApiResponse>,
     timed_out: bool,
     injected: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 #[derive(Clone)]
-struct ApiAnswer {
+struct ApiResponse {
     status: u16,
     body: Arc<[u8]>,
 }
@@ -39,23 +39,23 @@ struct ApiAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request is not recorded, and the mode forbids asking the upstream.
+    /// The request is not recorded, and the mode forbids requests to the upstream.
     Miss,
-    /// A cassette is damaged, is of a newer version or does not fit its key.
+    /// A cassette is damaged, has a newer format version, or has another key than its name.
     Cassette,
     /// The store of the cassettes failed: a directory, a shared store, or a custom engine.
     Engine,
-    /// The real API could not be reached, or its answer broke off.
+    /// The upstream API cannot be reached, or its response is incomplete.
     Upstream,
-    /// The API answered with an error status; see [`Error::status`] and [`Error::body`].
+    /// The API responded with an error status (see [`Error::status`] and [`Error::body`]), or with an unexpected body.
     Api,
-    /// A setting, a mode or a flag is wrong.
+    /// A setting, a mode or a command-line argument is invalid.
     Settings,
     /// A file or folder that is not part of a store, or a standard stream, cannot be read or written.
     Io,
     /// This program failed: a task panicked, or the system refused a resource such as a thread.
     Internal,
-    /// The request itself cannot be sent or recorded (a bad URL, a bad scope name, a body that is not JSON).
+    /// The request cannot be sent or recorded: for example an invalid URL, scope name or body.
     Request,
 }
 
@@ -76,11 +76,12 @@ impl fmt::Display for ErrorKind {
 }
 
 impl Error {
-    /// An error of a kind with a message; [`hint`](Self::with_hint) and [`source`](Self::with_source) can be added.
+    /// Creates an error of a kind with a message. [`with_hint`](Self::with_hint) and [`with_source`](Self::with_source) add
+    /// to it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: shown(message.into()),
+            message: escaped(message.into()),
             hint: None,
             api: None,
             timed_out: false,
@@ -89,15 +90,16 @@ impl Error {
         }))
     }
 
-    /// An error of an engine: what a [`CacheEngine`](crate::CacheEngine) of your own returns when its store fails.
+    /// Creates an error of the kind [`ErrorKind::Engine`], for a custom [`CacheEngine`](crate::CacheEngine) whose store
+    /// fails.
     pub fn engine(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Engine, message)
     }
 
-    /// Adds what the reader can do about it.
+    /// Adds a hint about what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(shown(hint.into()));
+        self.0.hint = Some(escaped(hint.into()));
         self
     }
 
@@ -108,20 +110,22 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_answer(mut self, status: u16, body: &[u8]) -> Self {
-        self.0.api = Some(ApiAnswer {
+    /// Adds status and body of the API response.
+    pub(crate) fn with_response(mut self, status: u16, body: &[u8]) -> Self {
+        self.0.api = Some(ApiResponse {
             status,
             body: body.into(),
         });
         self
     }
 
+    /// Marks the error as a timeout.
     pub(crate) fn with_timed_out(mut self, timed_out: bool) -> Self {
         self.0.timed_out = timed_out;
         self
     }
 
-    /// Says that it was wished for, and is no failure of the session.
+    /// Marks the error as an injected fault, which is not a failure of the session.
     pub(crate) fn with_injected(mut self) -> Self {
         self.0.injected = true;
         self
@@ -131,36 +135,36 @@ impl Error {
         self.0.injected
     }
 
-    /// The kind, to match on.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The message without the hint and without the cause.
+    /// The message, without the hint and the cause.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What the reader can do about it, when there is something.
+    /// The hint about what to do, if there is one.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// The HTTP status of the API's answer; `None` unless the kind is [`ErrorKind::Api`].
+    /// The HTTP status of the API response; `None` unless the kind is [`ErrorKind::Api`].
     pub fn status(&self) -> Option<u16> {
-        self.0.api.as_ref().map(|answer| answer.status)
+        self.0.api.as_ref().map(|response| response.status)
     }
 
-    /// The raw body of the API's answer; `None` unless the kind is [`ErrorKind::Api`].
+    /// The body of the API response; `None` unless the kind is [`ErrorKind::Api`].
     pub fn body(&self) -> Option<&[u8]> {
-        self.0.api.as_ref().map(|answer| &*answer.body)
+        self.0.api.as_ref().map(|response| &*response.body)
     }
 
-    /// What the API says went wrong: `message` or `detail` of the error body, whatever their shape; the places and
-    /// messages of a list of validation errors are joined. `None` when the body is not JSON or says nothing.
+    /// The error message of the API: `message` or `detail` of the error body, in any known shape. The locations and
+    /// messages of a list of validation errors are joined. `None` when the body is not JSON or has no message.
     ///
-    /// The shapes are those of recorded answers: `{"detail":"…"}`, `{"detail":[{"loc":[…],"msg":"…"}]}`, and
-    /// `{"object":"error","message":…,"type":…,"code":…}` whose message is text, such a list, or an object with one.
+    /// The known shapes are those of recorded responses: `{"detail":"…"}`, `{"detail":[{"loc":[…],"msg":"…"}]}`, and
+    /// `{"object":"error","message":…,"type":…,"code":…}` where the message is a text, such a list, or an object with a text.
     pub fn api_message(&self) -> Option<String> {
         let body = self.decoded_body()?;
         ["message", "detail", "error"]
@@ -168,7 +172,7 @@ impl Error {
             .find_map(|name| text_of(body.get(name)?))
     }
 
-    /// The `code` of the error body, such as `1500` or `invalid_api_key`; a number is given as text.
+    /// The `code` of the error body, such as `1500` or `invalid_api_key`; a number is returned as text.
     pub fn api_code(&self) -> Option<String> {
         text_of(self.decoded_body()?.get("code")?)
     }
@@ -208,15 +212,15 @@ impl Error {
     }
 }
 
-/// A message tells what a recording or a server said, and stands in terminals.
-fn shown(text: String) -> String {
+/// Escapes control characters: a message can contain text from a recording or a server, and is printed in terminals.
+fn escaped(text: String) -> String {
     match escape_controls(&text) {
         Cow::Borrowed(_) => text,
-        Cow::Owned(shown) => shown,
+        Cow::Owned(escaped) => escaped,
     }
 }
 
-/// What a member of an error body says, in one line; `None` when it says nothing.
+/// Returns the text of a member of an error body; `None` when it is empty.
 fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -226,16 +230,16 @@ fn text_of(value: &Value) -> Option<String> {
             Some(texts.join("; ")).filter(|text| !text.is_empty())
         }
         Value::Object(members) => {
-            let said = ["msg", "message", "detail"]
+            let message = ["msg", "message", "detail"]
                 .iter()
                 .find_map(|name| text_of(members.get(*name)?));
-            let place = members.get("loc").and_then(Value::as_array).map(|steps| {
+            let location = members.get("loc").and_then(Value::as_array).map(|steps| {
                 let steps: Vec<String> = steps.iter().filter_map(text_of).collect();
                 steps.join(".")
             });
-            match (place, said) {
-                (Some(place), Some(said)) => Some(format!("{place}: {said}")),
-                (_, said) => said.or_else(|| Some(value.to_string())),
+            match (location, message) {
+                (Some(location), Some(message)) => Some(format!("{location}: {message}")),
+                (_, message) => message.or_else(|| Some(value.to_string())),
             }
         }
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
@@ -252,7 +256,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As [`Error::report`], so that `main` returning an error and a failed `unwrap` in a test are readable.
+/// The kind and the [report](Error::report), so that an error that `main` returns and a failed `unwrap` are readable.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} error: {}", self.0.kind, self.report())
@@ -273,13 +277,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_says_is_read_in_all_its_shapes() {
+    fn api_messages_are_read_in_every_known_shape() {
         let read = |body: &str| {
-            let error = Error::new(ErrorKind::Api, "").with_answer(422, body.as_bytes());
+            let error = Error::new(ErrorKind::Api, "").with_response(422, body.as_bytes());
             let all = [error.api_message(), error.api_code(), error.api_type()];
-            all.map(|said| said.unwrap_or_else(|| "-".to_owned())).join(" | ")
+            all.map(|text| text.unwrap_or_else(|| "-".to_owned())).join(" | ")
         };
-        for (body, said) in [
+        for (body, expected) in [
             (r#"{"detail":"Invalid API Key"}"#, "Invalid API Key | - | -"),
             (
                 r#"{"object":"error","message":"Invalid model: X","type":"invalid_model","param":null,"code":"1500"}"#,
@@ -304,7 +308,7 @@ mod tests {
             ("[]", "- | - | -"),
             ("", "- | - | -"),
         ] {
-            assert_eq!(read(body), said, "{body}");
+            assert_eq!(read(body), expected, "{body}");
         }
         assert_eq!(Error::engine("x").api_message(), None);
     }

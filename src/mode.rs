@@ -1,4 +1,4 @@
-//! When recordings are read, and what a miss means: the only place that matches on the mode.
+//! The mode: whether requests are looked up, and what happens on a miss. No other module matches on it.
 
 use std::env;
 use std::fmt;
@@ -6,68 +6,74 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The environment variable that overrides the default mode.
+/// The environment variable that sets the default mode.
 pub(crate) const MODE_VARIABLE: &str = "MISTRAL_CASSETTE_MODE";
 
-/// When recordings are read, and what happens to a request that is not recorded.
+/// Whether requests are looked up in the cassettes, and what happens to a request that is not recorded.
 ///
 /// | mode | looks up | on a hit | on a miss | needs an API key |
 /// | --- | --- | --- | --- | --- |
-/// | `record` | no | | asks the upstream, keeps the answer in place of what was recorded before | yes |
-/// | `replay` | yes | answers from the cassette | asks the upstream and keeps the answer; without an API key it fails like `strict` | only for a miss |
-/// | `strict` | yes | answers from the cassette | fails, and says what the nearest recording was and how it differs; no socket is opened | no |
-/// | `live` | no | | asks the upstream, keeps nothing | yes |
+/// | `record` | no | | sends every request to the upstream and records the response; it replaces an earlier recording | yes |
+/// | `replay` | yes | responds from the cassette | sends the request to the upstream and records the response; without an API key it fails like `strict` | only for a miss |
+/// | `strict` | yes | responds from the cassette | fails, and reports the nearest recording and the differences; no connection is opened | no |
+/// | `live` | no | | sends every request to the upstream and records nothing | yes |
 ///
-/// A missing cassette directory is a miss for every request; a damaged cassette is an error in every mode that would
-/// read or replace it.
+/// Without a cassette directory every request is a miss. A damaged cassette is an error in every mode that reads or
+/// replaces it.
 ///
-/// The default is `replay`, or `strict` where the variable `CI` is set; `MISTRAL_CASSETTE_MODE` overrides the default,
-/// and code and flags override the variable.
+/// The default is `replay`, or `strict` if the variable `CI` is set. `MISTRAL_CASSETTE_MODE` overrides the default, and
+/// code and flags override the variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Ask the upstream for everything, and keep the answers.
+    /// Sends every request to the upstream, recorded or not, and records the response.
     Record,
-    /// Answer what is recorded; ask the upstream for the rest, and keep the answers.
+    /// Responds from the cassettes. A request without a recording goes to the upstream, and its response is recorded;
+    /// without an API key it fails.
     Replay,
-    /// Answer what is recorded; anything else is a failure.
+    /// Responds from the cassettes. A request without a recording fails.
     Strict,
-    /// Ask the upstream for everything, and keep nothing.
+    /// Sends every request to the upstream, recorded or not, and records nothing.
     Live,
 }
 
-/// What a mode means for one request.
+/// The steps of a mode for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// Whether the cassettes are searched.
     pub(crate) looks_up: bool,
     pub(crate) on_miss: OnMiss,
 }
 
+/// The step that follows when there is no recording, or when none was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnMiss {
+    /// Returns an error.
     Fail,
+    /// Sends the request to the upstream and records the response.
     Record,
+    /// Sends the request to the upstream and records nothing.
     PassOn,
 }
 
 impl Mode {
     const ALL: [Self; 4] = [Self::Record, Self::Replay, Self::Strict, Self::Live];
 
-    /// The mode of this process: `MISTRAL_CASSETTE_MODE`, else `strict` where `CI` is set, else `replay`.
+    /// Returns the mode of this process: `MISTRAL_CASSETTE_MODE`, else `strict` if `CI` is set, else `replay`.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] when the variable holds no mode.
+    /// [`ErrorKind::Settings`] when the value of the variable is not a mode.
     pub fn from_env() -> Result<Self> {
         match env::var(MODE_VARIABLE) {
             Ok(name) if !name.is_empty() => name
                 .parse()
-                .map_err(|error: Error| error.with_hint(format!("it comes from the variable {MODE_VARIABLE}"))),
+                .map_err(|error: Error| error.with_hint(format!("the variable {MODE_VARIABLE} has this value"))),
             _ if in_ci() => Ok(Self::Strict),
             _ => Ok(Self::Replay),
         }
     }
 
-    /// The name, as it is written in flags and variables.
+    /// The name in flags and variables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
@@ -77,7 +83,7 @@ impl Mode {
         }
     }
 
-    /// What to do with a request; `has_key` says whether an API key is at hand to ask the upstream with.
+    /// Returns the steps for a request; `has_key` says whether an API key for the upstream is available.
     pub(crate) fn plan(self, has_key: bool) -> Plan {
         let (looks_up, on_miss) = match self {
             Self::Record => (false, OnMiss::Record),
@@ -88,27 +94,30 @@ impl Mode {
         Plan { looks_up, on_miss }
     }
 
-    /// Whether the upstream is never asked in this mode, so that no API key is of any use.
+    /// Whether this mode never sends a request to the upstream, so that it needs no API key.
     pub(crate) fn is_offline(self) -> bool {
         matches!(self, Self::Strict)
     }
 
-    /// Refuses to record everything anew where that is hardly ever meant.
+    /// Refuses mode `record` in continuous integration unless it is allowed explicitly.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when it is refused.
     pub(crate) fn permit(self, in_ci: bool, allowed: bool) -> Result<()> {
         if self == Self::Record && in_ci && !allowed {
             return Err(Error::new(
                 ErrorKind::Settings,
-                "mode record replaces recordings, and the variable CI is set: refusing to record",
+                "refusing mode record because the variable CI is set: it replaces recordings",
             )
             .with_hint(
-                "replay what is committed with mode strict, or allow it by name: --allow-ci, allow_record_in_ci()",
+                "use mode strict to replay the committed cassettes, or allow recording with --allow-ci or allow_record_in_ci()",
             ));
         }
         Ok(())
     }
 }
 
-/// Whether this is a continuous-integration run: `CI` is set to anything but nothing, `0` or `false`.
+/// Whether this is a continuous-integration run: `CI` is set, and not empty, `0` or `false`.
 pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
 }
@@ -127,7 +136,7 @@ impl FromStr for Mode {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::new(
                 ErrorKind::Settings,
-                format!("there is no mode {name:?}: the modes are {names}"),
+                format!("unknown mode {name:?}: expected one of {names}"),
             )
         })
     }
@@ -138,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mode_is_data() {
+    fn each_mode_has_its_plan() {
         let plan = |looks_up, on_miss| Plan { looks_up, on_miss };
         assert_eq!(Mode::Record.plan(true), plan(false, OnMiss::Record));
         assert_eq!(Mode::Replay.plan(true), plan(true, OnMiss::Record));
@@ -148,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn names_come_back_and_an_unknown_one_lists_the_four() {
+    fn names_are_parsed_and_an_unknown_name_lists_the_modes() {
         for mode in Mode::ALL {
             assert_eq!(mode.name().parse::<Mode>().unwrap(), mode);
         }
-        insta::assert_snapshot!("Strict".parse::<Mode>().unwrap_err(), @r#"there is no mode "Strict": the modes are record, replay, strict, live"#);
+        insta::assert_snapshot!("Strict".parse::<Mode>().unwrap_err(), @r#"unknown mode "Strict": expected one of record, replay, strict, live"#);
     }
 
     #[test]

@@ -1299,7 +1299,7 @@ fn an_unknown_mode_is_an_error_that_lists_the_four() {
     --- stdout
 
     --- stderr
-    error: invalid value 'Replay' for '--mode <MODE>': there is no mode "Replay": the modes are record, replay, strict, live
+    error: invalid value 'Replay' for '--mode <MODE>': unknown mode "Replay": expected one of record, replay, strict, live
 
     For more information, try '--help'.
     "#);
@@ -1310,8 +1310,8 @@ fn an_unknown_mode_is_an_error_that_lists_the_four() {
     --- stdout
 
     --- stderr
-    error: there is no mode "rerecord": the modes are record, replay, strict, live
-    hint: it comes from the variable MISTRAL_CASSETTE_MODE
+    error: unknown mode "rerecord": expected one of record, replay, strict, live
+    hint: the variable MISTRAL_CASSETTE_MODE has this value
     "#);
 }
 
@@ -1331,8 +1331,8 @@ fn record_is_refused_in_ci_unless_it_is_allowed() {
     --- stdout
 
     --- stderr
-    error: mode record replaces recordings, and the variable CI is set: refusing to record
-    hint: replay what is committed with mode strict, or allow it by name: --allow-ci, allow_record_in_ci()
+    error: refusing mode record because the variable CI is set: it replaces recordings
+    hint: use mode strict to replay the committed cassettes, or allow recording with --allow-ci or allow_record_in_ci()
     ");
     assert_eq!(told(&in_ci(&[], Some("record"))), told(&refused));
     let allowed = in_ci(&["--mode", "record", "--allow-ci"], None);

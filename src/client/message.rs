@@ -392,7 +392,7 @@ pub(super) fn parsed<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
             ErrorKind::Api,
             format!("{what} do not fit the type that was asked for: {error}"),
         )
-        .with_answer(200, text.as_bytes())
+        .with_response(200, text.as_bytes())
         .with_source(error)
     })
 }

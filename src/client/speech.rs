@@ -108,7 +108,7 @@ impl SpeechEvent {
 fn decoded(base64: &str) -> Result<Bytes> {
     STANDARD.decode(base64).map(Bytes::from).map_err(|error| {
         Error::new(ErrorKind::Api, format!("the audio data is not base64: {error}"))
-            .with_answer(200, base64.as_bytes())
+            .with_response(200, base64.as_bytes())
             .with_source(error)
     })
 }

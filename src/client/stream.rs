@@ -121,7 +121,7 @@ fn read<T: DeserializeOwned>(event: &Event) -> Result<T> {
             ErrorKind::Api,
             format!("an event of the stream is not the JSON that was expected: {error}"),
         )
-        .with_answer(200, event.data.as_bytes())
+        .with_response(200, event.data.as_bytes())
         .with_source(error)
     })
 }

@@ -95,7 +95,7 @@ impl Response {
                 ErrorKind::Api,
                 format!("the answer (status {status}) is not UTF-8 text"),
             )
-            .with_answer(status, &body)
+            .with_response(status, &body)
             .with_source(error)
         })
     }
@@ -112,7 +112,7 @@ impl Response {
                 ErrorKind::Api,
                 format!("the answer (status {status}) is not the JSON that was expected: {error}"),
             )
-            .with_answer(status, &body)
+            .with_response(status, &body)
             .with_source(error)
         })
     }
@@ -129,7 +129,7 @@ impl Response {
         let body = self.body.bytes().await?;
         Err(
             Error::new(ErrorKind::Api, format!("the API answered {status}: {}", said(&body)))
-                .with_answer(status.as_u16(), &body),
+                .with_response(status.as_u16(), &body),
         )
     }
 }

@@ -10,7 +10,5 @@ mod write;
 pub(crate) use self::read::{Tagged, read_foreign};
 pub(crate) use self::read::{read, read_yaml};
 #[cfg(feature = "cli")]
-pub(crate) use self::version::VERSION;
-#[cfg(feature = "cli")]
 pub(crate) use self::write::display;
 pub(crate) use self::write::write;

@@ -140,7 +140,11 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        let encodings: BTreeSet<&str> = cassette.responses.iter().filter_map(RecordedResponse::content_encoding).collect();
+        let encodings: BTreeSet<&str> = cassette
+            .responses
+            .iter()
+            .filter_map(RecordedResponse::content_encoding)
+            .collect();
         secrets.extend(encodings.into_iter().map(|encoding| Secret {
             line: None,
             message: format!("its response cannot be searched for secrets: its content encoding is {encoding}"),
