@@ -2,9 +2,7 @@
 //! the other in one run. `cargo bench --all-features --bench engines`; a server that is not installed is left out.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 
-#[path = "../tests/support/s3.rs"]
-mod s3;
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/suite/support/mod.rs"]
 mod support;
 
 use std::collections::HashMap;
@@ -16,6 +14,7 @@ use mistral_cassette::engine::open;
 use mistral_cassette::{CacheEngine, RequestKey};
 use object_store::ObjectStoreExt as _;
 use sqlx::{Connection as _, Executor as _};
+use support::s3;
 use support::stores::keys;
 
 /// How many entries; each is written and read as often as there are rounds.

@@ -1,0 +1,68 @@
+//! Every example runs offline from the committed cassettes, with no key and nothing listening.
+//!
+//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes anew, from the stand-in for the API that the
+//! tests own; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from the real one.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::project::done;
+use crate::support::{KEY, api};
+
+const EXAMPLES: [&str; 6] = ["chat", "stream", "custom_engine", "middleware", "tools", "embeddings"];
+
+fn example(name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["run", "--quiet", "--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    for variable in ["CI", "MISTRAL_API_KEY", "MISTRAL_CASSETTE_MODE"] {
+        command.env_remove(variable);
+    }
+    // A port on which nothing listens: a request that gets out fails.
+    command.env("MISTRAL_SERVER_URL", "http://127.0.0.1:9");
+    command
+}
+
+#[tokio::test]
+async fn every_example_runs_offline_from_the_committed_cassettes() {
+    if std::env::var_os("RECORD_EXAMPLES").is_some() {
+        let api = api::start().await;
+        for name in EXAMPLES {
+            let mut command = example(name);
+            command
+                .env("MISTRAL_CASSETTE_MODE", "record")
+                .env("MISTRAL_API_KEY", KEY)
+                .env("MISTRAL_SERVER_URL", &api.url);
+            let recorded = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
+            assert!(recorded.status.success(), "{name}: {}", recorded.stderr);
+        }
+        let mut test = Command::new(env!("CARGO"));
+        test.args(["test", "--quiet", "--test", "readme"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("CI");
+        test.env("MISTRAL_CASSETTE_MODE", "record")
+            .env("MISTRAL_API_KEY", KEY)
+            .env("MISTRAL_SERVER_URL", &api.url);
+        let recorded = tokio::task::spawn_blocking(move || done(&mut test)).await.unwrap();
+        assert!(recorded.status.success(), "{}{}", recorded.stdout, recorded.stderr);
+    }
+    let mut said = String::new();
+    for name in EXAMPLES {
+        let replayed = done(&mut example(name));
+        assert!(replayed.status.success(), "{name}: {}", replayed.stderr);
+        said.push_str(&format!("$ cargo run --example {name}\n{}\n", replayed.stdout));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn every_example_is_short_enough_to_read_at_a_glance() {
+    for name in EXAMPLES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples")
+            .join(format!("{name}.rs"));
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        assert!(lines < 60, "{name} has {lines} lines");
+    }
+}

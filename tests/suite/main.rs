@@ -1,0 +1,55 @@
+//! The integration tests, in one binary: one module for each subject.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod support;
+
+#[cfg(feature = "cli")]
+mod cache;
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod client;
+#[cfg(feature = "cli")]
+mod corpus;
+#[cfg(feature = "cli")]
+mod crash_safety;
+#[cfg(feature = "cli")]
+mod diff;
+mod engines;
+#[cfg(feature = "cli")]
+mod examples;
+#[cfg(all(feature = "cli", feature = "middleware"))]
+mod faults;
+#[cfg(feature = "cli")]
+mod import_export;
+#[cfg(feature = "cli")]
+mod maintenance;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(all(feature = "cli", feature = "middleware"))]
+mod middleware;
+#[cfg(feature = "object-store")]
+mod object_store;
+#[cfg(feature = "cli")]
+mod proxy;
+#[cfg(feature = "cli")]
+mod recorder;
+#[cfg(all(feature = "cli", feature = "redis", unix))]
+mod redis;
+#[cfg(feature = "cli")]
+mod refresh;
+#[cfg(feature = "cli")]
+mod rekey;
+#[cfg(feature = "cli")]
+mod report;
+#[cfg(all(feature = "cli", feature = "schemars"))]
+mod sdks;
+#[cfg(feature = "cli")]
+mod secrets;
+#[cfg(feature = "cli")]
+mod security;
+#[cfg(all(feature = "cli", feature = "sql", unix))]
+mod sql;
+mod testing;
+#[cfg(feature = "cli")]
+mod usage_log;

@@ -1,0 +1,684 @@
+//! `refresh`: drift, chains, what cannot be sent, what stays as it was.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::KEY;
+use crate::support::api;
+use crate::support::kills::{Hit, Kills, rounds};
+use crate::support::project::{Done, Project};
+use crate::support::server::{Reply, Server};
+use mistral_cassette::client::{
+    AppendRequest, ChatMessage, ChatRequest, Client, ConversationRequest, FileUpload, Tool,
+};
+use mistral_cassette::{DirectoryEngine, Mode, Recorder};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// A program: a tool conversation of three turns, a conversation that the API keeps, a file that is asked for by its id.
+async fn program(directory: &Path, mode: Mode, upstream: &str) -> Vec<String> {
+    let recorder = Recorder::builder(DirectoryEngine::new(directory))
+        .mode(mode)
+        .allow_record_in_ci()
+        .test("program")
+        .build()
+        .unwrap();
+    let client = Client::builder()
+        .api_key(KEY)
+        .base_url(upstream)
+        .recorder(recorder.clone())
+        .build()
+        .unwrap();
+    let mut said = Vec::new();
+
+    let tool = Tool::with_parameters("get_weather", "The weather", json!({ "type": "object" }));
+    let question = ChatRequest::new("m")
+        .user("What is the weather in Paris?")
+        .with_tool(tool);
+    let first = client.chat(question.clone()).await.unwrap();
+    let call = first.tool_calls()[0].clone();
+    let id = call.id.as_deref().unwrap().to_owned();
+    let assistant: ChatMessage = first.choices[0].message.clone();
+    let answered = question.message(assistant).tool(id.clone(), "get_weather", "sunny");
+    let second = client.chat(answered.clone()).await.unwrap();
+    said.extend([id, second.text()]);
+    let third = client
+        .chat(answered.assistant(second.text()).user("And tomorrow?"))
+        .await
+        .unwrap();
+    said.push(third.text());
+
+    let started = client
+        .start_conversation(ConversationRequest::with_model("m", "Which wind is cold?"))
+        .await
+        .unwrap();
+    said.extend([started.conversation_id.clone(), started.text()]);
+    for question in ["And which is warm?", "And which is dry?"] {
+        let more = client
+            .append_to_conversation(&started.conversation_id, AppendRequest::new(question))
+            .await
+            .unwrap();
+        said.push(more.text());
+    }
+    let history = client.conversation_history(&started.conversation_id).await.unwrap();
+    said.push(history.conversation_id);
+
+    let file = client
+        .upload_file(FileUpload::new("a.txt", "some text").purpose("ocr"))
+        .await
+        .unwrap();
+    said.push(client.file(&file.id).await.unwrap().id);
+    recorder.finish().await.unwrap();
+    said
+}
+
+fn refresh(project: &Project, upstream: &str, more: &[&str]) -> Done {
+    let mut arguments = vec!["refresh", "--upstream", upstream];
+    arguments.extend(more);
+    project.run(&arguments)
+}
+
+/// A stand-in whose ids are others than those of one that was just started.
+async fn later() -> Server {
+    let server = api::start().await;
+    let client = Client::builder().api_key(KEY).base_url(&server.url).build().unwrap();
+    for _ in 0..25 {
+        client.models().await.unwrap();
+    }
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chains_are_asked_with_the_new_ids_and_replay() {
+    let (project, server) = (Project::new(), api::start().await);
+    let recorded = program(&project.cassettes(), Mode::Record, &server.url).await;
+    let files = project.tree().len();
+    drop(server);
+    let server = later().await;
+    let before = project.tree();
+    let dry = refresh(&project, &server.url, &["--dry-run"]);
+    assert_eq!(dry.code(), 1, "{}{}", dry.stdout, dry.stderr);
+    assert_eq!(before, project.tree());
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
+    let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+    assert_ne!(recorded, replayed);
+    // Ids are new ones, and no file was left behind.
+    assert!(
+        recorded.iter().zip(&replayed).filter(|(old, new)| old == new).count() <= 1,
+        "{recorded:?} {replayed:?}"
+    );
+    assert_eq!(project.tree().len(), files);
+    assert_eq!(project.run(&["verify"]).code(), 0);
+    // Whoever recorded it still has.
+    assert!(
+        project
+            .tree()
+            .values()
+            .all(|text| String::from_utf8_lossy(text).contains("test: program"))
+    );
+}
+
+fn steady() -> impl Fn(usize, &crate::support::server::Call) -> Reply {
+    |number, call| {
+        let asked = String::from_utf8_lossy(&call.body);
+        if asked.contains("stream") {
+            return Reply::events(format!(
+                "data: {{\"id\":\"{number}\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"Paris\"}}}}]}}\n\ndata: [DONE]\n\n"
+            ));
+        }
+        Reply::json(format!(
+            r#"{{"id":"{number}","created":{number},"choices":[{{"message":{{"content":"Paris"}}}}]}}"#
+        ))
+    }
+}
+
+async fn ask(project: &Project, upstream: &str, body: &Value) {
+    let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
+        .mode(Mode::Record)
+        .allow_record_in_ci()
+        .build()
+        .unwrap();
+    let client = Client::builder()
+        .api_key(KEY)
+        .base_url(upstream)
+        .recorder(recorder.clone())
+        .build()
+        .unwrap();
+    let request = mistral_cassette::Request::post("/v1/chat/completions")
+        .unwrap()
+        .json(body)
+        .unwrap();
+    client.request(request).await.unwrap().bytes().await.unwrap();
+    recorder.finish().await.unwrap();
+}
+
+fn chat(text: &str) -> Value {
+    json!({ "model": "m", "messages": [{ "role": "user", "content": text }] })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_the_same_stays_byte_for_byte() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    for text in ["one", "two", "stream", "with history"] {
+        let mut body = chat(text);
+        if text == "with history" {
+            let before = json!({ "role": "assistant", "content": "Paris" });
+            body["messages"].as_array_mut().unwrap().insert(0, before);
+        }
+        ask(&project, &server.url, &body).await;
+    }
+    commit(&project);
+    let before = project.tree();
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
+    assert_eq!(
+        (done.code(), done.stdout.as_str()),
+        (0, "4 recordings asked for, 4 say the same, $0.00 spent\n"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(before, project.tree());
+    assert_eq!(server.call_count(), 8);
+    assert_eq!(refresh(&project, &server.url, &["--dry-run"]).code(), 0);
+}
+
+/// Nothing would find what is kept under another key than the name says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_whose_key_is_another_is_told_and_left() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    ask(&project, &server.url, &chat("one")).await;
+    let (name, document) = project
+        .tree()
+        .into_iter()
+        .find(|(name, _)| name.ends_with(".yaml"))
+        .unwrap();
+    let document = String::from_utf8(document).unwrap();
+    let key = document.lines().find(|line| line.starts_with("key: ")).unwrap();
+    for wrong in ["key: ab", "key: 'ééééééééé'", &format!("key: {}", "0".repeat(64))] {
+        project.write(&name, document.replace(key, wrong));
+        let before = project.tree();
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 1, "{wrong}: {}", done.stderr);
+        assert!(
+            done.stderr.contains(&name) && done.stderr.contains("the name has the key"),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(before, project.tree());
+    }
+    assert_eq!(server.call_count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_again_is_listed_and_left() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    ask(&project, &server.url, &chat("fine")).await;
+    ask(&project, &server.url, &chat(&format!("my key is {KEY}"))).await;
+    drop(server);
+    let limited = Server::start(|_, _| Reply::new(401, "application/json", r#"{"detail":"Unauthorized"}"#)).await;
+    let before = project.tree();
+    let done = refresh(&project, &limited.url, &[]);
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stdout.contains("not sent: a secret in it was redacted"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("failed: the upstream answers 401"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(before, project.tree());
+    assert_eq!(limited.call_count(), 1);
+
+    let no_key = crate::support::project::done(
+        project
+            .command(&["refresh", "--upstream", &limited.url])
+            .env_remove("MISTRAL_API_KEY"),
+    );
+    assert_eq!(no_key.code(), 2);
+    assert!(no_key.stderr.contains("refresh needs an API key"), "{}", no_key.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_call_that_changes_breaks_its_chain_and_says_so() {
+    let call = |city: &str| json!({ "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": { "role": "assistant", "content": "", "tool_calls": [{ "id": "call_abc1", "function": { "name": "f", "arguments": format!("{{\"city\":\"{city}\"}}") } }] } }] });
+    let answers = move |city: &'static str| {
+        move |_: usize, request: &crate::support::server::Call| {
+            let is_first = request.json()["messages"].as_array().unwrap().len() == 1;
+            Reply::json(if is_first {
+                call(city).to_string()
+            } else {
+                json!({ "choices": [{ "message": { "content": "sunny" } }] }).to_string()
+            })
+        }
+    };
+    let (project, server) = (Project::new(), Server::start(answers("Paris")).await);
+    let mut body = chat("weather?");
+    ask(&project, &server.url, &body).await;
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(call("Paris")["choices"][0]["message"].clone());
+    messages.push(json!({ "role": "tool", "tool_call_id": "call_abc1", "content": "sunny" }));
+    ask(&project, &server.url, &body).await;
+    let server = Server::start(answers("Lyon")).await;
+    let done = refresh(&project, &server.url, &["--show"]);
+    assert_eq!(done.code(), 1);
+    assert!(done.stdout.contains("tool call\n"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("not sent: the tool call before it has changed"),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains(r#"+ {"city":"Lyon"}"#), "{}", done.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_are_chosen_and_the_budget_is_kept() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    for (model, text) in [("small", "one"), ("small", "two"), ("large", "three")] {
+        let mut body = chat(text);
+        body["model"] = model.into();
+        ask(&project, &server.url, &body).await;
+    }
+    let asked = |more: &[&str]| {
+        let before = server.call_count();
+        let done = refresh(&project, &server.url, more);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        server.call_count() - before
+    };
+    let counts: BTreeMap<&str, usize> = BTreeMap::from([
+        ("model", asked(&["--model", "small"])),
+        ("name", asked(&["three"])),
+        ("endpoint", asked(&["--endpoint", "embeddings"])),
+        ("old", asked(&["--older-than", "1d"])),
+        ("scope", asked(&["--scope", "other"])),
+        ("test", asked(&["--test", "nothing"])),
+        ("budget", asked(&["--max-requests", "2"])),
+    ]);
+    let expected = [
+        ("budget", 2),
+        ("endpoint", 0),
+        ("model", 2),
+        ("name", 1),
+        ("old", 0),
+        ("scope", 0),
+        ("test", 0),
+    ];
+    assert_eq!(counts, BTreeMap::from(expected));
+    let done = refresh(&project, &server.url, &["--scope", "other", "--model", "small"]);
+    assert!(
+        done.stderr
+            .contains("warning: no recording in cassettes matches --scope other --model small\n"),
+        "{}",
+        done.stderr
+    );
+    let old = refresh(&project, &server.url, &["--older-than", "1d"]);
+    assert!(!old.stderr.contains("warning"), "{}", old.stderr);
+    assert!(old.stdout.contains(", $0.00 spent"), "{}", old.stdout);
+    assert_eq!(project.run(&["refresh", "--older-than", "soon"]).code(), 2);
+}
+
+fn commit(project: &Project) {
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
+}
+
+/// Answers with what is asked, a price of a dollar a thousand requests, and another text after the first `same` calls.
+fn priced(same: usize) -> impl Fn(usize, &crate::support::server::Call) -> Reply {
+    move |number, _| {
+        let text = if number < same { "Paris" } else { "Lyon" };
+        Reply::json(format!(
+            r#"{{"id":"{number}","usage":{{"prompt_tokens":1000,"completion_tokens":0}},"choices":[{{"message":{{"content":"{text}"}}}}]}}"#
+        ))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_price_is_told_before_and_the_budget_is_kept() {
+    let (project, server) = (Project::new(), Server::start(priced(usize::MAX)).await);
+    for text in ["one", "two", "three"] {
+        let mut body = chat(text);
+        body["model"] = "mistral-small-latest".into();
+        ask(&project, &server.url, &body).await;
+    }
+    let done = refresh(&project, &server.url, &["--dry-run"]);
+    assert!(
+        done.stderr
+            .contains("refreshing 3 recordings with 3 requests: about $0.00045 at the prices of 2026-"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stdout.contains("$0.00045 spent"), "{}", done.stdout);
+
+    let before = server.call_count();
+    let done = refresh(&project, &server.url, &["--max-cost", "0.0003", "--at-once", "1"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stdout.contains("left: the budget is spent"), "{}", done.stdout);
+    assert!(done.stdout.contains("$0.0003 spent"), "{}", done.stdout);
+    assert_eq!(server.call_count() - before, 2);
+    // What is left is asked by the same command.
+    let done = refresh(&project, &server.url, &["--max-cost", "0.0003"]);
+    assert!(done.stderr.contains("resuming the refresh"), "{}", done.stderr);
+    assert_eq!((done.code(), server.call_count() - before), (0, 3));
+    // All is done, so that the next one begins again.
+    refresh(&project, &server.url, &[]);
+    assert_eq!(server.call_count() - before, 6);
+
+    ask(&project, &server.url, &chat("of a model without a price")).await;
+    let before = server.call_count();
+    let done = refresh(&project, &server.url, &["--max-cost", "1"]);
+    assert_eq!(done.code(), 2);
+    assert!(done.stderr.contains("there is no price for m"), "{}", done.stderr);
+    assert!(!project.cassettes().join(".refresh").exists());
+    assert_eq!(server.call_count(), before);
+    project.write(
+        "prices.yaml",
+        "date: '2030-01-01'\nsource: ours\nmodels:\n- names: [m, mistral-*]\n  input: 1000\n",
+    );
+    let done = refresh(
+        &project,
+        &server.url,
+        &["--max-cost", "1", "--prices", "prices.yaml", "--dry-run"],
+    );
+    assert!(
+        done.stderr.contains("about $4.00 at the prices of 2030-01-01"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(server.call_count() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_waited_for() {
+    let server = Server::start(|number, _| match number {
+        1 => Reply::new(429, "application/json", r#"{"message":"Requests rate limit exceeded"}"#)
+            .header("retry-after", "1"),
+        _ => Reply::json(r#"{"choices":[{"message":{"content":"Paris"}}]}"#),
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let begin = Instant::now();
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(server.call_count(), 3);
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+}
+
+/// What is kept is the answer after the retries, whether errors are kept or not; one that was recorded is not waited out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_no_answer_to_keep() {
+    let limited = (429, r#"{"message":"Requests rate limit exceeded"}"#);
+    let wrong = (422, r#"{"detail":"no such model"}"#);
+    let well = (200, r#"{"choices":[{"message":{"content":"Paris"}}]}"#);
+    for (recorded, again, calls) in [(wrong, limited, 2), (well, limited, 2), (limited, limited, 1)] {
+        let server = Server::start(move |number, _| {
+            let (status, body) = if number == 1 { again } else { recorded };
+            Reply::new(status, "application/json", body).header("retry-after", "0")
+        })
+        .await;
+        let project = Project::new();
+        project.write("cassettes/settings.yaml", "save_errors: true\n");
+        ask(&project, &server.url, &chat("one")).await;
+        let (tree, before) = (project.tree(), server.call_count());
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+        assert_eq!(server.call_count() - before, calls, "{}{}", done.stdout, done.stderr);
+        assert_eq!(project.tree(), tree);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_said_back_is_not_kept() {
+    let server = Server::start(|number, call| {
+        let said = call.header("authorization").unwrap();
+        assert!(said.contains(KEY));
+        Reply::json(json!({ "choices": [{ "message": { "content": format!("{number}: {said}") } }] }).to_string())
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let before = project.tree();
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    let tree = project.tree();
+    assert_ne!(tree, before);
+    assert!(!tree.values().any(|text| String::from_utf8_lossy(text).contains(KEY)));
+}
+
+/// `review` in this project, with these lines as what a person answers.
+fn review(project: &Project, flags: &[&str], answers: &str) -> Done {
+    project.write("answers", answers);
+    let mut command = project.command(&[&["review"], flags].concat());
+    let output = command
+        .stdin(std::fs::File::open(project.path().join("answers")).unwrap())
+        .output()
+        .unwrap();
+    std::fs::remove_file(project.path().join("answers")).unwrap();
+    Done {
+        status: output.status,
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_recordings_wait_for_a_review() {
+    let (project, server) = (Project::new(), Server::start(priced(4)).await);
+    for text in ["one", "two", "three", "four"] {
+        ask(&project, &server.url, &chat(text)).await;
+    }
+    assert_eq!(review(&project, &[], "").stdout, "there is nothing to review\n");
+    let before = project.tree();
+    let done = refresh(&project, &server.url, &["--review"]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("run mistral-cassette review"), "{}", done.stderr);
+    let unchanged = |project: &Project| {
+        let now = project.tree();
+        before
+            .iter()
+            .filter(|(name, text)| now.get(*name) == Some(text))
+            .count()
+    };
+    assert_eq!(unchanged(&project), 4);
+    // Nor anything to commit.
+    project.git(&["init", "--quiet"]);
+    let untracked = project.git(&["status", "--porcelain", "--untracked-files=all"]);
+    assert!(
+        untracked.contains("chat-completions") && !untracked.contains(".refresh"),
+        "{untracked}"
+    );
+    std::fs::remove_dir_all(project.path().join(".git")).unwrap();
+    // They are no recordings yet: neither for a replay, nor for a list.
+    assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 1);
+    let done = refresh(&project, &server.url, &[]);
+    assert!(done.stderr.contains("new recordings wait"), "{}", done.stderr);
+    assert_eq!(done.code(), 2);
+
+    // Sorted by name: four, one, three, two.
+    let done = review(&project, &[], "a\nr\ns\n");
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stdout.contains("1 of 4  chat-completions/four-"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("wording\n") && done.stdout.contains("+ Lyon"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("1 accepted, 1 rejected, 2 left"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(unchanged(&project), 3);
+    let done = review(&project, &[], "x\nd\na\n");
+    assert!(
+        done.stdout.contains("1 of 2  chat-completions/three-"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("1 accepted, 0 rejected, 1 left"),
+        "{}",
+        done.stdout
+    );
+    let done = review(&project, &["--reject-all"], "");
+    assert_eq!((done.code(), unchanged(&project)), (0, 2), "{}", done.stdout);
+    assert_eq!(project.tree().len(), before.len());
+    let accepted = String::from_utf8(project.tree().remove(before.keys().next().unwrap()).unwrap()).unwrap();
+    assert!(accepted.contains("Lyon") && !accepted.contains("Paris"), "{accepted}");
+    assert_eq!(project.run(&["verify"]).code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_reviewed_as_one() {
+    let (project, server) = (Project::new(), api::start().await);
+    let recorded = program(&project.cassettes(), Mode::Record, &server.url).await;
+    let before = project.tree();
+    let server = later().await;
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    // Replays as before for as long as nobody has accepted anything, and after a reject.
+    let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+    assert_eq!(recorded, replayed);
+    let done = review(&project, &["--reject-all"], "");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert_eq!(before, project.tree());
+
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    let done = review(&project, &[], "a\nr\nr\nr\n");
+    assert!(done.stdout.contains("which depend on each other"), "{}", done.stdout);
+    assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+    assert_ne!(recorded, replayed);
+    assert_eq!(before.len(), project.tree().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_enough_at_a_terminal() {
+    let (project, server) = (Project::new(), Server::start(priced(1)).await);
+    ask(&project, &server.url, &chat("one")).await;
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    let terminal = "import os, pty, sys\n\
+         pid, terminal = pty.fork()\n\
+         if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
+         said = b''\n\
+         while b'uit: ' not in said: said += os.read(terminal, 4096)\n\
+         os.write(terminal, b'a')\n\
+         try:\n    \
+             while True: said += os.read(terminal, 4096) or exit(9)\n\
+         except OSError: pass\n\
+         sys.stdout.buffer.write(said)\n\
+         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let binary = env!("CARGO_BIN_EXE_mistral-cassette");
+    let mut python = std::process::Command::new("python3");
+    let done = crate::support::project::done(
+        python
+            .args(["-c", terminal, binary, "review"])
+            .current_dir(project.path()),
+    );
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("1 accepted"), "{}", done.stdout);
+    // In colour, since it is a terminal.
+    assert!(done.stdout.contains("\u{1b}[32m    + Lyon"), "{:?}", done.stdout);
+}
+
+/// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_broken_off_goes_on() {
+    let (project, server) = (Project::new(), api::start().await);
+    program(&project.cassettes(), Mode::Record, &server.url).await;
+    let original = project.tree();
+    let begin_again = || {
+        for (name, text) in &original {
+            project.write(name, text);
+        }
+        for name in project.tree().keys().filter(|name| !original.contains_key(*name)) {
+            std::fs::remove_file(project.path().join(name)).unwrap();
+        }
+    };
+    let run = |server: &Server| {
+        let mut command = project.command(&["refresh", "--upstream", &server.url, "--at-once", "1"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    // A line behind the first: something was asked again.
+    let journal = project.cassettes().join(".refresh/journal.jsonl");
+    let has_begun = || std::fs::read_to_string(&journal).is_ok_and(|journal| journal.matches('\n').count() > 1);
+    let is_recording = |name: &&String| !name.contains("/.");
+    let mut kills = Kills::new("refresh");
+    for _ in 0..2 {
+        begin_again();
+        kills.measure(&mut run(&later().await), has_begun);
+    }
+    for round in 0..rounds() {
+        begin_again();
+        let server = later().await;
+        let signal = [Signal::KILL, Signal::KILL, Signal::INT, Signal::INT][round % 4];
+        let round = kills.end(&mut run(&server), signal, has_begun);
+        // Whole files, each with the key of its request; what a killed process was writing is a temporary file.
+        assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
+        let left = project.tree();
+        let is_changed = original.iter().any(|(name, text)| left.get(name) != Some(text));
+        let is_left = has_begun();
+        assert!(!is_left || !round.status.success(), "{round}");
+        kills.note(match (is_left, is_changed) {
+            (true, _) => Hit::Middle,
+            (false, false) => Hit::Before,
+            (false, true) => Hit::Behind,
+        });
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 0, "{round}: {}{}", done.stdout, done.stderr);
+        assert_eq!(done.stderr.contains("resuming"), is_left, "{round}: {}", done.stderr);
+        program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
+        let left = project.tree();
+        assert_eq!(
+            left.keys().filter(is_recording).count(),
+            original.len(),
+            "{round}: {:?}",
+            left.keys()
+        );
+        assert!(
+            !left.keys().any(|name| name.contains(".refresh")),
+            "{round}: {:?}",
+            left.keys()
+        );
+    }
+    kills.tell();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refresh_at_a_time() {
+    let (sender, reply) = Reply::directed("application/json");
+    let held = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |number, _| match number {
+        0 => Reply::json(r#"{"choices":[]}"#),
+        _ => held.lock().unwrap().take().unwrap(),
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    let mut first = project
+        .command(&["refresh", "--upstream", &server.url])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::support::process::wait_for("the first refresh to ask", || server.call_count() == 2);
+    for command in [&["refresh", "--upstream", &server.url][..], &["review"]] {
+        let second = project.run(command);
+        assert_eq!(second.code(), 2);
+        assert!(second.stderr.contains("another process holds"), "{}", second.stderr);
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    drop(sender);
+}

@@ -1,0 +1,444 @@
+//! `report`: the page in a real browser, from disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::process::is_here;
+use crate::support::project::{Project, done};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+/// Chromium under the names that systems give it.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+fn browser() -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let mut places = BROWSERS
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    places.find(|place| place.is_file())
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(name)
+}
+
+/// Whether a page can be opened here.
+fn can_browse() -> bool {
+    is_here(browser().is_some(), "chromium") && is_here(script("node_modules").exists(), "tests/report/node_modules")
+}
+
+/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that runs, a
+/// request to the network, an error or a dialog fails every case.
+fn browse(project: &Project, case: &str) {
+    let mut node = Command::new("node");
+    node.arg(script("cases.mjs"))
+        .arg(case)
+        .arg(project.path().join("report.html"));
+    node.env("CHROMIUM", browser().unwrap());
+    let done = done(&mut node);
+    assert_eq!(
+        (done.code(), done.stdout.as_str()),
+        (0, "well\n"),
+        "{case}: {}",
+        done.stderr
+    );
+}
+
+/// One interaction, as `import` takes it.
+struct Row(Value);
+
+impl Row {
+    fn new(path: &str, request: &Value, answer: &Value) -> Self {
+        Self::of_text(path, &request.to_string(), &answer.to_string())
+    }
+
+    fn of_text(path: &str, request: &str, answer: &str) -> Self {
+        Self(json!({
+            "request": { "method": "POST", "path": path, "headers": { "content-type": ["application/json"] }, "body": request },
+            "response": { "status": 200, "headers": { "content-type": ["application/json"] }, "body": answer },
+            "recorded_at": "2026-11-21T10:00:00Z",
+        }))
+    }
+
+    /// The answer to a question.
+    fn chat(question: &str, answer: &str) -> Self {
+        Self::new(
+            "/v1/chat/completions",
+            &asked(question),
+            &answered(&json!({ "role": "assistant", "content": answer })),
+        )
+    }
+
+    /// A stream of these pieces, one each so many milliseconds.
+    fn stream(question: &str, pieces: &[&str], pause: u64) -> Self {
+        let event = |piece: &&str| {
+            format!(
+                "data: {}\n\n",
+                json!({ "choices": [{ "index": 0, "delta": { "content": piece } }] })
+            )
+        };
+        let body = pieces.iter().map(event).collect::<String>() + "data: [DONE]\n\n";
+        let mut row = Self::of_text("/v1/chat/completions", &asked(question).to_string(), &body);
+        row.0["response"]["headers"]["content-type"] = json!(["text/event-stream"]);
+        row.0["timing_ms"] = (1..=pieces.len() as u64 + 1).map(|number| number * pause).collect();
+        row
+    }
+
+    fn status(mut self, status: u16) -> Self {
+        self.0["response"]["status"] = json!(status);
+        self
+    }
+
+    fn of_test(mut self, test: &str) -> Self {
+        self.0["test"] = json!(test);
+        self
+    }
+}
+
+fn asked(question: &str) -> Value {
+    json!({ "model": "mistral-small-latest", "messages": [{ "role": "user", "content": question }] })
+}
+
+fn answered(message: &Value) -> Value {
+    json!({
+        "model": "mistral-small-latest",
+        "usage": { "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 },
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": message }],
+    })
+}
+
+/// Imports rows into a directory of the project.
+fn import(project: &Project, dir: &str, rows: &[Row]) {
+    let lines: String = rows.iter().map(|row| format!("{}\n", row.0)).collect();
+    project.write("rows.jsonl", lines);
+    let done = project.run(&["import", "--dir", dir, "rows.jsonl"]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+}
+
+/// Writes the page, without a complaint.
+fn report(project: &Project, more: &[&str]) {
+    let done = project.run(&[&["report", "--out", "report.html"], more].concat());
+    assert_eq!((done.code(), done.stderr.as_str()), (0, ""), "{}", done.stdout);
+}
+
+/// Of round numbers.
+const PRICES: &str = "date: '2026-11-21'
+source: nowhere
+models:
+- { names: [mistral-small-latest], input: 1000, output: 2000 }
+- { names: [mistral-ocr-latest], page: 0.004 }
+";
+
+/// One red point.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+
+/// A tenth of a second of silence.
+fn wav() -> Vec<u8> {
+    let samples = vec![0_u8; 1600];
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + samples.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(8000_u32.to_le_bytes());
+    wav.extend(16000_u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend((samples.len() as u32).to_le_bytes());
+    wav.extend(samples);
+    wav
+}
+
+#[test]
+fn recordings_are_found_and_read() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    let call = json!({
+        "role": "assistant", "content": "",
+        "tool_calls": [{ "id": "D681PevKs", "function": { "name": "get_weather", "arguments": "{\"city\":\"Paris\"}" } }],
+    });
+    let tools = json!({
+        "model": "mistral-large-latest",
+        "messages": [
+            { "role": "system", "content": "You know the weather." },
+            { "role": "user", "content": "How warm is it in Paris?" },
+        ],
+        "tools": [{ "type": "function", "function": { "name": "get_weather", "parameters": { "type": "object" } } }],
+    });
+    let thinking = json!({
+        "role": "assistant",
+        "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": "Six by seven." }] }, { "type": "text", "text": "42" }],
+    });
+    let rows = [
+        Row::chat("What is the capital of France?", "It is Paris.").of_test("capitals::france"),
+        Row::new("/v1/chat/completions", &tools, &answered(&call)),
+        Row::new("/v1/chat/completions", &asked("What is 6 * 7?"), &answered(&thinking)),
+        Row::chat("A city as JSON", "{\"city\":\"Lyon\",\"people\":12345678901234567890}"),
+        Row::stream("Tell me about the mistral", &["A cold ", "wind."], 1),
+        Row::new(
+            "/v1/embeddings",
+            &json!({ "model": "mistral-embed", "input": ["a wind"] }),
+            &json!({ "data": [{ "index": 0, "embedding": [0.6, 0.8] }] }),
+        ),
+        Row::new(
+            "/v1/conversations",
+            &json!({ "inputs": "Greet me", "model": "mistral-small-latest" }),
+            &json!({
+                "outputs": [{ "type": "tool.execution", "name": "web_search", "arguments": "{}" }, { "type": "message.output", "role": "assistant", "content": "Good morning!" }],
+            }),
+        ),
+        Row::new(
+            "/v1/ocr",
+            &json!({ "model": "mistral-ocr-latest", "document": { "type": "document_url", "document_url": "https://example.com/a.pdf" } }),
+            &json!({
+                "pages": [{ "index": 0, "markdown": "# A page", "images": [], "dimensions": { "dpi": 200, "height": 20, "width": 10 } }], "usage_info": { "pages_processed": 1 },
+            }),
+        ),
+        Row::new(
+            "/v1/moderations",
+            &json!({ "model": "mistral-moderation-latest", "input": "hello" }),
+            &json!({ "results": [{ "categories": { "pii": true }, "category_scores": { "pii": 0.987 } }] }),
+        ),
+        Row::new(
+            "/v1/fim/completions",
+            &json!({ "model": "no-such-model", "prompt": "def f" }),
+            &json!({ "message": "Invalid model: no-such-model", "type": "invalid_model", "code": "1500" }),
+        )
+        .status(400),
+        Row::new(
+            "/v1/no/such/endpoint",
+            &json!({ "a": 1 }),
+            &json!({ "surprise": [true] }),
+        ),
+    ];
+    import(&project, "cassettes", &rows);
+    project.write("prices.yaml", PRICES);
+    report(&project, &["--prices", "prices.yaml"]);
+    browse(&project, "reads");
+    browse(&project, "filters");
+    browse(&project, "keys");
+    browse(&project, "narrow");
+}
+
+#[test]
+fn a_stream_is_played_at_its_pace() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    import(
+        &project,
+        "cassettes",
+        &[Row::stream("Count to four", &["one ", "two ", "three ", "four"], 150)],
+    );
+    report(&project, &[]);
+    browse(&project, "plays");
+}
+
+#[test]
+fn pictures_and_sound_can_be_seen_and_heard() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    let sound = STANDARD.encode(wav());
+    let question = json!({ "model": "pixtral", "messages": [{ "role": "user", "content": [
+        { "type": "text", "text": "What is this?" },
+        { "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{PNG}") } },
+        { "type": "input_audio", "input_audio": sound },
+    ] }] });
+    let mut form = b"--x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nvoxtral\r\n--x\r\n".to_vec();
+    form.extend(
+        b"content-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\ncontent-type: audio/wav\r\n\r\n",
+    );
+    form.extend(wav());
+    form.extend(b"\r\n--x--\r\n");
+    let mut upload = Row::of_text("/v1/audio/transcriptions", "", "{\"text\":\"(silence)\"}");
+    upload.0["request"]["headers"]["content-type"] = json!(["multipart/form-data; boundary=x"]);
+    upload.0["request"]["body"] = json!(STANDARD.encode(form));
+    upload.0["request"]["body_encoding"] = json!("base64");
+    let large = STANDARD.encode([wav(), vec![1; 300_000]].concat());
+    let rows = [
+        Row::new(
+            "/v1/chat/completions",
+            &question,
+            &answered(&json!({ "role": "assistant", "content": "A point." })),
+        ),
+        Row::new(
+            "/v1/audio/speech",
+            &json!({ "input": "hush" }),
+            &json!({ "audio_data": sound }),
+        ),
+        Row::new(
+            "/v1/audio/speech",
+            &json!({ "input": "a long silence" }),
+            &json!({ "audio_data": large }),
+        ),
+        upload,
+    ];
+    import(&project, "cassettes", &rows);
+    report(&project, &[]);
+    browse(&project, "media");
+    report(&project, &["--with-media"]);
+    browse(&project, "large_media");
+}
+
+#[test]
+fn what_has_changed_is_shown_before_and_after() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    let rows = |word: &str, id: &str| {
+        let mut ids = answered(&json!({ "role": "assistant", "content": "Yes." }));
+        ids["id"] = json!(id);
+        [
+            Row::chat("Where is it?", &format!("It is in {word} as far as I know.")),
+            Row::chat("What stays?", "This does."),
+            Row::new("/v1/chat/completions", &asked("Other ids?"), &ids),
+        ]
+    };
+    let gone = Row::chat("What goes?", "I am gone.");
+    let new = Row::chat("What comes?", "I am new.");
+    import(&project, "cassettes", &rows("Paris", "a"));
+    import(&project, "cassettes", &[gone]);
+    project.git(&["init", "--quiet"]);
+    project.git(&["add", "."]);
+    project.git(&["commit", "--quiet", "--message", "recorded"]);
+    std::fs::rename(project.cassettes(), project.path().join("old")).unwrap();
+    import(&project, "cassettes", &rows("Lyon", "b"));
+    import(&project, "cassettes", &[new]);
+    for since in ["HEAD", "old"] {
+        report(&project, &["--since", since]);
+        browse(&project, "changes");
+    }
+}
+
+#[test]
+fn nothing_of_a_recording_runs() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    let mut rows: Vec<Row> = HOSTILE.iter().map(|text| Row::chat(text, text)).collect();
+    // In every other place: names, types, links, lists, members, errors, streams, and bodies that are no JSON.
+    for text in HOSTILE {
+        let parts = json!([
+            { "type": "image_url", "image_url": text },
+            { "type": "document_url", "document_url": text, "document_name": text },
+            { "type": "tool_reference", "title": text, "url": text, "tool": text },
+            { "type": text, "text": text },
+            { "type": "input_audio", "input_audio": text },
+        ]);
+        let request = json!({ "model": text, "messages": [{ "role": text, "name": text, "content": parts }], "tools": [{ "type": text, "function": { "name": text, "description": text } }], text: text });
+        let calls = json!([{ "id": text, "function": { "name": text, "arguments": text } }]);
+        rows.push(Row::new(
+            "/v1/chat/completions",
+            &request,
+            &answered(&json!({ "role": text, "content": parts, "tool_calls": calls })),
+        ));
+        rows.push(Row::new("/v1/ocr", &json!({ "of": text }), &json!({ "pages": [{ "index": text, "markdown": text, "images": [{ "id": text, "image_base64": text }], "tables": [{ "content": text }] }] })));
+        rows.push(Row::new(
+            "/v1/files",
+            &json!({ "list": text }),
+            &json!({ "data": [{ "id": text, "name": text }] }),
+        ));
+        rows.push(
+            Row::new(
+                "/v1/models",
+                &json!({ "error": text }),
+                &json!({ "message": text, "detail": [{ "loc": [text], "msg": text }] }),
+            )
+            .status(422),
+        );
+        rows.push(Row::stream(&format!("stream {text}"), &[text, text], 1));
+        rows.push(Row::of_text("/v1/files", &format!("no JSON: {text}"), text));
+    }
+    let svg = "<svg xmlns='http://www.w3.org/2000/svg' onload='window.ran=1'><script>window.ran=1</script></svg>";
+    let picture =
+        json!({ "type": "image_url", "image_url": format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg)) });
+    let lying = json!({ "type": "image_url", "image_url": format!("data:image/png;base64,{}", STANDARD.encode(svg)) });
+    let document = json!({ "type": "document_url", "document_url": "data:text/html,<script>window.ran=1</script>" });
+    rows.push(Row::new(
+        "/v1/chat/completions",
+        &json!({ "messages": [{ "role": "user", "content": [picture, lying, document] }] }),
+        &json!({}),
+    ));
+    let odd = |name: &str, body: &str| Row::of_text("/v1/odd", &format!("{{\"of\":\"{name}\"}}"), body);
+    rows.push(odd(
+        "surrogates",
+        r#"{"choices":[{"message":{"role":"assistant","content":"lone \ud800 and \udfff surrogates"}}]}"#,
+    ));
+    rows.push(odd("nesting", &("[".repeat(60_000) + &"]".repeat(60_000))));
+    rows.push(odd("prototype", r#"{"__proto__":{"ran":1},"constructor":{"prototype":{}},"choices":[{"message":{"__proto__":null,"content":"proto"}}]}"#));
+    rows.push(odd("types", r#"{"choices":[null,1,{"message":[]},{"message":{"content":{"type":["a"]}}}],"usage":{"total_tokens":"x"},"data":[{"embedding":[null,"a"]}],"pages":{"a":1}}"#));
+    import(&project, "cassettes", &rows);
+    // Names are made of requests, so these can only be written by hand.
+    let one = project
+        .tree()
+        .into_iter()
+        .find(|(name, _)| name.starts_with("cassettes/odd/"))
+        .unwrap();
+    project.write("cassettes/<img src=x onerror=window.ran=1>/chat/'\"&<b>.yaml", &one.1);
+    report(&project, &[]);
+    browse(&project, "hostile");
+}
+
+/// What other pages have been broken with; each sets `window.ran` where it is run.
+const HOSTILE: [&str; 12] = [
+    "</script><script>window.ran=1</script>",
+    "<!--<script>window.ran=1//",
+    "<img src=x onerror=window.ran=1>",
+    "javascript:window.ran=1",
+    "data:text/html,<script>window.ran=1</script>",
+    "data:image/png;base64,<script>window.ran=1</script>",
+    "]]><svg onload=window.ran=1>",
+    "\u{2028}window.ran=1\u{2029}",
+    "\"});window.ran=1;({\"",
+    "{script}{recordings}{style}",
+    "https://example.com/beacon.png",
+    "\u{0}\u{7}\u{1b}[31m\u{202e}\u{feff}",
+];
+
+#[test]
+fn damaged_recordings_are_in_the_page_and_told() {
+    let project = Project::new();
+    import(&project, "cassettes", &[Row::chat("What is whole?", "This is.")]);
+    project.write(
+        "cassettes/chat-completions/broken-0123456789abcdef.yaml",
+        "version: 1\nkey: [",
+    );
+    let done = project.run(&["report"]);
+    assert_eq!(done.code(), 1, "{}", done.stdout);
+    assert!(done.stderr.contains("broken-0123456789abcdef.yaml"), "{}", done.stderr);
+    assert!(
+        done.stdout.starts_with("2 recordings in report.html"),
+        "{}",
+        done.stdout
+    );
+    if can_browse() {
+        browse(&project, "damaged");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_report_is_left() {
+    let project = Project::new();
+    import(&project, "cassettes", &[Row::chat("Hello", "Hello.")]);
+    project.write("report.html", "<p>My notes</p>");
+    let done = project.run(&["report"]);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("report.html exists, and is not a report"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(project.tree()["report.html"], b"<p>My notes</p>");
+    report(&project, &["--force"]);
+    // Its own it replaces, and writes the same to stdout.
+    report(&project, &[]);
+    let done = project.run(&["report", "--out", "-"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stdout.starts_with("<!doctype html>") && done.stdout.ends_with("</html>\n"));
+}

@@ -1,0 +1,61 @@
+//! The session of a test: its scope, and its verdict at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mistral_cassette::client::ChatRequest;
+use mistral_cassette::{Mode, TestSession, cassette};
+
+/// What a test panics with, whose session misses a request that nobody looks at.
+async fn panic_of(test: impl FnOnce(TestSession)) -> String {
+    let session = cassette!(Mode::Strict);
+    let _ = session
+        .client()
+        .chat(ChatRequest::new("m").user("never recorded"))
+        .await;
+    let panic = catch_unwind(AssertUnwindSafe(|| test(session))).unwrap_err();
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| (*panic.downcast_ref::<&str>().unwrap()).to_owned())
+}
+
+#[tokio::test]
+async fn a_miss_that_was_swallowed_fails_the_test() {
+    let said = panic_of(drop).await;
+    assert!(said.contains("1 request was not recorded"), "{said}");
+    assert!(
+        said.contains("cassettes/suite/testing/panic_of/chat-completions/never-recorded-"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_panic_of_the_test_itself_is_not_hidden() {
+    let said = panic_of(|_session| panic!("the test's own")).await;
+    assert_eq!(said, "the test's own");
+}
+
+#[tokio::test]
+async fn a_session_without_failures_ends_quietly() {
+    let session = cassette!(Mode::Strict);
+    assert_eq!(session.recorder().mode(), Mode::Strict);
+}
+
+#[cfg(feature = "insta")]
+#[test]
+fn snapshots_leave_out_what_is_different_each_time() {
+    let chunk = |number: u32| {
+        let text = format!(
+            r#"{{"id":"{number}","created":{number},"model":"m","choices":[],"p":"{}"}}"#,
+            "x".repeat(number as usize)
+        );
+        serde_json::from_str::<mistral_cassette::client::ChatChunk>(&text).unwrap()
+    };
+    mistral_cassette::insta_settings().bind(|| {
+        for number in [1, 2] {
+            let json = serde_json::to_string_pretty(&chunk(number)).unwrap();
+            insta::assert_snapshot!("chunk_as_json", json);
+            insta::assert_debug_snapshot!("chunk_as_debug", chunk(number));
+        }
+    });
+}
