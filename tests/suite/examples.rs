@@ -1,7 +1,7 @@
 //! Every example runs offline from the committed cassettes, with no key and nothing listening.
 //!
-//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes anew, from the stand-in for the API that the
-//! tests own; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from the real one.
+//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes anew, from the stand-in
+//! for the API that the tests own; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from the real one.
 
 use std::path::Path;
 use std::process::Command;

@@ -22,6 +22,7 @@ mod examples;
 mod faults;
 #[cfg(feature = "cli")]
 mod import_export;
+mod layers;
 #[cfg(feature = "cli")]
 mod maintenance;
 #[cfg(feature = "metrics")]
