@@ -12,9 +12,10 @@ use std::time::Instant;
 use crate::support::KEY;
 use crate::support::kills::{Ended, Hit, Kills, rounds};
 use crate::support::mount::Mount;
-use crate::support::process::{aloud, peak_memory};
+use crate::support::process::peak_memory;
 use crate::support::project::Project;
 use crate::support::server::{Reply, Server};
+use crate::support::skip::print;
 use crate::support::upstream::RawUpstream;
 use crate::support::wire::ask;
 use bytes::Bytes;
@@ -327,7 +328,7 @@ async fn a_recording_that_was_acknowledged_outlives_a_kill() {
         acknowledged += heard.len();
     }
     kills.tell();
-    aloud(&format!(
+    print(&format!(
         "record: {acknowledged} recordings were acknowledged, and none is lost\n"
     ));
 }
@@ -706,7 +707,7 @@ async fn an_answer_that_is_cut_at_any_byte_is_no_recording() {
         let (answer, is_kept) = told(&said).await;
         assert_eq!((answer.as_deref(), is_kept), (Ok(whole.as_bytes()), true));
     }
-    aloud(&format!(
+    print(&format!(
         "cut at {cuts} places: no half answer was kept or taken for a whole one\n"
     ));
 }
@@ -742,7 +743,7 @@ async fn a_gigabyte_is_handed_on_within_the_limit() {
         assert_eq!(project.tree().len(), usize::from(is_said));
         if let (Some(before), Some(peak)) = (before, peak) {
             let grown = peak - before;
-            aloud(&format!(
+            print(&format!(
                 "a gigabyte through the proxy, limit {} MiB: {} MiB more\n",
                 limit >> 20,
                 grown >> 20
@@ -821,7 +822,7 @@ async fn callers_that_leave_at_any_byte_spoil_nothing() {
     // Who has sent all of a request has it recorded, heard or not.
     assert!(cassettes_of(&project) >= length, "{}", cassettes_of(&project));
     assert_eq!(project.run(&["verify"]).code(), 0);
-    aloud(&format!(
+    print(&format!(
         "callers left behind each of {} bytes sent and {length} bytes heard\n",
         whole.len()
     ));

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::io::Write as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::s3::{self, BUCKET, KEY_ID, S3, SECRET};
 use crate::support::server::{Call, Reply, Server};
+use crate::support::skip::{self, print};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use mistral_cassette::engine::{EngineExtensions, Lock, ObjectStoreEngine, Size, conformance, open};
@@ -49,6 +49,7 @@ fn alone(name: &str, environment: &[(&str, &str)], body: impl AsyncFnOnce()) {
         }
     }
     command.env("HOME", home.path()).env("NO_PROXY", "*").env(TEST, name);
+    command.env(skip::LIST, skip::list());
     let output = command.envs(environment.iter().copied()).output().unwrap();
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
@@ -59,7 +60,7 @@ fn alone(name: &str, environment: &[(&str, &str)], body: impl AsyncFnOnce()) {
         .lines()
         .filter_map(|line| line.find("SKIPPED").map(|at| &line[at..]))
     {
-        std::io::stdout().write_all(format!("{skipped}\n").as_bytes()).unwrap();
+        print(&format!("{skipped}\n"));
     }
 }
 

@@ -5,8 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::process::{free_port, is_here};
+use crate::support::process::free_port;
 use crate::support::redis::{Cluster, Redis, has_redis};
+use crate::support::skip::is_installed;
 use crate::support::stores::{keys, survives_restarts};
 use bytes::Bytes;
 use mistral_cassette::engine::conformance::{self, Capabilities};
@@ -236,7 +237,7 @@ async fn over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_conforms() {
-    if !has_redis() || !is_here(Command::new("openssl").arg("version").output().is_ok(), "openssl") {
+    if !has_redis() || !is_installed(Command::new("openssl").arg("version").output().is_ok(), "openssl") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::process::is_here;
 use crate::support::project::{Project, done};
+use crate::support::skip::is_installed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -26,7 +26,8 @@ fn script(name: &str) -> PathBuf {
 
 /// Whether a page can be opened here.
 fn can_browse() -> bool {
-    is_here(browser().is_some(), "chromium") && is_here(script("node_modules").exists(), "tests/report/node_modules")
+    is_installed(browser().is_some(), "chromium")
+        && is_installed(script("node_modules").exists(), "tests/report/node_modules")
 }
 
 /// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that runs, a

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::api;
-use crate::support::process::{aloud, is_here};
 use crate::support::project::{Done, Project, done};
+use crate::support::skip::{is_installed, print};
 use mistral_cassette::client::{Client, Retries};
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Result};
 use serde_json::Value;
@@ -29,13 +29,13 @@ const PYTHON_1_OPERATIONS: Program = Program(PYTHON_1, "operations.py");
 const TYPESCRIPT_OPERATIONS: Program = Program(NODE, "operations.mjs");
 
 impl Program {
-    /// Whether it can be run here. In CI it must be; elsewhere a test says aloud that it is skipped.
-    fn is_here(&self) -> bool {
+    /// Whether it can run. In CI it must; elsewhere the test is reported as skipped.
+    fn is_installed(&self) -> bool {
         let installed = match self.0 {
             NODE => root("tests/sdks/node_modules"),
             python => root(python),
         };
-        is_here(installed.exists(), &installed.display().to_string())
+        is_installed(installed.exists(), &installed.display().to_string())
     }
 
     /// The command under `mistral-cassette run` with these flags.
@@ -93,7 +93,7 @@ fn answers(transcript: &str) -> BTreeMap<String, Value> {
 
 /// Records a program, and replays it with the upstream there and gone: three times the same transcript.
 async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
-    if !program.is_here() {
+    if !program.is_installed() {
         return None;
     }
     let (project, server) = (Project::new(), api::start().await);
@@ -124,7 +124,7 @@ fn official(answers: Option<BTreeMap<String, Value>>, at_least: usize) {
         BTreeMap::from([("chat.complete, refused", &Value::from(400))]),
         "{answers:#?}"
     );
-    aloud(&format!("{} operations\n", answers.len()));
+    print(&format!("{} operations\n", answers.len()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,7 +238,7 @@ async fn rust(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_cassette_serves_every_client() {
     let programs = [PYTHON_OPERATIONS, TYPESCRIPT_OPERATIONS, PYTHON_1_OPERATIONS];
-    if !programs.iter().all(Program::is_here) {
+    if !programs.iter().all(Program::is_installed) {
         return;
     }
     let server = api::start().await;
@@ -286,7 +286,7 @@ async fn one_cassette_serves_every_client() {
     for (client, equal) in CLIENTS.iter().zip(&equal) {
         writeln!(table, "{client}: {} as from Python", equal.len()).unwrap();
     }
-    aloud(&table);
+    print(&table);
     assert!(equal[1].len() >= 57 && equal[3].len() >= 57, "{table}");
 
     // What Python has recorded replays for the others, without the upstream, and the answers are the same ones.
@@ -334,7 +334,7 @@ fn ids(answer: &Value) -> BTreeSet<String> {
 
 /// A library on top of the API, recorded and replayed as the official clients are.
 async fn library(program: Program, name: &str, calls: &[&str]) {
-    if !program.is_here() {
+    if !program.is_installed() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);
@@ -407,7 +407,7 @@ from mistralai.client import Mistral
 mistral = Mistral(api_key=os.environ["MISTRAL_API_KEY"], server_url=os.environ["MISTRAL_SERVER_URL"])
 print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "user", "content": sys.argv[1]}]).model)
 "#;
-    if !PYTHON_OPERATIONS.is_here() {
+    if !PYTHON_OPERATIONS.is_installed() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);
@@ -438,7 +438,7 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
 /// All that the official client recorded, out to a file of another tool and back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_exported_and_imported_replays_through_the_official_python_client() {
-    if !PYTHON_OPERATIONS.is_here() {
+    if !PYTHON_OPERATIONS.is_installed() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);
@@ -472,7 +472,7 @@ with under:
     print("".join(chunk.data.choices[0].delta.content or "" for chunk in mistral.chat.stream(**ask)))
     print(mistral.embeddings.create(model="mistral-embed", inputs=["Mistral", "Tramontane"]).data[1].embedding)
 "#;
-    if !PYTHON_OPERATIONS.is_here() {
+    if !PYTHON_OPERATIONS.is_installed() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);
@@ -493,7 +493,7 @@ with under:
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client_meets_injected_faults() {
     let faults = Program(PYTHON, "faults.py");
-    if !faults.is_here() {
+    if !faults.is_installed() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);

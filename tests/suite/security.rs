@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::support::KEY;
-use crate::support::process::{aloud, peak_memory};
+use crate::support::process::peak_memory;
 use crate::support::project::{Done, Project, RunningProxy};
 use crate::support::server::{Reply, Server};
+use crate::support::skip::{print, skip};
 use crate::support::upstream::RawUpstream;
 use crate::support::wire::{Answer, PATIENCE, Wire, ask};
 use mistral_cassette::proxy::Proxy;
@@ -439,7 +440,7 @@ async fn a_gigabyte_that_is_asked_with_is_refused_before_it_is_held() {
         );
         if let (Some(before), Some(peak)) = (before, peak_memory(proxy.pid())) {
             let grown = peak - before;
-            aloud(&format!(
+            print(&format!(
                 "a body of {} MiB, {most} allowed, in chunks: {in_chunks}: refused with {} MiB more\n",
                 bytes >> 20,
                 grown >> 20
@@ -466,7 +467,7 @@ async fn a_large_body_is_held_four_times_at_most() {
         assert_eq!(pour(&proxy.url, LARGE, in_chunks).await.status, 200);
         if let (Some(before), Some(peak)) = (before, peak_memory(proxy.pid())) {
             let grown = peak - before;
-            aloud(&format!(
+            print(&format!(
                 "a body of {} MiB, in chunks: {in_chunks}: recorded with {} MiB more\n",
                 LARGE >> 20,
                 grown >> 20
@@ -538,9 +539,10 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
     let needed = IDLE as u64 + 300;
     let limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|most| most < needed) {
-        aloud(&format!(
-            "SKIPPED: {IDLE} connections need {needed} open files, and the limit here is {limit:?}\n"
-        ));
+        skip(
+            &format!("{IDLE} connections need {needed} open files, and the limit is {limit:?}"),
+            "raise it with `ulimit -n`",
+        );
         return;
     }
     // The proxy inherits it.

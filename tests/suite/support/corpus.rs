@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::process::aloud;
+use super::skip::skip;
 
-/// Where it is; when it is not here, that is said even where the output of tests is captured.
+/// Its path; `None`, and the test is reported as skipped, where it is not here.
 pub fn corpus() -> Option<PathBuf> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/mistral.jsonl");
     if corpus.is_file() {
         return Some(corpus);
     }
-    let place = corpus.display();
-    aloud(&format!(
-        "SKIPPED: the corpus of recorded traffic is not here ({place})\n"
-    ));
+    skip(
+        "the corpus of recorded traffic is not here",
+        "it is not public; elsewhere these tests cannot run",
+    );
     None
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::process::aloud;
+use super::skip::print;
 
 /// How often each command is killed: 50 times unless `MISTRAL_CASSETTE_ROUNDS` says otherwise.
 pub fn rounds() -> usize {
@@ -72,7 +72,7 @@ impl Kills {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() % (1 << 48);
         let seed = std::env::var("MISTRAL_CASSETTE_SEED");
         let state = seed.map_or_else(|_| u64::try_from(now()).unwrap(), |seed| seed.parse().unwrap());
-        aloud(&format!("{what}: MISTRAL_CASSETTE_SEED={state}, {} rounds\n", rounds()));
+        print(&format!("{what}: MISTRAL_CASSETTE_SEED={state}, {} rounds\n", rounds()));
         Self {
             what,
             _turn: turn,
@@ -151,7 +151,7 @@ impl Kills {
     pub fn tell(self) {
         let count = |wanted: Hit| self.hits.iter().filter(|hit| **hit == wanted).count();
         let (before, middle, behind) = (count(Hit::Before), count(Hit::Middle), count(Hit::Behind));
-        aloud(&format!(
+        print(&format!(
             "{}: {middle} of {} kills were in the middle, {before} before anything was changed, {behind} behind the end\n",
             self.what,
             self.hits.len()

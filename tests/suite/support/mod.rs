@@ -23,6 +23,7 @@ pub mod redis;
 #[cfg(feature = "object-store")]
 pub mod s3;
 pub mod server;
+pub mod skip;
 #[cfg(feature = "cli")]
 pub mod stores;
 #[cfg(feature = "cli")]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::process::aloud;
+use super::skip::skip;
 
 /// It is taken away when this is dropped.
 pub struct Mount {
@@ -12,11 +12,11 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// In this folder, with room for so many bytes. Who may not mount here skips the test, and that is said aloud.
+    /// In this folder, with room for so many bytes. `None`, and the test is reported as skipped, where mounting is not allowed.
     pub fn of(folder: &Path, bytes: usize) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         if !mount(&format!("size={bytes}"), folder) {
-            aloud("SKIPPED: no file system can be mounted here, so that none can be full or read-only\n");
+            skip("no file system can be mounted", "run the tests as root, with `mount`");
             return None;
         }
         Some(Self {

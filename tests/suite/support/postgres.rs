@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::process::{Process, free_port, is_here, wait_for};
+use super::process::{Process, free_port, wait_for};
+use super::skip::is_installed;
 use super::stores::Server;
 
 /// The password of its user `postgres`, which it asks for.
@@ -38,7 +39,7 @@ fn bin() -> Option<PathBuf> {
 
 /// Whether there is a PostgreSQL to start.
 pub fn has_postgres() -> bool {
-    is_here(bin().is_some(), "postgresql")
+    is_installed(bin().is_some(), "postgresql")
 }
 
 /// One of its programs, as the user `postgres` where root runs the tests: it refuses root.

@@ -1,6 +1,5 @@
 //! Servers that tests start and stop: on free ports, in folders of their own, by their process ids.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -74,19 +73,4 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Whether what a test needs was found. In CI it must be; elsewhere a test says aloud that it is skipped.
-pub fn is_here(is_here: bool, what: &str) -> bool {
-    if !is_here {
-        let missing = format!("{what} is not here: ./scripts/test installs it");
-        assert!(std::env::var_os("CI").is_none(), "{missing}");
-        aloud(&format!("SKIPPED: {missing}\n"));
-    }
-    is_here
-}
-
-/// Prints past the test harness, which keeps to itself what passing tests print.
-pub fn aloud(text: &str) {
-    std::io::stdout().write_all(text.as_bytes()).unwrap();
 }

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use super::process::{Process, free_port, is_here, wait_for};
+use super::process::{Process, free_port, wait_for};
+use super::skip::is_installed;
 use super::stores::Server;
 
 /// A running `redis-server` in a folder of its own.
@@ -19,7 +20,7 @@ pub struct Redis {
 /// Whether there is a `redis-server` to start.
 pub fn has_redis() -> bool {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok();
-    is_here(is_there("redis-server") && is_there("redis-cli"), "redis-server")
+    is_installed(is_there("redis-server") && is_there("redis-cli"), "redis-server")
 }
 
 impl Redis {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use mistral_cassette::{CacheEngine, MemoryEngine, Mode, Recorder, Request, RequestKey, Response};
 
-use super::process::{aloud, wait_for};
+use super::process::wait_for;
+use super::skip::print;
 
 /// Keys of requests that were really recorded.
 pub async fn keys(count: usize) -> Vec<RequestKey> {
@@ -132,7 +133,7 @@ pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Se
             assert!(may_be.contains(&got), "{} is lost", key.name());
         }
     }
-    aloud(&format!(
+    print(&format!(
         "{} calls over two restarts: {} have failed, the longest took {longest:?}\n",
         count(&calls),
         count(&failures),
