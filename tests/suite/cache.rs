@@ -83,7 +83,7 @@ async fn age(engine: &impl CacheEngine, by: Duration) {
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn what_is_too_old_is_asked_again_and_takes_its_place() {
+async fn an_expired_recording_is_requested_again_and_replaced() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let session = || recorder(Mode::Replay, &engine, "expiry: { time_to_live: 2h }");
     let first = ask(&session(), &server, "hello").await;
@@ -109,7 +109,7 @@ async fn what_is_too_old_is_asked_again_and_takes_its_place() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_asked_an_old_recording_serves() {
+async fn an_expired_recording_is_replayed_if_the_upstream_is_unavailable() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let first = ask(&recorder(Mode::Replay, &engine, ""), &server, "hello").await;
     age(&engine, 1000 * HOUR).await;
@@ -119,7 +119,7 @@ async fn where_nothing_can_be_asked_an_old_recording_serves() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stays_the_same_begins_a_new_life() {
+async fn an_unchanged_response_restarts_its_ttl() {
     let (server, engine) = (repeating().await, Arc::new(MemoryEngine::new()));
     let session = || recorder(Mode::Replay, &engine, "expiry: { time_to_live: 1h }");
     ask(&session(), &server, "hello").await;
@@ -130,7 +130,7 @@ async fn an_answer_that_stays_the_same_begins_a_new_life() {
 }
 
 #[tokio::test]
-async fn what_is_stale_is_handed_out_while_the_upstream_is_asked() {
+async fn a_stale_recording_is_replayed_while_it_is_refreshed_in_the_background() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let yaml = "expiry: { time_to_live: 1h, stale_while_revalidate: 1h }";
     let first = ask(&recorder(Mode::Replay, &engine, yaml), &server, "hello").await;
@@ -154,7 +154,7 @@ async fn what_is_stale_is_handed_out_while_the_upstream_is_asked() {
 }
 
 #[tokio::test]
-async fn what_is_stale_is_asked_first_by_who_cannot_ask_in_the_background() {
+async fn a_stale_recording_is_refreshed_first_without_a_background_transport() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let yaml = "expiry: { time_to_live: 1h, stale_while_revalidate: 1h }";
     let session = recorder(Mode::Replay, &engine, yaml);
@@ -168,7 +168,7 @@ async fn what_is_stale_is_asked_first_by_who_cannot_ask_in_the_background() {
 }
 
 #[tokio::test]
-async fn of_two_sessions_that_miss_one_key_the_second_waits_for_the_first() {
+async fn the_second_of_two_sessions_that_miss_one_key_waits_for_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let (steps, reply) = Reply::directed("application/json");
     let reply = std::sync::Mutex::new(Some(reply));
@@ -186,7 +186,7 @@ async fn of_two_sessions_that_miss_one_key_the_second_waits_for_the_first() {
 }
 
 #[tokio::test]
-async fn a_background_ask_that_fails_spoils_nothing() {
+async fn a_failed_background_refresh_leaves_the_recording_unchanged() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let yaml = "expiry: { time_to_live: 1h, stale_while_revalidate: 1h }";
     let session = recorder(Mode::Replay, &engine, yaml);
@@ -200,7 +200,7 @@ async fn a_background_ask_that_fails_spoils_nothing() {
 }
 
 #[tokio::test]
-async fn lives_adapt_to_what_checks_have_seen() {
+async fn adaptive_ttls_follow_the_observed_changes() {
     let yaml = "expiry: { time_to_live: 1d, adaptive: { shortest: 1h, longest: 30d } }";
     let history = async |server: &Server| {
         let engine = Arc::new(MemoryEngine::new());
@@ -281,7 +281,7 @@ impl EngineExtensions for Moody {
 }
 
 #[tokio::test]
-async fn replay_answers_from_the_upstream_when_the_engine_fails_and_strict_fails() {
+async fn replay_uses_the_upstream_if_the_engine_fails_and_strict_fails() {
     let (server, engine) = (counting().await, Arc::new(Moody::default()));
     let session = recorder(Mode::Replay, &engine, "");
     let first = ask(&session, &server, "hello").await;
@@ -304,7 +304,7 @@ async fn replay_answers_from_the_upstream_when_the_engine_fails_and_strict_fails
 }
 
 #[tokio::test]
-async fn replay_answers_although_the_engine_takes_nothing_and_record_fails() {
+async fn replay_responds_if_the_engine_rejects_writes_and_record_fails() {
     let (server, engine) = (counting().await, Arc::new(Moody::default()));
     engine.takes_nothing.store(true, Ordering::SeqCst);
     let session = recorder(Mode::Replay, &engine, "");
@@ -321,7 +321,7 @@ async fn replay_answers_although_the_engine_takes_nothing_and_record_fails() {
 }
 
 #[tokio::test]
-async fn an_engine_that_hangs_costs_its_limit_and_then_nothing() {
+async fn a_hanging_engine_costs_its_time_limit_once() {
     let (server, engine) = (counting().await, Arc::new(Moody::default()));
     engine.hangs.store(true, Ordering::SeqCst);
     let session = recorder(Mode::Replay, &engine, "");
@@ -339,7 +339,7 @@ async fn an_engine_that_hangs_costs_its_limit_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_is_not_spoiled_by_an_engine_that_fails_while_it_comes() {
+async fn an_engine_that_fails_during_a_response_does_not_affect_the_response() {
     let engine = Arc::new(Moody::default());
     let (steps, reply) = Reply::directed("application/json");
     let reply = std::sync::Mutex::new(Some(reply));
@@ -354,7 +354,7 @@ async fn an_answer_is_not_spoiled_by_an_engine_that_fails_while_it_comes() {
 }
 
 #[tokio::test]
-async fn a_damaged_entry_of_a_cache_is_asked_again_and_one_of_a_directory_is_not() {
+async fn a_damaged_entry_is_requested_again_in_a_cache_and_not_in_a_directory() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let first = ask(&recorder(Mode::Replay, &engine, ""), &server, "hello").await;
     let (key, _) = document(&*engine).await;
@@ -379,7 +379,7 @@ async fn a_damaged_entry_of_a_cache_is_asked_again_and_one_of_a_directory_is_not
 }
 
 #[tokio::test]
-async fn what_is_larger_than_the_limits_is_handed_on_and_counted() {
+async fn a_response_over_the_limits_is_passed_through_and_counted() {
     let server = Server::start(|_, call| Reply::json(call.body.clone())).await;
     let engine = Arc::new(MemoryEngine::new());
     let session = recorder(
@@ -400,7 +400,7 @@ async fn what_is_larger_than_the_limits_is_handed_on_and_counted() {
 }
 
 #[tokio::test]
-async fn a_bounded_memory_forgets_what_was_not_used_for_longest() {
+async fn a_memory_engine_with_a_limit_evicts_the_least_recently_used_entry() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::bounded(3000)));
     let session = recorder(Mode::Replay, &engine, "");
     let first = ask(&session, &server, "0").await;
@@ -413,7 +413,7 @@ async fn a_bounded_memory_forgets_what_was_not_used_for_longest() {
 }
 
 #[tokio::test]
-async fn hits_and_misses_and_what_they_saved_are_counted() {
+async fn hits_misses_and_savings_are_counted() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let session = recorder(Mode::Replay, &engine, "");
     for _ in 0..4 {
@@ -432,7 +432,7 @@ async fn hits_and_misses_and_what_they_saved_are_counted() {
 }
 
 #[tokio::test]
-async fn a_near_engine_saves_the_far_one_and_its_failures_do_not_matter() {
+async fn a_near_engine_avoids_calls_to_the_far_engine_and_its_failures_are_ignored() {
     let server = counting().await;
     let far = Arc::new(Moody::default());
     let engine = Arc::new(LayeredEngine::new(MemoryEngine::new(), far.clone()));
@@ -457,7 +457,7 @@ async fn a_near_engine_saves_the_far_one_and_its_failures_do_not_matter() {
 }
 
 #[tokio::test]
-async fn a_near_copy_is_used_as_long_as_it_was_said() {
+async fn a_near_copy_is_used_for_its_ttl() {
     let (server, far) = (counting().await, Arc::new(MemoryEngine::new()));
     let near = LayeredEngine::new(MemoryEngine::new(), far.clone()).near_ttl(Duration::from_millis(300));
     let engine = Arc::new(near);
@@ -477,7 +477,7 @@ async fn a_near_copy_is_used_as_long_as_it_was_said() {
 /// A call that takes longer than the lock's life keeps the lock all the same.
 #[cfg(feature = "sql")]
 #[tokio::test]
-async fn a_lock_is_renewed_while_its_call_goes_on() {
+async fn a_lock_is_renewed_during_its_call() {
     let folder = tempfile::tempdir().unwrap();
     let (steps, reply) = Reply::directed("application/json");
     let reply = std::sync::Mutex::new(Some(reply));
@@ -502,7 +502,7 @@ async fn a_lock_is_renewed_while_its_call_goes_on() {
 }
 
 #[tokio::test]
-async fn settings_in_the_engine_are_those_of_the_session() {
+async fn the_session_uses_the_settings_of_the_engine() {
     struct Store(MemoryEngine);
     #[async_trait]
     impl CacheEngine for Store {

@@ -241,7 +241,7 @@ fn without_what_varies() -> insta::internals::SettingsBindDropGuard {
 // Record, then strict.
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_recorded_is_replayed_byte_for_byte_and_a_hit_writes_nothing() {
+async fn recordings_are_replayed_byte_for_byte_and_a_hit_writes_nothing() {
     let _redacted = without_what_varies();
     let requests = [
         chat(FRANCE),
@@ -283,7 +283,7 @@ async fn what_is_recorded_is_replayed_byte_for_byte_and_a_hit_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_strict_session_that_misses_makes_no_directory() {
+async fn a_strict_session_with_a_miss_creates_no_directory() {
     let project = Project::new();
     let (_, done) = missed(&project, "", chat(FRANCE)).await;
     assert_eq!(done.code(), 1);
@@ -292,7 +292,7 @@ async fn a_strict_session_that_misses_makes_no_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_the_key_nor_a_cookie_is_anywhere_in_the_tree() {
+async fn the_api_key_and_cookies_are_not_on_disk() {
     let project = recorded(&[chat(&format!("My key is {KEY}.")), upload(), embeddings()]).await;
     let text = as_text(&project.tree());
     assert!(text.contains("My key is [REDACTED]."), "{text}");
@@ -320,7 +320,7 @@ async fn list_prints_a_line_for_each_recording() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn list_as_json_sums_up_how_much_of_it_is_readable() {
+async fn list_as_json_counts_readable_and_damaged_cassettes() {
     let _redacted = without_what_varies();
     let project = recorded(&[streamed_chat(FRANCE), upload(), download()]).await;
     let done = project.run(&["list", "--format", "json"]);
@@ -378,14 +378,14 @@ async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
 // Show.
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_tells_a_chat_with_tool_calls() {
+async fn show_prints_a_chat_with_tool_calls() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat_with_tool(None), chat_with_tool(Some("21 °C"))]).await;
     insta::assert_snapshot!(told(&project.run(&["show", "chat-completions"])));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_puts_a_stream_together() {
+async fn show_assembles_a_stream() {
     let _redacted = without_what_varies();
     let project = recorded(&[streamed_chat("Tell me about the mistral.")]).await;
     insta::assert_snapshot!(told(&project.run(&["show", "mistral"])), @r"
@@ -412,7 +412,7 @@ async fn show_puts_a_stream_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_puts_a_streamed_tool_call_together() {
+async fn show_assembles_a_streamed_tool_call() {
     let _redacted = without_what_varies();
     let mut body: Value = serde_json::from_slice(chat_with_tool(None).body_bytes()).unwrap();
     body["stream"] = json!(true);
@@ -514,7 +514,7 @@ async fn show_names_the_parts_of_an_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_tells_an_error_of_the_api_and_bytes_that_are_no_text() {
+async fn show_prints_an_api_error_and_describes_binary_data() {
     let _redacted = without_what_varies();
     let project = recorded(&[unknown_path(), download()]).await;
     insta::assert_snapshot!(told(&project.run(&["show", "winds", "files-content"])), @r#"
@@ -601,7 +601,7 @@ async fn show_finds_a_cassette_by_key_by_name_and_by_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_of_what_is_not_there_says_so() {
+async fn show_reports_a_cassette_that_does_not_exist() {
     let project = recorded(&[chat(FRANCE)]).await;
     insta::assert_snapshot!(told(&project.run(&["show", "weather"])), @r#"
     exit status: 2
@@ -614,7 +614,7 @@ async fn show_of_what_is_not_there_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_of_a_damaged_cassette_means_that_the_recordings_are_wrong() {
+async fn show_of_a_damaged_cassette_ends_with_the_status_for_invalid_recordings() {
     let project = recorded(&[chat(FRANCE)]).await;
     edit(&the_cassette(&project), "responses:", "responses: [");
     let done = project.run(&["show", "capital"]);
@@ -633,7 +633,7 @@ async fn verify_after(change: impl FnOnce(&Path)) -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_nothing_wrong_with_what_was_just_recorded() {
+async fn verify_accepts_new_recordings() {
     let project = recorded_in(
         recorded(&[chat(FRANCE), streamed_chat(FRANCE), embeddings(), upload(), download()]).await,
         "/c/weather",
@@ -714,7 +714,7 @@ async fn verify_finds_a_file_renamed_to_another_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_lets_people_rename_what_stands_before_the_key() {
+async fn verify_accepts_a_renamed_slug() {
     let done = verify_after(|cassette| {
         rename(cassette, &format!("my own words-{}.yaml", short_key(cassette)));
     })
@@ -738,7 +738,7 @@ async fn verify_finds_a_file_in_the_folder_of_another_endpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_a_file_in_no_endpoint_folder() {
+async fn verify_finds_a_file_outside_of_the_endpoint_folders() {
     let done = verify_after(|cassette| {
         rename(cassette, &format!("../{}", file_name(cassette)));
     })
@@ -784,7 +784,7 @@ async fn verify_finds_the_same_request_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_settings_made_unreachable() {
+async fn verify_finds_recordings_that_the_settings_make_unreachable() {
     let project = recorded(&[chat(FRANCE)]).await;
     project.write("cassettes/settings.yaml", "matching:\n  ignore: [/temperature]\n");
     insta::assert_snapshot!(told(&project.run(&["verify"])), @"
@@ -832,7 +832,7 @@ async fn verify_finds_secrets_and_does_not_print_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_secrets_in_headers_and_in_bytes_that_are_no_text() {
+async fn verify_finds_secrets_in_headers_and_binary_data() {
     let project = recorded(&[download()]).await;
     let cassette = the_cassette(&project);
     edit(
@@ -867,7 +867,7 @@ async fn verify_finds_secrets_in_headers_and_in_bytes_that_are_no_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_the_settings_redact() {
+async fn verify_finds_text_that_the_settings_redact() {
     let project = recorded(&[chat("Who is ACME-4711?")]).await;
     project.write(
         "cassettes/settings.yaml",
@@ -884,7 +884,7 @@ async fn verify_finds_what_the_settings_redact() {
 
 /// Redaction is of strings in requests and responses: a date in `recorded.at`, and a number, are not its business.
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_is_content_with_what_was_recorded_under_the_same_redaction() {
+async fn verify_accepts_recordings_made_with_the_same_redaction() {
     let mut refused = Vec::new();
     for pattern in [r"ACME-\d+", r"\d{4}-\d\d-\d\d", r"\d{10}"] {
         let project = Project::new();
@@ -988,7 +988,7 @@ async fn verify_writes_nothing() {
 // Run.
 
 #[test]
-fn run_sets_every_base_url_in_the_form_that_its_reader_expects() {
+fn run_sets_every_base_url_variable_in_the_form_that_its_client_expects() {
     let _redacted = without_what_varies();
     let project = Project::new();
     let script = "env | grep -E '^(MISTRAL|OPENAI|NO_PROXY|no_proxy)' | sort";
@@ -1016,7 +1016,7 @@ fn run_sets_every_base_url_in_the_form_that_its_reader_expects() {
 }
 
 #[test]
-fn run_adds_to_no_proxy_what_is_there() {
+fn run_keeps_the_existing_entries_of_no_proxy() {
     let project = Project::new();
     let mut command = project.command(&run_flags(&["--mode", "strict"], "echo $NO_PROXY $no_proxy"));
     let done = done(command.env("NO_PROXY", "example.com").env("no_proxy", "example.org"));
@@ -1027,7 +1027,7 @@ fn run_adds_to_no_proxy_what_is_there() {
 }
 
 #[test]
-fn run_passes_the_exit_status_on() {
+fn run_returns_the_exit_status_of_the_command() {
     let project = Project::new();
     for (script, expected) in [
         ("exit 0", 0),
@@ -1052,7 +1052,7 @@ fn run_passes_the_exit_status_on() {
 }
 
 #[test]
-fn run_of_a_command_that_does_not_exist_says_so() {
+fn run_reports_a_command_that_does_not_exist() {
     let project = Project::new();
     let done = project.run(&["run", "--mode", "strict", "--", "no-such-command", "x"]);
     insta::assert_snapshot!(told(&done), @"
@@ -1067,7 +1067,7 @@ fn run_of_a_command_that_does_not_exist_says_so() {
 }
 
 #[test]
-fn run_gives_a_dummy_key_in_mode_strict_and_the_real_one_otherwise() {
+fn run_sets_a_dummy_key_in_mode_strict_and_passes_the_real_one_otherwise() {
     let project = Project::new();
     for (mode, key) in [
         ("strict", "mistral-cassette-needs-no-key"),
@@ -1105,7 +1105,7 @@ async fn run_records_and_then_replays_with_the_upstream_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_in_a_scope_keeps_its_recordings_in_a_folder_of_their_own() {
+async fn run_with_a_scope_stores_its_recordings_in_a_separate_folder() {
     let project = Project::new();
     let upstream = api::start().await;
     let flags = |mode| ["--mode", mode, "--upstream", &upstream.url, "--scope", "suite/weather"];
@@ -1135,7 +1135,7 @@ async fn run_in_a_scope_keeps_its_recordings_in_a_folder_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_fails_for_a_miss_that_the_command_swallowed() {
+async fn run_fails_if_the_command_ignores_a_miss() {
     let project = recorded(&[chat(FRANCE)]).await;
     let script = format!("{}; exit 0", curl("What is the capital of Spain?"));
     let done = run_in_shell(&project, &["--mode", "strict"], &script);
@@ -1148,7 +1148,7 @@ async fn run_fails_for_a_miss_that_the_command_swallowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_failing_status_of_the_command_comes_before_the_verdict() {
+async fn a_failed_command_determines_the_exit_status_before_the_verdict() {
     let project = recorded(&[chat(FRANCE)]).await;
     let script = format!("{}; exit 7", curl("What is the capital of Spain?"));
     let done = run_in_shell(&project, &["--mode", "strict"], &script);
@@ -1157,7 +1157,7 @@ async fn the_failing_status_of_the_command_comes_before_the_verdict() {
 }
 
 #[test]
-fn run_passes_sigterm_on_to_the_command() {
+fn run_forwards_sigterm_to_the_command() {
     let project = Project::new();
     // Waits for the end of its input, which does not come: the other end is held here.
     let mut child = project
@@ -1185,7 +1185,7 @@ fn run_passes_sigterm_on_to_the_command() {
 
 /// A terminal sends the interrupt to its whole group: a command that cleans up then must not be terminated as well.
 #[test]
-fn run_leaves_an_interrupt_of_the_terminal_to_the_command() {
+fn run_leaves_a_terminal_interrupt_to_the_command() {
     let project = Project::new();
     let script = "import signal\n\
         both = {signal.SIGINT, signal.SIGTERM}\n\
@@ -1211,7 +1211,7 @@ fn run_leaves_an_interrupt_of_the_terminal_to_the_command() {
 // Completions.
 
 #[test]
-fn completions_know_every_subcommand() {
+fn completions_contain_every_subcommand() {
     let project = Project::new();
     for shell in ["bash", "zsh", "fish"] {
         let done = project.run(&["completions", shell]);
@@ -1259,7 +1259,7 @@ async fn mode_in_effect(variables: &[(&str, &str)], flags: &[&str]) -> &'static 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_come_before_the_variable_and_the_variable_before_the_default() {
+async fn a_flag_overrides_the_variable_and_the_variable_overrides_the_default() {
     let (ci, live) = (("CI", "true"), ("MISTRAL_CASSETTE_MODE", "live"));
     for (variables, flags, expected) in [
         (&[][..], &[][..], "replay"),
@@ -1288,7 +1288,7 @@ async fn flags_come_before_the_variable_and_the_variable_before_the_default() {
 }
 
 #[test]
-fn an_unknown_mode_is_an_error_that_lists_the_four() {
+fn an_unknown_mode_is_an_error_that_lists_the_modes() {
     let project = Project::new();
     let by_flag = run_in_shell(&project, &["--mode", "Replay"], "echo ran");
     insta::assert_snapshot!(told(&by_flag), @r#"
@@ -1340,7 +1340,7 @@ fn record_is_refused_in_ci_unless_it_is_allowed() {
 // Settings.
 
 #[test]
-fn wrong_settings_are_told_with_file_and_line() {
+fn invalid_settings_are_reported_with_file_and_line() {
     let project = Project::new();
     let mut all = String::new();
     for (what, settings, line) in [
@@ -1418,7 +1418,7 @@ async fn a_miss_shows_the_word_that_changed_in_a_long_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_miss_says_when_nothing_is_recorded() {
+async fn a_miss_reports_that_nothing_is_recorded() {
     let project = Project::new();
     let (message, done) = missed(&project, "", chat(FRANCE)).await;
     assert_eq!(done.code(), 1);
@@ -1438,7 +1438,7 @@ async fn a_miss_says_when_nothing_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_miss_says_in_which_other_scope_the_request_is_recorded() {
+async fn a_miss_names_the_other_scope_in_which_the_request_is_recorded() {
     let project = recorded_in(Project::new(), "/c/weather", &[chat(FRANCE)]).await;
     let (message, done) = missed(&project, "", chat(FRANCE)).await;
     assert_eq!(done.code(), 1);
@@ -1458,7 +1458,7 @@ async fn a_miss_says_in_which_other_scope_the_request_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_summary_tells_the_first_misses_and_counts_the_rest() {
+async fn the_summary_lists_the_first_misses_and_counts_the_others() {
     let project = Project::new();
     fs::create_dir(project.cassettes()).unwrap();
     let questions: Vec<Request> = ["one", "two", "three", "four", "five"].map(chat).to_vec();
@@ -1487,7 +1487,7 @@ async fn the_summary_tells_the_first_misses_and_counts_the_rest() {
 // Pipes.
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_has_gone_is_no_panic() {
+async fn a_closed_pipe_does_not_cause_a_panic() {
     let project = recorded(&[chat(FRANCE)]).await;
     for arguments in [
         &["list"][..],
@@ -1507,7 +1507,7 @@ async fn a_reader_that_has_gone_is_no_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_the_day_is_not_kept_unless_it_is_asked_for() {
+async fn a_transient_error_is_not_recorded_unless_requested() {
     let upstream = Server::start(|_, _| Reply::new(429, "application/json", r#"{"message":"slow down"}"#)).await;
     let project = Project::new();
     let (answers, done) = session(&project, "record", &upstream.url, "", &[chat(FRANCE)]).await;
@@ -1531,7 +1531,7 @@ async fn an_answer_of_the_day_is_not_kept_unless_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn verify_finds_a_secret_in_a_body_that_no_cassette_refers_to() {
+async fn verify_finds_a_secret_in_an_unreferenced_body() {
     let project = recorded(&[chat(FRANCE)]).await;
     project.write(
         &format!("cassettes/bodies/{}", "0".repeat(64)),
@@ -1547,7 +1547,7 @@ async fn verify_finds_a_secret_in_a_body_that_no_cassette_refers_to() {
 }
 
 #[tokio::test]
-async fn the_log_of_verbose_says_what_became_of_each_request_and_no_secret() {
+async fn the_verbose_log_has_the_outcome_of_each_request_and_no_secrets() {
     let project = Project::new();
     let server = api::start().await;
     for mode in ["record", "strict"] {
@@ -1595,7 +1595,7 @@ async fn strict_needs_no_root_certificates() {
 }
 
 #[tokio::test]
-async fn verify_takes_prose_and_placeholders_for_what_they_are() {
+async fn verify_does_not_report_prose_and_placeholders() {
     for prose in [
         "Authorization: Bearer YOUR_API_KEY_GOES_HERE_PLEASE",
         "Bearer authentication-and-authorization-handling",
@@ -1607,7 +1607,7 @@ async fn verify_takes_prose_and_placeholders_for_what_they_are() {
 }
 
 #[tokio::test]
-async fn the_dummy_key_of_run_goes_to_no_upstream() {
+async fn run_never_sends_the_dummy_key_to_the_upstream() {
     let project = Project::new();
     let server = api::start().await;
     let script = "curl -s -o /dev/null $MISTRAL_SERVER_URL/v1/models -H \"authorization: Bearer $MISTRAL_API_KEY\"";
@@ -1629,7 +1629,7 @@ async fn the_dummy_key_of_run_goes_to_no_upstream() {
 }
 
 #[test]
-fn run_ends_its_command_when_it_is_interrupted_twice_itself() {
+fn run_ends_its_command_after_two_interrupts() {
     let project = Project::new();
     let mut child = project
         .command(&["run", "--mode", "strict", "--", "sh", "-c", "echo ready; exec sleep 60"])

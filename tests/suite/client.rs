@@ -68,7 +68,7 @@ async fn a_chat_sends_what_the_official_sdks_send() {
 }
 
 #[tokio::test]
-async fn an_answer_and_a_stream_of_it_replay_without_the_api() {
+async fn a_chat_response_and_a_stream_replay_without_the_api() {
     let server = api::start().await;
     let recorder = Recorder::builder(MemoryEngine::new())
         .mode(Mode::Replay)
@@ -102,7 +102,7 @@ async fn an_answer_and_a_stream_of_it_replay_without_the_api() {
 }
 
 #[tokio::test]
-async fn tool_calls_are_read_and_nothing_unknown_is_lost() {
+async fn tool_calls_are_parsed_and_unknown_members_are_preserved() {
     let body = json!({
         "id": "1", "model": "m", "created": 5, "object": "chat.completion", "of_tomorrow": { "x": [1] },
         "usage": { "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "num_cached_tokens": 0 },
@@ -131,7 +131,7 @@ async fn tool_calls_are_read_and_nothing_unknown_is_lost() {
 }
 
 #[tokio::test]
-async fn an_error_status_is_an_api_error_with_its_status_and_body() {
+async fn an_error_status_becomes_an_api_error_with_status_and_body() {
     let bodies = [
         (401, r#"{"detail":"Invalid API Key"}"#, "Invalid API Key"),
         (
@@ -168,7 +168,7 @@ async fn an_error_status_is_an_api_error_with_its_status_and_body() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_chat_is_an_error_that_keeps_it() {
+async fn a_response_that_is_not_a_chat_is_an_error_with_its_body() {
     for body in ["<html>busy</html>", r#"{"id":1}"#, ""] {
         let (_server, client) = answering(move || Reply::json(body)).await;
         let error = client.chat(ChatRequest::new("x").user("?")).await.unwrap_err();
@@ -181,7 +181,7 @@ async fn an_answer_that_is_no_chat_is_an_error_that_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_early_says_so() {
+async fn a_stream_that_ends_early_is_an_error() {
     let chunk = r#"data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
     for (rest, message) in [
         ("\n\n", "ended early"),
@@ -197,7 +197,7 @@ async fn a_stream_that_ends_early_says_so() {
 }
 
 #[tokio::test]
-async fn a_wrong_base_url_or_key_is_told_before_anything_is_sent() {
+async fn an_invalid_base_url_or_key_is_an_error_before_anything_is_sent() {
     for url in ["api.mistral.ai", "ftp://x", "http://", "http://x/?a=1", ""] {
         let error = Client::builder().base_url(url).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Settings, "{url}");
@@ -208,7 +208,7 @@ async fn a_wrong_base_url_or_key_is_told_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_base_url_may_end_in_the_version() {
+async fn a_base_url_may_end_with_the_version() {
     let server = api::start().await;
     for url in [
         format!("{}/", server.url),
@@ -221,7 +221,7 @@ async fn a_base_url_may_end_in_the_version() {
 }
 
 #[tokio::test]
-async fn no_member_of_a_chat_is_sent_twice() {
+async fn each_member_of_a_chat_is_sent_once() {
     let server = api::start().await;
     let request = ChatRequest::new("a")
         .user("x")
@@ -545,7 +545,7 @@ async fn every_resource_replays_without_the_api() {
 }
 
 #[tokio::test]
-async fn a_stream_is_put_together_with_its_tool_calls() {
+async fn a_stream_is_assembled_with_its_tool_calls() {
     let delta = |delta: Value, reason: Value, more: Value| {
         let mut chunk = json!({ "id": "1", "object": "chat.completion.chunk", "created": 5, "model": "m", "choices": [{ "index": 0, "delta": delta, "finish_reason": reason }] });
         chunk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -603,7 +603,7 @@ async fn a_stream_is_put_together_with_its_tool_calls() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_is_no_answer() {
+async fn a_truncated_stream_is_an_error() {
     let chunk = "data: {\"id\":\"1\",\"model\":\"m\",\"choices\":[]}\n\n";
     for (body, message) in [(chunk, "ended early"), ("data: [DONE]\n\n", "no chunk")] {
         let (_server, client) = answering(move || Reply::events(body)).await;
@@ -615,7 +615,7 @@ async fn a_stream_that_is_cut_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_stream_that_lacks_its_last_event_ends_with_an_error() {
+async fn a_stream_without_its_last_event_is_an_error() {
     let event = |name: &str, more: &str| format!("event: {name}\ndata: {{\"type\":\"{name}\"{more}}}\n\n");
     let started = event("conversation.response.started", r#","conversation_id":"c""#);
     let failed = event("conversation.response.error", r#","message":"it broke","code":500"#);
@@ -669,7 +669,7 @@ async fn a_stream_that_lacks_its_last_event_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_the_type_is_an_error_that_keeps_the_text() {
+async fn a_response_that_does_not_match_the_type_is_an_error_with_its_text() {
     #[derive(Debug, serde::Deserialize)]
     struct Capital {
         city: String,
@@ -696,7 +696,7 @@ async fn an_answer_that_does_not_fit_the_type_is_an_error_that_keeps_the_text() 
 }
 
 #[tokio::test]
-async fn an_empty_id_asks_for_nothing() {
+async fn an_empty_id_sends_no_request() {
     let (server, client) = answering(|| Reply::json("{}")).await;
     assert_eq!(client.delete_file("").await.unwrap_err().kind(), ErrorKind::Request);
     assert_eq!(client.conversation("").await.unwrap_err().kind(), ErrorKind::Request);
@@ -719,7 +719,7 @@ async fn refusing(statuses: &'static [u16]) -> Server {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_asked_again_and_the_rest_is_not() {
+async fn transient_errors_are_retried_and_other_errors_are_not() {
     let question = || ChatRequest::new("m").user("?");
     for (statuses, retries, calls, outcome) in [
         (&[429, 503][..], Some(2), 3, Ok(())),
@@ -751,7 +751,7 @@ async fn what_may_pass_is_asked_again_and_the_rest_is_not() {
 }
 
 #[tokio::test]
-async fn a_connection_that_fails_is_tried_again_and_does_not_spoil_the_verdict() {
+async fn a_failed_connection_is_retried_and_does_not_fail_the_verdict() {
     // Nothing listens until the port is taken again, while the client waits.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -780,7 +780,7 @@ async fn a_connection_that_fails_is_tried_again_and_does_not_spoil_the_verdict()
 }
 
 #[tokio::test]
-async fn refusals_that_are_kept_replay_as_they_came_and_nobody_waits() {
+async fn recorded_refusals_replay_unchanged_without_waiting() {
     let server = refusing(&[429, 429]).await;
     let directory = tempfile::tempdir().unwrap();
     let turns = Arc::new(AtomicUsize::new(0));
@@ -845,7 +845,7 @@ mod schemas {
     }
 
     #[tokio::test]
-    async fn tools_and_answers_come_from_types() {
+    async fn tools_and_response_formats_are_derived_from_types() {
         let server = api::start().await;
         let request = ChatRequest::new("m")
             .user("?")

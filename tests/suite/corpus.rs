@@ -208,7 +208,7 @@ async fn round_trip(rows: Vec<Row>) -> (BTreeMap<String, usize>, usize, Vec<Stri
 }
 
 #[tokio::test]
-async fn answers_of_real_traffic_are_written_again_as_they_came() {
+async fn responses_of_real_traffic_are_serialized_unchanged() {
     let Some(corpus) = corpus() else { return };
     let rows = rows(&corpus);
     let all = rows.len();
@@ -227,7 +227,7 @@ async fn answers_of_real_traffic_are_written_again_as_they_came() {
 }
 
 #[tokio::test]
-async fn answers_of_our_own_are_written_again_as_they_came() {
+async fn responses_of_the_test_set_are_serialized_unchanged() {
     let rows = rows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/answers.jsonl"));
     let all = rows.len();
     let (counts, _, failures) = round_trip(rows).await;
@@ -241,7 +241,7 @@ async fn answers_of_our_own_are_written_again_as_they_came() {
 }
 
 #[tokio::test]
-async fn a_streamed_answer_of_real_traffic_is_put_together() {
+async fn a_streamed_response_of_real_traffic_is_assembled() {
     let Some(corpus) = corpus() else { return };
     let mut rows = rows(&corpus);
     rows.retain(|row| row.is_stream && row.path == "/v1/chat/completions");
@@ -291,7 +291,7 @@ async fn a_streamed_answer_of_real_traffic_is_put_together() {
 }
 
 #[test]
-fn the_comparison_sees_what_is_lost_and_what_has_come() {
+fn the_comparison_finds_lost_and_added_members() {
     let is_different = |sent: Value, again: Value| difference("", &sent, &again).is_some();
     assert!(!is_different(
         json!({ "a": [1, null], "b": 0.5 }),

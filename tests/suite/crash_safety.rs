@@ -145,7 +145,7 @@ fn killed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prune_that_is_killed_deletes_nothing_that_was_used() {
+async fn a_killed_prune_deletes_no_used_recording() {
     const USED: usize = 20;
     const UNUSED: usize = 60;
     let project = Project::new();
@@ -190,7 +190,7 @@ async fn prune_that_is_killed_deletes_nothing_that_was_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rekey_that_is_killed_loses_nothing() {
+async fn a_killed_rekey_loses_nothing() {
     const DATED: usize = 60;
     let project = Project::new();
     record(
@@ -237,7 +237,7 @@ fn cassettes_of(project: &Project) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_is_killed_goes_on_and_is_the_same_to_the_byte() {
+async fn a_killed_copy_resumes_and_is_identical() {
     let project = Project::new();
     record(
         &project,
@@ -282,7 +282,7 @@ async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
 
 /// An answer that was read to its end is on disk, whenever the process is killed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_that_was_acknowledged_outlives_a_kill() {
+async fn an_acknowledged_recording_survives_a_kill() {
     let server = Server::start(|_, call| Reply::json(json!({ "answer": call.json() }).to_string())).await;
     let client = reqwest_client();
     let mut kills = Kills::new("record");
@@ -348,7 +348,7 @@ fn reqwest_client() -> reqwest::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_and_leaves_whole_files() {
+async fn a_full_disk_is_reported_and_leaves_complete_files() {
     let project = Project::new();
     let folder = project.cassettes();
     let Some(_small) = Mount::of(&folder, 64 << 10) else {
@@ -421,7 +421,7 @@ async fn a_full_disk_is_told_and_leaves_whole_files() {
 
 /// Nobody can write, whoever it is: what only reads works, and all else is an error that names the place and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
+async fn a_read_only_directory_replays_and_every_write_is_reported() {
     let project = Project::new();
     let Some(disk) = Mount::of(project.path(), 16 << 20) else {
         return;
@@ -528,7 +528,7 @@ async fn a_read_only_directory_replays_and_all_that_writes_is_told() {
 /// A session has no reason to doubt a directory that it has written to: then the answer is handed on, and its body does not end
 /// well, since who has read it to the end relies on the file.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_becomes_read_only_breaks_off_what_cannot_be_kept() {
+async fn a_directory_that_becomes_read_only_aborts_responses_that_cannot_be_stored() {
     let project = Project::new();
     let Some(disk) = Mount::of(project.path(), 16 << 20) else {
         return;
@@ -560,7 +560,7 @@ async fn a_directory_that_becomes_read_only_breaks_off_what_cannot_be_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_may_go_away_and_its_files_may_change_under_a_session() {
+async fn a_directory_may_disappear_and_its_files_may_change_during_a_session() {
     let project = Project::new();
     record(&project, ["one".to_owned(), "two".to_owned()]).await;
     let session = recorder(&project.cassettes(), Mode::Strict);
@@ -652,7 +652,7 @@ async fn told(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_cut_at_any_byte_is_no_recording() {
+async fn a_response_truncated_at_any_byte_is_not_recorded() {
     let body = r#"{"id":"1","choices":[{"index":0,"message":{"content":"Rhône"}}]}"#;
     let half = body.len() / 2;
     let chunked = format!(
@@ -714,7 +714,7 @@ async fn an_answer_that_is_cut_at_any_byte_is_no_recording() {
 
 /// A gigabyte goes through within the bounds that docs/caches.md states: the limit, half of it again, and 32 MiB for all else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gigabyte_is_handed_on_within_the_limit() {
+async fn a_gigabyte_is_passed_through_within_the_memory_limit() {
     const GIGABYTE: u64 = 1 << 30;
     const BESIDE: u64 = 32 << 20;
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: {GIGABYTE}\r\n\r\n");
@@ -755,7 +755,7 @@ async fn a_gigabyte_is_handed_on_within_the_limit() {
 
 /// What never ends, and what nobody listens to any more, is given up at the limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_an_end_is_given_up_when_its_caller_has_left() {
+async fn an_endless_response_is_aborted_when_its_caller_disconnects() {
     const LIMIT: u64 = 8 << 20;
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings::from_yaml(format!("limits: {{ entry_bytes: {LIMIT} }}").as_bytes(), "test").unwrap();
@@ -777,7 +777,7 @@ async fn an_answer_without_an_end_is_given_up_when_its_caller_has_left() {
 
 /// Callers hang up behind each byte of what they send, and behind each of what they get.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_that_leave_at_any_byte_spoil_nothing() {
+async fn callers_that_disconnect_at_any_byte_damage_nothing() {
     let answer = r#"{"choices":[{"index":0,"message":{"content":"Rhône"}}]}"#;
     let server = Server::start(move |_, _| Reply::json(answer)).await;
     let project = Project::new();

@@ -61,7 +61,7 @@ fn without_keys() -> insta::internals::SettingsBindDropGuard {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_change_is_told_by_what_it_means() {
+async fn each_change_is_reported_with_its_kind() {
     let _redacted = without_keys();
     let project = Project::new();
     record(&project, "old", old).await;
@@ -89,7 +89,7 @@ async fn each_change_is_told_by_what_it_means() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_git_revision_is_compared_with_what_is_there() {
+async fn a_git_revision_is_compared_with_the_working_tree() {
     let _redacted = without_keys();
     let project = Project::new();
     let git = |arguments: &[&str]| {
@@ -136,7 +136,7 @@ async fn a_git_revision_is_compared_with_what_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_files_of_different_requests_say_how_the_requests_differ() {
+async fn the_diff_of_two_different_requests_shows_how_they_differ() {
     let project = Project::new();
     record(&project, "cassettes", old).await;
     let files: Vec<String> = project.tree().into_keys().collect();

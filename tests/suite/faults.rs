@@ -90,7 +90,7 @@ async fn statuses(url: &str, body: &str, asks: usize) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn bodies_come_in_the_pieces_that_were_asked_for() {
+async fn bodies_arrive_in_the_requested_fragments() {
     let (project, tree) = recorded(&[streamed("a"), question("a")]).await;
     let whole = r#"{"id":"1","answer":1}"#;
 
@@ -123,7 +123,7 @@ async fn bodies_come_in_the_pieces_that_were_asked_for() {
 }
 
 #[tokio::test]
-async fn answers_come_as_late_as_they_came() {
+async fn responses_are_replayed_with_their_recorded_delays() {
     let (project, _) = recorded(&[streamed("a")]).await;
     let (name, text) = project.tree().pop_first().unwrap();
     let text = String::from_utf8(text).unwrap();
@@ -155,7 +155,7 @@ async fn answers_come_as_late_as_they_came() {
 }
 
 #[tokio::test]
-async fn an_injected_status_has_the_shape_of_the_api_and_the_real_answer_is_still_to_come() {
+async fn an_injected_status_looks_like_an_api_error_and_the_real_response_follows() {
     let (project, tree) = recorded(&[question("a"), question("a"), question("a")]).await;
     let proxy = replaying(&project, &["--inject", "429:0.5,seed:1"]);
     let (mut real, mut refused) = (Vec::new(), 0);
@@ -185,7 +185,7 @@ async fn an_injected_status_has_the_shape_of_the_api_and_the_real_answer_is_stil
 }
 
 #[tokio::test]
-async fn a_cut_body_ends_with_its_connection_and_the_next_one_is_whole() {
+async fn a_truncated_body_closes_its_connection_and_the_next_one_is_complete() {
     let (project, _) = recorded(&[streamed("a"), question("a"), question("a")]).await;
     let proxy = replaying(&project, &["--inject", "cut"]);
     for _ in 0..2 {
@@ -205,7 +205,7 @@ async fn a_cut_body_ends_with_its_connection_and_the_next_one_is_whole() {
 }
 
 #[tokio::test]
-async fn a_reset_connection_gives_no_answer() {
+async fn a_reset_connection_returns_no_response() {
     let (project, _) = recorded(&[question("a")]).await;
     let proxy = replaying(&project, &["--inject", "reset"]);
     let mut wire = Wire::to(&proxy.url).await;
@@ -219,7 +219,7 @@ async fn a_reset_connection_gives_no_answer() {
 }
 
 #[tokio::test]
-async fn a_malformed_body_ends_well_and_makes_no_sense() {
+async fn a_malformed_body_ends_normally_and_cannot_be_parsed() {
     let (project, _) = recorded(&[streamed("a"), question("a")]).await;
     let proxy = replaying(&project, &["--inject", "malformed"]);
     let plain = ask(&proxy.url, CHAT, question("a")).await;
@@ -239,7 +239,7 @@ async fn a_malformed_body_ends_well_and_makes_no_sense() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_body_there_is_nothing_to_break() {
+async fn responses_without_a_body_are_not_broken() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("record", &server.url, &[]);
     assert_eq!(ask(&proxy.url, "DELETE /v1/files/1", "").await.status, 204);
@@ -253,7 +253,7 @@ async fn where_there_is_no_body_there_is_nothing_to_break() {
 }
 
 #[tokio::test]
-async fn a_delay_is_waited_for_unless_the_proxy_is_to_end() {
+async fn a_delay_is_awaited_unless_the_proxy_shuts_down() {
     let (project, _) = recorded(&[question("a")]).await;
     let proxy = replaying(&project, &["--inject", "delay:150ms"]);
     let began = Instant::now();
@@ -272,7 +272,7 @@ async fn a_delay_is_waited_for_unless_the_proxy_is_to_end() {
 }
 
 #[tokio::test]
-async fn what_is_not_recorded_passes_undisturbed_and_the_wishes_go_nowhere() {
+async fn requests_without_a_recording_are_forwarded_without_faults_and_without_fault_headers() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy(
         "replay",
@@ -309,7 +309,7 @@ async fn what_is_not_recorded_passes_undisturbed_and_the_wishes_go_nowhere() {
 }
 
 #[tokio::test]
-async fn a_wish_that_makes_no_sense_is_an_error_and_nobody_is_asked() {
+async fn an_invalid_fault_header_is_an_error_and_no_request_is_sent() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
     for (header, value, told) in [
@@ -346,7 +346,7 @@ async fn a_wish_that_makes_no_sense_is_an_error_and_nobody_is_asked() {
 
 /// The flag says its seed, and two processes make the same choice, in whatever order requests come.
 #[tokio::test]
-async fn the_same_asks_are_hit_in_every_process_and_in_every_order() {
+async fn the_same_requests_are_hit_in_every_process_and_order() {
     const ASKS: usize = 12;
     let bodies: Vec<String> = (0..6).map(|number| question(&number.to_string())).collect();
     let (project, _) = recorded(&bodies).await;
@@ -392,7 +392,7 @@ async fn the_same_asks_are_hit_in_every_process_and_in_every_order() {
 }
 
 #[tokio::test]
-async fn run_passes_the_flags_on() {
+async fn run_passes_the_fault_flags_to_the_proxy() {
     let (project, _) = recorded(&[question("a")]).await;
     let script = r#"curl -s -o /dev/null -w '%{http_code}' -d "$0" "$MISTRAL_SERVER_URL/v1/chat/completions""#;
     let body = question("a");
@@ -436,7 +436,7 @@ fn nowhere() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_recorder_hands_on_what_it_was_told() {
+async fn a_recorder_applies_its_fault_settings() {
     let playback = Playback::new().fragments([12, 1, 4]);
     let recorder = session(playback).await;
     let pieces = recorder
@@ -471,7 +471,7 @@ async fn a_recorder_hands_on_what_it_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_and_a_pace_take_the_time_of_the_runtime() {
+async fn delays_and_paces_use_the_clock_of_the_runtime() {
     let recorder = session(
         Playback::new()
             .inject("delay:200ms,delay:1s,429:0")
@@ -486,7 +486,7 @@ async fn a_delay_and_a_pace_take_the_time_of_the_runtime() {
 }
 
 #[tokio::test]
-async fn the_client_takes_wishes_and_asks_again_without_waiting() {
+async fn the_client_accepts_fault_headers_and_retries_without_waiting() {
     for (fault, told) in [("429", 429), ("reset", 0)] {
         let mut injected = 0;
         for seed in 0..8 {
@@ -516,7 +516,7 @@ async fn the_client_takes_wishes_and_asks_again_without_waiting() {
 
 /// A client without a recorder, and one whose recorder is in a middleware.
 #[tokio::test]
-async fn wishes_reach_no_upstream_through_any_door() {
+async fn fault_headers_reach_the_upstream_through_no_front_end() {
     let server = api().await;
     let wishing = || asking("a").header("mistral-cassette-pace".parse().unwrap(), "2x".parse().unwrap());
     let client = Client::builder().base_url(&server.url).api_key(KEY).build().unwrap();

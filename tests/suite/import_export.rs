@@ -271,7 +271,7 @@ fn the_other_formats_replay() {
 }
 
 #[test]
-fn times_origins_and_secrets_are_those_of_the_source() {
+fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted() {
     let project = with_file("ruby-vcr.yml");
     assert_eq!(import(&project, &["ruby-vcr.yml", "--scope", "suite/ruby"]).code(), 0);
     let files = cassettes(&project, "cassettes");
@@ -319,7 +319,7 @@ fn times_origins_and_secrets_are_those_of_the_source() {
 }
 
 #[test]
-fn what_cannot_be_represented_is_told_with_its_place() {
+fn entries_that_cannot_be_represented_are_reported_with_their_location() {
     let project = Project::new();
     let vcrpy = |request: &str, response: &str| format!("- request:\n{request}\n  response:\n{response}\n");
     let asked = "    method: GET\n    uri: https://a.example/v1/models\n    body: null\n    headers: {}";
@@ -414,7 +414,7 @@ fn what_cannot_be_represented_is_told_with_its_place() {
 }
 
 #[test]
-fn a_file_of_no_known_format_is_an_error_before_anything_is_written() {
+fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
     let project = with_file("lines.jsonl");
     project.write("notes.md", "# Notes\n");
     project.write("damaged.json", "{\"interactions\": [\n");
@@ -456,7 +456,7 @@ fn a_file_of_no_known_format_is_an_error_before_anything_is_written() {
 }
 
 #[test]
-fn what_is_there_already_is_left_unless_forced() {
+fn existing_recordings_are_not_replaced_without_force() {
     let project = with_file("lines.jsonl");
     assert_eq!(import(&project, &["lines.jsonl"]).code(), 0);
     let before = cassettes(&project, "cassettes");
@@ -497,7 +497,7 @@ fn what_is_there_already_is_left_unless_forced() {
 }
 
 #[test]
-fn what_is_larger_than_the_limits_is_told_and_not_written() {
+fn entries_over_the_limits_are_reported_and_not_written() {
     let line = |name: &str, bytes: usize| {
         let body = json!({ "model": "m", "input": name }).to_string();
         let answer = "x".repeat(bytes - body.len());
@@ -589,7 +589,7 @@ curl --silent --output /dev/null -X DELETE "$MISTRAL_SERVER_URL/v1/agents/ag_1"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_comes_back_as_it_was() {
+async fn an_export_is_imported_unchanged() {
     let (project, server) = (Project::new(), api::start().await);
     project.write("large.bin", bytes().repeat(800));
     let recorded = done(&mut project.command(&[
@@ -633,7 +633,7 @@ async fn an_export_comes_back_as_it_was() {
 }
 
 #[test]
-fn what_was_imported_comes_back_from_an_export() {
+fn an_imported_recording_is_exported_unchanged() {
     // One of its lines has a path and no host.
     for name in ["lines.jsonl", "vcrpy-requests.yaml", "ruby-vcr.yml", "polly.har"] {
         let project = with_file(name);
@@ -655,7 +655,7 @@ fn what_was_imported_comes_back_from_an_export() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_har_has_what_the_format_demands() {
+async fn a_har_file_has_every_required_member() {
     let project = Project::new();
     // The same request is in two of them.
     for (name, scope) in [
@@ -738,7 +738,7 @@ async fn a_har_has_what_the_format_demands() {
 }
 
 #[test]
-fn a_damaged_cassette_does_not_keep_the_rest_from_being_exported() {
+fn a_damaged_cassette_does_not_stop_the_export_of_the_others() {
     let project = with_file("lines.jsonl");
     import(&project, &["lines.jsonl"]);
     project.write("cassettes/models/get-0123456789abcdef.yaml", "version: 1\n");

@@ -100,7 +100,7 @@ async fn a_directory_is_copied_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_copied_is_told_and_does_not_stop_the_rest() {
+async fn a_cassette_that_cannot_be_copied_is_reported_and_does_not_stop_the_others() {
     let project = recorded().await;
     let files = files(&project, "cassettes");
     let stream = files.keys().find(|name| name.contains("embeddings")).unwrap();
@@ -121,7 +121,7 @@ async fn what_cannot_be_copied_is_told_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statistics_for_people_and_for_programs() {
+async fn statistics_are_printed_as_text_and_as_json() {
     let project = recorded().await;
     let done = project.run(&["stats", "--format", "json"]);
     let mut stats: Value = serde_json::from_str(&done.stdout).unwrap();
@@ -145,7 +145,7 @@ async fn statistics_for_people_and_for_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_to_be_removed_must_mean_one() {
+async fn remove_requires_a_name_that_matches_one_cassette() {
     let project = recorded().await;
     let before = files(&project, "cassettes");
     for (wanted, told) in [
@@ -161,7 +161,7 @@ async fn what_is_to_be_removed_must_mean_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_place_is_told_before_anything_is_done() {
+async fn an_invalid_location_is_reported_before_anything_is_done() {
     let project = Project::new();
     let mut told = String::new();
     for place in ["ftp://example.com", "memory:x", "memory:?max_bytes=few"] {
@@ -172,7 +172,7 @@ async fn a_wrong_place_is_told_before_anything_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_settings_file_and_a_near_cache_can_be_given_to_the_proxy() {
+async fn the_proxy_accepts_a_settings_file_and_a_near_cache() {
     let (project, server) = (recorded().await, api::start().await);
     project.write("other.yaml", "matching: { ignore: [/messages] }\n");
     project.write("wrong.yaml", "matching: { ignored: [] }\n");
@@ -242,7 +242,7 @@ async fn fifty_processes(project: &Project, dir: &str) {
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+async fn redis_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
     use crate::support::redis::{Redis, has_redis};
     if !has_redis() {
         return;
@@ -255,14 +255,14 @@ async fn redis_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
 
 #[cfg(feature = "sql")]
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+async fn sqlite_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
     there_and_back(&recorded().await, "sqlite:cache.db");
     fifty_processes(&Project::new(), "sqlite:cache.db").await;
 }
 
 #[cfg(all(feature = "sql", unix))]
 #[tokio::test(flavor = "multi_thread")]
-async fn postgresql_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+async fn postgresql_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
     use crate::support::postgres::{Postgres, has_postgres};
     if !has_postgres() {
         return;
@@ -274,7 +274,7 @@ async fn postgresql_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
 
 #[cfg(feature = "object-store")]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_store_holds_what_a_directory_holds_and_makes_one_call_of_fifty() {
+async fn an_object_store_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
     let Some(s3) = s3::S3::moto() else { return };
     let project = |project: Project| {
         project

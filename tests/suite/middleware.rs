@@ -64,7 +64,7 @@ async fn program(client: &ClientWithMiddleware, base: &str) -> Vec<(u16, String,
 }
 
 #[tokio::test]
-async fn a_program_sees_the_same_with_the_upstream_gone() {
+async fn a_program_gets_the_same_responses_without_the_upstream() {
     let folder = tempfile::tempdir().unwrap();
     let server = api::start().await;
     let base = server.url.clone();
@@ -91,7 +91,7 @@ async fn a_program_sees_the_same_with_the_upstream_gone() {
 }
 
 #[tokio::test]
-async fn the_callers_own_request_is_sent_on() {
+async fn the_original_request_of_the_caller_is_forwarded() {
     let server = Server::start(|_, call| {
         Reply::json(call.body.clone())
             .header("x-ratelimit-a", "1")
@@ -126,7 +126,7 @@ async fn the_callers_own_request_is_sent_on() {
 }
 
 #[tokio::test]
-async fn events_are_handed_on_as_they_arrive() {
+async fn events_are_passed_through_as_they_arrive() {
     let (director, reply) = Reply::directed("text/event-stream");
     let reply = std::sync::Mutex::new(Some(reply));
     let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
@@ -154,7 +154,7 @@ async fn events_are_handed_on_as_they_arrive() {
 }
 
 #[tokio::test]
-async fn errors_from_below_come_back_as_they_are_and_a_miss_can_be_told_from_them() {
+async fn errors_of_the_client_are_returned_unchanged_and_differ_from_a_miss() {
     let recorder = Recorder::builder(MemoryEngine::new())
         .mode(Mode::Replay)
         .build()

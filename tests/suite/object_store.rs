@@ -236,8 +236,8 @@ fn s3s_fs_conforms() {
 }
 
 #[test]
-fn the_layout_is_that_of_a_directory() {
-    alone("the_layout_is_that_of_a_directory", &CREDENTIALS, async || {
+fn the_layout_equals_that_of_a_directory() {
+    alone("the_layout_equals_that_of_a_directory", &CREDENTIALS, async || {
         let Some(server) = S3::moto() else { return };
         let (engine, objects) = (
             ObjectStoreEngine::open(&server.url("team/x")).unwrap(),
@@ -288,9 +288,9 @@ fn the_layout_is_that_of_a_directory() {
 }
 
 #[test]
-fn more_objects_than_a_page_are_listed_and_cleared() {
+fn more_objects_than_one_page_are_listed_and_cleared() {
     alone(
-        "more_objects_than_a_page_are_listed_and_cleared",
+        "more_objects_than_one_page_are_listed_and_cleared",
         &CREDENTIALS,
         async || {
             let Some(server) = S3::moto() else { return };
@@ -309,9 +309,9 @@ fn more_objects_than_a_page_are_listed_and_cleared() {
 }
 
 #[test]
-fn a_lock_is_taken_over_and_its_late_holder_takes_nothing_away() {
+fn an_expired_lock_is_taken_over_and_its_former_holder_cannot_release_it() {
     alone(
-        "a_lock_is_taken_over_and_its_late_holder_takes_nothing_away",
+        "an_expired_lock_is_taken_over_and_its_former_holder_cannot_release_it",
         &CREDENTIALS,
         async || {
             let Some(server) = S3::moto() else { return };
@@ -348,11 +348,11 @@ fn a_lock_is_taken_over_and_its_late_holder_takes_nothing_away() {
 }
 
 #[test]
-fn wrong_credentials_are_refused_and_not_repeated() {
+fn wrong_credentials_are_refused_and_not_printed() {
     let wrong = "wrong-secret-of-this-test";
     let environment = [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", wrong)];
     alone(
-        "wrong_credentials_are_refused_and_not_repeated",
+        "wrong_credentials_are_refused_and_not_printed",
         &environment,
         async || {
             let Some(server) = S3::s3s_fs() else { return };
@@ -381,8 +381,8 @@ fn wrong_credentials_are_refused_and_not_repeated() {
 }
 
 #[test]
-fn keys_come_from_a_profile_too() {
-    alone("keys_come_from_a_profile_too", &[], async || {
+fn credentials_are_read_from_a_profile() {
+    alone("credentials_are_read_from_a_profile", &[], async || {
         let Some(server) = S3::s3s_fs() else { return };
         let key = key().await;
         let home = env::home_dir().unwrap();
@@ -396,9 +396,9 @@ fn keys_come_from_a_profile_too() {
 }
 
 #[test]
-fn a_profile_that_is_asked_for_must_be_there() {
+fn a_configured_profile_must_exist() {
     alone(
-        "a_profile_that_is_asked_for_must_be_there",
+        "a_configured_profile_must_exist",
         &[("AWS_PROFILE", "ci")],
         async || {
             let error = open("s3://b?endpoint=http://localhost:1").err().unwrap();
@@ -428,9 +428,9 @@ fn a_bucket_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_soon() {
+fn an_unreachable_server_is_an_error_without_long_delay() {
     alone(
-        "a_server_that_is_not_there_is_an_error_soon",
+        "an_unreachable_server_is_an_error_without_long_delay",
         &CREDENTIALS,
         async || {
             let url = format!("s3://b/p?endpoint=http://127.0.0.1:{}", s3::free_port());
@@ -450,9 +450,9 @@ fn a_server_that_is_not_there_is_an_error_soon() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_an_error_in_time() {
+fn a_server_that_never_responds_is_an_error_within_the_time_limit() {
     alone(
-        "a_server_that_never_answers_is_an_error_in_time",
+        "a_server_that_never_responds_is_an_error_within_the_time_limit",
         &CREDENTIALS,
         async || {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -476,9 +476,9 @@ fn a_server_that_never_answers_is_an_error_in_time() {
 }
 
 #[test]
-fn a_server_that_is_killed_in_the_middle_loses_nothing() {
+fn a_server_killed_during_writes_loses_nothing() {
     alone(
-        "a_server_that_is_killed_in_the_middle_loses_nothing",
+        "a_server_killed_during_writes_loses_nothing",
         &CREDENTIALS,
         async || {
             const TASKS: usize = 8;
@@ -543,10 +543,10 @@ fn a_server_that_is_killed_in_the_middle_loses_nothing() {
 }
 
 #[test]
-fn without_credentials_it_says_where_they_come_from() {
+fn missing_credentials_are_an_error_that_names_their_sources() {
     let metadata = format!("http://127.0.0.1:{}", s3::free_port());
     alone(
-        "without_credentials_it_says_where_they_come_from",
+        "missing_credentials_are_an_error_that_names_their_sources",
         &[("AWS_METADATA_ENDPOINT", &metadata)],
         async || {
             let engine = ObjectStoreEngine::open("s3://b/p?endpoint=http://127.0.0.1:1").unwrap();
@@ -558,29 +558,33 @@ fn without_credentials_it_says_where_they_come_from() {
 }
 
 #[test]
-fn a_bucket_of_another_region_says_so() {
-    alone("a_bucket_of_another_region_says_so", &CREDENTIALS, async || {
-        for status in [301, 307] {
-            // To where the key must not go.
-            let elsewhere = Server::start(|_, _| Reply::new(200, "text/plain", "x")).await;
-            let url = elsewhere.url.clone();
-            let server = Server::start(move |_, _| match status {
-                301 => Reply::new(301, "application/xml", ""),
-                _ => Reply::new(307, "application/xml", "").header("Location", &url),
-            })
-            .await;
-            let error = at(&server).get(&key().await).await.unwrap_err();
-            assert!(error.message().contains("the store sends elsewhere"), "{error:?}");
-            assert!(error.hint().unwrap().contains("region"), "{error}");
-            assert_eq!(elsewhere.call_count(), 0);
-        }
-    });
+fn a_bucket_in_another_region_is_an_error_that_names_the_region() {
+    alone(
+        "a_bucket_in_another_region_is_an_error_that_names_the_region",
+        &CREDENTIALS,
+        async || {
+            for status in [301, 307] {
+                // To where the key must not go.
+                let elsewhere = Server::start(|_, _| Reply::new(200, "text/plain", "x")).await;
+                let url = elsewhere.url.clone();
+                let server = Server::start(move |_, _| match status {
+                    301 => Reply::new(301, "application/xml", ""),
+                    _ => Reply::new(307, "application/xml", "").header("Location", &url),
+                })
+                .await;
+                let error = at(&server).get(&key().await).await.unwrap_err();
+                assert!(error.message().contains("the store sends elsewhere"), "{error:?}");
+                assert!(error.hint().unwrap().contains("region"), "{error}");
+                assert_eq!(elsewhere.call_count(), 0);
+            }
+        },
+    );
 }
 
 #[test]
-fn a_store_that_takes_nothing_is_known_before_the_upstream_is_asked() {
+fn a_read_only_store_is_detected_before_a_request_is_sent() {
     alone(
-        "a_store_that_takes_nothing_is_known_before_the_upstream_is_asked",
+        "a_read_only_store_is_detected_before_a_request_is_sent",
         &CREDENTIALS,
         async || {
             let refuses = |method: &'static str| {
@@ -608,8 +612,8 @@ fn a_store_that_takes_nothing_is_known_before_the_upstream_is_asked() {
 }
 
 #[test]
-fn an_outage_that_passes_is_not_noticed() {
-    alone("an_outage_that_passes_is_not_noticed", &CREDENTIALS, async || {
+fn a_short_outage_causes_no_error() {
+    alone("a_short_outage_causes_no_error", &CREDENTIALS, async || {
         let server = Server::start(|number, _| match number {
             0 => Reply::new(503, "application/xml", "<Error><Code>SlowDown</Code></Error>"),
             _ => Reply::new(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
@@ -711,9 +715,9 @@ fn answer(objects: &mut Objects, fault: Fault, call: &Call) -> Reply {
 
 /// No server of Google's protocol runs here: this is its conditional writes, as a stand-in has them.
 #[test]
-fn google_has_its_own_conditions() {
+fn google_uses_its_own_conditional_headers() {
     alone(
-        "google_has_its_own_conditions",
+        "google_uses_its_own_conditional_headers",
         &[("GOOGLE_BEARER_TOKEN", "token-of-this-test")],
         async || {
             let key = key().await;
@@ -783,35 +787,31 @@ fn a_store_without_conditional_writes_has_no_locks() {
 }
 
 #[test]
-fn a_lock_whose_answer_was_lost_is_taken_all_the_same() {
-    alone(
-        "a_lock_whose_answer_was_lost_is_taken_all_the_same",
-        &CREDENTIALS,
-        async || {
-            let (server, key) = (stand_in(Fault::LosesAnswers).await, key().await);
-            let engine = at(&server);
-            let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
-            assert!(matches!(
-                engine.extensions().lock(&key, LONG).await.unwrap(),
-                Lock::Held
-            ));
-            lease.renew(LONG * 2).await.unwrap();
-            lease.renew(LONG * 3).await.unwrap();
-            lease.release().await.unwrap();
-            taken(engine.extensions().lock(&key, LONG).await.unwrap())
-                .release()
-                .await
-                .unwrap();
-        },
-    );
+fn a_lock_whose_response_was_lost_is_acquired() {
+    alone("a_lock_whose_response_was_lost_is_acquired", &CREDENTIALS, async || {
+        let (server, key) = (stand_in(Fault::LosesAnswers).await, key().await);
+        let engine = at(&server);
+        let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
+        assert!(matches!(
+            engine.extensions().lock(&key, LONG).await.unwrap(),
+            Lock::Held
+        ));
+        lease.renew(LONG * 2).await.unwrap();
+        lease.renew(LONG * 3).await.unwrap();
+        lease.release().await.unwrap();
+        taken(engine.extensions().lock(&key, LONG).await.unwrap())
+            .release()
+            .await
+            .unwrap();
+    });
 }
 
 #[test]
-fn what_a_store_repeats_of_the_credentials_is_not_told() {
+fn credentials_in_an_error_of_the_store_are_not_printed() {
     let token = "session-token-of-this-test";
     let environment = [CREDENTIALS[0], CREDENTIALS[1], ("AWS_SESSION_TOKEN", token)];
     alone(
-        "what_a_store_repeats_of_the_credentials_is_not_told",
+        "credentials_in_an_error_of_the_store_are_not_printed",
         &environment,
         async || {
             let server = Server::start(|_, call| {

@@ -231,7 +231,7 @@ async fn any_method_path_and_body_is_recorded_and_replayed_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_doubled_version_and_an_absolute_target_are_the_same_request() {
+async fn a_repeated_version_and_an_absolute_target_are_the_same_request() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("replay", &server.url, &[]);
@@ -267,7 +267,7 @@ async fn connect_and_upgrade_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_may_come_in_chunks_or_wait_to_be_asked_for() {
+async fn chunked_bodies_and_expect_continue_are_supported() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("replay", &server.url, &[]);
@@ -286,7 +286,7 @@ async fn a_body_may_come_in_chunks_or_wait_to_be_asked_for() {
 }
 
 #[tokio::test]
-async fn headers_reach_the_upstream_except_those_for_one_connection() {
+async fn headers_are_forwarded_except_hop_by_hop_headers() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -315,7 +315,7 @@ async fn headers_reach_the_upstream_except_those_for_one_connection() {
 }
 
 #[tokio::test]
-async fn kept_headers_are_replayed_with_their_repeats_and_cookies_are_nowhere() {
+async fn recorded_headers_are_replayed_with_repetitions_and_cookies_are_not_recorded() {
     let server = Server::start(|_, _| {
         Reply::json("{}")
             .header("set-cookie", "__cf_bm=a-cookie-of-cloudflare; path=/")
@@ -403,7 +403,7 @@ async fn a_client_of_http_1_0_is_served() {
 // Streams.
 
 #[tokio::test]
-async fn the_first_event_reaches_the_caller_before_the_upstream_sends_the_second() {
+async fn the_first_event_reaches_the_caller_before_the_second_is_sent() {
     let (director, server) = directed().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -444,7 +444,7 @@ async fn a_stream_is_replayed_event_by_event() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_does_not_spoil_the_recording() {
+async fn a_caller_that_disconnects_does_not_damage_the_recording() {
     let (director, server) = directed().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -466,7 +466,7 @@ async fn a_caller_that_hangs_up_does_not_spoil_the_recording() {
 }
 
 #[tokio::test]
-async fn identical_misses_at_once_make_one_call() {
+async fn concurrent_identical_misses_make_one_upstream_call() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("replay", &server.url, &[]);
@@ -482,7 +482,7 @@ async fn identical_misses_at_once_make_one_call() {
 }
 
 #[tokio::test]
-async fn identical_misses_at_once_share_a_stream() {
+async fn concurrent_identical_misses_share_a_stream() {
     let (director, server) = directed().await;
     let project = Project::new();
     let proxy = project.proxy("replay", &server.url, &[]);
@@ -513,7 +513,7 @@ async fn identical_misses_at_once_share_a_stream() {
 // Scopes.
 
 #[tokio::test]
-async fn scopes_record_into_their_own_folders_and_do_not_see_each_other() {
+async fn scopes_record_into_separate_folders_and_are_isolated() {
     let server = counting().await;
     let project = Project::new();
     let scopes = ["/c/one", "/c/two", "/c/suite%2Fcase-1", ""];
@@ -616,7 +616,7 @@ async fn a_scope_cannot_leave_the_directory() {
 }
 
 #[tokio::test]
-async fn a_scope_cannot_be_deeper_than_a_path() {
+async fn a_scope_deeper_than_a_path_is_refused() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -633,7 +633,7 @@ async fn a_scope_cannot_be_deeper_than_a_path() {
 
 /// Guards against a scope whose folder stands where `settings.yaml` is looked for: no later session would start.
 #[tokio::test]
-async fn a_scope_cannot_stand_in_the_place_of_the_settings() {
+async fn a_scope_named_like_the_settings_file_does_not_collide_with_it() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -646,7 +646,7 @@ async fn a_scope_cannot_stand_in_the_place_of_the_settings() {
 // Misses.
 
 #[tokio::test]
-async fn a_miss_in_strict_says_what_is_near_and_fails_the_session_even_if_it_was_swallowed() {
+async fn a_miss_in_strict_shows_the_nearest_recording_and_fails_the_session_even_if_ignored() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -745,7 +745,7 @@ async fn assert_later_is_recorded(name: &str, proxy: RunningProxy, project: &Pro
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_an_error_and_not_recorded() {
+async fn an_invalid_http_response_is_an_error_and_not_recorded() {
     let no_http = "gave no answer that is HTTP";
     for (name, said) in [
         ("nothing", ""),
@@ -757,7 +757,7 @@ async fn what_is_no_http_is_an_error_and_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_broken_for_the_caller_and_not_recorded() {
+async fn a_truncated_body_is_truncated_for_the_caller_and_not_recorded() {
     let json = "content-type: application/json";
     let events = "content-type: text/event-stream";
     let chunked = "transfer-encoding: chunked";
@@ -787,7 +787,7 @@ async fn a_body_that_breaks_off_is_broken_for_the_caller_and_not_recorded() {
 
 /// Guards against an end that comes so quickly that it overtakes what is still to be written.
 #[tokio::test]
-async fn what_came_before_a_stream_broke_off_reaches_the_caller() {
+async fn events_before_the_end_of_a_truncated_stream_reach_the_caller() {
     let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked";
     let bad = http(head, "9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -807,26 +807,26 @@ async fn what_came_before_a_stream_broke_off_reaches_the_caller() {
 
 /// Guards against taking any bracket for the end of `data: [DONE]`.
 #[tokio::test]
-async fn an_event_that_breaks_off_behind_a_bracket_is_not_recorded() {
+async fn an_event_truncated_after_a_bracket_is_not_recorded() {
     let stream = "data: 1\n\ndata: {\"choices\":[1]";
     let bad = http("content-type: text/event-stream", stream);
     assert_fails("behind a bracket", bad, 200, "broke off in the middle of an event").await;
 }
 
 #[tokio::test]
-async fn an_event_that_breaks_off_between_its_lines_is_not_recorded() {
+async fn an_event_truncated_between_its_lines_is_not_recorded() {
     let stream = "data: 1\n\nevent: conversation.response.error\n";
     let bad = http("content-type: text/event-stream", stream);
     assert_fails("between lines", bad, 200, "broke off in the middle of an event").await;
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_silent_for_too_long_is_an_error_and_not_recorded() {
+async fn an_upstream_timeout_is_an_error_and_not_recorded() {
     assert_fails("no answer", None, 504, "took too long").await;
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_there_yet_is_an_error_and_not_recorded() {
+async fn an_unreachable_upstream_is_an_error_and_not_recorded() {
     let place = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let project = Project::new();
     let upstream = format!("http://{place}");
@@ -841,7 +841,7 @@ async fn an_upstream_that_is_not_there_yet_is_an_error_and_not_recorded() {
 
 /// As a stream without a length ends when all is well: the recording must not be refused.
 #[tokio::test]
-async fn events_that_end_with_their_connection_are_recorded() {
+async fn a_stream_that_ends_with_its_connection_is_recorded() {
     for end in [
         "data: [DONE]\n\n",
         "data: [DONE]\n",
@@ -918,7 +918,7 @@ fn written_by(proxy: &RunningProxy) -> u64 {
 }
 
 #[tokio::test]
-async fn the_500th_recording_writes_no_more_than_the_first_and_touches_no_other_file() {
+async fn the_500th_recording_writes_as_much_as_the_first_and_touches_no_other_file() {
     let server = Server::start(|_, _| Reply::json(r#"{"answer":"always the same"}"#)).await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -959,7 +959,7 @@ async fn the_500th_recording_writes_no_more_than_the_first_and_touches_no_other_
 // Directories and files that are not as they should be.
 
 #[tokio::test]
-async fn a_file_in_the_place_of_the_directory_is_an_error_before_the_upstream_is_asked() {
+async fn a_file_instead_of_the_directory_is_an_error_before_a_request_is_sent() {
     let server = counting().await;
     for mode in ["record", "replay", "strict"] {
         let project = Project::new();
@@ -989,7 +989,7 @@ async fn a_file_in_the_place_of_the_directory_is_an_error_before_the_upstream_is
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_an_error_before_the_upstream_is_asked() {
+async fn a_directory_that_is_not_writable_is_an_error_before_a_request_is_sent() {
     let server = counting().await;
     let project = Project::new();
     for folder in ["/proc/self/nope", "/sys/nope/deeper"] {
@@ -1030,7 +1030,7 @@ async fn one_recording() -> (Project, String, String) {
 }
 
 #[tokio::test]
-async fn a_damaged_cassette_is_an_error_with_file_and_line_and_stays_as_it_is() {
+async fn a_damaged_cassette_is_an_error_with_file_and_line_and_is_not_changed() {
     let (project, path, good) = one_recording().await;
     let third_line = good.match_indices('\n').nth(1).unwrap().0 + 1;
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n      ".to_owned();
@@ -1094,7 +1094,7 @@ async fn a_damaged_cassette_is_an_error_with_file_and_line_and_stays_as_it_is() 
 
 /// Wherever the responses are cut, it is an error, or the answer is what it was: never another.
 #[tokio::test]
-async fn a_cut_cassette_never_gives_another_answer() {
+async fn a_truncated_cassette_never_replays_a_different_response() {
     let (project, path, good) = one_recording().await;
     let proxy = project.proxy("strict", CLOSED, &[]);
     let whole = ask(&proxy.url, CHAT, question("x")).await;
@@ -1117,7 +1117,7 @@ async fn a_cut_cassette_never_gives_another_answer() {
 // Addresses.
 
 #[tokio::test]
-async fn a_port_in_use_is_said_and_ends_with_2() {
+async fn a_port_in_use_is_an_error_with_exit_status_2() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let done = run(Project::new().command(&["proxy", "--listen", &address])).await;
@@ -1126,7 +1126,7 @@ async fn a_port_in_use_is_said_and_ends_with_2() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_must_be_allowed_by_name() {
+async fn a_non_loopback_address_requires_allow_remote() {
     let project = Project::new();
     for address in ["0.0.0.0:0", "[::]:0"] {
         let done = run(project.command(&["proxy", "--listen", address])).await;
@@ -1142,7 +1142,7 @@ async fn an_address_that_others_reach_must_be_allowed_by_name() {
 // How it ends.
 
 #[tokio::test]
-async fn a_signal_lets_a_stream_be_recorded_to_its_end() {
+async fn after_a_signal_a_stream_is_recorded_to_its_end() {
     for signal in [Signal::TERM, Signal::INT] {
         let (director, server) = directed().await;
         let project = Project::new();
@@ -1172,7 +1172,7 @@ async fn a_signal_lets_a_stream_be_recorded_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_signal_lets_a_request_be_answered_that_the_upstream_has_not_answered_yet() {
+async fn after_a_signal_a_pending_request_is_completed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", listener.local_addr().unwrap());
     let project = Project::new();
@@ -1191,7 +1191,7 @@ async fn a_signal_lets_a_request_be_answered_that_the_upstream_has_not_answered_
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once_and_nothing_half_is_kept() {
+async fn a_second_signal_ends_the_proxy_at_once_and_no_partial_recording_is_stored() {
     let (director, server) = directed().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -1212,7 +1212,7 @@ async fn a_second_signal_ends_it_at_once_and_nothing_half_is_kept() {
 }
 
 #[tokio::test]
-async fn callers_that_keep_their_connections_do_not_keep_it_from_ending() {
+async fn open_connections_do_not_prevent_shutdown() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
@@ -1227,7 +1227,7 @@ async fn callers_that_keep_their_connections_do_not_keep_it_from_ending() {
 // Many at once.
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_it_records_leaves_whole_files() {
+async fn a_process_killed_while_recording_leaves_complete_files() {
     let padding = "It blows. ".repeat(3000);
     let server =
         Server::start(move |number, _| Reply::json(json!({ "id": number, "text": padding }).to_string())).await;
@@ -1285,7 +1285,7 @@ async fn a_process_that_is_killed_while_it_records_leaves_whole_files() {
 }
 
 #[tokio::test]
-async fn four_processes_that_record_the_same_keys_leave_one_whole_file_each() {
+async fn four_processes_that_record_the_same_keys_leave_one_complete_file_for_each() {
     let server = Arc::new(counting().await);
     let project = Project::new();
     let proxies: Vec<_> = (0..4).map(|_| project.proxy("record", &server.url, &[])).collect();
@@ -1342,7 +1342,7 @@ impl EngineExtensions for Defective {
 }
 
 #[tokio::test]
-async fn a_defect_is_an_answer_and_spoils_the_verdict() {
+async fn an_internal_error_is_a_response_and_fails_the_verdict() {
     for at_once in [true, false] {
         let recorder = Recorder::builder(Defective { at_once })
             .mode(Mode::Strict)

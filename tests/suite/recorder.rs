@@ -50,7 +50,7 @@ async fn ask(recorder: &Recorder, server: &Server, text: &str) -> String {
 
 /// Mode × what is on file: the answer, and how often the upstream was asked.
 #[tokio::test]
-async fn each_mode_does_what_its_row_says() {
+async fn each_mode_behaves_as_in_the_table_of_modes() {
     let mut table = String::new();
     for mode in [Mode::Record, Mode::Replay, Mode::Strict, Mode::Live] {
         for state in ["hit", "miss", "no directory", "damaged file"] {
@@ -108,7 +108,7 @@ async fn each_mode_does_what_its_row_says() {
 }
 
 #[tokio::test]
-async fn replay_without_a_key_fails_like_strict() {
+async fn replay_without_an_api_key_fails_like_strict() {
     let server = counting().await;
     let keyless = Upstream::builder().base_url(&server.url).build().unwrap();
     let recorder = recorder(Mode::Replay, MemoryEngine::new());
@@ -119,7 +119,7 @@ async fn replay_without_a_key_fails_like_strict() {
 }
 
 #[tokio::test]
-async fn the_nth_ask_gets_the_nth_response_and_the_last_one_repeats() {
+async fn the_nth_request_gets_the_nth_response_and_the_last_one_repeats() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
@@ -160,7 +160,7 @@ async fn the_nth_ask_gets_the_nth_response_and_the_last_one_repeats() {
 }
 
 #[tokio::test]
-async fn exhausted_is_a_setting() {
+async fn the_behaviour_after_the_last_response_is_a_setting() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
@@ -192,7 +192,7 @@ async fn concurrent_identical_misses_make_one_call() {
 }
 
 #[tokio::test]
-async fn asks_that_shared_a_call_count_as_turns() {
+async fn requests_that_shared_a_call_count_as_turns() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let recording = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
@@ -207,7 +207,7 @@ async fn asks_that_shared_a_call_count_as_turns() {
 }
 
 #[tokio::test]
-async fn the_first_event_is_handed_on_before_the_upstream_sends_the_second() {
+async fn the_first_event_is_passed_through_before_the_second_is_sent() {
     let (director, reply) = Reply::directed("text/event-stream");
     let reply = std::sync::Mutex::new(Some(reply));
     let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
@@ -241,7 +241,7 @@ async fn the_first_event_is_handed_on_before_the_upstream_sends_the_second() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_early_does_not_spoil_the_recording() {
+async fn a_caller_that_disconnects_early_does_not_damage_the_recording() {
     let (director, reply) = Reply::directed("text/event-stream");
     let reply = std::sync::Mutex::new(Some(reply));
     let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
@@ -261,7 +261,7 @@ async fn a_caller_that_leaves_early_does_not_spoil_the_recording() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_is_handed_on_as_cut_and_not_kept() {
+async fn a_truncated_stream_is_passed_through_and_not_recorded() {
     let (director, reply) = Reply::directed("text/event-stream");
     let reply = std::sync::Mutex::new(Some(reply));
     let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
@@ -282,7 +282,7 @@ async fn a_stream_that_is_cut_is_handed_on_as_cut_and_not_kept() {
 }
 
 #[tokio::test]
-async fn answers_of_the_day_are_handed_on_and_not_kept() {
+async fn transient_errors_are_passed_through_and_not_recorded_by_default() {
     for status in [401, 403, 408, 429, 500, 503] {
         let server = Server::start(move |number, _| match number {
             0 => Reply::new(status, "application/json", r#"{"detail":"not today"}"#).header("retry-after", "2"),
@@ -306,7 +306,7 @@ async fn answers_of_the_day_are_handed_on_and_not_kept() {
 }
 
 #[tokio::test]
-async fn errors_that_speak_of_the_request_are_kept_and_others_when_asked() {
+async fn request_errors_are_recorded_and_transient_errors_only_if_configured() {
     let server = Server::start(|number, _| {
         Reply::new(
             if number == 0 { 429 } else { 422 },
@@ -340,7 +340,7 @@ async fn errors_that_speak_of_the_request_are_kept_and_others_when_asked() {
 }
 
 #[tokio::test]
-async fn strict_opens_no_socket_and_a_swallowed_miss_fails_the_session() {
+async fn strict_opens_no_socket_and_an_ignored_miss_fails_the_session() {
     let server = counting().await;
     let recorder = recorder(Mode::Strict, MemoryEngine::new());
     let _ = recorder.answer(question("never recorded"), upstream(&server)).await;
@@ -351,7 +351,7 @@ async fn strict_opens_no_socket_and_a_swallowed_miss_fails_the_session() {
 }
 
 #[tokio::test]
-async fn the_key_is_nowhere_on_disk_and_the_live_call_is_untouched() {
+async fn the_api_key_is_not_on_disk_and_the_live_call_is_unchanged() {
     let server = Server::start(|_, call| {
         let echo = call.header("authorization").unwrap().to_owned();
         Reply::json(format!(r#"{{"you said":"{echo}"}}"#))
@@ -387,7 +387,7 @@ async fn the_key_is_nowhere_on_disk_and_the_live_call_is_untouched() {
 }
 
 #[tokio::test]
-async fn recording_what_says_the_same_changes_no_byte() {
+async fn recording_an_equivalent_response_changes_no_byte() {
     let server = Server::start(|number, call| match call.json()["stream"].as_bool() {
         Some(true) => Reply::events(format!(
             "data: {{\"id\":\"{number}\",\"choices\":[],\"p\":\"{}\"}}\n\ndata: [DONE]\n\n",
@@ -435,7 +435,7 @@ async fn recording_what_says_the_same_changes_no_byte() {
 }
 
 #[tokio::test]
-async fn large_bodies_lie_beside_the_cassettes_once_each() {
+async fn each_large_body_is_stored_once_beside_the_cassettes() {
     let large = format!(r#"{{"data":"{}"}}"#, "x".repeat(100_000));
     let server = Server::start({
         let large = large.clone();
@@ -463,7 +463,7 @@ async fn large_bodies_lie_beside_the_cassettes_once_each() {
 }
 
 #[tokio::test]
-async fn a_renamed_file_is_found_and_replaced_where_it_is() {
+async fn a_renamed_file_is_found_and_replaced_in_place() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let answer = ask(
@@ -522,7 +522,7 @@ async fn compressed_answers_are_decoded_and_recorded_as_text() {
 
 /// Nobody asked for it, but a gateway may do so all the same. Nothing in it can be redacted, and no secret be seen.
 #[tokio::test]
-async fn an_answer_in_another_coding_is_handed_on_and_not_kept_unless_that_is_allowed() {
+async fn an_unsupported_content_encoding_is_passed_through_and_not_recorded_unless_allowed() {
     const CODED: &[u8] = b"\x1f\x9d\x90coded";
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: compress\r\nconnection: close\r\n";
@@ -557,7 +557,7 @@ async fn an_answer_in_another_coding_is_handed_on_and_not_kept_unless_that_is_al
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed_with_the_key_on_board() {
+async fn redirects_are_not_followed_with_the_api_key() {
     let elsewhere = counting().await;
     let location = elsewhere.url.clone();
     let server = Server::start(move |_, _| Reply::new(307, "text/plain", "").header("location", &location)).await;
@@ -568,7 +568,7 @@ async fn no_redirect_is_followed_with_the_key_on_board() {
 }
 
 #[tokio::test]
-async fn the_key_is_filled_in_only_for_who_brings_none() {
+async fn the_api_key_is_added_only_to_requests_without_one() {
     let server = counting().await;
     let recorder = recorder(Mode::Live, MemoryEngine::new());
     let upstream = upstream(&server);
@@ -601,7 +601,7 @@ fn files_in(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test]
-async fn one_key_has_one_file_whatever_the_settings_leave_out() {
+async fn one_key_has_one_file_whatever_the_settings_ignore() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let settings = "matching:\n  ignore: [/model]\n  replace:\n  - pattern: 'run-\\d+'\n    with: <run>\n";
@@ -638,7 +638,7 @@ async fn a_key_given_in_code_is_redacted_and_never_printed() {
 }
 
 #[tokio::test]
-async fn a_base_url_with_credentials_is_told_and_recorded_without_them() {
+async fn credentials_in_a_base_url_are_not_printed_and_not_recorded() {
     let error = Upstream::builder()
         .base_url("https://user:hunter2@h/v1?x=1")
         .build()
@@ -652,7 +652,7 @@ async fn a_base_url_with_credentials_is_told_and_recorded_without_them() {
 }
 
 #[tokio::test]
-async fn a_damaged_large_body_is_mended_by_recording_again() {
+async fn recording_again_repairs_a_damaged_large_body() {
     let large = format!(r#"{{"data":"{}"}}"#, "x".repeat(100_000));
     let server = Server::start({
         let large = large.clone();
@@ -679,7 +679,7 @@ async fn a_damaged_large_body_is_mended_by_recording_again() {
 }
 
 #[tokio::test]
-async fn what_says_the_same_leaves_the_file_to_the_byte() {
+async fn an_equivalent_response_leaves_the_file_unchanged() {
     let server = Server::start(|_, _| Reply::json(r#"{"answer":"same"}"#)).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("settings.yaml"), "matching:\n  ignore: [/run]\n").unwrap();
@@ -730,7 +730,7 @@ async fn json_of_any_depth_replays() {
 }
 
 #[tokio::test]
-async fn asks_that_shared_a_call_replay_where_the_end_is_a_failure() {
+async fn requests_that_shared_a_call_replay_if_exhausted_is_an_error() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("settings.yaml"), "exhausted: fail\n").unwrap();
@@ -812,7 +812,7 @@ async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
 
 /// A stream is handed on before it is kept, even when all of it is there; what is no stream is kept by then.
 #[tokio::test]
-async fn a_stream_that_is_there_at_once_is_handed_on_before_it_is_kept() {
+async fn a_stream_that_arrives_at_once_is_passed_through_before_it_is_stored() {
     for (kind, is_kept_first) in [("text/event-stream", false), ("application/json", true)] {
         let kept = Arc::new(AtomicBool::new(false));
         let does = {
@@ -830,7 +830,7 @@ async fn a_stream_that_is_there_at_once_is_handed_on_before_it_is_kept() {
 
 /// The one who asked has left before there was an answer: one of those who waited for it asks, and all get that.
 #[tokio::test]
-async fn who_waits_for_somebody_who_leaves_is_answered() {
+async fn a_request_that_waits_for_a_cancelled_request_gets_a_response() {
     for mode in [Mode::Record, Mode::Replay] {
         let recorder = recorder(mode, MemoryEngine::new());
         let never = |_| std::future::pending::<mistral_cassette::Result<Response>>();
@@ -860,7 +860,7 @@ async fn who_waits_for_somebody_who_leaves_is_answered() {
 }
 
 #[tokio::test]
-async fn an_empty_bearer_is_no_key() {
+async fn an_empty_bearer_token_is_not_a_key() {
     let server = counting().await;
     let recorder = recorder(Mode::Live, MemoryEngine::new());
     let request = question("x").header(http::header::AUTHORIZATION, "Bearer".parse().unwrap());
@@ -872,7 +872,7 @@ async fn an_empty_bearer_is_no_key() {
 }
 
 #[tokio::test]
-async fn a_miss_on_a_large_request_shows_the_difference_too() {
+async fn a_miss_of_a_large_request_shows_the_difference() {
     let server = counting().await;
     let folder = tempfile::tempdir().unwrap();
     let large = |temperature: f64| {
@@ -898,7 +898,7 @@ async fn a_miss_on_a_large_request_shows_the_difference_too() {
 }
 
 #[tokio::test]
-async fn json_that_ends_with_its_connection_is_kept_only_when_it_is_whole() {
+async fn json_that_ends_with_its_connection_is_recorded_only_if_complete() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -92,7 +92,7 @@ async fn a_cluster_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_life_is_in_redis_itself() {
+async fn the_ttl_is_set_in_redis() {
     if !has_redis() {
         return;
     }
@@ -140,7 +140,7 @@ async fn a_life_is_in_redis_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_in_no_error() {
+async fn errors_contain_no_credentials() {
     if !has_redis() {
         return;
     }
@@ -173,7 +173,7 @@ async fn credentials_are_in_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_an_error_soon() {
+async fn an_unreachable_server_is_an_error_without_long_delay() {
     let key = &keys(1).await[0];
     // Nobody listens; somebody listens and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -198,7 +198,7 @@ async fn a_server_that_is_not_there_is_an_error_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_loses_nothing() {
+async fn a_restart_of_the_server_loses_nothing() {
     if !has_redis() {
         return;
     }
@@ -207,7 +207,7 @@ async fn a_restart_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_a_node_loses_nothing() {
+async fn a_restart_of_a_cluster_node_loses_nothing() {
     if !has_redis() {
         return;
     }
@@ -229,7 +229,7 @@ async fn a_restart_of_a_node_loses_nothing() {
 
 /// The other half of `redis_over_tls_conforms`: what is trusted is read once in a process.
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls() {
+async fn child_process_over_tls() {
     if let Some(url) = std::env::var_os("MISTRAL_CASSETTE_TEST_URL") {
         can_all(conformance::check(open(url.to_str().unwrap()).unwrap()).await);
     }
@@ -285,7 +285,7 @@ async fn redis_over_tls_conforms() {
     assert!(error.report().contains("certificate"), "{}", error.report());
 
     let done = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "redis::over_tls"])
+        .args(["--exact", "redis::child_process_over_tls"])
         .env("MISTRAL_CASSETTE_TEST_URL", url)
         .env("SSL_CERT_FILE", &certificate)
         .output()
@@ -296,7 +296,7 @@ async fn redis_over_tls_conforms() {
 
 /// The connection's own task ends with the runtime that made it.
 #[test]
-fn an_engine_outlives_its_runtime() {
+fn an_engine_works_after_its_first_runtime_has_ended() {
     if !has_redis() {
         return;
     }

@@ -91,7 +91,7 @@ async fn later() -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chains_are_asked_with_the_new_ids_and_replay() {
+async fn chains_are_requested_with_the_new_ids_and_replay() {
     let (project, server) = (Project::new(), api::start().await);
     let recorded = program(&project.cassettes(), Mode::Record, &server.url).await;
     let files = project.tree().len();
@@ -161,7 +161,7 @@ fn chat(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_says_the_same_stays_byte_for_byte() {
+async fn equivalent_responses_leave_the_file_unchanged() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
     for text in ["one", "two", "stream", "with history"] {
         let mut body = chat(text);
@@ -188,7 +188,7 @@ async fn what_says_the_same_stays_byte_for_byte() {
 
 /// Nothing would find what is kept under another key than the name says.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_whose_key_is_another_is_told_and_left() {
+async fn a_recording_with_a_different_key_is_reported_and_not_changed() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
     ask(&project, &server.url, &chat("one")).await;
     let (name, document) = project
@@ -214,7 +214,7 @@ async fn a_recording_whose_key_is_another_is_told_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_asked_again_is_listed_and_left() {
+async fn recordings_that_cannot_be_requested_again_are_listed_and_not_changed() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
     ask(&project, &server.url, &chat("fine")).await;
     ask(&project, &server.url, &chat(&format!("my key is {KEY}"))).await;
@@ -246,7 +246,7 @@ async fn what_cannot_be_asked_again_is_listed_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tool_call_that_changes_breaks_its_chain_and_says_so() {
+async fn a_changed_tool_call_ends_its_chain_and_is_reported() {
     let call = |city: &str| json!({ "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": { "role": "assistant", "content": "", "tool_calls": [{ "id": "call_abc1", "function": { "name": "f", "arguments": format!("{{\"city\":\"{city}\"}}") } }] } }] });
     let answers = move |city: &'static str| {
         move |_: usize, request: &crate::support::server::Call| {
@@ -278,7 +278,7 @@ async fn a_tool_call_that_changes_breaks_its_chain_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recordings_are_chosen_and_the_budget_is_kept() {
+async fn recordings_are_selected_and_the_budget_is_respected() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
     for (model, text) in [("small", "one"), ("small", "two"), ("large", "three")] {
         let mut body = chat(text);
@@ -340,7 +340,7 @@ fn priced(same: usize) -> impl Fn(usize, &crate::support::server::Call) -> Reply
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_price_is_told_before_and_the_budget_is_kept() {
+async fn the_price_is_printed_first_and_the_budget_is_respected() {
     let (project, server) = (Project::new(), Server::start(priced(usize::MAX)).await);
     for text in ["one", "two", "three"] {
         let mut body = chat(text);
@@ -395,7 +395,7 @@ async fn the_price_is_told_before_and_the_budget_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_is_waited_for() {
+async fn refresh_waits_for_a_rate_limit() {
     let server = Server::start(|number, _| match number {
         1 => Reply::new(429, "application/json", r#"{"message":"Requests rate limit exceeded"}"#)
             .header("retry-after", "1"),
@@ -413,7 +413,7 @@ async fn a_limit_is_waited_for() {
 
 /// What is kept is the answer after the retries, whether errors are kept or not; one that was recorded is not waited out.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_no_answer_to_keep() {
+async fn a_retried_response_is_not_recorded() {
     let limited = (429, r#"{"message":"Requests rate limit exceeded"}"#);
     let wrong = (422, r#"{"detail":"no such model"}"#);
     let well = (200, r#"{"choices":[{"message":{"content":"Paris"}}]}"#);
@@ -435,7 +435,7 @@ async fn a_retry_is_no_answer_to_keep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_said_back_is_not_kept() {
+async fn a_key_in_a_response_is_not_recorded() {
     let server = Server::start(|number, call| {
         let said = call.header("authorization").unwrap();
         assert!(said.contains(KEY));
@@ -564,7 +564,7 @@ async fn a_chain_is_reviewed_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_enough_at_a_terminal() {
+async fn a_single_key_press_is_enough_at_a_terminal() {
     let (project, server) = (Project::new(), Server::start(priced(1)).await);
     ask(&project, &server.url, &chat("one")).await;
     assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
@@ -594,7 +594,7 @@ async fn a_key_is_enough_at_a_terminal() {
 
 /// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_broken_off_goes_on() {
+async fn an_interrupted_refresh_resumes() {
     let (project, server) = (Project::new(), api::start().await);
     program(&project.cassettes(), Mode::Record, &server.url).await;
     let original = project.tree();
@@ -656,7 +656,7 @@ async fn what_was_broken_off_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_refresh_at_a_time() {
+async fn only_one_refresh_runs_at_a_time() {
     let (sender, reply) = Reply::directed("application/json");
     let held = std::sync::Mutex::new(Some(reply));
     let server = Server::start(move |number, _| match number {

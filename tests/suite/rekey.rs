@@ -51,7 +51,7 @@ fn cassettes(project: &Project) -> BTreeMap<String, Vec<u8>> {
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
+async fn rekey_renames_recordings_after_a_change_of_the_settings() {
     let project = recorded().await;
     project.write("cassettes/settings.yaml", SETTINGS);
     let stale = ask(&project, "strict", NOWHERE, &["Today is 2026-11-20."]);
@@ -106,7 +106,7 @@ async fn after_a_change_of_the_settings_recordings_get_their_new_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_git_could_not_bring_back_stays_and_so_does_what_would_be_one() {
+async fn rekey_leaves_modified_files_and_requests_that_get_the_same_key() {
     let project = recorded().await;
     project.write("cassettes/settings.yaml", "matching: { ignore: [/messages] }\n");
     let shown = project.run(&["rekey"]);
@@ -151,7 +151,7 @@ async fn what_git_could_not_bring_back_stays_and_so_does_what_would_be_one() {
 
 /// Files of every version that was ever written, kept for ever.
 #[test]
-fn every_version_of_the_format_is_read() {
+fn every_format_version_is_read() {
     const VERSIONS: &[&str] = &["format-1"];
     for version in VERSIONS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

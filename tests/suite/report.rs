@@ -150,7 +150,7 @@ fn wav() -> Vec<u8> {
 }
 
 #[test]
-fn recordings_are_found_and_read() {
+fn recordings_can_be_searched_and_opened() {
     if !can_browse() {
         return;
     }
@@ -223,7 +223,7 @@ fn recordings_are_found_and_read() {
 }
 
 #[test]
-fn a_stream_is_played_at_its_pace() {
+fn a_stream_is_played_at_its_recorded_pace() {
     if !can_browse() {
         return;
     }
@@ -238,7 +238,7 @@ fn a_stream_is_played_at_its_pace() {
 }
 
 #[test]
-fn pictures_and_sound_can_be_seen_and_heard() {
+fn images_and_audio_are_shown_and_played() {
     if !can_browse() {
         return;
     }
@@ -286,7 +286,7 @@ fn pictures_and_sound_can_be_seen_and_heard() {
 }
 
 #[test]
-fn what_has_changed_is_shown_before_and_after() {
+fn changes_are_shown_before_and_after() {
     if !can_browse() {
         return;
     }
@@ -317,7 +317,7 @@ fn what_has_changed_is_shown_before_and_after() {
 }
 
 #[test]
-fn nothing_of_a_recording_runs() {
+fn scripts_in_recordings_do_not_run() {
     if !can_browse() {
         return;
     }
@@ -403,7 +403,7 @@ const HOSTILE: [&str; 12] = [
 ];
 
 #[test]
-fn damaged_recordings_are_in_the_page_and_told() {
+fn damaged_recordings_are_reported_in_the_page_and_in_the_terminal() {
     let project = Project::new();
     import(&project, "cassettes", &[Row::chat("What is whole?", "This is.")]);
     project.write(
@@ -424,7 +424,7 @@ fn damaged_recordings_are_in_the_page_and_told() {
 }
 
 #[test]
-fn a_file_that_is_no_report_is_left() {
+fn a_file_that_is_not_a_report_is_not_replaced() {
     let project = Project::new();
     import(&project, "cassettes", &[Row::chat("Hello", "Hello.")]);
     project.write("report.html", "<p>My notes</p>");

@@ -437,7 +437,7 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
 
 /// All that the official client recorded, out to a file of another tool and back.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_exported_and_imported_replays_through_the_official_python_client() {
+async fn exported_and_imported_recordings_replay_through_the_official_python_client() {
     if !PYTHON_OPERATIONS.is_installed() {
         return;
     }
@@ -457,7 +457,7 @@ async fn what_was_exported_and_imported_replays_through_the_official_python_clie
 
 /// A suite that comes from VCR.py: the official client under both.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_vcr_py_recorded_replays_through_the_official_python_client() {
+async fn recordings_of_vcr_py_replay_through_the_official_python_client() {
     const ASK: &str = r#"
 import contextlib, os, sys
 from mistralai.client import Mistral
@@ -491,7 +491,7 @@ with under:
 
 /// An injected 429 is asked again and then answered, a stream that is cut raises, and one whose characters are torn does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_python_client_meets_injected_faults() {
+async fn the_official_python_client_handles_injected_faults() {
     let faults = Program(PYTHON, "faults.py");
     if !faults.is_installed() {
         return;

@@ -472,7 +472,7 @@ fn files_below(root: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn verify_finds_every_planted_secret_and_says_none() {
+async fn verify_finds_every_planted_secret_and_prints_none() {
     let project = Project::new();
     let planted = planted();
     assert!(planted.len() >= 30);
@@ -534,7 +534,7 @@ async fn verify_finds_every_planted_secret_and_says_none() {
 }
 
 #[tokio::test]
-async fn recording_refuses_what_is_surely_a_secret_and_hands_the_answer_on() {
+async fn recording_refuses_certain_secrets_and_passes_the_response_through() {
     for (number, plant) in planted().iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let (request, response, body) = exchange(number, plant);
@@ -559,7 +559,7 @@ async fn recording_refuses_what_is_surely_a_secret_and_hands_the_answer_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_where_the_secret_stands() {
+async fn a_refusal_names_the_location_of_the_secret() {
     let mut said = String::new();
     for number in [0, 1, 4, 5, 9, 20, 32, 33, 34] {
         let folder = tempfile::tempdir().unwrap();
@@ -583,7 +583,7 @@ async fn a_refusal_says_where_the_secret_stands() {
 }
 
 #[tokio::test]
-async fn the_settings_and_a_redaction_decide() {
+async fn settings_and_redactions_control_the_secret_scan() {
     let (request, ..) = exchange(0, &planted()[0]);
     for (settings, is_kept) in [
         ("secrets: refuse", false),
@@ -601,7 +601,7 @@ async fn the_settings_and_a_redaction_decide() {
 }
 
 #[tokio::test]
-async fn what_the_settings_allow_is_a_warning_of_verify() {
+async fn secrets_that_the_settings_allow_are_warnings_in_verify() {
     let project = Project::new();
     let (request, response, _) = exchange(0, &planted()[0]);
     let recorder = recorder(&project.cassettes(), |builder| builder.allow_secrets());
@@ -619,7 +619,7 @@ async fn what_the_settings_allow_is_a_warning_of_verify() {
 
 /// A body that nobody has decoded is refused and warned of; one that somebody has, who left the header, is searched.
 #[tokio::test]
-async fn what_cannot_be_searched_is_refused_and_a_warning_of_verify() {
+async fn data_that_cannot_be_searched_is_refused_and_a_warning_in_verify() {
     let project = Project::new();
     let ask = || Request::get("/v1/models").unwrap();
     let answer = |body: &'static [u8]| {
@@ -652,7 +652,7 @@ async fn what_cannot_be_searched_is_refused_and_a_warning_of_verify() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_root_is_told_without_its_words_and_without_a_slash() {
+async fn a_file_in_the_root_folder_is_reported_without_its_slug() {
     let project = Project::new();
     let (request, response, _) = exchange(0, &planted()[0]);
     let recorder = recorder(&project.cassettes(), |builder| builder.allow_secrets());
@@ -706,7 +706,7 @@ fn sources() -> [(&'static str, String); 2] {
 }
 
 #[test]
-fn an_import_refuses_what_recording_refuses() {
+fn import_refuses_what_recording_refuses() {
     let planted = planted();
     let sure = planted.iter().filter(|plant| plant.is_sure).count();
     for (name, source) in sources() {
@@ -747,7 +747,7 @@ fn an_import_refuses_what_recording_refuses() {
 }
 
 #[test]
-fn an_import_refuses_what_cannot_be_searched() {
+fn import_refuses_data_that_cannot_be_searched() {
     let project = Project::new();
     let line = json!({
         "request": { "method": "GET", "url": "https://proxy.example.com/v1/models" },
@@ -777,7 +777,7 @@ fn an_import_refuses_what_cannot_be_searched() {
 }
 
 #[test]
-fn an_import_says_no_secret_of_where_it_comes_from() {
+fn import_prints_no_secret_of_its_source() {
     let project = Project::new();
     let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
     let line = json!({
@@ -799,7 +799,7 @@ fn an_import_says_no_secret_of_where_it_comes_from() {
 }
 
 #[test]
-fn the_settings_decide_what_an_import_refuses() {
+fn settings_control_what_import_refuses() {
     let all = planted().len();
     let sure = planted().iter().filter(|plant| plant.is_sure).count();
     for (settings, flags, code, refused, warned) in [
@@ -838,7 +838,7 @@ fn the_settings_decide_what_an_import_refuses() {
 
 /// The exchanges of real traffic, recorded: nothing is refused, and `verify` has nothing to say.
 #[tokio::test]
-async fn no_alarm_in_real_traffic() {
+async fn real_traffic_contains_no_false_positives() {
     let Some(corpus) = corpus() else { return };
     let text = fs::read_to_string(&corpus).unwrap();
     let project = Project::new();
@@ -918,7 +918,7 @@ async fn no_alarm_in_real_traffic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_hands_the_answer_on_and_its_verdict_fails_unless_it_is_allowed() {
+async fn the_proxy_passes_a_response_with_a_secret_through_and_fails_the_verdict_unless_allowed() {
     let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
     let said = token.clone();
     let server = Server::start(move |_, _| Reply::json(json!({ "content": said }).to_string())).await;

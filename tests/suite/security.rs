@@ -63,7 +63,7 @@ async fn asking(url: &str, line: &str, headers: &str) -> Answer {
     wire.answer().await
 }
 
-/// Each test that the threat model names is there.
+/// Each test that the threat model names exists.
 #[test]
 fn the_threat_model_names_tests_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -72,12 +72,15 @@ fn the_threat_model_names_tests_that_exist() {
     let model = model.split("\n## ").next().unwrap();
     let mut named = 0;
     for name in model.split('`').skip(1).step_by(2) {
-        let Some((file, test)) = name.split_once("::") else {
+        let Some((file, test)) = name.rsplit_once("::") else {
             continue;
         };
-        let text = ["tests", "src"]
+        let path = file.replace("::", "/");
+        let files =
+            ["tests/suite/{}.rs", "src/{}.rs", "src/{}/mod.rs"].map(|form| root.join(form.replace("{}", &path)));
+        let text = files
             .iter()
-            .find_map(|folder| std::fs::read_to_string(root.join(folder).join(format!("{file}.rs"))).ok())
+            .find_map(|file| std::fs::read_to_string(file).ok())
             .unwrap_or_default();
         assert!(text.contains(&format!("fn {test}(")), "{name}");
         named += 1;
@@ -88,7 +91,7 @@ fn the_threat_model_names_tests_that_exist() {
 // A web page on the same machine.
 
 #[tokio::test]
-async fn a_host_that_is_not_this_machine_is_refused_before_anything_else() {
+async fn other_host_names_are_refused_before_any_other_check() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &["--allow-host", "docker.test"]);
     for host in ["evil.test", "evil.test:80", "127.0.0.1.evil.test"] {
@@ -126,7 +129,7 @@ async fn a_host_that_is_not_this_machine_is_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_are_refused_and_those_of_this_machine_may_read_answers() {
+async fn other_sites_are_refused_and_pages_of_this_machine_may_read_responses() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &["--allow-origin", "https://app.test"]);
     let host = "host: localhost\r\n";
@@ -180,7 +183,7 @@ async fn pages_of_other_sites_are_refused_and_those_of_this_machine_may_read_ans
 
 /// Whatever is odd about its frame: what reaches the upstream is what was keyed, and nothing hides in it.
 #[tokio::test]
-async fn nothing_is_smuggled_past_the_key() {
+async fn request_smuggling_cannot_bypass_the_key() {
     let hidden = "GET /v1/hidden HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let (length, chunked) = ("content-length: 2\r\n", "transfer-encoding: chunked\r\n");
     let post =
@@ -272,7 +275,7 @@ async fn nothing_is_smuggled_past_the_key() {
 
 /// Lines that end without a carriage return are read as lines; the upstream gets them with one, and sees what was keyed.
 #[tokio::test]
-async fn what_is_lenient_is_written_anew() {
+async fn lenient_http_is_forwarded_in_canonical_form() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
     let said = exchange(
@@ -296,7 +299,7 @@ async fn what_is_lenient_is_written_anew() {
 }
 
 #[tokio::test]
-async fn paths_that_climb_and_other_hosts_are_asked_of_nobody() {
+async fn path_traversal_and_other_hosts_send_no_request() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
     for (target, status) in [
@@ -334,7 +337,7 @@ async fn paths_that_climb_and_other_hosts_are_asked_of_nobody() {
 }
 
 #[tokio::test]
-async fn a_gigantic_head_is_refused() {
+async fn an_oversized_request_head_is_refused() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
     let many: String = (0..1000).map(|number| format!("x-{number}: y\r\n")).collect();
@@ -419,7 +422,7 @@ async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
 const BESIDE: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gigabyte_that_is_asked_with_is_refused_before_it_is_held() {
+async fn a_request_of_a_gigabyte_is_refused_before_it_is_buffered() {
     const GIGABYTE: u64 = 1 << 30;
     const SMALLER: u64 = 16 << 20;
     let (project, server) = (Project::new(), api().await);
@@ -458,7 +461,7 @@ async fn a_gigabyte_that_is_asked_with_is_refused_before_it_is_held() {
 
 /// What is allowed is read, searched for secrets, sent and kept: four times the body, where it is text.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_body_is_held_four_times_at_most() {
+async fn a_large_body_is_in_memory_at_most_four_times() {
     const LARGE: u64 = 64 << 20;
     let (project, server) = (Project::new(), Server::start(|_, _| Reply::json("{}")).await);
     for in_chunks in [false, true] {
@@ -494,7 +497,7 @@ async fn idling(server: &Server, limit: Duration) -> Proxy {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_given_up_and_holds_up_nobody() {
+async fn a_request_head_that_never_ends_times_out_and_blocks_no_other_client() {
     let server = api().await;
     let proxy = idling(&server, Duration::from_millis(300)).await;
     let mut slow = Wire::to(&proxy.url()).await;
@@ -518,7 +521,7 @@ async fn a_head_that_never_ends_is_given_up_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn no_patience_is_too_long_or_too_short() {
+async fn idle_timeouts_of_any_length_are_accepted() {
     let server = api().await;
     let patient = idling(&server, Duration::MAX).await;
     assert_eq!(ask(&patient.url(), "GET /v1/x", "").await.status, 200);
@@ -534,7 +537,7 @@ async fn no_patience_is_too_long_or_too_short() {
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_connections_hold_up_nobody() {
+async fn ten_thousand_idle_connections_block_no_other_client() {
     const IDLE: usize = 10_000;
     let needed = IDLE as u64 + 300;
     let limit = getrlimit(Resource::Nofile);
@@ -587,7 +590,7 @@ async fn answered(recorder: &Recorder, url: &str) -> mistral_cassette::Result<Ve
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
+async fn an_endless_response_is_aborted_and_not_recorded() {
     const READ: usize = 200 << 20;
     // A stream whose first event does not end, either.
     for kind in ["application/json", "text/event-stream"] {
@@ -618,7 +621,7 @@ async fn an_answer_without_end_is_hung_up_on_and_not_kept() {
 }
 
 #[tokio::test]
-async fn a_compressed_bomb_is_not_held_and_not_kept() {
+async fn a_decompression_bomb_is_not_buffered_and_not_recorded() {
     const MEGABYTES: usize = 300;
     let project = Project::new();
     project.write("cassettes/settings.yaml", "limits: { entry_bytes: 1000000 }\n");
@@ -654,7 +657,7 @@ fn json_head(headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_upstream_that_lies_of_its_answer_is_not_kept() {
+async fn a_response_with_a_wrong_content_length_is_not_recorded() {
     let many: String = (0..5000).map(|number| format!("x-{number}: y\r\n")).collect();
     for (what, answer) in [
         (
@@ -699,7 +702,7 @@ async fn an_upstream_that_lies_of_its_answer_is_not_kept() {
 
 /// No lies, although they look like it: they are handed on, recorded and replayed.
 #[tokio::test]
-async fn an_upstream_that_is_old_or_says_too_much_is_kept_as_far_as_it_goes() {
+async fn responses_of_http_1_0_and_with_extra_bytes_are_recorded_up_to_their_length() {
     let old = |headers: &str| format!("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n{{}}");
     for (what, answer) in [
         // What comes behind the length is no part of the answer, nor of the next one.
@@ -756,7 +759,7 @@ fn with_body(text: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_cassette_reaches_nothing_outside_of_its_directory() {
+async fn a_cassette_cannot_read_files_outside_of_its_directory() {
     const PRIVATE: &str = "a-private-key-of-somebody";
     let (project, name, text) = recorded().await;
     project.write("private", PRIVATE);
@@ -819,7 +822,7 @@ async fn a_cassette_reaches_nothing_outside_of_its_directory() {
 }
 
 #[tokio::test]
-async fn a_cassette_that_is_a_bomb_is_an_error_within_seconds() {
+async fn a_yaml_bomb_is_an_error_within_seconds() {
     let (project, name, text) = recorded().await;
     let mut aliases = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (from, to) in ["a", "b", "c", "d", "e", "f", "g", "h"]
@@ -856,7 +859,7 @@ async fn a_cassette_that_is_a_bomb_is_an_error_within_seconds() {
 
 /// Headers that frame an answer are the server's affair, whatever a cassette says.
 #[tokio::test]
-async fn a_cassette_cannot_frame_answers() {
+async fn a_cassette_cannot_set_framing_headers() {
     let (project, name, text) = recorded().await;
     let headers = "  headers:\n    content-length: '3'\n    transfer-encoding: chunked\n    connection: close\n    set-cookie: a=b\n";
     project.write(&name, text.replacen("  headers:\n", headers, 1));
@@ -877,7 +880,7 @@ async fn a_cassette_cannot_frame_answers() {
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\r\u{202e}";
 
 #[tokio::test]
-async fn what_is_recorded_cannot_steer_a_terminal() {
+async fn recordings_cannot_send_control_sequences_to_a_terminal() {
     let project = Project::new();
     let server = Server::start(|number, _| {
         Reply::json(json!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": format!("{ESCAPES}{number}") } }] }).to_string())

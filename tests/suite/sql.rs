@@ -80,13 +80,13 @@ async fn many_begin_at_once(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_begin_at_once_on_one_file() {
+async fn many_engines_start_with_one_new_file_at_once() {
     let folder = tempfile::tempdir().unwrap();
     many_begin_at_once(&format!("sqlite:{}/cassettes.db", folder.path().display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_begin_at_once_on_one_server() {
+async fn many_engines_start_with_one_new_server_at_once() {
     if !has_postgres() {
         return;
     }
@@ -96,7 +96,7 @@ async fn many_begin_at_once_on_one_server() {
 
 /// The other half of `two_processes_share_one_file`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_other_process() {
+async fn child_process_that_writes() {
     let Some(url) = std::env::var_os("MISTRAL_CASSETTE_TEST_URL") else {
         return;
     };
@@ -119,7 +119,7 @@ async fn two_processes_share_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/cassettes.db", folder.path().display());
     let mut other = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sql::the_other_process"])
+        .args(["--exact", "sql::child_process_that_writes"])
         .env("MISTRAL_CASSETTE_TEST_URL", &url)
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -135,13 +135,13 @@ async fn two_processes_share_one_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_killed_leaves_a_whole_file() {
+async fn a_killed_process_leaves_a_complete_file() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/cassettes.db", folder.path().display());
     let engine = SqlEngine::open(&url).unwrap();
     let mut listed = engine.keys().await.unwrap();
     let mut other = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sql::the_other_process"])
+        .args(["--exact", "sql::child_process_that_writes"])
         .env("MISTRAL_CASSETTE_TEST_URL", &url)
         .stdout(std::process::Stdio::null())
         .kill_on_drop(true)
@@ -184,7 +184,7 @@ async fn what_is_over_is_removed(engine: SqlEngine, rows: impl AsyncFn() -> i64)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_is_removed_from_sqlite() {
+async fn expired_entries_are_removed_from_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cassettes.db");
     let rows = async || {
@@ -199,7 +199,7 @@ async fn what_is_over_is_removed_from_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_is_removed_from_postgres() {
+async fn expired_entries_are_removed_from_postgres() {
     if !has_postgres() {
         return;
     }
@@ -215,7 +215,7 @@ async fn what_is_over_is_removed_from_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_may_make_no_tables_uses_those_that_are_there() {
+async fn a_user_without_the_right_to_create_tables_uses_existing_tables() {
     if !has_postgres() {
         return;
     }
@@ -240,7 +240,7 @@ async fn a_user_who_may_make_no_tables_uses_those_that_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_in_no_error() {
+async fn errors_contain_no_credentials() {
     if !has_postgres() {
         return;
     }
@@ -258,7 +258,7 @@ async fn credentials_are_in_no_error() {
     }
     // It may come from where PostgreSQL's own clients take it.
     let done = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sql::the_other_process"])
+        .args(["--exact", "sql::child_process_that_writes"])
         .env(
             "MISTRAL_CASSETTE_TEST_URL",
             format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port),
@@ -278,7 +278,7 @@ async fn credentials_are_in_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_there_is_an_error_soon() {
+async fn an_unreachable_database_is_an_error_without_long_delay() {
     let key = &keys(1).await[0];
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().port();
@@ -310,7 +310,7 @@ async fn a_database_that_is_not_there_is_an_error_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_loses_nothing() {
+async fn a_restart_of_the_server_loses_nothing() {
     if !has_postgres() {
         return;
     }
@@ -320,7 +320,7 @@ async fn a_restart_loses_nothing() {
 }
 
 #[test]
-fn an_engine_outlives_its_runtime() {
+fn an_engine_works_after_its_first_runtime_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let postgres = has_postgres().then(Postgres::start);
     let mut engines = vec![sqlite(folder.path())];
@@ -346,7 +346,7 @@ fn an_engine_outlives_its_runtime() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_is_lost_is_not_renewed() {
+async fn a_lost_lock_is_not_renewed() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Arc::new(sqlite(folder.path()));
     let key = &keys(1).await[0];

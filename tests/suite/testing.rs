@@ -20,7 +20,7 @@ async fn panic_of(test: impl FnOnce(TestSession)) -> String {
 }
 
 #[tokio::test]
-async fn a_miss_that_was_swallowed_fails_the_test() {
+async fn an_ignored_miss_fails_the_test() {
     let said = panic_of(drop).await;
     assert!(said.contains("1 request was not recorded"), "{said}");
     assert!(
@@ -36,14 +36,14 @@ async fn the_panic_of_the_test_itself_is_not_hidden() {
 }
 
 #[tokio::test]
-async fn a_session_without_failures_ends_quietly() {
+async fn a_session_without_failures_passes() {
     let session = cassette!(Mode::Strict);
     assert_eq!(session.recorder().mode(), Mode::Strict);
 }
 
 #[cfg(feature = "insta")]
 #[test]
-fn snapshots_leave_out_what_is_different_each_time() {
+fn snapshots_replace_values_that_change_with_each_response() {
     let chunk = |number: u32| {
         let text = format!(
             r#"{{"id":"{number}","created":{number},"model":"m","choices":[],"p":"{}"}}"#,

@@ -151,7 +151,7 @@ async fn a_session_writes_a_line_for_each_cassette_and_scope() {
 
 /// The former names are `--ledger` and `MISTRAL_CASSETTE_LEDGER`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_usage_log_has_a_flag_and_a_variable_and_both_accept_their_former_names() {
+async fn the_usage_log_flag_and_variable_accept_their_former_names() {
     let mut project = project(&[("", "alpha"), ("", "beta")]).await;
     committed(&project);
     for flag in ["--usage-log", "--ledger"] {
@@ -193,7 +193,7 @@ async fn the_usage_log_has_a_flag_and_a_variable_and_both_accept_their_former_na
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_library_session_writes_its_test_and_what_it_recorded() {
+async fn a_library_session_writes_its_test_and_its_recordings() {
     let project = Project::new();
     let ledger = project.path().join("ledger");
     let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
@@ -218,7 +218,7 @@ async fn a_library_session_writes_its_test_and_what_it_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_that_cannot_be_written_is_told_at_once() {
+async fn a_usage_log_that_cannot_be_written_is_an_error_at_the_start() {
     let project = project(&[("", "alpha")]).await;
     let done = run(&project, &["--ledger", "no/such/folder"], &["alpha"]);
     assert_eq!(done.code(), 2);
@@ -231,7 +231,7 @@ async fn a_ledger_that_cannot_be_written_is_told_at_once() {
 
 /// Eight processes append at once, each asking for forty cassettes; one more is killed again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_processes_write_one_ledger_and_a_killed_one_spoils_nothing() {
+async fn many_processes_write_one_usage_log_and_a_killed_one_damages_nothing() {
     let names: Vec<String> = (0..40).map(|number| format!("cassette{number}")).collect();
     let all: Vec<(&str, &str)> = names.iter().map(|name| ("", name.as_str())).collect();
     let project = project(&all).await;
@@ -272,7 +272,7 @@ async fn many_processes_write_one_ledger_and_a_killed_one_spoils_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_line_takes_no_other_along_and_keeps_prune_from_deleting() {
+async fn a_partial_line_affects_no_other_line_and_prevents_prune_from_deleting() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     committed(&project);
     run(&project, &["--ledger", LEDGER], &["alpha"]);
@@ -300,7 +300,7 @@ async fn half_a_line_takes_no_other_along_and_keeps_prune_from_deleting() {
 
 /// Lines that a full disk has broken are told, and the rest decides.
 #[tokio::test(flavor = "multi_thread")]
-async fn run_tells_the_lines_of_the_ledger_that_cannot_be_read() {
+async fn run_reports_unreadable_lines_of_the_usage_log() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     project.write(LEDGER, "of an earlier run, and broken\n");
     // The proxy writes its lines behind these three, of which one is empty.
@@ -346,7 +346,7 @@ fn lines_in(project: &Project) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
+async fn run_fails_for_unused_recordings_in_the_scopes_that_were_used() {
     let project = project(&[("", "alpha"), ("", "beta"), ("suite", "gamma")]).await;
     let done = run(&project, &["--fail-unused"], &["alpha"]);
     let beta = file(&project, "beta").unwrap();
@@ -378,7 +378,7 @@ async fn run_fails_for_what_was_not_used_in_the_scopes_that_were_seen() {
 
 /// A command whose own sessions replay without the proxy counts as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn run_counts_what_the_command_replays_by_itself() {
+async fn run_counts_recordings_that_the_command_replays_itself() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     let script = format!(
         "{}{} run --mode strict -- sh -c \"$INNER\"",
@@ -391,7 +391,7 @@ async fn run_counts_what_the_command_replays_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
+async fn prune_lists_what_it_would_delete_and_deletes_with_yes() {
     let project = project(&[("", "alpha"), ("", "beta"), ("old/suite", "gamma"), ("other", "delta")]).await;
     committed(&project);
     run(&project, &["--ledger", LEDGER], &["alpha"]);
@@ -439,7 +439,7 @@ async fn prune_shows_what_it_would_delete_and_deletes_with_yes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prune_leaves_what_git_could_not_bring_back() {
+async fn prune_leaves_files_that_git_cannot_restore() {
     let project = project(&[("", "alpha"), ("", "clean"), ("", "changed"), ("", "staged")]).await;
     let staged = fs::read(file(&project, "staged").unwrap()).unwrap();
     let staged_at = file(&project, "staged").unwrap();
@@ -477,7 +477,7 @@ async fn prune_leaves_what_git_could_not_bring_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prune_without_git_demands_force() {
+async fn prune_without_git_requires_force() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     run(&project, &["--ledger", LEDGER], &["alpha"]);
     let shown = prune(&project, &[]);
@@ -516,7 +516,7 @@ async fn prune_without_git_demands_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_nothing_refers_to_go() {
+async fn prune_deletes_unreferenced_bodies() {
     let project = project(&[("", "large one"), ("", "large two"), ("other", "large three")]).await;
     project.write(&format!("cassettes/bodies/{}", "0".repeat(64)), "of nobody");
     project.write("cassettes/bodies/README", "not one of ours");
@@ -536,7 +536,7 @@ async fn bodies_that_nothing_refers_to_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cassette_that_cannot_be_read_keeps_all_bodies() {
+async fn an_unreadable_cassette_prevents_the_deletion_of_bodies() {
     let project = project(&[("", "alpha"), ("other", "large three")]).await;
     fs::write(file(&project, "large-three").unwrap(), "version: [").unwrap();
     committed(&project);
@@ -551,7 +551,7 @@ async fn a_cassette_that_cannot_be_read_keeps_all_bodies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
+async fn prune_ignores_the_usage_log_of_another_directory() {
     let project = project(&[("", "alpha")]).await;
     run(&project, &["--ledger", LEDGER, "--dir", "elsewhere"], &["alpha"]);
     let done = prune(&project, &["--yes", "--force"]);
@@ -584,7 +584,7 @@ async fn prune_deletes_nothing_by_the_ledger_of_another_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_spent_and_saved_is_told_by_model_and_test() {
+async fn costs_and_savings_are_reported_by_model_and_test() {
     let project = Project::new();
     project.write(LEDGER, "");
     let answer = async |_: Request| {
