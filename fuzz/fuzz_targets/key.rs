@@ -301,8 +301,8 @@ fn space(out: &mut String, u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn number_text(number: &serde_json::Number, u: &mut Unstructured<'_>) -> Result<String> {
-    let safe = match whole(number) {
-        Some(whole) if whole.abs() <= LARGEST_SAFE => Some(whole),
+    let safe = match integer_of(number) {
+        Some(integer) if integer.abs() <= LARGEST_SAFE => Some(integer),
         Some(_) => return Ok(number.to_string()),
         None => {
             let float = number.as_f64().unwrap_or_default();
@@ -312,9 +312,9 @@ fn number_text(number: &serde_json::Number, u: &mut Unstructured<'_>) -> Result<
     };
     let float = number.as_f64().unwrap_or_default();
     Ok(match (u.int_in_range(0..=5)?, safe) {
-        (0, Some(whole)) => whole.to_string(),
-        (1, Some(whole)) => format!("{whole}.0"),
-        (2, Some(whole)) => format!("{}e-1", whole * 10),
+        (0, Some(integer)) => integer.to_string(),
+        (1, Some(integer)) => format!("{integer}.0"),
+        (2, Some(integer)) => format!("{}e-1", integer * 10),
         (3, _) => format!("{float:e}").replace('e', "E"),
         (4, _) => format!("{float:e}").replace('e', ".0e").replacen(
             ".0e",
@@ -330,7 +330,7 @@ fn number_text(number: &serde_json::Number, u: &mut Unstructured<'_>) -> Result<
     })
 }
 
-fn whole(number: &serde_json::Number) -> Option<i128> {
+fn integer_of(number: &serde_json::Number) -> Option<i128> {
     number
         .as_i64()
         .map(i128::from)
@@ -437,11 +437,11 @@ impl PartialEq for Meaning {
 
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => match (whole(one), whole(other)) {
+        (Value::Number(one), Value::Number(other)) => match (integer_of(one), integer_of(other)) {
             (Some(one), Some(other)) => one == other,
             (None, None) => one.as_f64() == other.as_f64(),
-            (Some(whole), None) => other.as_f64() == Some(whole as f64),
-            (None, Some(whole)) => one.as_f64() == Some(whole as f64),
+            (Some(integer), None) => other.as_f64() == Some(integer as f64),
+            (None, Some(integer)) => one.as_f64() == Some(integer as f64),
         },
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))

@@ -12,7 +12,7 @@ use crate::cassette::{Blob, Cassette, yaml};
 use crate::diff::{Difference, differences};
 use crate::engine::layout;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{canonical_value, scope_and_endpoint};
+use crate::key::{CanonicalRequest, scope_and_endpoint};
 use crate::settings::matching::Matching;
 
 /// The cassettes of one side with their names, by scope and key.
@@ -98,7 +98,7 @@ pub(crate) fn compare_files(old: &Path, new: &Path) -> Result<Row> {
         yaml::read(&document, &location)
     };
     let (old, new) = (read(old)?, read(new)?);
-    let canonical = |cassette: &Cassette| canonical_value(&cassette.request, &Matching::default());
+    let canonical = |cassette: &Cassette| CanonicalRequest::of(&cassette.request, &Matching::default()).into_value();
     let of_request = differences(&canonical(&old), &canonical(&new));
     let Change { grade, mut differences } = compare(&old.responses, &new.responses);
     let status = if of_request.is_empty() {

@@ -1,12 +1,12 @@
-//! The request key: the SHA-256 of the [canonical request](canonical), and a readable name.
+//! The request key: the SHA-256 of the [canonical request](CanonicalRequest), and a readable name.
 
-pub(crate) mod canonical;
+mod canonical;
 mod scope;
 mod slug;
 
 use std::fmt;
 
-use self::canonical::CanonicalRequest;
+pub(crate) use self::canonical::CanonicalRequest;
 pub use self::scope::Scope;
 pub(crate) use self::scope::{BODIES, EXTENSION};
 use self::slug::{endpoint_of, slug_of};
@@ -182,11 +182,6 @@ impl fmt::Display for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.hash)
     }
-}
-
-/// The canonical request as a JSON value for comparisons.
-pub(crate) fn canonical_value(request: &RecordedRequest, matching: &Matching) -> serde_json::Value {
-    CanonicalRequest::of(request, matching).into_value()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::cassette::{RecordedBody, yaml};
 use crate::diff::{Difference, differences, similarity};
 use crate::engine::{CacheEngine, read_body};
 use crate::error::{Error, ErrorKind};
-use crate::key::{RequestKey, canonical_value};
+use crate::key::{CanonicalRequest, RequestKey};
 use crate::settings::matching::Matching;
 
 /// How many recordings with similar names are read and compared.
@@ -86,7 +86,7 @@ impl Miss<'_> {
             Vec::new()
         });
         self.explain_other_scope(&keys, &mut message, &mut hint);
-        let requested = canonical_value(&self.prepared.request, self.matching);
+        let requested = self.prepared.canonical.to_value();
         let candidates = self.nearest(&requested, &keys).await;
         match candidates.split_first() {
             Some((nearest, _)) if nearest.canonical == requested => {
@@ -189,7 +189,7 @@ impl Miss<'_> {
             let bytes = read_body(self.engine, body, || location.clone()).await.ok()?;
             *body = bytes.into();
         }
-        Some(canonical_value(&cassette.request, self.matching))
+        Some(CanonicalRequest::of(&cassette.request, self.matching).into_value())
     }
 }
 

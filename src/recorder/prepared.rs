@@ -12,7 +12,7 @@ use super::effective_settings::EffectiveSettings;
 use crate::cassette::RecordedRequest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Request;
-use crate::key::{RequestKey, Scope};
+use crate::key::{CanonicalRequest, RequestKey, Scope};
 use crate::redaction::Redactor;
 
 /// How many prepared requests are cached.
@@ -25,6 +25,8 @@ const MAX_CACHED_BODY_BYTES: usize = 64 * 1024;
 pub(super) struct PreparedRequest {
     pub(super) redactor: Redactor,
     pub(super) request: RecordedRequest,
+    /// For the comparison with recordings on a miss.
+    pub(super) canonical: CanonicalRequest,
     pub(super) key: RequestKey,
 }
 
@@ -39,8 +41,10 @@ impl PreparedRequest {
             .with_hint("name the scope after the test"));
         }
         let request = redactor.request(request);
+        let canonical = CanonicalRequest::of(&request, &effective.settings.matching);
         Ok(Self {
-            key: RequestKey::of(&request, scope, &effective.settings.matching),
+            key: RequestKey::from_canonical(&canonical, scope),
+            canonical,
             redactor,
             request,
         })
