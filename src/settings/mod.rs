@@ -181,11 +181,11 @@ mod tests {
         for (yaml, message) in [
             (
                 "save_errors: false\nexausted: fail\n",
-                "cannot read settings.yaml: line 2: unknown field `exausted`",
+                "cannot read cassettes/settings.yaml: line 2: unknown field `exausted`",
             ),
             (
                 "exhausted: never\n",
-                "cannot read settings.yaml: line 1: unknown variant `never`",
+                "cannot read cassettes/settings.yaml: line 1: unknown variant `never`",
             ),
             (
                 "redaction:\n- pattern: '('\n",
