@@ -1,7 +1,7 @@
-//! Where things lie in a cassette directory, and in a bucket alike: which name is what.
+//! The names of files in a cassette directory and of objects in a bucket.
 //!
-//! Names are inside of the directory, with slashes. Those of cassettes are [`RequestKey::name`](crate::RequestKey::name) and
-//! an extension.
+//! Names are paths inside the directory, with slashes. The name of a cassette is
+//! [`RequestKey::name`](crate::RequestKey::name) and an extension.
 
 #[cfg(feature = "cli")]
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use crate::hash::is_lower_hex;
 pub(crate) use crate::key::{BODIES, EXTENSION};
 
-/// The settings.
+/// The name of the settings document.
 pub(crate) const SETTINGS: &str = "settings.yaml";
 
-/// Whether a file of this name is taken for a cassette.
+/// Returns whether a file with this name is treated as a cassette.
 pub(crate) fn is_cassette(name: &str) -> bool {
     let is_hidden = name.split('/').any(|part| part.starts_with('.'));
     name.ends_with(EXTENSION) && name != SETTINGS && !is_in_bodies(name) && !is_hidden
@@ -23,19 +23,19 @@ fn is_in_bodies(name: &str) -> bool {
     name.strip_prefix(BODIES).is_some_and(|inside| inside.starts_with('/'))
 }
 
-/// The name of a large body.
+/// Returns the name of a large body.
 pub(crate) fn body(sha256: &str) -> String {
     format!("{BODIES}/{sha256}")
 }
 
-/// Whether a file of this name is a large body.
+/// Returns whether this is the name of a large body.
 #[cfg(any(feature = "cli", feature = "object-store"))]
 pub(crate) fn is_body(name: &str) -> bool {
     let sha256 = name.rsplit('/').next().unwrap_or_default();
     is_lower_hex(sha256, 64) && name == body(sha256)
 }
 
-/// Every file that lies where large bodies do, by its name and sorted, whether or not it is one.
+/// Returns the names and paths of all files in the folder for large bodies, sorted, including other files.
 #[cfg(feature = "cli")]
 pub(crate) fn files_in_bodies(root: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(root.join(BODIES)).into_iter().flatten().flatten();

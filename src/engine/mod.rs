@@ -25,8 +25,12 @@ mod object_store;
 mod open;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "redis", feature = "sql"))]
+mod retry;
 #[cfg(feature = "sql")]
 mod sql;
+#[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
+mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;
 

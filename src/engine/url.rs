@@ -1,39 +1,39 @@
-//! The URL of a store, taken apart so that no error ever repeats what may be a password.
+//! Parses the URL of a store without ever repeating a password in an error.
 
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A URL's parts, as they are written; what can hold a secret is shown to nobody.
+/// The parts of a URL, not decoded. Parts that may contain a secret are private.
 pub(super) struct StoreUrl<'a> {
     pub(super) scheme: &'a str,
-    /// Before the last `@` of the authority.
+    /// The part of the authority before the last `@`.
     credentials: Option<&'a str>,
-    /// Behind it: one or more hosts with ports.
+    /// One or more hosts with ports.
     pub(super) hosts: &'a str,
-    /// Without the slash in front.
+    /// The path without the leading slash.
     pub(super) path: &'a str,
     pub(super) options: Vec<(String, String)>,
-    /// What is allowed, for hints.
+    /// The expected form, for hints.
     form: &'a str,
 }
 
 impl<'a> StoreUrl<'a> {
-    /// Takes a URL apart; `form` shows how one of its kind looks.
+    /// Parses a URL. `form` shows the expected form.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`]: it is no such URL.
+    /// [`ErrorKind::Settings`]: the URL is invalid.
     pub(super) fn parse(url: &'a str, form: &'a str) -> Result<Self> {
         let (scheme, rest) = url
             .split_once("://")
-            .ok_or_else(|| wrong(url.split(':').next().unwrap_or_default(), "it has no ://", form))?;
+            .ok_or_else(|| invalid_url(url.split(':').next().unwrap_or_default(), "it has no ://", form))?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
-        // What stands there may be half of a password, so it is not even looked at.
+        // A password that is not encoded may continue here, so the error repeats nothing.
         if rest.contains(['@', '#']) {
-            return Err(wrong(
+            return Err(invalid_url(
                 scheme,
-                "there is a @ or # behind the host: in a password / ? # @ and % are written %2F %3F %23 %40 and %25",
+                "there is a @ or # after the host: in a password / ? # @ and % are written %2F %3F %23 %40 and %25",
                 form,
             ));
         }
@@ -53,64 +53,30 @@ impl<'a> StoreUrl<'a> {
         })
     }
 
-    /// User and password, decoded.
+    /// Returns the decoded user and password.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`]: they are no UTF-8.
+    /// [`ErrorKind::Settings`]: they are not UTF-8.
     pub(super) fn user_and_password(&self) -> Result<(Option<String>, Option<String>)> {
-        let decoded = |text: &str| match percent_decode_str(text).decode_utf8() {
+        let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
             Ok(text) => Ok(Some(text.into_owned()).filter(|text| !text.is_empty())),
-            Err(_) => Err(self.wrong("the credentials are no UTF-8")),
+            Err(_) => Err(self.invalid("the credentials are not UTF-8")),
         };
         match self.credentials.map(|both| both.split_once(':').unwrap_or((both, ""))) {
-            Some((user, password)) => Ok((decoded(user)?, decoded(password)?)),
+            Some((user, password)) => Ok((decode(user)?, decode(password)?)),
             None => Ok((None, None)),
         }
     }
 
-    /// That something is wrong with it.
-    pub(super) fn wrong(&self, what: &str) -> Error {
-        wrong(self.scheme, what, self.form)
+    /// Returns an error about this URL.
+    pub(super) fn invalid(&self, reason: &str) -> Error {
+        invalid_url(self.scheme, reason, self.form)
     }
 }
 
-/// That something is wrong with the URL of a store.
-pub(super) fn wrong(scheme: &str, what: &str, form: &str) -> Error {
-    Error::new(ErrorKind::Settings, format!("the {scheme}: URL is wrong: {what}")).with_hint(form)
-}
-
-/// A text with its percent-encoded bytes decoded.
-#[cfg(feature = "sql")]
-pub(super) fn decoded(text: &str) -> Option<String> {
-    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
-}
-
-/// A text that nobody else makes: the token of a lock.
-pub(super) fn unique() -> String {
-    use std::collections::hash_map::RandomState;
-    use std::hash::BuildHasher as _;
-    use std::time::SystemTime;
-
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    // The system's randomness is in the first two: each of them is seeded from it.
-    let seeds = [(); 2].map(|()| RandomState::new().hash_one(now));
-    crate::hash::sha256_hex(format!("{seeds:?} {} {now:?}", std::process::id()).as_bytes())
-}
-
-/// The milliseconds of a life, at least one; `None` when it is so long that it might as well have no end.
-pub(super) fn milliseconds(life: std::time::Duration) -> Option<i64> {
-    // 10,000 years.
-    const LONGEST: i64 = 10_000 * 366 * 86_400_000;
-    let milliseconds = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
-    (milliseconds < LONGEST).then_some(milliseconds.max(1))
-}
-
-/// The milliseconds of a lock's life; none is held for longer than 49 days.
-pub(super) fn lock_milliseconds(life: std::time::Duration) -> i64 {
-    const LONGEST: i64 = 1 << 32;
-    milliseconds(life).unwrap_or(LONGEST).min(LONGEST)
+/// Returns an error about the URL of a store.
+pub(super) fn invalid_url(scheme: &str, reason: &str, form: &str) -> Error {
+    Error::new(ErrorKind::Settings, format!("the {scheme}: URL is invalid: {reason}")).with_hint(form)
 }
 
 #[cfg(test)]
@@ -118,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_part_of_a_url_that_can_be_a_password_is_repeated() {
+    fn errors_repeat_no_part_of_a_url_that_may_be_a_password() {
         for url in [
             "redis://user:se/cret@host:1/0",
             "redis://user:se?cret@host:1/0",
@@ -127,20 +93,15 @@ mod tests {
         ] {
             let error = StoreUrl::parse(url, "redis://host").err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Settings);
-            let told = format!("{error:?} {error}");
-            assert!(!told.contains("cret"), "{told}");
+            let text = format!("{error:?} {error}");
+            assert!(!text.contains("cret"), "{text}");
         }
     }
 
     #[test]
-    fn a_password_may_hold_an_at() {
+    fn a_password_may_contain_an_at_sign() {
         let url = StoreUrl::parse("redis://u:a@b@[::1]:1/2?x=%20", "").unwrap();
         assert_eq!((url.credentials, url.hosts, url.path), (Some("u:a@b"), "[::1]:1", "2"));
         assert_eq!(url.options, [("x".to_owned(), " ".to_owned())]);
-    }
-
-    #[test]
-    fn tokens_differ() {
-        assert_ne!(unique(), unique());
     }
 }

@@ -968,17 +968,14 @@ async fn a_file_instead_of_the_directory_is_an_error_before_a_request_is_sent() 
         let message = ask(&proxy.url, CHAT, question("x")).await.error(424);
         assert!(message.contains("cassettes"), "{mode}: {message}");
         assert!(
-            message.contains("a file stands where a directory should be"),
+            message.contains("expected a directory, found a file"),
             "{mode}: {message}"
         );
         assert_eq!(stop(proxy).await.code(), 1);
         // A session that begins now need not wait for a request to see it.
         let done = run(project.command(&["proxy", "--mode", mode, "--upstream", &server.url])).await;
         assert_eq!(done.code(), 2, "{mode}: {done:?}");
-        assert!(
-            done.stderr.contains("a file stands where a directory should be"),
-            "{done:?}"
-        );
+        assert!(done.stderr.contains("expected a directory, found a file"), "{done:?}");
         assert_eq!(
             project.tree(),
             BTreeMap::from([("cassettes".to_owned(), b"I was here first".to_vec())])

@@ -150,7 +150,7 @@ async fn errors_contain_no_credentials() {
     for (login, told) in [
         (":wrong-secret@", "refused the credentials"),
         ("someone-else:wrong-secret@", "refused the credentials"),
-        ("", "wants credentials"),
+        ("", "requires credentials"),
     ] {
         let engine = RedisEngine::open(&format!("redis://{login}127.0.0.1:{}", redis.port)).unwrap();
         let error = engine.get(key).await.unwrap_err();
