@@ -1,5 +1,7 @@
 //! Writes cassettes to an engine and reads their bodies, inline or external.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{CacheEngine, layout};
@@ -18,18 +20,18 @@ pub(crate) async fn read_body(engine: &dyn CacheEngine, blob: &Blob, location: i
         Blob::Inline(bytes) => return Ok(bytes.clone()),
         Blob::External { sha256 } => sha256,
     };
-    let wrong = |what: &str| {
+    let invalid = |state: &str| {
         Error::new(
             ErrorKind::Cassette,
-            format!("{}: the body {} is {what}", location(), layout::body(sha256)),
+            format!("{}: the body {} is {state}", location(), layout::body(sha256)),
         )
     };
     match engine.extensions().get_body(sha256).await? {
         Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
-        Some(_) => Err(wrong("damaged: its SHA-256 is another")
-            .with_hint("bring it back from version control (did git convert its line ends? .gitattributes keeps it from that), or record this request again")),
+        Some(_) => Err(invalid("damaged: its SHA-256 differs")
+            .with_hint("restore it from version control (git may have converted its line endings, which .gitattributes prevents), or record this request again")),
         None => {
-            Err(wrong("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
+            Err(invalid("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
         }
     }
 }
@@ -107,7 +109,7 @@ pub(super) async fn set_expiring(
     engine: &dyn CacheEngine,
     key: &RequestKey,
     document: Bytes,
-    ttl: std::time::Duration,
+    ttl: Duration,
 ) -> Result<()> {
     if engine.extensions().set_expiring(key, &document, ttl).await? {
         return Ok(());

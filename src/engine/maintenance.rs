@@ -1,4 +1,4 @@
-//! Looking after what an engine keeps: copies, and how much there is.
+//! Copies the content of an engine and computes statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,25 +12,25 @@ use crate::http::tokens_in;
 use crate::key::{RequestKey, Scope};
 use crate::settings::Settings;
 
-/// How many entries are worked on at once.
+/// How many entries are processed at once.
 const AT_ONCE: usize = 16;
 
-/// What has become of a [`copy`] so far.
+/// The progress of a [`copy`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Copied {
-    /// How many cassettes there are to copy.
+    /// The number of cassettes.
     pub total: usize,
-    /// How many were copied.
+    /// The number of cassettes that were copied.
     pub copied: usize,
-    /// How many were there already, byte for byte.
+    /// The number of cassettes that existed already, byte for byte.
     pub same: usize,
-    /// Those that could not be copied.
+    /// The errors of the cassettes that could not be copied.
     pub failures: Vec<Error>,
 }
 
 impl Copied {
-    /// How many are done, in whichever way.
+    /// Returns the number of cassettes that are done: copied, existing or failed.
     pub fn done(&self) -> usize {
         self.copied + self.same + self.failures.len()
     }
@@ -51,22 +51,22 @@ enum Outcome {
     Same,
 }
 
-/// Copies everything from one engine to another: settings, cassettes, large bodies. What is there already is left, so that
-/// a copy that broke off goes on where it was; what is only in the other one stays. `tell` hears of each cassette.
+/// Copies settings, cassettes and large bodies from one engine to another. Entries that exist already are skipped, so a
+/// copy resumes after an interruption. Entries that exist only in the target stay. `report` is called after each cassette.
 ///
-/// Documents are copied byte for byte, under the names that their requests have: a file that a person has renamed gets its
-/// computed name back.
+/// Documents are copied byte for byte, under the keys of their requests: a file that a person has renamed gets its
+/// computed name again.
 ///
 /// # Errors
-/// When the one cannot list what it keeps, or the settings cannot be copied. A cassette that cannot be copied does not keep the
-/// others from it: see [`Copied::failures`].
-pub async fn copy(from: &dyn CacheEngine, to: &dyn CacheEngine, mut tell: impl FnMut(&Copied)) -> Result<Copied> {
+/// The keys cannot be listed, or the settings cannot be copied. Errors of single cassettes are in
+/// [`Copied::failures`].
+pub async fn copy(from: &dyn CacheEngine, to: &dyn CacheEngine, mut report: impl FnMut(&Copied)) -> Result<Copied> {
     let settings = match from.extensions().get_settings().await? {
         Some(document) => {
             if to.extensions().get_settings().await?.as_ref() != Some(&document) {
                 to.extensions().set_settings(document.clone()).await?;
             }
-            Settings::from_yaml(&document, "the settings to be copied")?
+            Settings::from_yaml(&document, "the copied settings")?
         }
         None => from.extensions().settings()?,
     };
@@ -85,7 +85,7 @@ pub async fn copy(from: &dyn CacheEngine, to: &dyn CacheEngine, mut tell: impl F
             Ok(Outcome::Same) => copied.same += 1,
             Err(error) => copied.failures.push(error),
         }
-        tell(&copied);
+        report(&copied);
     }
     Ok(copied)
 }
@@ -96,34 +96,34 @@ async fn copy_one(
     key: &RequestKey,
     settings: &Settings,
 ) -> Result<Outcome> {
-    let place = from.location_of(key);
+    let location = from.location_of(key);
     let Some(document) = from.get(key).await? else {
-        // It has gone since it was listed.
+        // It was removed after it was listed.
         return Ok(Outcome::Same);
     };
-    let cassette = yaml::read(&document, &place)?;
+    let cassette = yaml::read(&document, &location)?;
     let mut is_same = true;
     let mut bodies = BTreeSet::new();
-    for sha256 in filed(&cassette) {
+    for sha256 in external_bodies(&cassette) {
         if bodies.insert(sha256.clone()) {
-            is_same &= copy_body(from, to, &sha256, &place).await?;
+            is_same &= copy_body(from, to, &sha256, &location).await?;
         }
     }
-    let name = named(from, key, &cassette, settings).await?;
-    is_same &= to.get(&name).await?.as_ref() == Some(&document);
+    let key = checked_key(from, key, &cassette, settings).await?;
+    is_same &= to.get(&key).await?.as_ref() == Some(&document);
     if is_same {
         return Ok(Outcome::Same);
     }
-    to.set(&name, document).await?;
+    to.set(&key, document).await?;
     Ok(Outcome::Copied)
 }
 
-/// Whether the body was there already.
-async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, place: &str) -> Result<bool> {
+/// Copies a body. Returns whether it existed already.
+async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, location: &str) -> Result<bool> {
     let body = Blob::External {
         sha256: sha256.to_owned(),
     };
-    let body = read_body(from, &body, || place.to_owned()).await?;
+    let body = read_body(from, &body, || location.to_owned()).await?;
     if to.extensions().get_body(sha256).await?.as_ref() == Some(&body) {
         return Ok(true);
     }
@@ -131,31 +131,31 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, p
         return Ok(false);
     }
     Err(Error::engine(format!(
-        "{place} has a large body of its own, {}, and the other engine keeps none",
+        "{location} has the external body {}, which the other engine cannot store",
         layout::body(sha256)
     )))
 }
 
-/// The key that the request of a cassette has under these settings.
+/// Computes the key of the request of a cassette under these settings.
 ///
 /// # Errors
-/// As [`read_body`].
+/// The same as [`read_body`].
 pub(crate) async fn key_of(
     engine: &dyn CacheEngine,
     cassette: &Cassette,
     scope: &Scope,
     settings: &Settings,
-    place: &str,
+    location: &str,
 ) -> Result<RequestKey> {
     let mut request = cassette.request.clone();
     if let RecordedBody::Blob(blob) = &mut request.body {
-        *blob = read_body(engine, blob, || place.to_owned()).await?.into();
+        *blob = read_body(engine, blob, || location.to_owned()).await?.into();
     }
     Ok(RequestKey::of(&request, scope, &settings.matching))
 }
 
-/// The key as its request gives it, which must be the one that it says.
-async fn named(
+/// Computes the key of a cassette and checks that the cassette contains the same key.
+async fn checked_key(
     from: &dyn CacheEngine,
     key: &RequestKey,
     cassette: &Cassette,
@@ -166,59 +166,59 @@ async fn named(
         return Err(Error::new(
             ErrorKind::Cassette,
             format!(
-                "{}: the key of its request is {computed}, and it says {}",
+                "{}: the key of its request is {computed}, but the cassette contains {}",
                 from.location_of(key),
                 cassette.key
             ),
         )
-        .with_hint("request or settings were changed: mistral-cassette verify tells more"));
+        .with_hint("the request or the settings have changed: run mistral-cassette verify for details"));
     }
     Ok(computed)
 }
 
-fn filed(cassette: &Cassette) -> Vec<String> {
+fn external_bodies(cassette: &Cassette) -> Vec<String> {
     let mut cassette = cassette.clone();
-    let filed = |blob: &mut Blob| match blob {
+    let sha256 = |blob: &mut Blob| match blob {
         Blob::External { sha256 } => Some(sha256.clone()),
         Blob::Inline(_) => None,
     };
-    cassette.bodies_mut().into_iter().filter_map(filed).collect()
+    cassette.bodies_mut().into_iter().filter_map(sha256).collect()
 }
 
-/// How much an engine keeps, how old it is, and what it was good for.
+/// Statistics about the content of an engine.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many cassettes.
+    /// The number of cassettes.
     pub entries: u64,
-    /// How many responses are in them.
+    /// The number of recorded responses.
     pub responses: u64,
-    /// The bytes of documents and of large bodies.
+    /// The bytes of the documents and the large bodies.
     pub bytes: u64,
-    /// The tokens that the recorded answers took, as the API counted them.
+    /// The tokens of the recorded responses, as the API reported them.
     pub tokens: u64,
-    /// When the oldest one was recorded: RFC 3339, in UTC.
+    /// When the oldest cassette was recorded: RFC 3339, in UTC.
     pub oldest: Option<String>,
-    /// When the newest one was.
+    /// When the newest cassette was recorded.
     pub newest: Option<String>,
-    /// Cassettes by endpoint.
+    /// The number of cassettes by endpoint.
     pub endpoints: BTreeMap<String, u64>,
-    /// How many cannot be read.
+    /// The number of cassettes that cannot be read.
     pub damaged: u64,
-    /// Hits and misses of all processes, where the engine counts them.
+    /// The counters of all processes, if the engine stores them.
     pub counts: Option<Counts>,
 }
 
-/// Reads everything that an engine keeps, and adds it up.
+/// Reads all cassettes of an engine and computes statistics.
 ///
 /// # Errors
-/// When the engine cannot list or read what it keeps.
+/// The cassettes cannot be listed or read.
 pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
-    stats_and(engine, |_, _| ()).await
+    stats_with(engine, |_, _| ()).await
 }
 
-/// As [`stats`]; `tell` hears of each cassette that can be read.
-pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&RequestKey, Cassette)) -> Result<Stats> {
+/// Does the same as [`stats`] and passes each readable cassette to `visit`.
+pub(crate) async fn stats_with(engine: &dyn CacheEngine, mut visit: impl FnMut(&RequestKey, Cassette)) -> Result<Stats> {
     let mut stats = Stats {
         counts: engine.extensions().counts().await?,
         ..Stats::default()
@@ -250,7 +250,7 @@ pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&Re
                 stats.tokens += tokens_in(body);
             }
         }
-        for sha256 in filed(&cassette) {
+        for sha256 in external_bodies(&cassette) {
             if bodies.insert(sha256.clone())
                 && let Some(body) = engine.extensions().get_body(&sha256).await?
             {
@@ -258,7 +258,7 @@ pub(crate) async fn stats_and(engine: &dyn CacheEngine, mut tell: impl FnMut(&Re
                 stats.tokens += tokens_in(&body);
             }
         }
-        tell(&key, cassette);
+        visit(&key, cassette);
     }
     Ok(stats)
 }

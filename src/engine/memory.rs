@@ -1,4 +1,4 @@
-//! Cassettes in memory, gone with the process: for tests, and in front of a slower engine.
+//! Stores cassettes in memory until the process ends: for tests, or in front of a slower engine.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::{CacheEngine, Counts, EngineExtensions, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
 
-/// Keeps cassettes in memory, as many as a number of bytes holds: what was not used for the longest time goes first.
+/// Stores cassettes in memory, up to a number of bytes. The least recently used cassettes are removed first.
 #[derive(Debug)]
 pub struct MemoryEngine {
     state: Mutex<State>,
@@ -29,7 +29,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     cassette: Bytes,
-    until: Option<Instant>,
+    expires_at: Option<Instant>,
 }
 
 impl Default for MemoryEngine {
@@ -39,12 +39,12 @@ impl Default for MemoryEngine {
 }
 
 impl MemoryEngine {
-    /// An empty engine without a bound.
+    /// Creates an empty engine without a limit.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty engine that keeps at most this many bytes of documents. One that is larger alone is not kept.
+    /// Creates an empty engine that stores at most this many bytes of documents. A larger document is not stored.
     pub fn bounded(max_bytes: u64) -> Self {
         Self {
             state: Mutex::new(State {
@@ -60,7 +60,7 @@ impl MemoryEngine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, key: &RequestKey, entry: Entry) {
+    fn put(&self, key: &RequestKey, entry: Entry) {
         let mut state = self.state();
         state.bytes += entry.cassette.len() as u64;
         if let Some(old) = state.entries.put(key.clone(), entry) {
@@ -87,7 +87,7 @@ impl CacheEngine for MemoryEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
         let mut state = self.state();
         match state.entries.get(key) {
-            Some(entry) if entry.until.is_none_or(|until| Instant::now() < until) => Ok(Some(entry.cassette.clone())),
+            Some(entry) if entry.expires_at.is_none_or(|at| Instant::now() < at) => Ok(Some(entry.cassette.clone())),
             Some(_) => {
                 state.remove(key);
                 Ok(None)
@@ -97,7 +97,8 @@ impl CacheEngine for MemoryEngine {
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
-        self.keep(key, Entry { cassette, until: None });
+        let expires_at = None;
+        self.put(key, Entry { cassette, expires_at });
         Ok(())
     }
 
@@ -125,8 +126,8 @@ impl CacheEngine for MemoryEngine {
 #[async_trait]
 impl EngineExtensions for MemoryEngine {
     async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
-        let (cassette, until) = (cassette.clone(), Instant::now().checked_add(ttl));
-        self.keep(key, Entry { cassette, until });
+        let (cassette, expires_at) = (cassette.clone(), Instant::now().checked_add(ttl));
+        self.put(key, Entry { cassette, expires_at });
         Ok(true)
     }
 

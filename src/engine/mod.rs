@@ -49,7 +49,7 @@ pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
 pub use maintenance::{Copied, Stats, copy, stats};
 #[cfg(feature = "cli")]
-pub(crate) use maintenance::{key_of, stats_and};
+pub(crate) use maintenance::{key_of, stats_with};
 pub use memory::MemoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use open::is_directory;

@@ -1,12 +1,11 @@
-//! Engines by their names: what `--dir` takes.
+//! Opens the engine of a path or URL, such as the value of `--dir`.
 
 use std::sync::Arc;
 
 use super::{CacheEngine, DirectoryEngine, MemoryEngine};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Opens the engine of this name: a directory, or a URL as the table of this [module](super) has them. Nothing is
-/// connected before the first request.
+/// Opens an engine: a directory, or a URL from the table of this [module](super). It connects with the first request.
 ///
 /// ```
 /// use mistral_cassette::engine::open;
@@ -17,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Settings`]: a URL that is wrong, of an unknown kind, or of one whose feature was not built.
+/// [`ErrorKind::Settings`]: the URL is invalid, or its scheme is unknown or belongs to a feature that is not enabled.
 pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
     let Some(scheme) = scheme_of(location) else {
         return Ok(Arc::new(DirectoryEngine::new(location)));
@@ -27,30 +26,30 @@ pub fn open(location: &str) -> Result<Arc<dyn CacheEngine>> {
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => Ok(Arc::new(super::RedisEngine::open(location)?)),
         #[cfg(not(feature = "redis"))]
-        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => feature("redis", scheme),
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => missing_feature("redis", scheme),
         #[cfg(feature = "object-store")]
         "s3" | "gs" | "az" => Ok(Arc::new(super::ObjectStoreEngine::open(location)?)),
         #[cfg(not(feature = "object-store"))]
-        "s3" | "gs" | "az" => feature("object-store", scheme),
+        "s3" | "gs" | "az" => missing_feature("object-store", scheme),
         #[cfg(feature = "sql")]
         "sqlite" | "postgres" | "postgresql" => Ok(Arc::new(super::SqlEngine::open(location)?)),
         #[cfg(not(feature = "sql"))]
-        "sqlite" | "postgres" | "postgresql" => feature("sql", scheme),
+        "sqlite" | "postgres" | "postgresql" => missing_feature("sql", scheme),
         other => Err(Error::new(
             ErrorKind::Settings,
             format!("there is no engine for {other}: URLs"),
         )
-        .with_hint("engines are a directory, memory:, redis://, rediss://, redis+cluster://, s3://, gs://, az://, sqlite: and postgres://")),
+        .with_hint("use a directory, memory:, redis://, rediss://, redis+cluster://, s3://, gs://, az://, sqlite: or postgres://")),
     }
 }
 
-/// Whether this names a directory.
+/// Returns whether this is the path of a directory.
 #[cfg(feature = "cli")]
 pub(crate) fn is_directory(location: &str) -> bool {
     scheme_of(location).is_none()
 }
 
-/// The scheme of a URL; a path has none, not even `C:\cassettes`.
+/// Returns the scheme of a URL. A path has none, including `C:\cassettes`.
 fn scheme_of(location: &str) -> Option<&str> {
     let (scheme, _) = location.split_once(':')?;
     let is_scheme = scheme.len() > 1
@@ -62,7 +61,7 @@ fn scheme_of(location: &str) -> Option<&str> {
 }
 
 #[cfg(not(all(feature = "redis", feature = "object-store", feature = "sql")))]
-fn feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
+fn missing_feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
     Err(Error::new(
         ErrorKind::Settings,
         format!("this mistral-cassette was built without the engine for {scheme}: URLs"),
@@ -73,23 +72,23 @@ fn feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
 }
 
 fn memory(location: &str) -> Result<MemoryEngine> {
-    let wrong = |what: &str| {
-        Error::new(ErrorKind::Settings, format!("{location}: {what}"))
-            .with_hint("memory: takes max_bytes, as in memory:?max_bytes=64000000")
+    let invalid = |reason: &str| {
+        Error::new(ErrorKind::Settings, format!("{location}: {reason}"))
+            .with_hint("the option of memory: is max_bytes, for example memory:?max_bytes=64000000")
     };
     let rest = location.strip_prefix("memory:").unwrap_or_default();
     let query = rest.strip_prefix('?').unwrap_or(rest);
     if query.len() == rest.len() && !rest.is_empty() {
-        return Err(wrong("memory has no name and no path"));
+        return Err(invalid("memory: has no name and no path"));
     }
     let mut engine = MemoryEngine::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "max_bytes" => {
-                let bytes = value.parse().map_err(|_| wrong("max_bytes is no number"))?;
+                let bytes = value.parse().map_err(|_| invalid("max_bytes is not a number"))?;
                 engine = MemoryEngine::bounded(bytes);
             }
-            other => return Err(wrong(&format!("there is no option {other}"))),
+            other => return Err(invalid(&format!("there is no option {other}"))),
         }
     }
     Ok(engine)
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_url_is_a_directory() {
+    fn a_location_without_a_scheme_is_a_directory() {
         for path in ["cassettes", "./a:b/c", "C:\\x", "/tmp/x", "tests/Redis:6379"] {
             assert_eq!(scheme_of(path), None, "{path}");
             assert!(open(path).unwrap().extensions().is_committed(), "{path}");
@@ -109,16 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_location_says_what_is_wrong() {
-        for (location, told) in [
+    fn an_invalid_location_is_reported_with_the_reason() {
+        for (location, reason) in [
             ("ftp://x", "no engine for ftp: URLs"),
             ("memory:x", "no name"),
             ("memory:?max=1", "no option max"),
-            ("memory:?max_bytes=many", "no number"),
+            ("memory:?max_bytes=many", "not a number"),
         ] {
             let error = open(location).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Settings);
-            assert!(error.message().contains(told), "{error}");
+            assert!(error.message().contains(reason), "{error}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! A cache that may be slow or down, within bounds: no call takes longer than the limit, and after a few failures it is left
-//! alone for a while.
+//! A circuit breaker for an engine: calls have a time limit, and after a few failures no calls are made for a while.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -17,23 +16,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
 
-/// How long a call may take, the first one with its connection included, unless the builder says otherwise.
+/// The default time limit of a call. For the first call it includes connecting.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After as many failures in a row the engine is left alone.
+/// After this many consecutive failures the circuit breaker opens.
 const FAILURES: u32 = 3;
 
-/// For so long; then one call tries it again.
-const REST: Duration = Duration::from_secs(5);
+/// How long it stays open. Then one call tests the engine.
+const OPEN_TIME: Duration = Duration::from_secs(5);
 
-/// An engine whose calls end in time.
+/// An engine with a time limit and a circuit breaker.
 pub(super) struct CircuitBreaker {
     engine: Arc<dyn CacheEngine>,
     limit: Duration,
     circuit: Mutex<Circuit>,
 }
 
-/// A circuit breaker: while it is open, no call is made.
+/// The state. While the circuit breaker is open, no calls are made.
 #[derive(Debug, Default)]
 struct Circuit {
     failures: u32,
@@ -61,17 +60,18 @@ impl CircuitBreaker {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a call with the time limit, unless the circuit breaker is open.
     async fn call<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         {
             let mut circuit = self.circuit();
             match circuit.open_until {
                 Some(until) if Instant::now() < until => {
                     return Err(Error::engine(format!(
-                        "the engine has failed {} times in a row and is left alone for now",
+                        "the engine has failed {} times in a row and is not called for now",
                         circuit.failures
                     )));
                 }
-                // One call tries it; the others go on leaving it alone until that is known.
+                // This call tests the engine. Other calls still fail until its result is known.
                 Some(_) => circuit.open_until = Some(Instant::now() + self.limit),
                 None => {}
             }
@@ -82,7 +82,7 @@ impl CircuitBreaker {
             Err(error) if error.kind() == ErrorKind::Engine => {
                 circuit.failures = circuit.failures.saturating_add(1);
                 if circuit.failures >= FAILURES {
-                    circuit.open_until = Some(Instant::now() + REST);
+                    circuit.open_until = Some(Instant::now() + OPEN_TIME);
                 }
             }
             _ => *circuit = Circuit::default(),
@@ -90,20 +90,21 @@ impl CircuitBreaker {
         result
     }
 
-    /// Makes a call without a guard.
+    /// Makes a call without a time limit.
     async fn unlimited<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         call.await
     }
 
+    /// Makes a call with the time limit.
     async fn in_time<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let mut call = pin!(call);
-        // What answers at once needs no timer, and so no runtime that has one.
+        // A call that completes immediately needs no timer, and so no runtime with one.
         if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
             return result;
         }
         tokio::time::timeout(self.limit, call).await.unwrap_or_else(|_| {
             Err(Error::engine(format!(
-                "the engine has given no answer for {} ms",
+                "the engine did not respond within {} ms",
                 self.limit.as_millis()
             ))
             .with_timed_out(true))
@@ -138,7 +139,7 @@ guarded! {
         call get(key: &RequestKey) -> Option<Bytes>;
         call set(key: &RequestKey, cassette: Bytes) -> ();
         call remove(key: &RequestKey) -> ();
-        // How long a list takes depends on the size of the store, so it does not count as a failure.
+        // A large store takes long to list its keys, so a timeout is not counted as a failure.
         in_time keys() -> Vec<RequestKey>;
         unlimited clear() -> ();
     } and {
@@ -186,9 +187,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_engine_that_failed_rests_and_is_then_tried_by_one_call() {
+    async fn an_open_circuit_breaker_lets_one_call_test_the_engine() {
         let (is_down, calls) = (AtomicBool::new(true), AtomicU32::new(0));
-        let bounded = CircuitBreaker::new(Arc::new(crate::MemoryEngine::new()), TIMEOUT);
+        let breaker = CircuitBreaker::new(Arc::new(crate::engine::MemoryEngine::new()), TIMEOUT);
         let call = || async {
             calls.fetch_add(1, Ordering::Relaxed);
             match is_down.load(Ordering::Relaxed) {
@@ -197,26 +198,26 @@ mod tests {
             }
         };
         for _ in 0..10 {
-            bounded.call(call()).await.unwrap_err();
+            breaker.call(call()).await.unwrap_err();
         }
         assert_eq!(calls.load(Ordering::Relaxed), FAILURES);
-        // A try that fails begins another rest.
-        tokio::time::advance(REST).await;
+        // A test that fails opens it again.
+        tokio::time::advance(OPEN_TIME).await;
         for _ in 0..2 {
-            bounded.call(call()).await.unwrap_err();
+            breaker.call(call()).await.unwrap_err();
         }
         assert_eq!(calls.load(Ordering::Relaxed), FAILURES + 1);
-        // While one call tries it, the others leave it alone.
-        tokio::time::advance(REST).await;
-        let mut trying = pin!(bounded.call(std::future::pending::<Result<()>>()));
-        assert!(poll_fn(|context| Poll::Ready(trying.as_mut().poll(context).is_pending())).await);
-        let error = bounded.call(call()).await.unwrap_err();
-        assert!(error.message().contains("left alone"), "{error}");
-        trying.await.unwrap_err();
+        // During the test other calls fail.
+        tokio::time::advance(OPEN_TIME).await;
+        let mut test = pin!(breaker.call(std::future::pending::<Result<()>>()));
+        assert!(poll_fn(|context| Poll::Ready(test.as_mut().poll(context).is_pending())).await);
+        let error = breaker.call(call()).await.unwrap_err();
+        assert!(error.message().contains("not called for now"), "{error}");
+        test.await.unwrap_err();
         is_down.store(false, Ordering::Relaxed);
-        tokio::time::advance(REST).await;
+        tokio::time::advance(OPEN_TIME).await;
         for _ in 0..3 {
-            bounded.call(call()).await.unwrap();
+            breaker.call(call()).await.unwrap();
         }
         assert_eq!(calls.load(Ordering::Relaxed), FAILURES + 4);
     }

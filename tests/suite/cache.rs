@@ -333,7 +333,7 @@ async fn a_hanging_engine_costs_its_time_limit_once() {
     let strict = recorder(Mode::Strict, &engine, "");
     let since = Instant::now();
     let error = strict.answer(question("hello"), upstream(&server)).await.unwrap_err();
-    assert_eq!(error.message(), "the engine has given no answer for 200 ms");
+    assert_eq!(error.message(), "the engine did not respond within 200 ms");
     assert!(since.elapsed() < Duration::from_secs(5));
     assert_eq!(session.finish().await.unwrap().skipped, 10);
 }

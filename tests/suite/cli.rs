@@ -923,7 +923,7 @@ async fn verify_reads_the_bodies_beside_the_cassettes() {
     insta::assert_snapshot!(format!("{}\n\n{}", told(&damaged), told(&missing)), @"
     exit status: 1
     --- stdout
-    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the body bodies/386b5e534d257e0f3aa4a33085e03249ee2a1602752684de53ec0c2fab6179bd is damaged: its SHA-256 is another
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the body bodies/386b5e534d257e0f3aa4a33085e03249ee2a1602752684de53ec0c2fab6179bd is damaged: its SHA-256 differs
     2 cassettes, 1 problem
     --- stderr
 

@@ -211,7 +211,7 @@ fn azurite_refuses_a_wrong_key() {
             let Some(server) = S3::azurite() else { return };
             let engine = ObjectStoreEngine::open(&server.azure_url("p")).unwrap();
             let error = engine.get(&key().await).await.unwrap_err();
-            assert!(error.message().contains("the store refuses it (403 "), "{error}");
+            assert!(error.message().contains("the store denies access (403 "), "{error}");
             assert!(error.hint().unwrap().contains("AZURE_STORAGE_ACCOUNT_KEY"), "{error}");
             assert!(!format!("{error:?}").contains(wrong), "{error:?}");
         },
@@ -327,7 +327,7 @@ fn an_expired_lock_is_taken_over_and_its_former_holder_cannot_release_it() {
             };
             assert!(matches!(one.extensions().lock(&key, LONG).await.unwrap(), Lock::Held));
             let error = late.renew(LONG).await.unwrap_err();
-            assert!(error.message().contains("somebody else has it"), "{error}");
+            assert!(error.message().contains("another process has it"), "{error}");
             late.release().await.unwrap();
             lease.renew(LONG).await.unwrap();
             assert!(matches!(one.extensions().lock(&key, LONG).await.unwrap(), Lock::Held));
@@ -369,7 +369,7 @@ fn wrong_credentials_are_refused_and_not_printed() {
                 assert!(
                     error
                         .message()
-                        .contains("the store refuses it (403 SignatureDoesNotMatch)"),
+                        .contains("the store denies access (403 SignatureDoesNotMatch)"),
                     "{error}"
                 );
                 assert!(error.message().contains(&format!("s3://{BUCKET}/p")), "{error}");
@@ -441,7 +441,7 @@ fn an_unreachable_server_is_an_error_without_long_delay() {
                 engine.set(&key, "x".into()).await.unwrap_err(),
                 engine.extensions().lock(&key, LONG).await.map(drop).unwrap_err(),
             ] {
-                assert!(error.message().contains("the store cannot be reached"), "{error}");
+                assert!(error.message().contains("cannot connect to the store"), "{error}");
                 assert!(error.report().contains("refused"), "{error:?}");
             }
             assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
@@ -467,7 +467,7 @@ fn a_server_that_never_responds_is_an_error_within_the_time_limit() {
             let since = Instant::now();
             let (got, put) = tokio::join!(engine.get(&key), engine.set(&key, "x".into()));
             for error in [got.map(drop).unwrap_err(), put.unwrap_err()] {
-                assert!(error.message().contains("the store took too long"), "{error}");
+                assert!(error.message().contains("the store did not respond in time"), "{error}");
             }
             assert!(since.elapsed() < Duration::from_secs(50), "{:?}", since.elapsed());
             silent.abort();
@@ -573,7 +573,7 @@ fn a_bucket_in_another_region_is_an_error_that_names_the_region() {
                 })
                 .await;
                 let error = at(&server).get(&key().await).await.unwrap_err();
-                assert!(error.message().contains("the store sends elsewhere"), "{error:?}");
+                assert!(error.message().contains("the store redirects the request"), "{error:?}");
                 assert!(error.hint().unwrap().contains("region"), "{error}");
                 assert_eq!(elsewhere.call_count(), 0);
             }
@@ -598,7 +598,7 @@ fn a_read_only_store_is_detected_before_a_request_is_sent() {
             let reads_only = refuses("PUT").await;
             let error = at(&reads_only).extensions().check_writable().await.unwrap_err();
             assert!(
-                error.message().contains("the store refuses it (403 AccessDenied)"),
+                error.message().contains("the store denies access (403 AccessDenied)"),
                 "{error}"
             );
             let keeps = refuses("POST").await;
@@ -623,7 +623,7 @@ fn a_short_outage_causes_no_error() {
         let server =
             Server::start(|_, _| Reply::new(503, "application/xml", "<Error><Code>SlowDown</Code></Error>")).await;
         let error = at(&server).get(&key().await).await.unwrap_err();
-        assert!(error.message().ends_with("the store answers 503 SlowDown"), "{error:?}");
+        assert!(error.message().ends_with("the store responds with 503 SlowDown"), "{error:?}");
         assert_eq!(server.call_count(), 4);
     });
 }

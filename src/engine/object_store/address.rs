@@ -1,4 +1,4 @@
-//! From a URL to a store: the options, the credentials, the way there.
+//! Opens the store of a URL: options, credentials, HTTP client.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,36 +17,36 @@ use super::{Bucket, Credentials, failure, profile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::tls;
 
-/// How long to wait for a connection.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a request may take, with its whole answer.
+/// How long a request may take, with its complete response.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// No retry begins later than this after the first try.
-const RETRYING: Duration = Duration::from_secs(10);
+/// No retry starts later than this after the first attempt.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const RETRIES: usize = 3;
 
 const AMAZON: Credentials = Credentials {
-    from: "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile AWS_PROFILE in ~/.aws/credentials, or the machine's role",
-    rights: "they need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket, without which what is not there is refused too",
+    source: "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile AWS_PROFILE in ~/.aws/credentials, or the machine's role",
+    permissions: "they need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket, without which a missing object is reported as denied access",
 };
 
 const GOOGLE: Credentials = Credentials {
-    from: "credentials come from the file of GOOGLE_APPLICATION_CREDENTIALS or the machine's role",
-    rights: "they need the role Storage Object User",
+    source: "credentials come from the file of GOOGLE_APPLICATION_CREDENTIALS or the machine's role",
+    permissions: "they need the role Storage Object User",
 };
 
 const AZURE: Credentials = Credentials {
-    from: "credentials come from AZURE_STORAGE_ACCOUNT_KEY, from AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID, or the machine's identity",
-    rights: "they need the role Storage Blob Data Contributor",
+    source: "credentials come from AZURE_STORAGE_ACCOUNT_KEY, from AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID, or the machine's identity",
+    permissions: "they need the role Storage Blob Data Contributor",
 };
 
 /// Opens the store of a URL.
 ///
 /// # Errors
-/// [`ErrorKind::Settings`]: the URL is wrong or holds credentials, or those of the environment cannot be read.
+/// [`ErrorKind::Settings`]: the URL is invalid or contains credentials, or those of the environment cannot be read.
 pub(super) fn open(url: &str) -> Result<Bucket> {
     let address = Address::parse(url)?;
     let (store, credentials) = match address.scheme.as_str() {
@@ -57,7 +57,7 @@ pub(super) fn open(url: &str) -> Result<Bucket> {
     Ok(Bucket {
         store,
         prefix: address.prefix,
-        place: address.place.into(),
+        location: address.location.into(),
         credentials,
     })
 }
@@ -68,54 +68,54 @@ struct Address {
     bucket: String,
     prefix: Path,
     /// The URL without its options.
-    place: String,
+    location: String,
     endpoint: Option<String>,
     region: Option<String>,
     account: Option<String>,
 }
 
 impl Address {
-    // Nothing of the URL is repeated before it is known to hold no credentials.
+    // Errors repeat no part of the URL before it is known to contain no credentials.
     fn parse(url: &str) -> Result<Self> {
-        let wrong = |what: &str| Error::new(ErrorKind::Settings, what);
+        let invalid = |message: &str| Error::new(ErrorKind::Settings, message);
         let (scheme, rest) = url
             .split_once("://")
-            .ok_or_else(|| wrong("the URL of an object store lacks its //").with_hint("write s3://bucket/prefix"))?;
+            .ok_or_else(|| invalid("the URL of an object store lacks its //").with_hint("write s3://bucket/prefix"))?;
         let (names, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = names.split_once('/').unwrap_or((names, ""));
         if names.contains(['@', '#']) || bucket.contains(':') {
-            return Err(holds_credentials(scheme));
+            return Err(contains_credentials(scheme));
         }
         let known = match scheme {
             "s3" => ["endpoint", "region"].as_slice(),
             "gs" => &["endpoint"],
             "az" => &["account", "endpoint"],
-            _ => return Err(wrong("an object store is s3://, gs:// or az://")),
+            _ => return Err(invalid("the URL of an object store begins with s3://, gs:// or az://")),
         };
         if bucket.is_empty() {
-            return Err(wrong("the URL of an object store names no bucket")
+            return Err(invalid("the URL of an object store contains no bucket")
                 .with_hint(format!("write {scheme}://bucket/prefix")));
         }
-        let place = format!("{scheme}://{bucket}/{}", prefix.trim_matches('/'));
-        let place = place.trim_end_matches('/');
+        let location = format!("{scheme}://{bucket}/{}", prefix.trim_matches('/'));
+        let location = location.trim_end_matches('/');
         let prefix = Path::from_url_path(prefix.trim_matches('/'))
-            .map_err(|error| wrong(&format!("{place}: the prefix cannot be part of a name")).with_source(error))?;
+            .map_err(|error| invalid(&format!("{location}: the prefix is invalid")).with_source(error))?;
         let mut address = Self {
             scheme: scheme.to_owned(),
             bucket: bucket.to_owned(),
             prefix,
-            place: place.to_owned(),
+            location: location.to_owned(),
             endpoint: None,
             region: None,
             account: None,
         };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&&*name) {
-                return Err(unknown_option(scheme, place, &name, known));
+                return Err(unknown_option(scheme, location, &name, known));
             }
             let value = value.into_owned();
             match &*name {
-                "endpoint" => address.endpoint = Some(checked_endpoint(scheme, place, value)?),
+                "endpoint" => address.endpoint = Some(checked_endpoint(scheme, location, value)?),
                 "region" => address.region = Some(value),
                 _ => address.account = Some(value),
             }
@@ -126,7 +126,7 @@ impl Address {
     fn amazon(&self) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.bucket);
         if let Some(endpoint) = &self.endpoint {
-            // The first for all services, the second for this one, which counts for more.
+            // The first is for all services. The second is for S3 and takes precedence.
             builder = builder
                 .with_config(S3::Endpoint, endpoint)
                 .with_config(S3::S3Endpoint, endpoint);
@@ -152,7 +152,7 @@ impl Address {
         }
         if !has_credentials || !has_region {
             let profile = if has_credentials {
-                // The keys are there already; that the profile has none is no matter.
+                // The environment provides the keys, so the profile need not exist.
                 profile::read().unwrap_or_default()
             } else {
                 profile::read()?
@@ -204,55 +204,55 @@ impl Address {
     fn failed(&self, error: &object_store::Error) -> Error {
         Error::new(
             ErrorKind::Settings,
-            format!("{} cannot be opened: {}", self.place, failure::root(error)),
+            format!("{} cannot be opened: {}", self.location, failure::root(error)),
         )
     }
 }
 
-fn holds_credentials(scheme: &str) -> Error {
+fn contains_credentials(scheme: &str) -> Error {
     let hint = match scheme {
-        "gs" => GOOGLE.from,
-        "az" => AZURE.from,
-        _ => AMAZON.from,
+        "gs" => GOOGLE.source,
+        "az" => AZURE.source,
+        _ => AMAZON.source,
     };
     Error::new(
         ErrorKind::Settings,
-        "the URL of an object store holds credentials, a port or a fragment, and none of them belongs there",
+        "the URL of an object store must not contain credentials, a port or a fragment",
     )
     .with_hint(format!("{hint}; @ in a prefix is written %40, # is %23"))
 }
 
-fn unknown_option(scheme: &str, place: &str, name: &str, known: &[&str]) -> Error {
+fn unknown_option(scheme: &str, location: &str, name: &str, known: &[&str]) -> Error {
     let lower = name.to_ascii_lowercase();
     if ["key", "secret", "token", "password", "credential", "signature", "sas"]
         .iter()
         .any(|word| lower.contains(word))
     {
-        return holds_credentials(scheme);
+        return contains_credentials(scheme);
     }
     let is_name = name.len() <= 40
         && lower
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'));
     let name = if is_name { name } else { "of this name" };
-    Error::new(ErrorKind::Settings, format!("{place}: there is no option {name}"))
-        .with_hint(format!("{scheme}:// takes {}", known.join(" and ")))
+    Error::new(ErrorKind::Settings, format!("{location}: there is no option {name}"))
+        .with_hint(format!("the options of {scheme}:// are {}", known.join(" and ")))
 }
 
-fn checked_endpoint(scheme: &str, place: &str, endpoint: String) -> Result<String> {
-    let wrong = |what: &str| {
-        Error::new(ErrorKind::Settings, format!("{place}: the endpoint {what}"))
-            .with_hint("give scheme and host, as in endpoint=http://localhost:9000")
+fn checked_endpoint(scheme: &str, location: &str, endpoint: String) -> Result<String> {
+    let invalid = |reason: &str| {
+        Error::new(ErrorKind::Settings, format!("{location}: the endpoint {reason}"))
+            .with_hint("write scheme and host, for example endpoint=http://localhost:9000")
     };
     if endpoint.contains('@') {
-        return Err(holds_credentials(scheme));
+        return Err(contains_credentials(scheme));
     }
-    let url: reqwest::Url = endpoint.parse().map_err(|_| wrong("is no URL"))?;
+    let url: reqwest::Url = endpoint.parse().map_err(|_| invalid("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("must begin with http:// or https://"));
+        return Err(invalid("must begin with http:// or https://"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("has a query or a fragment"));
+        return Err(invalid("has a query or a fragment"));
     }
     Ok(endpoint)
 }
@@ -265,30 +265,30 @@ fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig::default(),
         max_retries: RETRIES,
-        retry_timeout: RETRYING,
+        retry_timeout: RETRY_TIMEOUT,
     }
 }
 
-/// Makes HTTP clients with the TLS of this crate.
+/// Creates HTTP clients with the TLS configuration of this crate.
 #[derive(Debug)]
 struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let says = |key| options.get_config_value(&key);
-        // Whether this machine has a role is asked with little patience.
-        let connect = says(ClientConfigKey::ConnectTimeout)
+        let option = |key| options.get_config_value(&key);
+        // The metadata service of a machine is requested with a shorter timeout.
+        let connect = option(ClientConfigKey::ConnectTimeout)
             .and_then(|text| Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)))
             .unwrap_or(CONNECT);
         Ok(HttpClient::new(LazyClient {
             client: OnceLock::new(),
             connect,
-            is_plain: says(ClientConfigKey::AllowHttp).as_deref() == Some("true"),
+            is_plain: option(ClientConfigKey::AllowHttp).as_deref() == Some("true"),
         }))
     }
 }
 
-/// Made with the first request: whoever only opens an engine needs no root certificates.
+/// A client that is created with the first request, so that opening an engine needs no root certificates.
 #[derive(Debug)]
 struct LazyClient {
     client: OnceLock<reqwest::Client>,
@@ -310,13 +310,13 @@ impl LazyClient {
             .retry(reqwest::retry::never())
             .connect_timeout(self.connect)
             .timeout(REQUEST)
-            // An object is what it is, and has the length that the store says.
+            // Objects are read as they are stored.
             .no_gzip()
             .no_brotli()
             .no_zstd()
             .no_deflate()
             .build()
-            .map_err(|error| tls::failed(ErrorKind::Internal, "the HTTP client cannot be built").with_source(error))?;
+            .map_err(|error| tls::failed(ErrorKind::Internal, "the HTTP client cannot be created").with_source(error))?;
         Ok(self.client.get_or_init(|| new))
     }
 }
@@ -340,7 +340,7 @@ mod tests {
         let address = Address::parse("s3://my-bucket/a%20b/c/?endpoint=http://localhost:9000&region=eu").unwrap();
         assert_eq!(address.bucket, "my-bucket");
         assert_eq!(address.prefix.as_ref(), "a b/c");
-        assert_eq!(address.place, "s3://my-bucket/a%20b/c");
+        assert_eq!(address.location, "s3://my-bucket/a%20b/c");
         assert_eq!(address.endpoint.as_deref(), Some("http://localhost:9000"));
         assert_eq!(address.region.as_deref(), Some("eu"));
         for url in ["s3://b", "s3://b/", "gs://b?endpoint=https://x", "az://b?account=a"] {
@@ -349,28 +349,28 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_says_what_is_wrong() {
-        for (url, told) in [
+    fn an_invalid_url_is_reported_with_the_reason() {
+        for (url, reason) in [
             ("s3:bucket", "lacks its //"),
-            ("s3://", "names no bucket"),
-            ("s3:///prefix", "names no bucket"),
+            ("s3://", "contains no bucket"),
+            ("s3:///prefix", "contains no bucket"),
             ("s3://b/a//b", "the prefix"),
             ("s3://b/../x", "the prefix"),
             ("s3://b?colour=red", "s3://b: there is no option colour"),
             ("s3://b?account=a", "s3://b: there is no option account"),
             ("s3://b?endpoint=localhost:9000", "must begin with http"),
-            ("s3://b?endpoint=nowhere", "is no URL"),
+            ("s3://b?endpoint=nowhere", "is not a URL"),
         ] {
             let error = open(url).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Settings);
-            assert!(error.message().contains(told), "{error}");
+            assert!(error.message().contains(reason), "{error}");
         }
         let hint = open("s3://b?colour=red").err().unwrap();
-        assert_eq!(hint.hint(), Some("s3:// takes endpoint and region"));
+        assert_eq!(hint.hint(), Some("the options of s3:// are endpoint and region"));
     }
 
     #[test]
-    fn credentials_in_a_url_are_refused_and_not_repeated() {
+    fn credentials_in_a_url_are_rejected_and_not_repeated() {
         for url in [
             "s3://AKIAX:hush@bucket/prefix",
             "s3://hush@bucket",

@@ -1,5 +1,5 @@
-//! What a store's failure says to people. Its texts hold whole answers, and an answer may repeat a session token: only
-//! the parts that cannot are taken over.
+//! Converts errors of a store. Their texts contain complete responses, and a response may contain a session token, so
+//! only the parts without tokens are copied.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,7 +10,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use super::Bucket;
 use crate::error::Error;
 
-/// The cause, as far as it is repeated.
+/// The part of the cause that is copied.
 #[derive(Debug)]
 struct Cause(String);
 
@@ -22,9 +22,9 @@ impl fmt::Display for Cause {
 
 impl StdError for Cause {}
 
-/// There is no such object; a bucket that is missing is another matter.
+/// Returns whether the object does not exist. A missing bucket is a different error.
 pub(super) fn is_absent(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. }) && !is_no_bucket(&error.to_string())
+    matches!(error, StoreError::NotFound { .. }) && !is_bucket_missing(&error.to_string())
 }
 
 pub(super) fn is_not_implemented(error: &StoreError) -> bool {
@@ -32,11 +32,11 @@ pub(super) fn is_not_implemented(error: &StoreError) -> bool {
     status(&text) == Some(501) || code(&text) == Some("NotImplemented")
 }
 
-fn is_no_bucket(text: &str) -> bool {
+fn is_bucket_missing(text: &str) -> bool {
     matches!(code(text), Some("NoSuchBucket" | "ContainerNotFound"))
 }
 
-/// The code in the answer: `NoSuchKey`.
+/// Returns the code in the response, such as `NoSuchKey`.
 fn code(text: &str) -> Option<&str> {
     within(text, "Code").filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
@@ -51,13 +51,13 @@ fn status(text: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
-/// The deepest cause.
+/// Returns the innermost cause.
 pub(super) fn root<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
     }
-    deepest
+    innermost
 }
 
 fn network<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a HttpError> {
@@ -72,33 +72,33 @@ fn network<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a HttpError> {
 }
 
 impl Bucket {
-    /// The error for what was done with the object of this name, or with the whole bucket.
-    pub(super) fn failed(&self, what: &str, name: &str, error: &StoreError) -> Error {
+    /// Returns the error of an operation on the object of this name, or on the bucket if the name is empty.
+    pub(super) fn failed(&self, operation: &str, name: &str, error: &StoreError) -> Error {
         let text = error.to_string();
-        let place = if name.is_empty() {
-            self.place.to_string()
+        let location = if name.is_empty() {
+            self.location.to_string()
         } else {
-            self.place_of(name)
+            self.location_of(name)
         };
-        let said = |message: String| Error::engine(format!("cannot {what} {place}: {message}"));
-        // Where a machine has no role, nobody is there to ask, or has none to give.
+        let failed = |message: String| Error::engine(format!("cannot {operation} {location}: {message}"));
+        // A machine without a role has no metadata service, or one that provides no credentials.
         if ["//169.254.", "//metadata.", "/latest/api/token", "/latest/meta-data/"]
             .iter()
             .any(|role| text.contains(role))
         {
-            return said("no credentials were found".to_owned()).with_hint(self.credentials.from);
+            return failed("no credentials were found".to_owned()).with_hint(self.credentials.source);
         }
         if let Some(error) = network(error) {
             let message = match error.kind() {
-                HttpErrorKind::Connect => "the store cannot be reached",
-                HttpErrorKind::Timeout => "the store took too long",
+                HttpErrorKind::Connect => "cannot connect to the store",
+                HttpErrorKind::Timeout => "the store did not respond in time",
                 _ => "the connection to the store broke",
             };
-            return said(message.to_owned()).with_source(Cause(root(error).to_string()));
+            return failed(message.to_owned()).with_source(Cause(root(error).to_string()));
         }
-        if is_no_bucket(&text) {
-            return said("the bucket does not exist".to_owned())
-                .with_hint("make it first, or correct its name or the endpoint");
+        if is_bucket_missing(&text) {
+            return failed("the bucket does not exist".to_owned())
+                .with_hint("create it, or correct its name or the endpoint");
         }
         let status = status(&text).or(match error {
             StoreError::NotFound { .. } => Some(404),
@@ -110,26 +110,26 @@ impl Bucket {
         });
         let Some(status) = status else {
             if text.contains("redirect without LOCATION") {
-                return said("the store sends elsewhere".to_owned())
-                    .with_hint("the bucket is in another region: add ?region=… to the URL");
+                return failed("the store redirects the request".to_owned())
+                    .with_hint("if the bucket is in another region, add ?region=… to the URL");
             }
-            return said("the store failed".to_owned()).with_source(Cause(root(error).to_string()));
+            return failed("the store failed".to_owned()).with_source(Cause(root(error).to_string()));
         };
-        let answer = match code(&text) {
+        let response = match code(&text) {
             Some(code) => format!("{status} {code}"),
             None => status.to_string(),
         };
-        let failed = match status {
-            401 | 403 => said(format!("the store refuses it ({answer})"))
-                .with_hint(format!("{}; {}", self.credentials.from, self.credentials.rights)),
-            300..=399 => said(format!("the store sends elsewhere ({answer})"))
-                .with_hint("the bucket is in another region: add ?region=… to the URL"),
-            _ => said(format!("the store answers {answer}")),
+        let error = match status {
+            401 | 403 => failed(format!("the store denies access ({response})"))
+                .with_hint(format!("{}; {}", self.credentials.source, self.credentials.permissions)),
+            300..=399 => failed(format!("the store redirects the request ({response})"))
+                .with_hint("if the bucket is in another region, add ?region=… to the URL"),
+            _ => failed(format!("the store responds with {response}")),
         };
-        // Below its first line stand numbers of the request.
+        // The following lines identify the request.
         match within(&text, "Message").and_then(|message| message.lines().next()) {
-            Some(message) => failed.with_source(Cause(message.to_owned())),
-            None => failed,
+            Some(message) => error.with_source(Cause(message.to_owned())),
+            None => error,
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_told_without_what_it_repeats() {
+    fn an_error_contains_no_token_from_the_response() {
         let text = "Error performing PUT http://h/b/k in 1ms - Server returned non-2xx status code: 403 Forbidden: \
             <Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match</Message>\
             <CanonicalRequest>x-amz-security-token:hush</CanonicalRequest></Error>";
@@ -149,16 +149,16 @@ mod tests {
             store: "S3",
             source: text.into(),
         };
-        let told = bucket.failed("write", "x.yaml", &error);
+        let error = bucket.failed("write", "x.yaml", &error);
         assert_eq!(
-            told.message(),
-            "cannot write s3://b/p/x.yaml: the store refuses it (403 SignatureDoesNotMatch)"
+            error.message(),
+            "cannot write s3://b/p/x.yaml: the store denies access (403 SignatureDoesNotMatch)"
         );
         assert!(
-            told.report()
+            error.report()
                 .contains("caused by: The signature does not match\nhint: "),
-            "{told:?}"
+            "{error:?}"
         );
-        assert!(!format!("{told:?}").contains("hush"));
+        assert!(!format!("{error:?}").contains("hush"));
     }
 }

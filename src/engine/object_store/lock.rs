@@ -1,4 +1,4 @@
-//! Locks: objects that are made and replaced only when nobody else has done so.
+//! Locks: objects that are created and replaced with conditional writes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,36 +8,35 @@ use object_store::{Error as StoreError, PutMode, UpdateVersion};
 use tokio::sync::Mutex;
 
 use super::{Bucket, LOCKS, Object, failure};
+use crate::engine::ttl::lock_token;
 use crate::engine::{Lease, Lock};
 use crate::error::{Error, Result};
 
-/// How often a lock is tried again that changed while it was looked at.
-const TRIES: usize = 4;
+/// The number of attempts if the lock changes between reading and writing it.
+const ATTEMPTS: usize = 4;
 
-/// How long a lock is still held while it is being removed: longer than the request may take.
-const REMOVAL: Duration = Duration::from_secs(60);
+/// For how long a lock is extended before it is removed: longer than the request may take.
+const REMOVAL_TTL: Duration = Duration::from_secs(60);
 
-/// The ETag of no object.
+/// An ETag that no object has.
 const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
 
-/// The name of an object that nobody else has.
-///
-/// # Errors
-/// The system gives no random numbers.
-pub(super) fn probe() -> Result<String> {
-    Ok(format!("{LOCKS}/probe-{}", &token()?[..16]))
+/// Returns a unique name for an object that tests the store.
+pub(super) fn probe_name() -> String {
+    format!("{LOCKS}/probe-{}", &lock_token()[..16])
 }
 
-/// Whether the store refuses writes whose condition does not hold: some ignore the condition, some the whole request.
+/// Returns whether the store rejects writes whose condition is false. Some stores ignore the condition, others reject
+/// every conditional write.
 ///
 /// # Errors
-/// The store cannot be asked.
+/// The store cannot be reached.
 pub(super) async fn are_supported(bucket: &Bucket) -> Result<bool> {
-    let name = probe()?;
+    let name = probe_name();
     let put = async |mode| bucket.put_if(&name, Bytes::from("probe\n"), mode).await;
     let verdict = async {
         match put(PutMode::Create).await {
-            // One whose answer was lost is sent again, and finds itself there.
+            // If the response to a first attempt was lost, the retry finds the object that it has created itself.
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return is_unsupported(&error).then_some(false).ok_or(error),
         }
@@ -48,7 +47,7 @@ pub(super) async fn are_supported(bucket: &Bucket) -> Result<bool> {
         for mode in [PutMode::Create, PutMode::Update(never)] {
             match put(mode).await {
                 Ok(_) => return Ok(false),
-                Err(error) if is_refused(&error) => {}
+                Err(error) if is_rejected(&error) => {}
                 Err(error) => return is_unsupported(&error).then_some(false).ok_or(error),
             }
         }
@@ -57,28 +56,28 @@ pub(super) async fn are_supported(bucket: &Bucket) -> Result<bool> {
     let verdict = verdict
         .await
         .map_err(|error: StoreError| bucket.failed("lock in", "", &error));
-    // One that stays behind is no harm, and what went wrong before is what to tell.
+    // An earlier error is more useful than one of the removal. An object that remains does no harm.
     let removed = bucket.remove(&name).await;
     let is_supported = verdict?;
     removed?;
     if !is_supported {
         tracing::warn!(
-            "{} does no conditional writes: of several programs that miss a recording, each asks for it",
-            bucket.place
+            "{} does not support conditional writes, so there are no locks: several processes may send the same request",
+            bucket.location
         );
     }
     Ok(is_supported)
 }
 
-/// The condition did not hold.
-fn is_refused(error: &StoreError) -> bool {
+/// Returns whether the condition was false.
+fn is_rejected(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } | StoreError::NotModified { .. }
     ) || failure::is_absent(error)
 }
 
-/// The store says that it knows no such condition.
+/// Returns whether the store does not support the condition.
 fn is_unsupported(error: &StoreError) -> bool {
     matches!(
         error,
@@ -86,31 +85,33 @@ fn is_unsupported(error: &StoreError) -> bool {
     ) || failure::is_not_implemented(error)
 }
 
-/// What a lock object holds: whose it is, and until when, in milliseconds since 1970.
+/// The content of a lock object.
 struct Claim {
+    /// Identifies the owner.
     token: String,
-    until: u64,
+    /// Milliseconds since 1970.
+    expires_at: u64,
 }
 
 impl Claim {
-    fn new(token: &str, life: Duration) -> Self {
-        let until = now().saturating_add(life.as_millis().try_into().unwrap_or(u64::MAX));
+    fn new(token: &str, ttl: Duration) -> Self {
+        let expires_at = now().saturating_add(ttl.as_millis().try_into().unwrap_or(u64::MAX));
         Self {
             token: token.to_owned(),
-            until,
+            expires_at,
         }
     }
 
     fn to_bytes(&self) -> Bytes {
-        format!("{} {}\n", self.token, self.until).into()
+        format!("{} {}\n", self.token, self.expires_at).into()
     }
 
-    /// `None` for what no lock says; it holds nothing.
+    /// Parses the content of an object. Returns `None` if it is not that of a lock, and then nobody has the lock.
     fn read(object: &Object) -> Option<Self> {
-        let (token, until) = std::str::from_utf8(&object.bytes).ok()?.trim_end().split_once(' ')?;
+        let (token, expires_at) = std::str::from_utf8(&object.bytes).ok()?.trim_end().split_once(' ')?;
         Some(Self {
             token: token.to_owned(),
-            until: until.parse().ok()?,
+            expires_at: expires_at.parse().ok()?,
         })
     }
 }
@@ -120,22 +121,13 @@ fn now() -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-fn token() -> Result<String> {
-    let mut bytes = [0; 16];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random
-        .fill(&mut bytes)
-        .map_err(|_| Error::engine("the system gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Takes the lock of this name if nobody has it.
+/// Acquires the lock of this name if no other process has it.
 ///
 /// # Errors
-/// The store cannot be asked.
-pub(super) async fn take(bucket: &Bucket, name: &str, life: Duration) -> Result<Lock> {
-    let claim = Claim::new(&token()?, life);
-    let taken = |version| {
+/// The store cannot be reached.
+pub(super) async fn acquire(bucket: &Bucket, name: &str, ttl: Duration) -> Result<Lock> {
+    let claim = Claim::new(&lock_token(), ttl);
+    let acquired = |version| {
         Lock::Acquired(Box::new(ObjectLease {
             bucket: bucket.clone(),
             name: name.to_owned(),
@@ -144,52 +136,52 @@ pub(super) async fn take(bucket: &Bucket, name: &str, life: Duration) -> Result<
         }))
     };
     let mut mode = PutMode::Create;
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         match bucket.put_if(name, claim.to_bytes(), mode).await {
-            Ok(version) => return Ok(taken(version)),
-            Err(error) if is_refused(&error) => {}
+            Ok(version) => return Ok(acquired(version)),
+            Err(error) if is_rejected(&error) => {}
             Err(error) => return Err(bucket.failed("lock", name, &error)),
         }
         mode = match bucket.read(name).await? {
-            // Given back meanwhile.
+            // Released meanwhile.
             None => PutMode::Create,
             Some(object) => match Claim::read(&object) {
-                // A write whose answer was lost is sent again, and refused for what it has done itself.
-                Some(found) if found.token == claim.token => return Ok(taken(object.version)),
-                Some(found) if found.until > now() => return Ok(Lock::Held),
+                // If the response to a first attempt was lost, the retry is rejected because of its own lock.
+                Some(found) if found.token == claim.token => return Ok(acquired(object.version)),
+                Some(found) if found.expires_at > now() => return Ok(Lock::Held),
                 _ => PutMode::Update(object.version),
             },
         };
     }
-    // Others are quicker every time.
+    // Another process was faster every time.
     Ok(Lock::Held)
 }
 
-/// A lock object that is ours as long as it holds our token.
+/// A lock that belongs to this process as long as the object contains its token.
 struct ObjectLease {
     bucket: Bucket,
     name: String,
     token: String,
-    /// The version that we wrote last.
+    /// The version that this process has written last.
     version: Mutex<UpdateVersion>,
 }
 
 impl ObjectLease {
-    /// Writes another life; `false` when somebody else has the lock.
-    async fn hold(&self, life: Duration) -> Result<bool> {
-        let claim = Claim::new(&self.token, life);
+    /// Extends the lock. Returns `false` if another process has it.
+    async fn extend(&self, ttl: Duration) -> Result<bool> {
+        let claim = Claim::new(&self.token, ttl);
         let mut version = self.version.lock().await;
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             let mode = PutMode::Update(version.clone());
             match self.bucket.put_if(&self.name, claim.to_bytes(), mode).await {
                 Ok(new) => {
                     *version = new;
                     return Ok(true);
                 }
-                Err(error) if is_refused(&error) => {}
+                Err(error) if is_rejected(&error) => {}
                 Err(error) => return Err(self.bucket.failed("lock", &self.name, &error)),
             }
-            // A renewal whose answer was lost has changed the version, and the lock is still ours.
+            // If the response to an earlier renewal was lost, the version has changed and the lock is still valid.
             match self.bucket.read(&self.name).await? {
                 Some(object) if Claim::read(&object).is_some_and(|found| found.token == self.token) => {
                     *version = object.version;
@@ -203,20 +195,20 @@ impl ObjectLease {
 
 #[async_trait]
 impl Lease for ObjectLease {
-    async fn renew(&self, life: Duration) -> Result<()> {
-        if self.hold(life).await? {
+    async fn renew(&self, ttl: Duration) -> Result<()> {
+        if self.extend(ttl).await? {
             return Ok(());
         }
-        let place = self.bucket.place_of(&self.name);
+        let location = self.bucket.location_of(&self.name);
         Err(Error::engine(format!(
-            "the lock {place} was not renewed in time: somebody else has it"
+            "the lock {location} was not renewed in time: another process has it"
         )))
     }
 
-    // Stores remove an object whatever it holds. So it is first made ours for longer than removing it may take, which
-    // fails when it is ours no more; nobody takes it over in between.
+    // Stores cannot remove an object conditionally. So the lock is first extended for longer than the removal may take:
+    // that fails if another process has the lock, and it prevents other processes from acquiring the lock meanwhile.
     async fn release(self: Box<Self>) -> Result<()> {
-        if self.hold(REMOVAL).await? {
+        if self.extend(REMOVAL_TTL).await? {
             self.bucket.remove(&self.name).await?;
         }
         Ok(())
@@ -228,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_comes_back_and_anything_else_is_none() {
+    fn a_claim_is_parsed_and_other_content_is_not() {
         let read = |bytes: Bytes| {
             let version = UpdateVersion {
                 e_tag: None,
@@ -236,11 +228,11 @@ mod tests {
             };
             Claim::read(&Object { bytes, version })
         };
-        let claim = Claim::new(&token().unwrap(), Duration::from_secs(60));
+        let claim = Claim::new(&lock_token(), Duration::from_secs(60));
         let again = read(claim.to_bytes()).unwrap();
-        assert_eq!((&again.token, again.until), (&claim.token, claim.until));
-        assert!(claim.until > now() && claim.token.len() == 32);
-        assert_eq!(Claim::new("x", Duration::MAX).until, u64::MAX);
+        assert_eq!((&again.token, again.expires_at), (&claim.token, claim.expires_at));
+        assert!(claim.expires_at > now() && claim.token.len() == 32);
+        assert_eq!(Claim::new("x", Duration::MAX).expires_at, u64::MAX);
         for other in ["", "x", "x soon", "\u{ff}"] {
             assert!(read(other.into()).is_none(), "{other}");
         }

@@ -1,4 +1,4 @@
-//! Cassettes as objects in a bucket, shared by machines.
+//! Stores cassettes as objects in a bucket.
 
 mod address;
 mod failure;
@@ -23,68 +23,68 @@ use crate::key::RequestKey;
 
 const LOCKS: &str = "locks";
 
-/// Keeps each cassette in an object of its own: in Amazon S3 and whatever speaks its protocol, in Google Cloud Storage,
-/// or in Azure Blob Storage.
+/// Stores each cassette in an object of its own: in Amazon S3 or a compatible store, Google Cloud Storage, or Azure Blob
+/// Storage.
 ///
 /// ```text
 /// s3://bucket/prefix/
 ///   settings.yaml                                                optional, see Settings
 ///   chat-completions/capital-of-france-3f9a1c2b7d4e8a10.yaml     as in a directory
 ///   bodies/<sha256>                                              large bodies, once each
-///   locks/<key>                                                  who asks the upstream just now
+///   locks/<key>                                                  the owner of a lock
 /// ```
 ///
-/// Looking up is one GET at the computed name, keeping is one PUT, which is there whole or not at all. A cassette that was
-/// renamed in the bucket is not found: that only a directory does.
+/// A lookup is one GET of the computed name. A write is one PUT, which is atomic. Unlike in a directory, a cassette that
+/// was renamed in the bucket is not found.
 ///
 /// # Locks
-/// A lock is an object made with a conditional write (`If-None-Match: *`), and taken over with another (`If-Match`) when its
-/// life is over. Not every store does what these ask for, so the first lock of an engine tries it out; where they are
-/// ignored there are no locks. A life ends by the clock of whoever asks: clocks that differ by more than the life of a lock
-/// let two programs ask at once, which costs an answer and nothing else.
+/// A lock is an object created with a conditional write (`If-None-Match: *`). When it has expired, another process replaces
+/// it with a conditional write (`If-Match`). Some stores ignore these conditions, so the first lock of an engine tests
+/// them; a store that ignores them has no locks. A lock expires by the clock of the process that wants it. If two clocks
+/// differ by more than the TTL, two processes may send the same request, which costs one request and does no other harm.
 #[derive(Clone)]
 pub struct ObjectStoreEngine {
     bucket: Bucket,
-    /// Whether the store does conditional writes, once that was tried.
+    /// Whether the store supports conditional writes, once that was tested.
     locks: Arc<OnceCell<bool>>,
-    /// Whether the store takes anything at all, once that was tried.
+    /// Set once a write has succeeded.
     writable: Arc<OnceCell<()>>,
 }
 
-/// A store, and what stands before every name in it.
+/// A store and the prefix of every name in it.
 #[derive(Clone)]
 struct Bucket {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// As people write it: `s3://bucket/prefix`.
-    place: Arc<str>,
+    /// The URL without options: `s3://bucket/prefix`.
+    location: Arc<str>,
     credentials: Credentials,
 }
 
-/// Where credentials come from, for hints.
+/// Where credentials come from and which permissions they need, for hints.
 #[derive(Clone, Copy)]
 struct Credentials {
-    from: &'static str,
-    rights: &'static str,
+    source: &'static str,
+    permissions: &'static str,
 }
 
 impl ObjectStoreEngine {
-    /// Cassettes in a bucket; nothing is connected before the first request.
+    /// Opens a bucket. It connects with the first request.
     ///
     /// | URL | options |
     /// | --- | --- |
-    /// | `s3://bucket/prefix` | `endpoint`: another server than Amazon's, also with `http://`; `region` |
+    /// | `s3://bucket/prefix` | `endpoint`: the URL of a compatible store, `https://` or `http://`; `region` |
     /// | `gs://bucket/prefix` | `endpoint` |
     /// | `az://container/prefix` | `account`; `endpoint` |
     ///
-    /// Credentials never stand in it. For S3 they come from `AWS_ACCESS_KEY_ID` with `AWS_SECRET_ACCESS_KEY` and
+    /// The URL must not contain credentials. For S3 they come from `AWS_ACCESS_KEY_ID` with `AWS_SECRET_ACCESS_KEY` and
     /// `AWS_SESSION_TOKEN`, a web identity, the profile `AWS_PROFILE` in `~/.aws/credentials`, or the machine's role; for
     /// Google from `GOOGLE_APPLICATION_CREDENTIALS` or the machine's role; for Azure from `AZURE_STORAGE_ACCOUNT_KEY`,
     /// `AZURE_CLIENT_ID` with its secret, or the machine's identity.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): the URL is wrong or holds credentials, or those of the environment
-    /// cannot be read.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): the URL is invalid or contains credentials, or those of the
+    /// environment cannot be read.
     pub fn open(url: &str) -> Result<Self> {
         Ok(Self {
             bucket: address::open(url)?,
@@ -96,12 +96,12 @@ impl ObjectStoreEngine {
 
 impl fmt::Debug for ObjectStoreEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The store may hold credentials.
-        f.debug_tuple("ObjectStoreEngine").field(&self.bucket.place).finish()
+        // The store may contain credentials.
+        f.debug_tuple("ObjectStoreEngine").field(&self.bucket.location).finish()
     }
 }
 
-/// An object as it was read.
+/// An object in the store.
 struct Object {
     bytes: Bytes,
     version: UpdateVersion,
@@ -109,18 +109,18 @@ struct Object {
 
 impl Bucket {
     fn path(&self, name: &str) -> Path {
-        let whole = if self.prefix.as_ref().is_empty() {
+        let path = if self.prefix.as_ref().is_empty() {
             name.to_owned()
         } else {
             format!("{}/{name}", self.prefix)
         };
-        // Keys and hashes have no characters that a path does not take.
-        Path::parse(&whole).unwrap_or_else(|_| Path::from(whole))
+        // Keys and hashes consist of characters that are valid in a path.
+        Path::parse(&path).unwrap_or_else(|_| Path::from(path))
     }
 
-    /// What a person would look for.
-    fn place_of(&self, name: &str) -> String {
-        format!("{}/{name}", self.place)
+    /// Returns the URL of an object, for messages.
+    fn location_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.location)
     }
 
     async fn read(&self, name: &str) -> Result<Option<Object>> {
@@ -150,7 +150,7 @@ impl Bucket {
         put.map(drop).map_err(|error| self.failed("write", name, &error))
     }
 
-    /// A write that the store carries out only when the object is as `mode` says.
+    /// Writes an object if the condition of `mode` is true.
     async fn put_if(&self, name: &str, bytes: Bytes, mode: PutMode) -> Result<UpdateVersion, object_store::Error> {
         let options = PutOptions {
             mode,
@@ -167,7 +167,7 @@ impl Bucket {
         }
     }
 
-    /// Every cassette and every body, by its name.
+    /// Lists every cassette and every body by name.
     async fn list(&self) -> Result<Vec<(String, ObjectMeta)>> {
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
         let listed: Vec<ObjectMeta> = self
@@ -191,7 +191,7 @@ impl Bucket {
     }
 }
 
-/// A lock has a key in its name too, and no extension.
+/// Returns the key of a cassette. The name of a lock contains a key, too, but has no extension.
 fn key_of(name: &str) -> Option<RequestKey> {
     RequestKey::from_file_name(name).filter(|_| layout::is_cassette(name))
 }
@@ -215,7 +215,7 @@ impl CacheEngine for ObjectStoreEngine {
         Ok(listed.iter().filter_map(|(name, _)| key_of(name)).collect())
     }
 
-    /// Removes the cassettes and their bodies, many with one request; whatever else there is stays.
+    /// Removes the cassettes and their bodies, many with one request. Other objects stay.
     async fn clear(&self) -> Result<()> {
         let listed = self.bucket.list().await?;
         let paths = stream::iter(listed.into_iter().map(|(_, meta)| Ok(meta.location))).boxed();
@@ -230,7 +230,7 @@ impl CacheEngine for ObjectStoreEngine {
     }
 
     fn location_of(&self, key: &RequestKey) -> String {
-        self.bucket.place_of(&key.file_name())
+        self.bucket.location_of(&key.file_name())
     }
 
     fn extensions(&self) -> &dyn EngineExtensions {
@@ -244,16 +244,16 @@ impl EngineExtensions for ObjectStoreEngine {
         self.bucket.get(&layout::body(sha256)).await
     }
 
-    /// Writes it again even where it is, since it may have been damaged.
+    /// Overwrites an existing body, because it may be damaged.
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
         self.bucket.put(&layout::body(sha256), body.clone()).await?;
         Ok(true)
     }
 
-    async fn lock(&self, key: &RequestKey, life: Duration) -> Result<Lock> {
-        let does_locks = self.locks.get_or_try_init(|| lock::are_supported(&self.bucket)).await?;
-        if *does_locks {
-            lock::take(&self.bucket, &format!("{LOCKS}/{}", key.id()), life).await
+    async fn lock(&self, key: &RequestKey, ttl: Duration) -> Result<Lock> {
+        let are_supported = self.locks.get_or_try_init(|| lock::are_supported(&self.bucket)).await?;
+        if *are_supported {
+            lock::acquire(&self.bucket, &format!("{LOCKS}/{}", key.id()), ttl).await
         } else {
             Ok(Lock::Unsupported)
         }
@@ -268,12 +268,12 @@ impl EngineExtensions for ObjectStoreEngine {
         Ok(Some(size))
     }
 
-    /// Writes something small, once for each engine, and removes it.
+    /// Writes a small object and removes it, once for each engine.
     async fn check_writable(&self) -> Result<()> {
         let write = async || {
-            let name = lock::probe()?;
+            let name = lock::probe_name();
             self.bucket.put(&name, Bytes::from("probe\n")).await?;
-            // Whoever may write and not remove can record.
+            // Recording does not require the permission to remove objects.
             let _ = self.bucket.remove(&name).await;
             Ok(())
         };

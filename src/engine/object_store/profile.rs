@@ -1,4 +1,4 @@
-//! A profile of `~/.aws`: keys that people keep in files.
+//! Reads a profile of `~/.aws`: keys and region.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,35 +7,35 @@ use object_store::aws::AwsCredential;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the files say under the name of the profile.
+/// The values of a profile.
 #[derive(Default)]
 pub(super) struct Profile {
     pub(super) credential: Option<AwsCredential>,
     pub(super) region: Option<String>,
 }
 
-/// The profile that the environment asks for; one that nobody asked for by name need not be there.
+/// Reads the profile `AWS_PROFILE`, or `default`, which need not exist.
 ///
 /// # Errors
-/// [`ErrorKind::Settings`]: the profile that is asked for has no keys in the files.
+/// [`ErrorKind::Settings`]: the profile `AWS_PROFILE` has no keys in the files.
 pub(super) fn read() -> Result<Profile> {
-    let asked = env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+    let name = env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
     let credentials = text("AWS_SHARED_CREDENTIALS_FILE", "credentials");
     let config = text("AWS_CONFIG_FILE", "config");
-    let profile = profile(asked.as_deref().unwrap_or("default"), &credentials, &config);
-    match asked {
+    let profile = profile(name.as_deref().unwrap_or("default"), &credentials, &config);
+    match name {
         Some(name) if profile.credential.is_none() => Err(Error::new(
             ErrorKind::Settings,
             format!("the profile {name:?} of AWS_PROFILE has no keys in ~/.aws/credentials"),
         )
         .with_hint(format!(
-            "for one that signs in or takes a role: eval \"$(aws configure export-credentials --profile {name} --format env)\""
+            "for a profile with a sign-in or a role: eval \"$(aws configure export-credentials --profile {name} --format env)\""
         ))),
         _ => Ok(profile),
     }
 }
 
-/// A file that does not exist says nothing.
+/// Reads a file. A file that does not exist is empty.
 fn text(variable: &str, file: &str) -> String {
     let path = match env::var_os(variable) {
         Some(path) => Some(PathBuf::from(path)),
@@ -63,7 +63,7 @@ fn profile(name: &str, credentials: &str, config: &str) -> Profile {
     }
 }
 
-/// `wanted = …` below `[section]`.
+/// Returns the value of `wanted = …` in `[section]`.
 fn value(text: &str, section: &str, wanted: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     let is_section = |line: &str| {

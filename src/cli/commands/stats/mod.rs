@@ -14,7 +14,7 @@ use crate::cli::output::{SUCCESS, count, print, print_error};
 use crate::cli::prices::Prices;
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
-use crate::engine::{Stats, inline_bodies, stats_and};
+use crate::engine::{Stats, inline_bodies, stats_with};
 use crate::error::{Error, ErrorKind, Result};
 use crate::recorder::{Used, usage_log_from_environment};
 
@@ -53,7 +53,7 @@ async fn read(store: &Store, prices: &Prices, used: Option<&Used>) -> Result<(St
     let mut costs = Costs::default();
     // Cassettes with bodies outside of their documents.
     let mut external = Vec::new();
-    let stats = stats_and(&*store.engine, |key, mut cassette| {
+    let stats = stats_with(&*store.engine, |key, mut cassette| {
         let is_complete = cassette.bodies_mut().iter().all(|blob| matches!(blob, Blob::Inline(_)));
         if is_complete {
             costs.add(key, &cassette, prices, used);
