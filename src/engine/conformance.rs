@@ -1,4 +1,4 @@
-//! Does an engine do what the recorder relies on? [`check`] is the suite that every engine of this crate passes.
+//! Tests whether an engine does what the recorder needs. Every engine of this crate passes [`check`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -6,8 +6,8 @@
 //! use mistral_cassette::engine::conformance;
 //!
 //! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-//! let can = conformance::check(Arc::new(MemoryEngine::new())).await;
-//! assert!(can.list && can.remove);
+//! let capabilities = conformance::check(Arc::new(MemoryEngine::new())).await;
+//! assert!(capabilities.list && capabilities.remove);
 //! # });
 //! ```
 
@@ -24,68 +24,74 @@ use crate::hash::sha256_hex;
 use crate::key::{RequestKey, Scope};
 use crate::settings::matching::Matching;
 
-/// The life of the locks and entries that the suite waits for.
+/// The TTL of the locks and entries that expire during the tests.
 const TTL: Duration = Duration::from_secs(1);
 
-/// How much longer than its life something may live.
+/// How long after its TTL a lock may still be held.
 const GRACE: Duration = Duration::from_secs(10);
 
 const WRITERS: usize = 64;
 
-/// The largest document of the suite.
+/// The size of the largest document.
 const LARGE: usize = 50_000_000;
 
-/// What an engine can do beside keeping and giving back: everything in it was tried.
+/// The optional operations that an engine supports. Each of them was tested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// It lists its keys.
     pub list: bool,
-    /// It removes entries, one and all.
+    /// It removes single entries and all entries.
     pub remove: bool,
-    /// It keeps large bodies apart.
+    /// It stores large bodies separately.
     pub bodies: bool,
-    /// It forgets entries whose life is over.
+    /// It removes expired entries.
     pub expire: bool,
     /// It has locks.
     pub lock: bool,
-    /// Its locks end with their life although nobody gives them back.
+    /// Its locks expire if they are not released.
     pub lock_expires: bool,
-    /// It keeps counts.
+    /// It stores counters.
     pub count: bool,
-    /// It keeps settings.
+    /// It stores settings.
     pub settings: bool,
-    /// It knows how much it keeps.
+    /// It returns its size.
     pub size: bool,
 }
 
-/// Tries an engine that is empty: what is kept comes back byte for byte, the last one wins, of many writers at once one
-/// wins whole, a call that is given up leaves nothing half done; and whatever else it can. It is empty again afterwards
-/// if it can remove.
+/// Tests an empty engine and returns its capabilities. Every engine must
+///
+/// - return documents byte for byte,
+/// - return the document that was written last,
+/// - store one complete document when many tasks write the same key,
+/// - leave no partial document when a call is canceled,
+/// - keep scopes separate.
+///
+/// Afterwards the engine is empty again if it supports removal. Needs a tokio runtime with timers.
 ///
 /// # Panics
-/// At the first promise that does not hold, with what was asked and what came. It wants tokio's runtime with time.
+/// A test fails. The message contains the expected and the actual result.
 pub async fn check(engine: Arc<dyn CacheEngine>) -> Capabilities {
     let mut can = Capabilities::default();
     let key = key("one", &Scope::root());
     assert_eq!(get(&engine, &key).await, None, "the engine is not empty");
 
-    keeps_bytes(&engine, &key).await;
-    keeps_scopes_apart(&engine).await;
-    can.list = lists(&engine).await;
-    many_writers(&engine, &key).await;
-    a_call_given_up_leaves_nothing_half_done(&engine, &key).await;
-    can.bodies = keeps_bodies(&engine).await;
+    returns_documents_byte_for_byte(&engine, &key).await;
+    separates_scopes(&engine).await;
+    can.list = lists_keys(&engine).await;
+    stores_one_of_many_writes(&engine, &key).await;
+    leaves_no_partial_documents(&engine, &key).await;
+    can.bodies = stores_bodies(&engine).await;
     can.expire = expires(&engine).await;
     (can.lock, can.lock_expires) = locks(&engine, &key).await;
     can.count = counts(&engine).await;
-    can.settings = keeps_settings(&engine).await;
-    can.size = tells_its_size(&engine).await;
+    can.settings = stores_settings(&engine).await;
+    can.size = returns_its_size(&engine).await;
     can.remove = removes(&engine, &key, can.list).await;
     can
 }
 
-/// A key that any program could have asked for.
+/// Returns the key of a chat request with this content.
 fn key(name: &str, scope: &Scope) -> RequestKey {
     let body = format!(r#"{{"model":"conformance","messages":[{{"role":"user","content":"{name}"}}]}}"#);
     let request = RecordedRequest {
@@ -114,21 +120,21 @@ fn done<T>(what: &str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{what} failed: {}", error.report()))
 }
 
-/// `assert_eq` for bytes, which prints no megabytes.
+/// Asserts that bytes are equal, without printing them.
 #[track_caller]
-fn same(got: Option<&Bytes>, wanted: &[u8], what: &str) {
-    match got {
-        None => panic!("{what}: nothing came back of {} bytes", wanted.len()),
-        Some(got) => assert!(
-            got == wanted,
-            "{what}: {} bytes came back, and they are not the {} that were kept",
-            got.len(),
-            wanted.len()
+fn assert_bytes(actual: Option<&Bytes>, expected: &[u8], what: &str) {
+    match actual {
+        None => panic!("{what}: expected {} bytes, got nothing", expected.len()),
+        Some(actual) => assert!(
+            actual == expected,
+            "{what}: got {} bytes, which differ from the {} that were stored",
+            actual.len(),
+            expected.len()
         ),
     }
 }
 
-async fn keeps_bytes(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
+async fn returns_documents_byte_for_byte(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     let binary: Vec<u8> = (0..=255).cycle().take(100_003).collect();
     let mut large = (0u32..250_007)
         .flat_map(u32::to_le_bytes)
@@ -145,20 +151,24 @@ async fn keeps_bytes(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     ];
     for (what, document) in documents {
         set(engine, key, Bytes::copy_from_slice(document)).await;
-        same(get(engine, key).await.as_ref(), document, what);
+        assert_bytes(get(engine, key).await.as_ref(), document, what);
     }
 }
 
-async fn keeps_scopes_apart(engine: &Arc<dyn CacheEngine>) {
+async fn separates_scopes(engine: &Arc<dyn CacheEngine>) {
     let (root, scoped) = (key("scoped", &Scope::root()), key("scoped", &suite()));
     set(engine, &root, "root").await;
-    assert_eq!(get(engine, &scoped).await, None, "a scope has what another one keeps");
+    assert_eq!(
+        get(engine, &scoped).await,
+        None,
+        "a scope returns the document of another scope"
+    );
     set(engine, &scoped, "scoped").await;
-    same(get(engine, &root).await.as_ref(), b"root", "the root scope");
-    same(get(engine, &scoped).await.as_ref(), b"scoped", "another scope");
+    assert_bytes(get(engine, &root).await.as_ref(), b"root", "the root scope");
+    assert_bytes(get(engine, &scoped).await.as_ref(), b"scoped", "another scope");
 }
 
-async fn lists(engine: &Arc<dyn CacheEngine>) -> bool {
+async fn lists_keys(engine: &Arc<dyn CacheEngine>) -> bool {
     let names = |keys: &[RequestKey]| {
         let mut names: Vec<String> = keys.iter().map(RequestKey::name).collect();
         names.sort();
@@ -173,18 +183,18 @@ async fn lists(engine: &Arc<dyn CacheEngine>) -> bool {
     if listed.is_empty() {
         return false;
     }
-    assert_eq!(names(&listed), names(&keys), "the keys that are kept");
+    assert_eq!(names(&listed), names(&keys), "the keys in the store");
     true
 }
 
-async fn many_writers(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
+async fn stores_one_of_many_writes(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     let document = |writer: usize| Bytes::from(format!("{writer} ").repeat(1000 + writer * 100));
     let one_key = (0..WRITERS).map(|writer| set(engine, key, document(writer)));
     join_all(one_key).await;
     let last = get(engine, key).await;
     assert!(
         (0..WRITERS).any(|writer| last.as_ref() == Some(&document(writer))),
-        "of {WRITERS} writers of one key none has won whole"
+        "{WRITERS} tasks wrote one key, and none of their documents is stored completely"
     );
     let own = |writer: usize| self::key(&format!("writer {writer}"), &suite());
     let keys: Vec<RequestKey> = (0..WRITERS).map(own).collect();
@@ -195,7 +205,7 @@ async fn many_writers(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     )
     .await;
     for (writer, key) in keys.iter().enumerate() {
-        same(
+        assert_bytes(
             get(engine, key).await.as_ref(),
             &document(writer),
             "one of many writers",
@@ -203,7 +213,7 @@ async fn many_writers(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     }
 }
 
-async fn a_call_given_up_leaves_nothing_half_done(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
+async fn leaves_no_partial_documents(engine: &Arc<dyn CacheEngine>, key: &RequestKey) {
     let (old, new) = (
         Bytes::from("old".repeat(1_000_000)),
         Bytes::from("new".repeat(2_000_000)),
@@ -219,41 +229,37 @@ async fn a_call_given_up_leaves_nothing_half_done(engine: &Arc<dyn CacheEngine>,
             tokio::task::yield_now().await;
         }
         drop(call);
-        // What goes on behind a call that is given up may still land, whole.
-        let kept = get(engine, key).await;
+        // The write may still complete after its call was canceled.
+        let stored = get(engine, key).await;
         assert!(
-            kept.as_ref() == Some(&old) || kept.as_ref() == Some(&new),
-            "a call that was given up has left {} bytes, neither the old document nor the new one",
-            kept.map_or(0, |kept| kept.len())
+            stored.as_ref() == Some(&old) || stored.as_ref() == Some(&new),
+            "a canceled call has left {} bytes, neither the old document nor the new one",
+            stored.map_or(0, |stored| stored.len())
         );
         let mut read = engine.get(key);
         let _ = poll_fn(|context| std::task::Poll::Ready(read.as_mut().poll(context).is_ready())).await;
         drop(read);
     }
-    let other = self::key("after calls that were given up", &suite());
-    set(engine, &other, "whole").await;
-    same(
-        get(engine, &other).await.as_ref(),
-        b"whole",
-        "after calls that were given up",
-    );
+    let other = self::key("after canceled calls", &suite());
+    set(engine, &other, "complete").await;
+    assert_bytes(get(engine, &other).await.as_ref(), b"complete", "after canceled calls");
 }
 
-async fn keeps_bodies(engine: &Arc<dyn CacheEngine>) -> bool {
+async fn stores_bodies(engine: &Arc<dyn CacheEngine>) -> bool {
     let body: Bytes = (0..=255).rev().cycle().take(300_000).collect();
     let sha256 = sha256_hex(&body);
     assert_eq!(done("get_body", engine.extensions().get_body(&sha256).await), None);
     if !done("set_body", engine.extensions().set_body(&sha256, &body).await) {
         return false;
     }
-    same(
+    assert_bytes(
         done("get_body", engine.extensions().get_body(&sha256).await).as_ref(),
         &body,
         "a large body",
     );
     assert!(
         done("set_body", engine.extensions().set_body(&sha256, &body).await),
-        "a body is kept again"
+        "a body cannot be stored twice"
     );
     true
 }
@@ -275,7 +281,7 @@ async fn expires(engine: &Arc<dyn CacheEngine>) -> bool {
         set_expiring(&brief, "brief", LONG).await,
         "set_expiring is supported once only"
     );
-    same(get(engine, &brief).await.as_ref(), b"brief", "an entry that expires");
+    assert_bytes(get(engine, &brief).await.as_ref(), b"brief", "an entry that expires");
     set_expiring(&brief, "brief", TTL).await;
     let since = Instant::now();
     // An engine that removes expired entries does so soon after; one that does not never will.
@@ -289,13 +295,13 @@ async fn expires(engine: &Arc<dyn CacheEngine>) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    same(get(engine, &long).await.as_ref(), b"long", "an entry with a long TTL");
+    assert_bytes(get(engine, &long).await.as_ref(), b"long", "an entry with a long TTL");
     if has_expired {
         // `set` removes the TTL of an entry.
         set_expiring(&brief, "brief", TTL).await;
         set(engine, &brief, "for ever").await;
         tokio::time::sleep(TTL + Duration::from_millis(200)).await;
-        same(
+        assert_bytes(
             get(engine, &brief).await.as_ref(),
             b"for ever",
             "set after set_expiring",
@@ -306,11 +312,11 @@ async fn expires(engine: &Arc<dyn CacheEngine>) -> bool {
 
 async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) {
     const LONG: Duration = Duration::from_secs(60);
-    let lock = async |life| done("lock", engine.extensions().lock(key, life).await);
+    let lock = async |ttl| done("lock", engine.extensions().lock(key, ttl).await);
     let Lock::Acquired(first) = lock(LONG).await else {
         return (false, false);
     };
-    assert!(matches!(lock(LONG).await, Lock::Held), "a lock was taken twice");
+    assert!(matches!(lock(LONG).await, Lock::Held), "a lock was acquired twice");
     let other = self::key("another lock", &suite());
     match done("lock", engine.extensions().lock(&other, LONG).await) {
         Lock::Acquired(lease) => done("release", lease.release().await),
@@ -318,20 +324,24 @@ async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) 
     }
     done("renew", first.renew(LONG).await);
     done("release", first.release().await);
-    // Of many at once, one.
-    let taken = join_all((0..WRITERS).map(|_| lock(LONG))).await;
-    let mut leases: Vec<_> = taken
+    // One of many tasks acquires it.
+    let locks = join_all((0..WRITERS).map(|_| lock(LONG))).await;
+    let mut leases: Vec<_> = locks
         .into_iter()
         .filter_map(|lock| match lock {
             Lock::Acquired(lease) => Some(lease),
             _ => None,
         })
         .collect();
-    assert_eq!(leases.len(), 1, "of {WRITERS} askers at once this many have the lock");
+    assert_eq!(
+        leases.len(),
+        1,
+        "the number of {WRITERS} tasks that have acquired one lock"
+    );
     if let Some(lease) = leases.pop() {
         done("release", lease.release().await);
     }
-    // One that nobody gives back.
+    // A lock that is not released.
     let Lock::Acquired(lost) = lock(TTL).await else {
         panic!("a lock that was released is still held");
     };
@@ -345,11 +355,11 @@ async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) 
     };
     match again {
         Some(lease) => {
-            // Whoever comes back late takes nothing away from the new holder.
+            // A late release leaves the lock to the new owner.
             let _ = lost.release().await;
             assert!(
                 matches!(lock(LONG).await, Lock::Held),
-                "a late release has freed another one's lock"
+                "a late release has released the lock of another owner"
             );
             done("release", lease.release().await);
             (true, true)
@@ -357,7 +367,7 @@ async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) 
         None => {
             drop(lost);
             let Lock::Acquired(lease) = lock(LONG).await else {
-                panic!("a lock that was dropped is held for ever");
+                panic!("a lock that was dropped is still held");
             };
             done("release", lease.release().await);
             (true, false)
@@ -383,7 +393,7 @@ async fn counts(engine: &Arc<dyn CacheEngine>) -> bool {
     true
 }
 
-async fn keeps_settings(engine: &Arc<dyn CacheEngine>) -> bool {
+async fn stores_settings(engine: &Arc<dyn CacheEngine>) -> bool {
     assert_eq!(
         done("get_settings", engine.extensions().get_settings().await),
         None,
@@ -393,7 +403,7 @@ async fn keeps_settings(engine: &Arc<dyn CacheEngine>) -> bool {
     if engine.extensions().set_settings(settings.clone()).await.is_err() {
         return false;
     }
-    same(
+    assert_bytes(
         done("get_settings", engine.extensions().get_settings().await).as_ref(),
         &settings,
         "the settings",
@@ -401,7 +411,7 @@ async fn keeps_settings(engine: &Arc<dyn CacheEngine>) -> bool {
     true
 }
 
-async fn tells_its_size(engine: &Arc<dyn CacheEngine>) -> bool {
+async fn returns_its_size(engine: &Arc<dyn CacheEngine>) -> bool {
     let Some(before) = done("size", engine.extensions().size().await) else {
         return false;
     };
@@ -411,24 +421,24 @@ async fn tells_its_size(engine: &Arc<dyn CacheEngine>) -> bool {
     assert_eq!(after.entries, before.entries + 1, "the number of entries");
     assert!(
         (10_000..20_000).contains(&(after.bytes - before.bytes)),
-        "10,000 bytes more are {} more",
+        "10,000 additional bytes are reported as {}",
         after.bytes - before.bytes
     );
     true
 }
 
-async fn removes(engine: &Arc<dyn CacheEngine>, key: &RequestKey, lists: bool) -> bool {
+async fn removes(engine: &Arc<dyn CacheEngine>, key: &RequestKey, can_list: bool) -> bool {
     if engine.remove(key).await.is_err() {
         return false;
     }
-    assert_eq!(get(engine, key).await, None, "what was removed");
-    done("remove of what is not there", engine.remove(key).await);
-    if lists {
-        let body = Bytes::from("a body that goes with the rest");
+    assert_eq!(get(engine, key).await, None, "a removed document is still there");
+    done("remove of a missing document", engine.remove(key).await);
+    if can_list {
+        let body = Bytes::from("a body that clear removes");
         let sha256 = sha256_hex(&body);
-        let is_kept = done("set_body", engine.extensions().set_body(&sha256, &body).await);
+        let is_stored = done("set_body", engine.extensions().set_body(&sha256, &body).await);
         done("clear", engine.clear().await);
-        if is_kept {
+        if is_stored {
             assert_eq!(
                 done("get_body", engine.extensions().get_body(&sha256).await),
                 None,

@@ -218,7 +218,10 @@ pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
 }
 
 /// Does the same as [`stats`] and passes each readable cassette to `visit`.
-pub(crate) async fn stats_with(engine: &dyn CacheEngine, mut visit: impl FnMut(&RequestKey, Cassette)) -> Result<Stats> {
+pub(crate) async fn stats_with(
+    engine: &dyn CacheEngine,
+    mut visit: impl FnMut(&RequestKey, Cassette),
+) -> Result<Stats> {
     let mut stats = Stats {
         counts: engine.extensions().counts().await?,
         ..Stats::default()

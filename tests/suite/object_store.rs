@@ -623,7 +623,10 @@ fn a_short_outage_causes_no_error() {
         let server =
             Server::start(|_, _| Reply::new(503, "application/xml", "<Error><Code>SlowDown</Code></Error>")).await;
         let error = at(&server).get(&key().await).await.unwrap_err();
-        assert!(error.message().ends_with("the store responds with 503 SlowDown"), "{error:?}");
+        assert!(
+            error.message().ends_with("the store responds with 503 SlowDown"),
+            "{error:?}"
+        );
         assert_eq!(server.call_count(), 4);
     });
 }

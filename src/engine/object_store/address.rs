@@ -316,7 +316,9 @@ impl LazyClient {
             .no_zstd()
             .no_deflate()
             .build()
-            .map_err(|error| tls::failed(ErrorKind::Internal, "the HTTP client cannot be created").with_source(error))?;
+            .map_err(|error| {
+                tls::failed(ErrorKind::Internal, "the HTTP client cannot be created").with_source(error)
+            })?;
         Ok(self.client.get_or_init(|| new))
     }
 }

@@ -155,7 +155,8 @@ mod tests {
             "cannot write s3://b/p/x.yaml: the store denies access (403 SignatureDoesNotMatch)"
         );
         assert!(
-            error.report()
+            error
+                .report()
                 .contains("caused by: The signature does not match\nhint: "),
             "{error:?}"
         );
