@@ -1,8 +1,8 @@
-//! An engine of one's own is two methods: `cargo run --example custom_engine`.
+//! An engine of your own is two methods: `cargo run --example custom_engine`.
 //!
-//! This one keeps what it has read in memory, in front of any other engine. Modes, redaction, streams and single
-//! flight work with it as with every engine: they belong to the recorder. Whether an engine does what the recorder relies on
-//! is told by `mistral_cassette::engine::conformance::check`, in a test of its author's.
+//! This engine stores documents in memory, in front of any other engine. Modes, redaction, streams and the coalescing of
+//! equal requests work with every engine, because they belong to the recorder. To test an engine, run
+//! `mistral_cassette::engine::conformance::check` on it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,19 +13,19 @@ use mistral_cassette::{CacheEngine, DirectoryEngine, RequestKey, Result, async_t
 
 struct InMemoryFirst<E> {
     memory: Mutex<HashMap<RequestKey, Bytes>>,
-    below: E,
+    inner: E,
 }
 
 #[async_trait]
 impl<E: CacheEngine> CacheEngine for InMemoryFirst<E> {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
-        let known = self.memory.lock().expect("not poisoned").get(key).cloned();
-        if known.is_some() {
+        let found = self.memory.lock().expect("not poisoned").get(key).cloned();
+        if found.is_some() {
             println!("memory: {}", key.name());
-            return Ok(known);
+            return Ok(found);
         }
-        println!("below:  {}", key.name());
-        let found = self.below.get(key).await?;
+        println!("inner:  {}", key.name());
+        let found = self.inner.get(key).await?;
         if let Some(document) = &found {
             self.memory
                 .lock()
@@ -36,7 +36,7 @@ impl<E: CacheEngine> CacheEngine for InMemoryFirst<E> {
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
-        self.below.set(key, cassette.clone()).await?;
+        self.inner.set(key, cassette.clone()).await?;
         self.memory.lock().expect("not poisoned").insert(key.clone(), cassette);
         Ok(())
     }
@@ -46,7 +46,7 @@ impl<E: CacheEngine> CacheEngine for InMemoryFirst<E> {
 async fn main() -> Result<()> {
     let engine = InMemoryFirst {
         memory: Mutex::default(),
-        below: DirectoryEngine::new("cassettes"),
+        inner: DirectoryEngine::new("cassettes"),
     };
     let client = Client::from_env()?.cached(engine)?;
     for _ in 0..2 {

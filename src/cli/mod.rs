@@ -20,6 +20,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::arguments::Listing;
 use self::output::{failure, print_error};
@@ -91,19 +94,22 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Logs to stderr. Warnings of libraries are shown only with `--verbose`.
 fn start_logging(is_verbose: bool) {
-    let level = if is_verbose {
-        tracing::Level::INFO
+    let (own, libraries) = if is_verbose {
+        (LevelFilter::INFO, LevelFilter::INFO)
     } else {
-        tracing::Level::WARN
+        (LevelFilter::WARN, LevelFilter::OFF)
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let filter = Targets::new()
+        .with_default(libraries)
+        .with_target(env!("CARGO_CRATE_NAME"), own);
+    let format = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        .without_time()
-        .init();
+        .without_time();
+    tracing_subscriber::registry().with(format).with(filter).init();
 }
 
 fn dispatch(command: &Command) -> Result<ExitCode> {
