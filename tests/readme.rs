@@ -1,4 +1,4 @@
-//! The README's whole test: recorded once, and offline from then on.
+//! The test in the README: recorded once, and offline from then on.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use mistral_cassette::client::ChatRequest;

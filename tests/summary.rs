@@ -1,4 +1,5 @@
-//! Lists the tests that were skipped. It has no tests: cargo runs it after the other test binaries, in alphabetical order.
+//! Lists the tests that were skipped. It has no tests: cargo runs it after the other test binaries, in alphabetical
+//! order.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "suite/support/skip.rs"]

@@ -1,4 +1,4 @@
-//! Caches: recordings that end, engines that are slow or down, limits, counts.
+//! Caches: expiry, engines that are slow or unavailable, limits, counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ fn recorder(mode: Mode, engine: &Arc<impl CacheEngine + 'static>, yaml: &str) ->
         .unwrap()
 }
 
-/// A server whose answers count its calls.
+/// A server whose responses contain the number of the call.
 async fn counting() -> Server {
     Server::start(|number, _| {
         Reply::json(format!(
@@ -47,7 +47,7 @@ async fn counting() -> Server {
     .await
 }
 
-/// A server that always says the same, under ids of its own.
+/// A server that always sends an equivalent response with a new id.
 async fn repeating() -> Server {
     Server::start(|number, _| Reply::json(format!(r#"{{"id":"{number}","answer":"the same"}}"#))).await
 }
@@ -57,7 +57,7 @@ async fn ask(recorder: &Recorder, server: &Server, text: &str) -> String {
     response.text().await.unwrap()
 }
 
-/// The one document of an engine.
+/// The only document of an engine.
 async fn document(engine: &impl CacheEngine) -> (RequestKey, String) {
     let keys = engine.keys().await.unwrap();
     let [key] = &keys[..] else { panic!("{keys:?}") };
@@ -65,7 +65,7 @@ async fn document(engine: &impl CacheEngine) -> (RequestKey, String) {
     (key.clone(), String::from_utf8(document.to_vec()).unwrap())
 }
 
-/// Makes what an engine keeps older by as much.
+/// Moves the recording time of every document into the past.
 async fn age(engine: &impl CacheEngine, by: Duration) {
     let (key, text) = document(engine).await;
     let line = text.lines().find(|line| line.trim_start().starts_with("at: ")).unwrap();
@@ -98,7 +98,7 @@ async fn an_expired_recording_is_requested_again_and_replaced() {
     }
     assert_eq!(server.call_count(), 2);
     assert_eq!(document(&*engine).await.1.matches("status: 200").count(), 1);
-    // In one long session, too, what is old is replaced and not appended to.
+    // An expired response is replaced, not appended, also within one session.
     age(&engine, 3 * HOUR).await;
     let third = ask(&one_session, &server, "hello").await;
     assert_ne!(third, second);
@@ -136,12 +136,12 @@ async fn a_stale_recording_is_replayed_while_it_is_refreshed_in_the_background()
     let first = ask(&recorder(Mode::Replay, &engine, yaml), &server, "hello").await;
     age(&engine, HOUR + HOUR / 2).await;
     let session = recorder(Mode::Replay, &engine, yaml);
-    // Many at once make one call in the background.
+    // Concurrent requests make one background call.
     let many = futures_util::future::join_all((0..20).map(|_| ask(&session, &server, "hello"))).await;
     assert!(many.iter().all(|answer| *answer == first), "{many:?}");
     session.finish().await.unwrap();
     assert_eq!(server.call_count(), 2);
-    // What was answered is a hit, and to ask in the background is no request.
+    // The replayed response counts as a hit, and the background call is not counted as a request.
     let counts = engine.extensions().counts().await.unwrap().unwrap();
     assert_eq!((counts.hits, counts.misses), (20, 0));
     let second = ask(&session, &server, "hello").await;
@@ -225,7 +225,7 @@ async fn adaptive_ttls_follow_the_observed_changes() {
     assert!(changing.starts_with("checks: 2.71, changes: 2.71"), "{changing}");
 }
 
-/// An engine that can be made to fail, to hang, or to give back nonsense.
+/// An engine that can fail, hang or return invalid data.
 #[derive(Default)]
 struct Moody {
     memory: MemoryEngine,
@@ -328,7 +328,7 @@ async fn a_hanging_engine_costs_its_time_limit_once() {
     for _ in 0..10 {
         ask(&session, &server, "hello").await;
     }
-    // Three calls have hung; the others were not made.
+    // Three calls hang; the others are not made.
     assert_eq!(engine.asked.load(Ordering::SeqCst), 3);
     let strict = recorder(Mode::Strict, &engine, "");
     let since = Instant::now();
@@ -443,7 +443,7 @@ async fn a_near_engine_avoids_calls_to_the_far_engine_and_its_failures_are_ignor
         assert_eq!(ask(&session, &server, "hello").await, first);
     }
     assert_eq!(far.asked.load(Ordering::SeqCst), asked);
-    // Another near engine, empty, finds it afar.
+    // A second, empty near engine finds it in the far engine.
     let other = Arc::new(LayeredEngine::new(MemoryEngine::new(), far.clone()));
     let session = recorder(Mode::Strict, &other, "");
     assert_eq!(ask(&session, &server, "hello").await, first);
@@ -474,7 +474,7 @@ async fn a_near_copy_is_used_for_its_ttl() {
     }
 }
 
-/// A call that takes longer than the lock's life keeps the lock all the same.
+/// A call that takes longer than the lock TTL keeps the lock.
 #[cfg(feature = "sql")]
 #[tokio::test]
 async fn a_lock_is_renewed_during_its_call() {

@@ -1,4 +1,4 @@
-//! The command line as a story: given a directory, when the binary runs, then this tree of files and this output.
+//! The command line: the files and the output after the binary has run in a directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,7 +46,7 @@ fn streamed_chat(text: &str) -> Request {
     post("/v1/chat/completions", &body)
 }
 
-/// A chat with a tool: before the tool was called, or with what it said.
+/// A chat with a tool: before the tool call, or with its result.
 fn chat_with_tool(said: Option<&str>) -> Request {
     let mut messages = vec![
         json!({ "role": "system", "content": "You know the weather." }),
@@ -86,12 +86,12 @@ fn download() -> Request {
     Request::get("/v1/files/0b6c0000-0000-4000-8000-000000000001/content").unwrap()
 }
 
-/// A path that the API does not have: 404, which speaks of the request and is kept.
+/// A path that the API does not have: 404 is a request error and is recorded.
 fn unknown_path() -> Request {
     Request::get("/v1/winds").unwrap()
 }
 
-// What is done with them.
+// Steps.
 
 async fn ask(url: &str, request: Request) -> (u16, Bytes) {
     let client = Client::builder().base_url(url).api_key(KEY).build().unwrap();
@@ -107,7 +107,7 @@ async fn ask_all(url: &str, requests: &[Request]) -> Vec<(u16, Bytes)> {
     answers
 }
 
-/// The proxy in this mode, asked for all of this and stopped.
+/// Starts the proxy in this mode, sends these requests and stops it.
 async fn session(
     project: &Project,
     mode: &str,
@@ -120,7 +120,7 @@ async fn session(
     (answers, proxy.stop())
 }
 
-/// A project in which these requests are recorded from the stand-in, which then stops.
+/// A project with recordings of these requests from the stand-in, which is stopped afterwards.
 async fn recorded(requests: &[Request]) -> Project {
     recorded_in(Project::new(), "", requests).await
 }
@@ -132,7 +132,7 @@ async fn recorded_in(project: Project, base: &str, requests: &[Request]) -> Proj
     project
 }
 
-/// What the proxy in mode strict says to a request that it misses, and how it ends.
+/// The response of the proxy in mode strict to a miss, and its output.
 async fn missed(project: &Project, base: &str, request: Request) -> (String, Done) {
     let (mut answers, done) = session(project, "strict", "http://127.0.0.1:1", base, &[request]).await;
     let (status, body) = answers.remove(0);
@@ -174,7 +174,7 @@ fn short_key(path: &Path) -> &str {
         .1
 }
 
-/// Replaces what must be there.
+/// Replaces text that must exist.
 fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from:?} is not in {text}");
@@ -198,7 +198,7 @@ fn pid(child: &Child) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap()
 }
 
-/// How it ended and what it said, for a snapshot.
+/// The exit status and the output, for a snapshot.
 fn told(done: &Done) -> String {
     format!(
         "exit status: {}\n--- stdout\n{}\n--- stderr\n{}",
@@ -208,7 +208,7 @@ fn told(done: &Done) -> String {
     )
 }
 
-/// A shell command that asks what [`chat`] asks, prints the status, and exits well whatever it is.
+/// A shell command that sends the request of [`chat`], prints the status and always exits with 0.
 fn curl(text: &str) -> String {
     let body = String::from_utf8(chat(text).body_bytes().to_vec()).unwrap();
     format!(
@@ -227,7 +227,7 @@ fn run_in_shell(project: &Project, flags: &[&str], script: &str) -> Done {
     project.run(&run_flags(flags, script))
 }
 
-/// What is different from run to run, out of snapshots as long as the guard lives.
+/// Replaces values that differ between runs, while the guard exists.
 fn without_what_varies() -> insta::internals::SettingsBindDropGuard {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[port]");
@@ -447,7 +447,7 @@ async fn show_shortens_embeddings() {
     let _redacted = without_what_varies();
     let project = recorded(&[embeddings()]).await;
     let done = project.run(&["show", "embeddings"]);
-    // Eight numbers are short; sixteen are not.
+    // Eight numbers are printed completely, sixteen are shortened.
     insta::assert_snapshot!(told(&done), @r"
     exit status: 0
     --- stdout
@@ -625,7 +625,7 @@ async fn show_of_a_damaged_cassette_ends_with_the_status_for_invalid_recordings(
 
 // Verify.
 
-/// One recording, changed by somebody, and what `verify` says of it.
+/// One modified recording, and what `verify` prints about it.
 async fn verify_after(change: impl FnOnce(&Path)) -> Done {
     let project = recorded(&[chat(FRANCE)]).await;
     change(&the_cassette(&project));
@@ -882,7 +882,7 @@ async fn verify_finds_text_that_the_settings_redact() {
     );
 }
 
-/// Redaction is of strings in requests and responses: a date in `recorded.at`, and a number, are not its business.
+/// Redaction changes strings in requests and responses, not numbers and not the date in `recorded.at`.
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_accepts_recordings_made_with_the_same_redaction() {
     let mut refused = Vec::new();
@@ -1042,7 +1042,7 @@ fn run_returns_the_exit_status_of_the_command() {
             .stderr
             .strip_prefix("mistral-cassette: 0 replayed, 0 recorded\n")
             .unwrap();
-        // What has failed may have done so before it came to its requests.
+        // A failed command may not have sent its requests.
         assert_eq!(
             warnings.contains("warning: the proxy received no request"),
             expected == 0,
@@ -1159,7 +1159,7 @@ async fn a_failed_command_determines_the_exit_status_before_the_verdict() {
 #[test]
 fn run_forwards_sigterm_to_the_command() {
     let project = Project::new();
-    // Waits for the end of its input, which does not come: the other end is held here.
+    // Waits for the end of its input, which never comes because the other end stays open.
     let mut child = project
         .command(&run_flags(&["--mode", "strict"], "echo ready; exec cat"))
         .stdin(Stdio::piped())
@@ -1183,7 +1183,7 @@ fn run_forwards_sigterm_to_the_command() {
     );
 }
 
-/// A terminal sends the interrupt to its whole group: a command that cleans up then must not be terminated as well.
+/// A terminal sends the interrupt to the process group: a command that cleans up must not be terminated as well.
 #[test]
 fn run_leaves_a_terminal_interrupt_to_the_command() {
     let project = Project::new();
@@ -1242,7 +1242,7 @@ fn completions_contain_every_subcommand() {
 
 // Modes.
 
-/// The mode in effect, by what it does with one request that is asked twice and was never recorded.
+/// The mode in effect, derived from the responses to an unrecorded request that is sent twice.
 async fn mode_in_effect(variables: &[(&str, &str)], flags: &[&str]) -> &'static str {
     let (project, upstream) = (Project::new(), api::start().await);
     let mut command = project.command(&[&["proxy", "--upstream", &upstream.url], flags].concat());
@@ -1378,12 +1378,12 @@ async fn a_miss_shows_the_temperature_that_changed() {
     insta::assert_snapshot!("a_miss_shows_the_temperature_that_changed_at_the_end", told(&done));
 }
 
-/// Twelve turns under instructions of several lines, in which one word may differ.
+/// Twelve turns with instructions of several lines, in which one word may differ.
 fn long_conversation(word: &str) -> Request {
     let instructions = format!(
         "You are the assistant of a weather service.\n\n\
          - Answer in at most three sentences.\n\
-         - Give temperatures in {word}, rounded to whole degrees, and say for which hour of the day they are \
+         - Give temperatures in {word}, rounded to whole degrees, and say for which hour they are \
          expected; when the forecast is older than six hours, say so, and when there is none at all for the place, \
          name the nearest place for which there is one.\n\
          - Never give advice on clothes.\n\
@@ -1639,7 +1639,7 @@ fn run_ends_its_command_after_two_interrupts() {
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert_eq!(output.next().unwrap(), "ready");
-    // Equal signals that wait together are one: send until the command has ended.
+    // Pending signals of one kind are merged: send until the command has ended.
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -1647,6 +1647,6 @@ fn run_ends_its_command_after_two_interrupts() {
         rustix::process::kill_process(pid(&child), rustix::process::Signal::INT).unwrap();
         std::thread::yield_now();
     };
-    // 143 of the command, or 2 when one more came while the proxy stopped; not 0 after a minute.
+    // 143 from the command, or 2 if another signal arrived while the proxy stopped; not 0 after a minute.
     assert!(matches!(status.code(), Some(143 | 2)), "{status:?}");
 }

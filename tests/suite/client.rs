@@ -1,4 +1,4 @@
-//! The typed client: what it sends, what it reads, and how it fails.
+//! The typed client: requests, parsed responses and errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ async fn chunks(client: &Client, request: ChatRequest) -> Vec<ChatChunk> {
         .await
 }
 
-/// A server with one answer for everything.
+/// A server that sends one response to every request.
 async fn answering(reply: impl Fn() -> Reply + Send + Sync + 'static) -> (Server, Client) {
     let server = Server::start(move |_, _| reply()).await;
     let client = client(&server.url);
@@ -257,8 +257,8 @@ async fn parts(call: &Call) -> Vec<(String, Option<String>, String)> {
     parts
 }
 
-/// What mistralai 3.7.0 for Python sends for the same calls, as captured by a server. Left out: the `metadata` of
-/// lists, which it sends by mistake when it is not set.
+/// The requests of mistralai 3.7.0 for Python for the same calls, captured by a server. Without the `metadata` of
+/// lists, which it sends by mistake if it is not set.
 #[tokio::test]
 async fn each_call_sends_what_the_official_sdk_sends() {
     let (server, client) = answering(|| Reply::json("{}")).await;
@@ -269,7 +269,7 @@ async fn each_call_sends_what_the_official_sdk_sends() {
     let mut expected = Vec::<(&str, &str, Option<&str>, Value)>::new();
     macro_rules! sends {
         ($call:ident($($argument:expr),*), $method:literal $target:literal, $accept:expr, $($body:tt)+) => {
-            // Only what was sent matters here; most answers are not "{}".
+            // Only the request matters here; most responses are not "{}".
             drop(client.$call($($argument),*).await);
             expected.push(($method, $target, $accept, json!($($body)+)));
         };
@@ -458,7 +458,7 @@ where
     json!(events)
 }
 
-/// Everything that the stand-in can answer, asked once.
+/// One call of every operation that the stand-in supports.
 async fn everything(client: &Client) -> Vec<Value> {
     let agent = || AgentChatRequest::new("ag_1").user("Hello");
     let conversation = || ConversationRequest::with_model("m", "Hello");
@@ -702,14 +702,14 @@ async fn an_empty_id_sends_no_request() {
     assert_eq!(client.conversation("").await.unwrap_err().kind(), ErrorKind::Request);
     assert_eq!(client.agent("..").await.unwrap_err().kind(), ErrorKind::Request);
     assert_eq!(server.call_count(), 0);
-    // One segment, whatever is in it.
+    // Always one path segment.
     drop(client.file("a/b?c").await);
     assert_eq!(server.calls()[0].target, "/v1/files/a%2Fb%3Fc");
 }
 
 const ANSWER: &str = r#"{"id":"1","model":"m","choices":[]}"#;
 
-/// A server that refuses the first calls with these statuses, and asks to be left alone for 40 milliseconds.
+/// A server that refuses the first calls with these statuses and a `retry-after` of 40 milliseconds.
 async fn refusing(statuses: &'static [u16]) -> Server {
     Server::start(move |number, _| match statuses.get(number) {
         Some(status) => Reply::new(*status, "application/json", r#"{"message":"busy"}"#).header("retry-after-ms", "40"),
@@ -752,7 +752,7 @@ async fn transient_errors_are_retried_and_other_errors_are_not() {
 
 #[tokio::test]
 async fn a_failed_connection_is_retried_and_does_not_fail_the_verdict() {
-    // Nothing listens until the port is taken again, while the client waits.
+    // Nothing listens until the port is bound again while the client waits.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -1,8 +1,8 @@
-//! Real answers, read by the typed client and written again: no member may be lost, no `null` may come or go.
+//! Responses, parsed by the typed client and serialized again: no member may be lost, no `null` added or removed.
 //!
-//! The answers of real traffic are in `../shared/corpus/mistral.jsonl`, which is not part of this repository; without
-//! it that test says so and does nothing. `tests/answers.jsonl` has answers of our own, in the shapes that the API
-//! reference and the traffic have.
+//! Responses of real traffic are in `../shared/corpus/mistral.jsonl`, which is not public; without it that test is
+//! skipped. `tests/answers.jsonl` has responses written for this test, in the form of the API reference and of the
+//! real traffic.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use mistral_cassette::client::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// One answer: to what, and its bytes.
+/// One response: its request and its bytes.
 struct Row {
     id: String,
     method: String,
@@ -53,7 +53,7 @@ fn rows(path: &Path) -> Vec<Row> {
         .collect()
 }
 
-/// What was read, written again: one value, or one an event.
+/// The serialized result: one value, or one for each event.
 enum BackgroundTransport {
     Whole(Value),
     Events(Vec<Value>),
@@ -75,7 +75,7 @@ async fn events<T: Serialize>(stream: impl Stream<Item = Result<T>>) -> Result<B
     ))
 }
 
-/// Asks for what was answered with this row, and reads the answer.
+/// Sends the request of this row, and parses the response.
 async fn read(client: &Client, row: &Row) -> Result<BackgroundTransport> {
     let chat = || ChatRequest::new("m").user("?");
     let agent_chat = || AgentChatRequest::new("a").user("?");
@@ -129,7 +129,7 @@ async fn read(client: &Client, row: &Row) -> Result<BackgroundTransport> {
     })
 }
 
-/// Where two values are different; numbers are compared by what they are worth (1 is 1.0).
+/// The differences of two values; numbers are compared by value (1 equals 1.0).
 fn difference(at: &str, sent: &Value, again: &Value) -> Option<String> {
     match (sent, again) {
         (Value::Object(sent), Value::Object(again)) => {
@@ -166,7 +166,7 @@ fn data(body: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// How many answers of each endpoint, and how many events, came out as they went in; and what did not.
+/// The number of responses and events of each endpoint that were serialized unchanged, and the differences.
 async fn round_trip(rows: Vec<Row>) -> (BTreeMap<String, usize>, usize, Vec<String>) {
     let replies: Vec<(u16, &str, Vec<u8>)> = rows
         .iter()

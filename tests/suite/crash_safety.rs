@@ -1,5 +1,5 @@
-//! What recordings live through: processes that are killed, disks that are full, directories that go away, clocks that jump,
-//! upstreams that break off or never end.
+//! Crash safety: killed processes, full disks, directories that disappear, clocks that jump, truncated and endless
+//! responses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ fn recorder(directory: &Path, mode: Mode) -> Recorder {
     builder.allow_record_in_ci().build().unwrap()
 }
 
-/// Records these questions, each answered with itself.
+/// Records these questions; each response contains its question.
 async fn record(project: &Project, texts: impl IntoIterator<Item = String>) {
     let recorder = recorder(&project.cassettes(), Mode::Record);
     for text in texts {
@@ -59,7 +59,7 @@ async fn record(project: &Project, texts: impl IntoIterator<Item = String>) {
     recorder.finish().await.unwrap();
 }
 
-/// The files of the cassette directories but temporary ones, which a later session clears away.
+/// The files of the cassette directories without temporary ones, which a later session removes.
 fn recordings(project: &Project) -> BTreeMap<String, Vec<u8>> {
     let mut files = project.tree();
     files.retain(|name, _| {
@@ -71,7 +71,7 @@ fn recordings(project: &Project) -> BTreeMap<String, Vec<u8>> {
 
 fn commit(project: &Project) {
     project.git(&["init", "--quiet"]);
-    // Copies of the files are the files that git knows.
+    // Git treats copies of the files as unmodified.
     project.git(&["config", "core.trustctime", "false"]);
     project.git(&["config", "core.checkStat", "minimal"]);
     project.git(&["add", "."]);
@@ -79,11 +79,11 @@ fn commit(project: &Project) {
     project.git(&["gc", "--quiet"]);
 }
 
-/// For a copy in which nothing is to be changed.
+/// For a copy that needs no preparation.
 fn as_it_is(_: &Project) {}
 
-/// Kills a command at random moments, in a copy of the project each time, which `prepare` may change first; `check` sees what
-/// is left.
+/// Kills a command at random moments, each time in a new copy of the project, which `prepare` may change first; `check`
+/// examines the result.
 fn killed(
     original: &Project,
     what: &'static str,
@@ -93,7 +93,7 @@ fn killed(
 ) {
     let copy = || {
         let project = Project::new();
-        // Links are enough: no command writes into a file that is there.
+        // Links are enough: no command writes into an existing file.
         let copied = Command::new("cp")
             .arg("-al")
             .arg(original.path().join("."))
@@ -126,7 +126,7 @@ fn killed(
         kills.measure(&mut run(&project), || changed(&project) != unchanged);
         (before, recordings(&project))
     };
-    // The first run is slow for reasons of its own.
+    // The first run is slower than the others.
     measured();
     let (before, behind) = measured();
     for _ in 0..rounds() {
@@ -150,7 +150,7 @@ async fn a_killed_prune_deletes_no_used_recording() {
     const UNUSED: usize = 60;
     let project = Project::new();
     record(&project, (0..USED + UNUSED).map(|number| format!("question {number}"))).await;
-    // Bodies that nothing refers to, so that there is work for long enough to be killed in.
+    // Unreferenced bodies, so that the command runs long enough to be killed.
     for number in 0..2000 {
         project.write(&format!("cassettes/bodies/{number:064x}"), "nobody's");
     }
@@ -167,7 +167,7 @@ async fn a_killed_prune_deletes_no_used_recording() {
             .unwrap();
     }
     drop(session);
-    // A ledger names the directory by its path: each copy has one of its own.
+    // A usage log contains the path of the directory, so each copy has its own.
     let text = fs::read_to_string(&ledger).unwrap();
     fs::remove_file(&ledger).unwrap();
     let here = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
@@ -220,7 +220,7 @@ async fn a_killed_rekey_loses_nothing() {
                 "{round}: {number} is gone"
             );
         }
-        // What git could bring back needs no --force, although the first run has left new files that it does not know.
+        // Committed files need no --force, although the first run has left untracked files.
         let again = project.run(&rekey);
         assert_eq!(again.code(), 0, "{round}: {}{}", again.stdout, again.stderr);
         let verified = project.run(&["verify"]);
@@ -262,7 +262,7 @@ async fn a_killed_copy_resumes_and_is_identical() {
     });
 }
 
-/// Eight callers at once, each with 20 questions; what was asked and answered before the proxy was gone.
+/// Eight concurrent callers with 20 questions each; returns the requests and responses before the proxy was killed.
 async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
     let callers = (0..8).map(|caller| async move {
         let mut heard = Vec::new();
@@ -280,7 +280,7 @@ async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
     futures_util::future::join_all(callers).await.concat()
 }
 
-/// An answer that was read to its end is on disk, whenever the process is killed.
+/// A response that was read to its end is on disk, whenever the process is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledged_recording_survives_a_kill() {
     let server = Server::start(|_, call| Reply::json(json!({ "answer": call.json() }).to_string())).await;
@@ -301,7 +301,7 @@ async fn an_acknowledged_recording_survives_a_kill() {
         let pid = proxy.pid();
         let moment = kills.moment(undisturbed);
         let killing = async {
-            // The moment itself is what is random.
+            // The moment of the kill is random.
             tokio::time::sleep(moment).await;
             rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
         };
@@ -334,7 +334,7 @@ async fn an_acknowledged_recording_survives_a_kill() {
 }
 
 fn reqwest_client() -> reqwest::Client {
-    // The tests speak to servers on this machine only.
+    // The tests send requests to this machine only.
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let tls = tls.with_safe_default_protocol_versions().unwrap();
     let tls = tls
@@ -370,7 +370,7 @@ async fn a_full_disk_is_reported_and_leaves_complete_files() {
     assert!(error.message().contains("cannot write"), "{error}");
     assert!(recording.finish().await.is_err());
     assert!(kept.len() > 3);
-    // Nothing is half, nothing is lost, and once there is room it goes on.
+    // Files are complete, nothing is lost, and recording continues once there is space.
     assert_eq!(project.run(&["verify"]).code(), 0);
     let strict = recorder(&folder, Mode::Strict);
     for (text, body) in &kept {
@@ -387,7 +387,7 @@ async fn a_full_disk_is_reported_and_leaves_complete_files() {
         );
     }
     for refresh in ["one", "two"] {
-        // A recording that is replaced is whole or as it was.
+        // A replaced recording is complete: the new one or the old one.
         let upstream = async |_: Request| Ok(Response::new(http::StatusCode::OK, long.repeat(20).into_bytes()));
         let session = recorder(&folder, Mode::Record);
         assert!(
@@ -419,7 +419,7 @@ async fn a_full_disk_is_reported_and_leaves_complete_files() {
     record(&project, ["there is room again".to_owned()]).await;
 }
 
-/// Nobody can write, whoever it is: what only reads works, and all else is an error that names the place and changes nothing.
+/// No user can write: commands that only read work, and the others fail with an error that names the location.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_directory_replays_and_every_write_is_reported() {
     let project = Project::new();
@@ -449,8 +449,8 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
     let before = project.tree();
     disk.make_read_only();
 
-    // What is there is replayed, whether or not more could be recorded; what is not is asked of nobody.
-    let server = Server::start(|_, _| Reply::json(r#"{"answer":"of the day"}"#)).await;
+    // Recordings are replayed although nothing can be recorded; for a miss no request is sent.
+    let server = Server::start(|_, _| Reply::json(r#"{"answer":"new"}"#)).await;
     for mode in ["strict", "replay"] {
         let proxy = project.proxy(mode, &server.url, &[]);
         let answer = ask(&proxy.url, CHAT, question("two").to_string()).await;
@@ -525,8 +525,8 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
     assert_eq!(project.tree(), before);
 }
 
-/// A session has no reason to doubt a directory that it has written to: then the answer is handed on, and its body does not end
-/// well, since who has read it to the end relies on the file.
+/// A session does not check again a directory that it has written to: the response is passed through, and its body ends
+/// with an error, since a caller that reads it to the end relies on the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_becomes_read_only_aborts_responses_that_cannot_be_stored() {
     let project = Project::new();
@@ -569,7 +569,7 @@ async fn a_directory_may_disappear_and_its_files_may_change_during_a_session() {
         answer.text().await
     };
     assert!(asked("one").await.unwrap().contains("one"));
-    // An editor replaces a file, or writes into it: the next ask sees that.
+    // An editor replaces a file or writes into it: the next request uses the new content.
     let (name, text) = recordings(&project)
         .into_iter()
         .find(|(name, _)| name.contains("/one-"))
@@ -590,12 +590,12 @@ async fn a_directory_may_disappear_and_its_files_may_change_during_a_session() {
     fs::remove_dir_all(project.cassettes()).unwrap();
     let error = asked("two").await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Miss | ErrorKind::Engine), "{error}");
-    // A session that records makes it anew.
+    // A session that records creates it again.
     record(&project, ["three".to_owned()]).await;
     assert_eq!(cassettes_of(&project), 1);
 }
 
-/// The clock of one who recorded was wrong, or that of one who replays is.
+/// The clock was wrong while recording, or is wrong while replaying.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_loses_nothing() {
     let project = Project::new();
@@ -638,7 +638,7 @@ async fn a_clock_that_jumps_loses_nothing() {
     }
 }
 
-/// What a caller gets of an upstream that says this, and whether it was kept.
+/// The response that a caller gets from an upstream that sends these bytes, and whether it was recorded.
 async fn told(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
     let folder = tempfile::tempdir().unwrap();
     let raw = RawUpstream::saying(bytes).await;
@@ -646,7 +646,7 @@ async fn told(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
     let upstream = Upstream::builder().base_url(&raw.url).api_key(KEY).build().unwrap();
     let answer = async { session.answer(request("one"), upstream).await?.bytes().await };
     let answer = answer.await.map_err(|error| error.kind());
-    // A verdict of failure is no matter here.
+    // The verdict may fail here.
     let _ = session.finish().await;
     (answer, folder.path().join("chat-completions").exists())
 }
@@ -693,7 +693,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
         let said = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{content}").into_bytes();
         for cut in 0..said.len() {
             let (answer, is_kept) = told(&said[..cut]).await;
-            // The last bytes of a chunked body may be nothing that anybody waits for.
+            // A client may not wait for the last bytes of a chunked body.
             assert!(
                 !is_kept || answer.as_deref() == Ok(whole.as_bytes()),
                 "{kind}, {framing}, cut at {cut}: {answer:?}"
@@ -712,14 +712,15 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
     ));
 }
 
-/// A gigabyte goes through within the bounds that docs/caches.md states: the limit, half of it again, and 32 MiB for all else.
+/// A gigabyte is passed through within the bounds in docs/caches.md: 1.5 times the limit, and 32 MiB for everything
+/// else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gigabyte_is_passed_through_within_the_memory_limit() {
     const GIGABYTE: u64 = 1 << 30;
     const BESIDE: u64 = 32 << 20;
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: {GIGABYTE}\r\n\r\n");
     let (upstream, _) = RawUpstream::going_on(head, GIGABYTE).await;
-    // The last one is what holds where the settings say nothing.
+    // The last one is the default.
     for (limit, is_said) in [(1 << 20, true), (64 << 20, true), (128 << 20, false)] {
         let project = Project::new();
         if is_said {
@@ -753,7 +754,7 @@ async fn a_gigabyte_is_passed_through_within_the_memory_limit() {
     }
 }
 
-/// What never ends, and what nobody listens to any more, is given up at the limit.
+/// An endless response without a caller is aborted at the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_response_is_aborted_when_its_caller_disconnects() {
     const LIMIT: u64 = 8 << 20;
@@ -768,14 +769,14 @@ async fn an_endless_response_is_aborted_when_its_caller_disconnects() {
     let upstream = Upstream::builder().base_url(&raw.url).api_key(KEY).build().unwrap();
     let answer = session.answer(request("one"), upstream).await.unwrap();
     drop(answer);
-    // The recording ends although the upstream does not.
+    // The recording ends although the upstream continues.
     let summary = session.finish().await.unwrap();
     assert_eq!((summary.recorded, summary.skipped), (0, 1));
     let said = said.bytes.load(Ordering::SeqCst);
     assert!(said < 16 * LIMIT, "{said}");
 }
 
-/// Callers hang up behind each byte of what they send, and behind each of what they get.
+/// Callers disconnect after each byte that they send, and after each byte that they receive.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_disconnect_at_any_byte_damage_nothing() {
     let answer = r#"{"choices":[{"index":0,"message":{"content":"Rhône"}}]}"#;
@@ -811,7 +812,7 @@ async fn callers_that_disconnect_at_any_byte_damage_nothing() {
     let last = ask(&proxy.url, CHAT, question("who stays").to_string()).await;
     assert_eq!((last.essence().0, last.text().as_str()), (200, answer));
     let said = tokio::task::spawn_blocking(move || proxy.stop()).await.unwrap();
-    // Half a request is told, and nothing else is wrong.
+    // Partial requests are reported, and there is no other error.
     let body = question("who leaves").to_string().len();
     assert!(
         said.stderr.contains(&format!("{body} requests have failed")),
@@ -819,7 +820,7 @@ async fn callers_that_disconnect_at_any_byte_damage_nothing() {
         said.stderr
     );
     assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
-    // Who has sent all of a request has it recorded, heard or not.
+    // A complete request is recorded, whether its caller reads the response or not.
     assert!(cassettes_of(&project) >= length, "{}", cassettes_of(&project));
     assert_eq!(project.run(&["verify"]).code(), 0);
     print(&format!(
@@ -834,7 +835,7 @@ async fn sixty_four_processes_record_into_one_directory() {
     let project = Project::new();
     let proxies: Vec<_> = (0..64).map(|_| project.proxy("replay", &server.url, &[])).collect();
     let asks = proxies.iter().enumerate().map(|(number, proxy)| async move {
-        // Each has one of its own, and all have one in common.
+        // Each process has its own question, and all share another.
         let own = ask(&proxy.url, CHAT, question(&format!("own {number}")).to_string()).await;
         let common = ask(&proxy.url, CHAT, question("common").to_string()).await;
         (own.essence().0, common.text())

@@ -1,4 +1,4 @@
-//! `diff`: files, directories, and a git revision against what is there.
+//! `diff`: files, directories, and a git revision compared with the working tree.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::support::project::{Project, done};
 use crate::support::server::{Reply, Server};
 use serde_json::Value;
 
-/// Records what a server that answers like this answers to three questions, a stream and an upload.
+/// Records three questions, a stream and an upload from a server with these responses.
 async fn record(project: &Project, dir: &str, answer: impl Fn(&str) -> Reply + Send + Sync + 'static) {
     let server = Server::start(move |_, call| {
         let asked = String::from_utf8_lossy(&call.body).into_owned();
@@ -109,7 +109,7 @@ async fn a_git_revision_is_compared_with_the_working_tree() {
     let told = project.run(&["diff", "HEAD"]);
     assert_eq!(told.code(), 1, "{}", told.stderr);
     insta::assert_snapshot!("changes_since_a_revision", told.stdout);
-    // Wherever a person has put it, a cassette is one; what is hidden is none.
+    // A cassette may be in any folder; hidden files are ignored.
     let files = project.tree();
     let (name, content) = files.iter().find(|(name, _)| name.ends_with(".yaml")).unwrap();
     project.write("cassettes/moved.yaml", content);

@@ -1,4 +1,4 @@
-//! Every engine against the one suite.
+//! The conformance suite for the engines that need no server.
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! Every example runs offline from the committed cassettes, with no key and nothing listening.
 //!
-//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes anew, from the stand-in
-//! for the API that the tests own; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from the real one.
+//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes again, from the
+//! stand-in
+//! for the API in `support/api.rs`; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from
+//! the API.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +21,7 @@ fn example(name: &str) -> Command {
     for variable in ["CI", "MISTRAL_API_KEY", "MISTRAL_CASSETTE_MODE"] {
         command.env_remove(variable);
     }
-    // A port on which nothing listens: a request that gets out fails.
+    // Nothing listens on this port: a request that leaves the process fails.
     command.env("MISTRAL_SERVER_URL", "http://127.0.0.1:9");
     command
 }

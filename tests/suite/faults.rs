@@ -1,4 +1,4 @@
-//! Replay as an instrument: the pace, the pieces and the faults of answers that are replayed, through every door.
+//! Pace, fragments and injected faults of replayed responses, through every front end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn streamed(text: &str) -> String {
     json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": text }] }).to_string()
 }
 
-/// Counts its calls, and answers streams where they are asked for; text to requests whose body is empty.
+/// Responds with the number of the call: as a stream if requested, as text if the request body is empty.
 async fn api() -> Server {
     Server::start(|number, call| match call.json()["stream"] {
         Value::Bool(true) => Reply::events(STREAM),
@@ -43,7 +43,7 @@ async fn api() -> Server {
     .await
 }
 
-/// A project in which these bodies are recorded, in this order, and files that nothing may change.
+/// A project with recordings of these bodies, in this order, and their files, which must not change.
 async fn recorded(bodies: &[String]) -> (Project, BTreeMap<String, Vec<u8>>) {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("record", &server.url, &[]);
@@ -55,12 +55,12 @@ async fn recorded(bodies: &[String]) -> (Project, BTreeMap<String, Vec<u8>>) {
     (project, tree)
 }
 
-/// Replays what is there, with these flags.
+/// Replays the recordings with these flags.
 fn replaying(project: &Project, flags: &[&str]) -> RunningProxy {
     project.proxy("strict", CLOSED, flags)
 }
 
-/// The summary of a proxy that had nothing to complain of.
+/// The summary of a proxy without errors.
 fn ended(proxy: RunningProxy) -> String {
     let done = proxy.stop();
     assert_eq!(done.code(), 0, "{done:?}");
@@ -68,7 +68,7 @@ fn ended(proxy: RunningProxy) -> String {
     last.trim_start_matches("mistral-cassette: ").to_owned()
 }
 
-/// Asks with a header of ours.
+/// Sends a request with one of our headers.
 async fn wishing(url: &str, header: &str, value: &str, body: &str) -> Answer {
     let mut wire = Wire::to(url).await;
     let headers = format!("content-type: application/json\r\nmistral-cassette-{header}: {value}\r\n");
@@ -80,7 +80,7 @@ fn lengths(answer: &Answer) -> Vec<usize> {
     answer.pieces.iter().map(Vec::len).collect()
 }
 
-/// The statuses of an answer in turn; 0 for a connection that was closed.
+/// The statuses of consecutive responses; 0 for a closed connection.
 async fn statuses(url: &str, body: &str, asks: usize) -> Vec<u16> {
     let mut statuses = Vec::new();
     for _ in 0..asks {
@@ -106,7 +106,7 @@ async fn bodies_arrive_in_the_requested_fragments() {
     assert!(stream.pieces.iter().any(torn), "a character is torn");
     let plain = ask(&proxy.url, CHAT, question("a")).await;
     assert_eq!((plain.text().as_str(), lengths(&plain)), (whole, vec![1, 5, 2, 13]));
-    // A request has the last word.
+    // A request header overrides the flags.
     let alone = wishing(&proxy.url, "fragment", "20", &question("a")).await;
     assert_eq!(lengths(&alone), [20, 1]);
     let as_it_is = wishing(&proxy.url, "fragment", "none", &question("a")).await;
@@ -143,7 +143,7 @@ async fn responses_are_replayed_with_their_recorded_delays() {
     }
     assert!(elapsed() - sent >= Duration::from_millis(299));
 
-    // Every number is taken by the road with a clock that stands still in the unit tests; here it is that they are read.
+    // Unit tests check the delays with a paused clock; this test checks that the values are read.
     let sent = elapsed();
     wishing(&proxy.url, "pace", "recorded", &streamed("a")).await;
     assert!(elapsed() - sent >= Duration::from_millis(599));
@@ -264,7 +264,7 @@ async fn a_delay_is_awaited_unless_the_proxy_shuts_down() {
     let proxy = replaying(&project, &["--inject", "delay:1h"]);
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", question("a").as_bytes()).await;
-    // Until it has been read: this one is answered behind it.
+    // The response to this request follows once the first one has been read.
     wishing(&proxy.url, "inject", "none", &question("a")).await;
     let ended = tokio::task::spawn_blocking(|| ended(proxy));
     assert_eq!(wire.answer().await.status, 200);
@@ -344,7 +344,7 @@ async fn an_invalid_fault_header_is_an_error_and_no_request_is_sent() {
     }
 }
 
-/// The flag says its seed, and two processes make the same choice, in whatever order requests come.
+/// The seed is printed, and two processes make the same choices, whatever the order of requests.
 #[tokio::test]
 async fn the_same_requests_are_hit_in_every_process_and_order() {
     const ASKS: usize = 12;
@@ -360,7 +360,7 @@ async fn the_same_requests_are_hit_in_every_process_and_order() {
     let done = proxy.stop();
     assert!(done.stderr.contains("injects 429:0.3,503:0.2,seed:11\n"), "{done:?}");
 
-    // All keys at once, and each in its own order.
+    // All keys concurrently, each with its own order.
     let proxy = replaying(&project, &flags);
     let url = proxy.url.clone();
     let second = join_all(bodies.iter().map(|body| statuses(&url, body, ASKS))).await;
@@ -374,7 +374,7 @@ async fn the_same_requests_are_hit_in_every_process_and_order() {
         join_all(bodies.iter().map(|body| statuses(&url, body, ASKS))).await
     );
 
-    // Asks of one key at once: as many are hit, whoever they are.
+    // Concurrent requests with one key: the number of hits is the same.
     let proxy = replaying(&project, &flags);
     let url = proxy.url.clone();
     let mut at_once: Vec<u16> = join_all((0..ASKS).map(|_| statuses(&url, &bodies[0], 1)))
@@ -411,7 +411,7 @@ fn asking(text: &str) -> Request {
         .body(question(text).into_bytes())
 }
 
-/// A session over an engine in which one answer is recorded.
+/// A session with an engine that contains one recording.
 async fn session(playback: Playback) -> Recorder {
     let engine: Arc<dyn CacheEngine> = Arc::new(MemoryEngine::new());
     let first = Recorder::builder(engine.clone()).mode(Mode::Replay).build().unwrap();
@@ -465,7 +465,7 @@ async fn a_recorder_applies_its_fault_settings() {
     let reset = recorder.with_playback(Playback::new().inject("reset").unwrap());
     let error = reset.answer(asking("a"), nowhere()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Upstream);
-    // A fault is no failure of the recordings.
+    // An injected fault does not fail the verdict.
     let summary = recorder.finish().await.unwrap();
     assert_eq!((summary.replayed, summary.injected, summary.failed), (1, 2, 0));
 }
@@ -504,7 +504,7 @@ async fn the_client_accepts_fault_headers_and_retries_without_waiting() {
             assert_eq!(summary.replayed, 1);
             injected += summary.injected;
 
-            // Without retries it is told.
+            // Without retries it is an error.
             let wishing = asking("a").header("mistral-cassette-inject".parse().unwrap(), fault.parse().unwrap());
             let once = Client::builder().base_url(CLOSED).recorder(recorder).build().unwrap();
             let answered = once.request(wishing).await;

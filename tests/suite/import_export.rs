@@ -1,9 +1,8 @@
-//! `import` and `export`: files of other tools become cassettes that replay, and cassettes come back from an export as
-//! they were.
+//! `import` and `export`: files of other tools become cassettes that replay, and exported cassettes are imported
+//! unchanged.
 //!
-//! `tests/fixtures/exchange` holds recordings of real tools, and others written by hand where a tool was not at hand; its
-//! README says which. The recorded traffic of `../shared/corpus` is not part of this repository; without it that test
-//! says so and does nothing.
+//! `tests/fixtures/exchange` contains recordings of real tools, and some written by hand; its README lists them. The
+//! recorded traffic of `../shared/corpus` is not public; without it that test is skipped.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,7 +15,7 @@ use crate::support::project::{Done, Project, done};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-/// What stands in the fixtures' requests and cookies, and must stand in no cassette.
+/// Secrets in the requests and cookies of the fixtures, which must not be in a cassette.
 const PLANTED: [&str; 2] = ["sk-planted-0123456789abcdefghij", "planted-cookie-value-123"];
 
 const WHICH_WIND: &str = r#"{"model":"our-model","messages":[{"role":"user","content":"Which wind blows?"}]}"#;
@@ -53,7 +52,7 @@ fn bytes() -> Vec<u8> {
     (0..=255).collect()
 }
 
-/// Asks with curl; the status and the body.
+/// Sends a request with curl; returns the status and the body.
 fn asked(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
     let output = Command::new("curl")
         .args(["--silent", "--write-out", "%{stderr}%{http_code}", url])
@@ -64,7 +63,7 @@ fn asked(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
     (status.parse().unwrap_or_else(|_| panic!("{status}")), output.stdout)
 }
 
-/// Asks that must be answered: the path, what curl is told beside it, the status and the body.
+/// Requests with their expected responses: the path, options for curl, the status and the body.
 type Asks<'a> = Vec<(&'a str, Vec<&'a str>, u16, Vec<u8>)>;
 
 /// Imports a fixture, and replays it with the real binary in mode strict.
@@ -122,7 +121,7 @@ fn vcrpy_under_requests_and_httpx_replays() {
     let file = br#"{"id":"00000000-0000-0000-0000-000000000001","object":"file"}"#;
     for name in ["vcrpy-requests.yaml", "vcrpy-httpx.yaml"] {
         let asks = vec![
-            // It came compressed, which one of the two decodes and the other keeps.
+            // The response was compressed: one of the two tools decodes it, the other stores it compressed.
             ("/v1/models", vec![], 200, models.into()),
             (
                 "/v1/chat/completions",
@@ -310,7 +309,7 @@ fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted()
         chat.contains("answer: <river>") && !chat.contains("content-encoding"),
         "{chat}"
     );
-    // A stream has a time for each event; its whole is all that is known.
+    // A stream has a time for each event; the source has only the total.
     let project = with_file("go-vcr-v2.yaml");
     assert_eq!(import(&project, &["go-vcr-v2.yaml"]).code(), 0);
     let files = cassettes(&project, "cassettes");
@@ -486,7 +485,7 @@ fn existing_recordings_are_not_replaced_without_force() {
         .map(|text| String::from_utf8_lossy(text).into_owned())
         .collect();
     assert!(texts.iter().any(|text| text.contains("answer: Durance")), "{texts:?}");
-    // A damaged one is not written over either.
+    // A damaged one is not replaced either.
     let (name, _) = before.iter().find(|(name, _)| name.contains("which-wind")).unwrap();
     project.write(&format!("cassettes/{name}"), "version: 1\n");
     let damaged = import(&project, &["lines.jsonl"]);
@@ -522,7 +521,7 @@ fn entries_over_the_limits_are_reported_and_not_written() {
     );
     let cases = [
         ("{entry_bytes: 1000}", "cassettes", vec![large], 3),
-        // A directory cannot tell how much it holds.
+        // A directory does not know its size.
         ("{entry_bytes: 1000, total_bytes: 1400}", "cassettes", vec![large], 3),
         (
             "{entry_bytes: 1000, total_bytes: 1400}",
@@ -573,7 +572,7 @@ fn there_and_back(project: &Project, dir: &str, format: &str) -> (Vec<u8>, Vec<u
     (read(&first), read(&second))
 }
 
-/// A chat, a stream that failed the first time, a scope, an upload of bytes, a large body, a query, an answer without a
+/// A chat, a stream that failed the first time, a scope, a binary upload, a large body, a query, a response without a
 /// body.
 const ASKS: &str = r#"
 set -e

@@ -1,4 +1,4 @@
-//! `copy`, `stats`, `remove`, `clear`, and caches on the command line: each kind of store with the real binary.
+//! `copy`, `stats`, `remove`, `clear` and caches with every kind of store, with the real binary.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ ask /c/suite%2Fweather embeddings '{"model":"mistral-embed","input":["a wind"]}'
 curl --silent --fail --output /dev/null "$MISTRAL_SERVER_URL/v1/files" -F purpose=ocr -F file=@large.bin
 "#;
 
-/// A project with settings and recordings of all sorts.
+/// A project with settings and recordings of every kind.
 async fn recorded() -> Project {
     let (project, server) = (Project::new(), api::start().await);
     let large: Vec<u8> = (0..=255).cycle().take(200_000).collect();
@@ -54,7 +54,7 @@ fn files(project: &Project, directory: &str) -> BTreeMap<String, Vec<u8>> {
     project.tree().into_iter().filter_map(inside).collect()
 }
 
-/// Copies to another place and back, which changes no byte; and replays from there.
+/// Copies to another location and back, which changes no byte, and replays from there.
 fn there_and_back(project: &Project, place: &str) {
     let said = |arguments: &[&str]| {
         let done = project.run(arguments);
@@ -76,7 +76,7 @@ fn there_and_back(project: &Project, place: &str) {
     assert_eq!(here["counts"].take(), Value::Null);
     let counts = there["counts"].take();
     if !counts.is_null() {
-        // The strict run above, in a process of its own.
+        // The strict run above is a separate process.
         assert_eq!((counts["hits"].as_u64(), counts["misses"].as_u64()), (Some(4), Some(0)));
     }
     assert_eq!(here, there);
@@ -156,7 +156,7 @@ async fn remove_requires_a_name_that_matches_one_cassette() {
         assert_eq!(done.code(), 2);
         assert!(done.stderr.contains(told), "{}", done.stderr);
     }
-    // Nothing goes while not all are found.
+    // Nothing is removed unless all are found.
     assert_eq!(files(&project, "cassettes"), before);
 }
 
@@ -210,7 +210,7 @@ async fn the_proxy_accepts_a_settings_file_and_a_near_cache() {
     assert!(run("none.yaml").stderr.contains("cannot read none.yaml"));
 }
 
-/// Fifty commands at once that miss the same key ask the upstream once.
+/// Fifty concurrent commands that miss the same key send one request to the upstream.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_processes_make_one_call_with_a_directory() {
     fifty_processes(&Project::new(), "cassettes").await;
@@ -220,7 +220,7 @@ async fn fifty_processes(project: &Project, dir: &str) {
     let server = Server::start(|number, _| Reply::json(format!(r#"{{"answer":{number}}}"#))).await;
     let script = r#"curl --silent --fail "$MISTRAL_SERVER_URL/v1/chat/completions" -d '{"model":"m"}'"#;
     let mut arguments = vec!["run", "--mode", "replay", "--dir", dir, "--upstream", &server.url];
-    // Fifty at once on a small machine take their time to connect.
+    // Fifty concurrent processes on a small machine need time to connect.
     arguments.extend(["--engine-timeout", "60", "--", "sh", "-c", script]);
     let processes: Vec<_> = (0..50)
         .map(|_| {

@@ -44,7 +44,7 @@ fn outcomes_are_counted_once_each() {
             }
         })
         .collect();
-    // As long as it took: not counted where that was less than a millisecond.
+    // The duration of the call: it is not counted if it was less than a millisecond.
     let milliseconds = counters.remove("mistral_cassette_saved_milliseconds_total");
     assert_eq!(milliseconds.unwrap_or_default(), summary.milliseconds_saved);
     let expected = [

@@ -1,4 +1,4 @@
-//! The middleware: a program on `reqwest`, recorded and then replayed with the upstream gone.
+//! The middleware: a program that uses `reqwest`, recorded and then replayed without the upstream.
 
 use crate::support::server::{Reply, Server, Step};
 use crate::support::{KEY, api};
@@ -23,7 +23,7 @@ fn recorder(mode: Mode, folder: &std::path::Path) -> Recorder {
         .unwrap()
 }
 
-/// What a program sees of four calls: plain, streamed, uploaded, refused.
+/// The results of four calls: plain, streamed, uploaded, refused.
 async fn program(client: &ClientWithMiddleware, base: &str) -> Vec<(u16, String, Bytes)> {
     let chat = |stream: bool| {
         let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "Hello" }], "stream": stream });
@@ -36,7 +36,7 @@ async fn program(client: &ClientWithMiddleware, base: &str) -> Vec<(u16, String,
     let form = reqwest::multipart::Form::new()
         .text("purpose", "ocr")
         .part("file", file);
-    // The client of reqwest-middleware takes no form without its feature: a request of reqwest does as well.
+    // The client of reqwest-middleware accepts forms only with a feature, so this uses a request of reqwest.
     let upload = reqwest::Client::new()
         .post(format!("{base}/v1/files"))
         .multipart(form)

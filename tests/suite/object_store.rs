@@ -1,5 +1,5 @@
-//! Cassettes in a bucket, with real servers that speak S3. Each test is a process of its own, since credentials come from
-//! the environment.
+//! Cassettes in object stores, with real servers for the S3 protocol. Each test runs in a separate process, since
+//! credentials are read from the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -19,14 +19,14 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-/// Names the test that a process is for.
+/// The variable with the name of the test that a process runs.
 const TEST: &str = "OBJECT_STORE_TEST";
 
 const LONG: Duration = Duration::from_secs(60);
 
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)];
 
-/// Runs the test of this name in a process with this environment, and nothing else of what a store could look for.
+/// Runs the test of this name in a process with this environment, without other variables that a store reads.
 fn alone(name: &str, environment: &[(&str, &str)], body: impl AsyncFnOnce()) {
     if env::var(TEST).is_ok_and(|test| test == name) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -64,7 +64,7 @@ fn alone(name: &str, environment: &[(&str, &str)], body: impl AsyncFnOnce()) {
     }
 }
 
-/// Keys, as a directory finds them in the names of files.
+/// Keys, read from the file names of a directory.
 async fn keys(count: usize) -> Vec<RequestKey> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("chat-completions")).unwrap();
@@ -81,9 +81,9 @@ async fn key() -> RequestKey {
     keys(1).await.remove(0)
 }
 
-/// The objects of the bucket, as anybody else sees them.
+/// The objects of the bucket, read with another client.
 fn objects(server: &S3) -> impl ObjectStore {
-    // Its own TLS is not set up, and not needed: a provider only has to be there.
+    // It does not use TLS, but a provider must be installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     AmazonS3Builder::from_env()
         .with_bucket_name(BUCKET)
@@ -105,7 +105,7 @@ fn taken(lock: Lock) -> Box<dyn mistral_cassette::engine::Lease> {
     }
 }
 
-/// Of many conditional writes at once s3s-fs lets several through.
+/// s3s-fs accepts several of many concurrent conditional writes.
 struct WithoutLocks(ObjectStoreEngine);
 
 #[async_trait]
@@ -169,7 +169,7 @@ fn moto_conforms() {
         );
         assert!(can.lock && can.lock_expires, "{can:?}");
         assert!(!can.expire && !can.count, "{can:?}");
-        // What the suite leaves: no lock and no probe.
+        // The suite leaves no lock and no probe.
         assert_eq!(
             names(&objects(&server), "a").await,
             BTreeSet::from(["a/b c/settings.yaml".to_owned()])
@@ -254,7 +254,7 @@ fn the_layout_equals_that_of_a_directory() {
             .unwrap();
         engine.extensions().check_writable().await.unwrap();
         let lease = taken(engine.extensions().lock(&key, LONG).await.unwrap());
-        // Of others, beside it and in it.
+        // Objects of other programs, beside the prefix and in it.
         let theirs = [
             "team/x/notes.txt",
             "team/x/chat-completions/notes.yaml",
@@ -332,7 +332,7 @@ fn an_expired_lock_is_taken_over_and_its_former_holder_cannot_release_it() {
             lease.renew(LONG).await.unwrap();
             assert!(matches!(one.extensions().lock(&key, LONG).await.unwrap(), Lock::Held));
             lease.release().await.unwrap();
-            // What is no lock holds nothing.
+            // An object that is not a lock does not block.
             let path = Path::from(format!("locks/locks/{}", key.id()));
             objects(&server)
                 .put(&path, Bytes::from("nonsense").into())
@@ -564,7 +564,7 @@ fn a_bucket_in_another_region_is_an_error_that_names_the_region() {
         &CREDENTIALS,
         async || {
             for status in [301, 307] {
-                // To where the key must not go.
+                // A host that must not receive the key.
                 let elsewhere = Server::start(|_, _| Reply::new(200, "text/plain", "x")).await;
                 let url = elsewhere.url.clone();
                 let server = Server::start(move |_, _| match status {
@@ -631,17 +631,17 @@ fn a_short_outage_causes_no_error() {
     });
 }
 
-/// What a stand-in does wrong.
+/// The faults of a stand-in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// It writes whatever the conditions are.
+    /// It ignores the conditions.
     IgnoresConditions,
-    /// It knows `If-None-Match` only.
+    /// It supports `If-None-Match` only.
     IgnoresIfMatch,
-    /// It says that it does not know them.
+    /// It reports that it does not support them.
     RefusesConditions,
-    /// It does what it is asked and fails to say so, for each write at first.
+    /// The first attempt of each write succeeds, but the response is an error.
     LosesAnswers,
 }
 
@@ -653,7 +653,7 @@ struct Objects {
     lost: BTreeSet<Bytes>,
 }
 
-/// A server that knows just enough of S3.
+/// A server with a minimal subset of S3.
 async fn stand_in(fault: Fault) -> Server {
     let objects = Mutex::new(Objects::default());
     Server::start(move |_, call| answer(&mut objects.lock().unwrap(), fault, call)).await
@@ -700,7 +700,7 @@ fn answer(objects: &mut Objects, fault: Fault, call: &Call) -> Reply {
                 .header("ETag", &etag(&objects.versions))
                 .header("x-goog-generation", &objects.versions.to_string())
         }
-        // Removing many: here one.
+        // A multi-object delete, here of one object.
         "POST" => {
             let text = String::from_utf8(call.body.to_vec()).unwrap();
             let name = text.split("<Key>").nth(1).unwrap().split("</Key>").next().unwrap();
@@ -716,7 +716,7 @@ fn answer(objects: &mut Objects, fault: Fault, call: &Call) -> Reply {
     }
 }
 
-/// No server of Google's protocol runs here: this is its conditional writes, as a stand-in has them.
+/// No server for Google's protocol is available: a stand-in implements its conditional writes.
 #[test]
 fn google_uses_its_own_conditional_headers() {
     alone(
@@ -773,7 +773,7 @@ fn a_store_without_conditional_writes_has_no_locks() {
                 );
                 let calls = server.calls();
                 assert_eq!(calls.last().unwrap().method, "POST", "{fault:?}: the probe is left");
-                // It is tried once.
+                // There is one attempt.
                 assert!(matches!(
                     engine.clone().extensions().lock(&key, LONG).await.unwrap(),
                     Lock::Unsupported

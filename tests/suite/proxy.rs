@@ -1,4 +1,4 @@
-//! The proxy of the real binary, over the wire: what it takes, hands on and keeps, and how it ends.
+//! The proxy of the real binary: what it accepts, forwards and records, and how it shuts down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -43,12 +43,12 @@ fn client(url: &str) -> Client {
     Client::builder().base_url(url).api_key(KEY).build().unwrap()
 }
 
-/// A server whose answers count its calls.
+/// A server whose responses contain the number of the call.
 async fn counting() -> Server {
     Server::start(|number, _| Reply::json(format!(r#"{{"id":"{number}","answer":{number}}}"#))).await
 }
 
-/// A server with one answer, a stream that the test directs.
+/// A server with one response, a stream that the test controls.
 async fn directed() -> (UnboundedSender<Step>, Server) {
     let (director, reply) = Reply::directed("text/event-stream");
     let reply = Mutex::new(Some(reply));
@@ -61,7 +61,7 @@ fn send(director: &UnboundedSender<Step>, event: &'static str) {
     director.send(step).ok().unwrap();
 }
 
-/// SIGTERM and the end, while the servers of this test go on serving.
+/// Sends SIGTERM and waits for the end, while the servers of this test continue to run.
 async fn stop(proxy: RunningProxy) -> Done {
     proxy.signal(Signal::TERM);
     end(proxy).await
@@ -72,7 +72,7 @@ async fn end(proxy: RunningProxy) -> Done {
     timeout(PATIENCE, ending).await.expect("the proxy ends").unwrap()
 }
 
-/// Runs a command that must end by itself.
+/// Runs a command that must end without a signal.
 async fn run(command: Command) -> Done {
     let output = tokio::process::Command::from(command).kill_on_drop(true).output();
     let output = timeout(PATIENCE, output).await.expect("the command ends").unwrap();
@@ -111,7 +111,7 @@ fn assert_verified(project: &Project) {
     assert_eq!(done.code(), 0, "{done:?}");
 }
 
-/// An upstream below HTTP: the n-th connection gets the n-th of these answers and is closed; nothing is silence.
+/// An upstream that sends raw bytes: the n-th connection gets the n-th response and is closed; `None` sends nothing.
 async fn below_http(listener: TcpListener, answers: Vec<Option<Vec<u8>>>) {
     let mut silent = Vec::new();
     for answer in answers {
@@ -130,9 +130,9 @@ async fn below_http(listener: TcpListener, answers: Vec<Option<Vec<u8>>>) {
     std::future::pending::<()>().await;
 }
 
-// What it takes.
+// Requests.
 
-/// A request and what the upstream answers to it.
+/// A request and the response of the upstream.
 struct Case {
     line: &'static str,
     headers: &'static str,
@@ -497,7 +497,7 @@ async fn concurrent_identical_misses_share_a_stream() {
         assert_eq!(wire.head().await.status, 200);
         assert_eq!(wire.chunk().await.unwrap().unwrap(), b"data: 1\n\n");
     }
-    // All of them are on board, and only now does it go on.
+    // All callers have joined; only now does the stream continue.
     send(&director, "data: [DONE]\n\n");
     drop(director);
     for wire in &mut wires {
@@ -555,7 +555,7 @@ async fn scopes_record_into_separate_folders_and_are_isolated() {
 async fn a_scope_cannot_leave_the_directory() {
     let server = counting().await;
     let project = Project::new();
-    // Deep enough that a scope that climbs two folders is still seen.
+    // Deep enough to detect a scope that leaves by two folders.
     let proxy = project.proxy("record", &server.url, &["--dir", "deep/down/cassettes"]);
     let (long, very_long) = ("a".repeat(101), "a".repeat(5000));
     for name in [
@@ -631,7 +631,7 @@ async fn a_scope_deeper_than_a_path_is_refused() {
     assert_eq!(answer.status, 400);
 }
 
-/// Guards against a scope whose folder stands where `settings.yaml` is looked for: no later session would start.
+/// The folder of the scope must not be `settings.yaml`: no later session would start.
 #[tokio::test]
 async fn a_scope_named_like_the_settings_file_does_not_collide_with_it() {
     let server = counting().await;
@@ -700,7 +700,7 @@ fn cut_gzip() -> Vec<u8> {
     bytes
 }
 
-/// The caller sees the failure, nothing is recorded, and the next answer, a good one, is.
+/// The caller gets the error, nothing is recorded, and the next valid response is recorded.
 async fn assert_fails(name: &str, bad: Option<Vec<u8>>, status: u16, reason: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", listener.local_addr().unwrap());
@@ -785,7 +785,7 @@ async fn a_truncated_body_is_truncated_for_the_caller_and_not_recorded() {
     }
 }
 
-/// Guards against an end that comes so quickly that it overtakes what is still to be written.
+/// A response that ends quickly must not end before the data that is still to be written.
 #[tokio::test]
 async fn events_before_the_end_of_a_truncated_stream_reach_the_caller() {
     let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked";
@@ -805,7 +805,7 @@ async fn events_before_the_end_of_a_truncated_stream_reach_the_caller() {
     serving.abort();
 }
 
-/// Guards against taking any bracket for the end of `data: [DONE]`.
+/// Not every bracket is the end of `data: [DONE]`.
 #[tokio::test]
 async fn an_event_truncated_after_a_bracket_is_not_recorded() {
     let stream = "data: 1\n\ndata: {\"choices\":[1]";
@@ -839,7 +839,7 @@ async fn an_unreachable_upstream_is_an_error_and_not_recorded() {
     serving.abort();
 }
 
-/// As a stream without a length ends when all is well: the recording must not be refused.
+/// A stream without a length ends normally with its connection: it must be recorded.
 #[tokio::test]
 async fn a_stream_that_ends_with_its_connection_is_recorded() {
     for end in [
@@ -867,7 +867,7 @@ async fn a_stream_that_ends_with_its_connection_is_recorded() {
 
 // Size.
 
-/// Up and down, text and bytes.
+/// Uploads and downloads, text and binary data.
 #[tokio::test]
 async fn bodies_of_100_megabytes_are_recorded_and_replayed_byte_for_byte() {
     const MEGABYTES: usize = 1_000_000;
@@ -956,7 +956,7 @@ async fn the_500th_recording_writes_as_much_as_the_first_and_touches_no_other_fi
     assert_eq!(stop(proxy).await.code(), 0);
 }
 
-// Directories and files that are not as they should be.
+// Invalid directories and files.
 
 #[tokio::test]
 async fn a_file_instead_of_the_directory_is_an_error_before_a_request_is_sent() {
@@ -972,7 +972,7 @@ async fn a_file_instead_of_the_directory_is_an_error_before_a_request_is_sent() 
             "{mode}: {message}"
         );
         assert_eq!(stop(proxy).await.code(), 1);
-        // A session that begins now need not wait for a request to see it.
+        // A new session detects this without a request.
         let done = run(project.command(&["proxy", "--mode", mode, "--upstream", &server.url])).await;
         assert_eq!(done.code(), 2, "{mode}: {done:?}");
         assert!(done.stderr.contains("expected a directory, found a file"), "{done:?}");
@@ -1089,14 +1089,14 @@ async fn a_damaged_cassette_is_an_error_with_file_and_line_and_is_not_changed() 
     assert_verified(&project);
 }
 
-/// Wherever the responses are cut, it is an error, or the answer is what it was: never another.
+/// Wherever the responses are truncated, the result is an error or the original response, never a different one.
 #[tokio::test]
 async fn a_truncated_cassette_never_replays_a_different_response() {
     let (project, path, good) = one_recording().await;
     let proxy = project.proxy("strict", CLOSED, &[]);
     let whole = ask(&proxy.url, CHAT, question("x")).await;
     let mut wrong = Vec::new();
-    // In steps, so that what it says fits into the pipe of its stderr.
+    // In steps, so that the output fits into the pipe of stderr.
     for at in (good.find("responses:").unwrap()..good.len()).step_by(4) {
         project.write(&path, &good[..at]);
         let answer = ask(&proxy.url, CHAT, question("x")).await;
@@ -1136,7 +1136,7 @@ async fn a_non_loopback_address_requires_allow_remote() {
     assert_eq!(ask(&url, "GET /v1/models", "").await.status, 200);
 }
 
-// How it ends.
+// Shutdown.
 
 #[tokio::test]
 async fn after_a_signal_a_stream_is_recorded_to_its_end() {
@@ -1177,7 +1177,7 @@ async fn after_a_signal_a_pending_request_is_completed() {
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", &question("slow")).await;
     let (mut asked, _) = listener.accept().await.unwrap();
-    // An answer that comes before its request is none.
+    // A response that arrives before its request is invalid.
     assert!(asked.read(&mut [0; 4096]).await.unwrap() > 0);
     proxy.signal(Signal::TERM);
     until_connections_are_refused(&proxy.url).await;
@@ -1221,7 +1221,7 @@ async fn open_connections_do_not_prevent_shutdown() {
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
-// Many at once.
+// Concurrency.
 
 #[tokio::test]
 async fn a_process_killed_while_recording_leaves_complete_files() {
@@ -1256,7 +1256,7 @@ async fn a_process_killed_while_recording_leaves_complete_files() {
         let name = path.rsplit('/').next().unwrap();
         name.starts_with(".mistral-cassette-") && name.ends_with(".tmp")
     };
-    // Killed in the middle of a file, it leaves such a one: here always.
+    // A process killed while it writes a file leaves such a file.
     project.write(
         "cassettes/chat-completions/.mistral-cassette-AbCdEf.tmp",
         "version: 1\nkey",
@@ -1308,7 +1308,7 @@ async fn four_processes_that_record_the_same_keys_leave_one_complete_file_for_ea
     assert_verified(&project);
 }
 
-/// An engine with a defect, which shows at once or later.
+/// An engine that panics, at once or later.
 struct Defective {
     at_once: bool,
 }

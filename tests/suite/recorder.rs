@@ -1,4 +1,4 @@
-//! The road in the library: modes, turns, single flight, streams, redaction, against a real server.
+//! The recorder: modes, turns, coalesced requests, streams, redaction, with a real server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn recorder(mode: Mode, engine: impl CacheEngine + 'static) -> Recorder {
         .unwrap()
 }
 
-/// A server whose answers count its calls.
+/// A server whose responses contain the number of the call.
 async fn counting() -> Server {
     Server::start(|number, _| Reply::json(format!(r#"{{"id":"{number}","answer":{number}}}"#))).await
 }
@@ -48,7 +48,7 @@ async fn ask(recorder: &Recorder, server: &Server, text: &str) -> String {
         .unwrap()
 }
 
-/// Mode × what is on file: the answer, and how often the upstream was asked.
+/// Mode × recordings: the response, and the number of requests to the upstream.
 #[tokio::test]
 async fn each_mode_behaves_as_in_the_table_of_modes() {
     let mut table = String::new();
@@ -138,7 +138,7 @@ async fn the_nth_request_gets_the_nth_response_and_the_last_one_repeats() {
             .collect::<Vec<_>>(),
         [0, 1, 2, 2, 2]
     );
-    // A new session begins at the first again, and recording again replaces all of it.
+    // A new session starts again with the first response, and recording again replaces all of them.
     assert_eq!(
         ask(
             &recorder(Mode::Strict, DirectoryEngine::new(folder.path())),
@@ -223,7 +223,7 @@ async fn the_first_event_is_passed_through_before_the_second_is_sent() {
         .unwrap();
     let mut events = asked.await.unwrap().into_body().into_stream();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
-    // Only now, with the first event in the caller's hand, does the upstream go on.
+    // The upstream continues only after the caller has received the first event.
     director
         .send(Step::Send(Bytes::from_static(b"data: [DONE]\n\n")))
         .ok()
@@ -231,7 +231,7 @@ async fn the_first_event_is_passed_through_before_the_second_is_sent() {
     drop(director);
     assert_eq!(events.next().await.unwrap().unwrap(), "data: [DONE]\n\n");
     assert!(events.next().await.is_none());
-    // Whoever has read the end can rely on the file.
+    // A caller that has read the end can rely on the file.
     assert_eq!(
         std::fs::read_dir(folder.path().join("chat-completions"))
             .unwrap()
@@ -520,13 +520,13 @@ async fn compressed_answers_are_decoded_and_recorded_as_text() {
     assert_eq!(server.call_count(), 1);
 }
 
-/// Nobody asked for it, but a gateway may do so all the same. Nothing in it can be redacted, and no secret be seen.
+/// A gateway may use an encoding that was not requested. Such a body cannot be redacted or searched for secrets.
 #[tokio::test]
 async fn an_unsupported_content_encoding_is_passed_through_and_not_recorded_unless_allowed() {
     const CODED: &[u8] = b"\x1f\x9d\x90coded";
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: compress\r\nconnection: close\r\n";
-    // With a length, and ended by the connection alone.
+    // With a length, and ended by closing the connection.
     for length in [format!("content-length: {}\r\n", CODED.len()), String::new()] {
         let server = RawUpstream::saying([head.as_bytes(), length.as_bytes(), b"\r\n", CODED].concat()).await;
         let upstream = || Upstream::builder().base_url(&server.url).api_key(KEY).build().unwrap();
@@ -748,7 +748,7 @@ async fn requests_that_shared_a_call_replay_if_exhausted_is_an_error() {
     );
 }
 
-/// An engine that keeps nothing, and does this when it is to keep something; at once, or after the caller was let go on.
+/// An engine that stores nothing and calls this function on each write, at once or after the caller was released.
 struct Keeps<F> {
     does: F,
     at_once: bool,
@@ -780,7 +780,7 @@ impl<F: Fn() + Send + Sync> EngineExtensions for Keeps<F> {
     }
 }
 
-/// An upstream whose answer is there at once.
+/// An upstream whose response is available at once.
 async fn at_once(kind: &'static str, body: &'static str) -> mistral_cassette::Result<Response> {
     Ok(Response::new(StatusCode::OK, body).header(http::header::CONTENT_TYPE, HeaderValue::from_static(kind)))
 }
@@ -810,7 +810,7 @@ async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
     }
 }
 
-/// A stream is handed on before it is kept, even when all of it is there; what is no stream is kept by then.
+/// A stream is passed through before it is stored, even if it is complete; other responses are stored first.
 #[tokio::test]
 async fn a_stream_that_arrives_at_once_is_passed_through_before_it_is_stored() {
     for (kind, is_kept_first) in [("text/event-stream", false), ("application/json", true)] {
@@ -828,7 +828,8 @@ async fn a_stream_that_arrives_at_once_is_passed_through_before_it_is_stored() {
     }
 }
 
-/// The one who asked has left before there was an answer: one of those who waited for it asks, and all get that.
+/// The first caller disconnects before the response: one of the waiting callers sends the request, and all get its
+/// response.
 #[tokio::test]
 async fn a_request_that_waits_for_a_cancelled_request_gets_a_response() {
     for mode in [Mode::Record, Mode::Replay] {

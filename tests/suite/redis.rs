@@ -1,4 +1,4 @@
-//! The engine for Redis against real servers: alone, with a password, as a cluster, killed in the middle.
+//! The Redis engine with real servers: single, with a password, as a cluster, killed during writes.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -37,7 +37,7 @@ async fn redis_conforms() {
     }
     let redis = Redis::start(&[]);
     can_all(conformance::check(open(&format!("redis://127.0.0.1:{}/3", redis.port)).unwrap()).await);
-    // Counts and settings stay, and a prefix is a place of its own in the same database.
+    // Counters and settings remain, and a prefix is a separate location in the same database.
     assert_eq!(
         redis.cli(&["-n", "3", "--scan"]).lines().collect::<HashSet<_>>(),
         HashSet::from(["mistral-cassette:counts", "mistral-cassette:settings"])
@@ -69,7 +69,7 @@ async fn a_cluster_conforms() {
     let engine = open(&url).unwrap();
     can_all(conformance::check(Arc::clone(&engine)).await);
 
-    // Every master has some, all are listed, and all are removed.
+    // Every master stores some entries; all are listed, and all are removed.
     let keys = keys(50).await;
     for key in &keys {
         engine.set(key, "x".into()).await.unwrap();
@@ -175,7 +175,7 @@ async fn errors_contain_no_credentials() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_server_is_an_error_without_long_delay() {
     let key = &keys(1).await[0];
-    // Nobody listens; somebody listens and says nothing.
+    // Nothing listens; a server accepts connections and sends nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().port();
     for (port, seconds) in [(free_port(), 2), (silent, 7)] {
@@ -227,7 +227,7 @@ async fn a_restart_of_a_cluster_node_loses_nothing() {
     survives_restarts(open(&url).unwrap(), cluster).await;
 }
 
-/// The other half of `redis_over_tls_conforms`: what is trusted is read once in a process.
+/// The child process of `redis_over_tls_conforms`: a process reads the trusted certificates once.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_process_over_tls() {
     if let Some(url) = std::env::var_os("MISTRAL_CASSETTE_TEST_URL") {
@@ -280,7 +280,7 @@ async fn redis_over_tls_conforms() {
     let _redis = Redis::start(&flags);
     let url = format!("rediss://127.0.0.1:{tls}");
 
-    // Nobody trusts it.
+    // The certificate is not trusted.
     let error = open(&url).unwrap().get(&keys(1).await[0]).await.unwrap_err();
     assert!(error.report().contains("certificate"), "{}", error.report());
 
@@ -294,7 +294,7 @@ async fn redis_over_tls_conforms() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
 }
 
-/// The connection's own task ends with the runtime that made it.
+/// The task of a connection ends with the runtime that started it.
 #[test]
 fn an_engine_works_after_its_first_runtime_has_ended() {
     if !has_redis() {

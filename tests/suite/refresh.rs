@@ -1,4 +1,4 @@
-//! `refresh`: drift, chains, what cannot be sent, what stays as it was.
+//! `refresh`: drift, chains, recordings that cannot be requested, recordings that do not change.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use mistral_cassette::{DirectoryEngine, Mode, Recorder};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A program: a tool conversation of three turns, a conversation that the API keeps, a file that is asked for by its id.
+/// A program: a tool conversation of three turns, a conversation stored by the API, a file requested by its id.
 async fn program(directory: &Path, mode: Mode, upstream: &str) -> Vec<String> {
     let recorder = Recorder::builder(DirectoryEngine::new(directory))
         .mode(mode)
@@ -80,7 +80,7 @@ fn refresh(project: &Project, upstream: &str, more: &[&str]) -> Done {
     project.run(&arguments)
 }
 
-/// A stand-in whose ids are others than those of one that was just started.
+/// A stand-in whose ids differ from those of a new one.
 async fn later() -> Server {
     let server = api::start().await;
     let client = Client::builder().api_key(KEY).base_url(&server.url).build().unwrap();
@@ -106,14 +106,14 @@ async fn chains_are_requested_with_the_new_ids_and_replay() {
     assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_ne!(recorded, replayed);
-    // Ids are new ones, and no file was left behind.
+    // The ids are new, and no extra file was left.
     assert!(
         recorded.iter().zip(&replayed).filter(|(old, new)| old == new).count() <= 1,
         "{recorded:?} {replayed:?}"
     );
     assert_eq!(project.tree().len(), files);
     assert_eq!(project.run(&["verify"]).code(), 0);
-    // Whoever recorded it still has.
+    // The times of recording stay.
     assert!(
         project
             .tree()
@@ -186,7 +186,7 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(refresh(&project, &server.url, &["--dry-run"]).code(), 0);
 }
 
-/// Nothing would find what is kept under another key than the name says.
+/// A recording whose key differs from its file name would never be found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_with_a_different_key_is_reported_and_not_changed() {
     let (project, server) = (Project::new(), Server::start(steady()).await);
@@ -329,7 +329,7 @@ fn commit(project: &Project) {
     project.git(&["commit", "--quiet", "--message", "recorded"]);
 }
 
-/// Answers with what is asked, a price of a dollar a thousand requests, and another text after the first `same` calls.
+/// Echoes the request with a price of a dollar for a thousand requests; the text changes after the first `same` calls.
 fn priced(same: usize) -> impl Fn(usize, &crate::support::server::Call) -> Reply {
     move |number, _| {
         let text = if number < same { "Paris" } else { "Lyon" };
@@ -362,11 +362,11 @@ async fn the_price_is_printed_first_and_the_budget_is_respected() {
     assert!(done.stdout.contains("left: the budget is spent"), "{}", done.stdout);
     assert!(done.stdout.contains("$0.0003 spent"), "{}", done.stdout);
     assert_eq!(server.call_count() - before, 2);
-    // What is left is asked by the same command.
+    // The same command requests the others.
     let done = refresh(&project, &server.url, &["--max-cost", "0.0003"]);
     assert!(done.stderr.contains("resuming the refresh"), "{}", done.stderr);
     assert_eq!((done.code(), server.call_count() - before), (0, 3));
-    // All is done, so that the next one begins again.
+    // Everything is done, so the next run starts from the beginning.
     refresh(&project, &server.url, &[]);
     assert_eq!(server.call_count() - before, 6);
 
@@ -411,7 +411,7 @@ async fn refresh_waits_for_a_rate_limit() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
 }
 
-/// What is kept is the answer after the retries, whether errors are kept or not; one that was recorded is not waited out.
+/// The response after the retries is recorded, whether errors are recorded or not; a recorded one causes no wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retried_response_is_not_recorded() {
     let limited = (429, r#"{"message":"Requests rate limit exceeded"}"#);
@@ -452,7 +452,7 @@ async fn a_key_in_a_response_is_not_recorded() {
     assert!(!tree.values().any(|text| String::from_utf8_lossy(text).contains(KEY)));
 }
 
-/// `review` in this project, with these lines as what a person answers.
+/// `review` in this project, with these lines as input.
 fn review(project: &Project, flags: &[&str], answers: &str) -> Done {
     project.write("answers", answers);
     let mut command = project.command(&[&["review"], flags].concat());
@@ -487,7 +487,7 @@ async fn new_recordings_wait_for_a_review() {
             .count()
     };
     assert_eq!(unchanged(&project), 4);
-    // Nor anything to commit.
+    // There is nothing to commit.
     project.git(&["init", "--quiet"]);
     let untracked = project.git(&["status", "--porcelain", "--untracked-files=all"]);
     assert!(
@@ -495,7 +495,7 @@ async fn new_recordings_wait_for_a_review() {
         "{untracked}"
     );
     std::fs::remove_dir_all(project.path().join(".git")).unwrap();
-    // They are no recordings yet: neither for a replay, nor for a list.
+    // They are not recordings yet, neither for replay nor for `list`.
     assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 1);
     let done = refresh(&project, &server.url, &[]);
     assert!(done.stderr.contains("new recordings wait"), "{}", done.stderr);
@@ -546,7 +546,7 @@ async fn a_chain_is_reviewed_as_one() {
     let before = project.tree();
     let server = later().await;
     assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
-    // Replays as before for as long as nobody has accepted anything, and after a reject.
+    // The old recording is replayed until the new one is accepted, and after a rejection.
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_eq!(recorded, replayed);
     let done = review(&project, &["--reject-all"], "");
@@ -592,7 +592,7 @@ async fn a_single_key_press_is_enough_at_a_terminal() {
     assert!(done.stdout.contains("\u{1b}[32m    + Lyon"), "{:?}", done.stdout);
 }
 
-/// A refresh that is broken off anywhere leaves whole files, and the next one brings the chains to their end.
+/// An interrupted refresh leaves complete files, and the next one completes the chains.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_refresh_resumes() {
     let (project, server) = (Project::new(), api::start().await);
@@ -610,7 +610,7 @@ async fn an_interrupted_refresh_resumes() {
         let mut command = project.command(&["refresh", "--upstream", &server.url, "--at-once", "1"]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
-    // A line behind the first: something was asked again.
+    // A line after the first: a request was sent.
     let journal = project.cassettes().join(".refresh/journal.jsonl");
     let has_begun = || std::fs::read_to_string(&journal).is_ok_and(|journal| journal.matches('\n').count() > 1);
     let is_recording = |name: &&String| !name.contains("/.");
@@ -624,7 +624,7 @@ async fn an_interrupted_refresh_resumes() {
         let server = later().await;
         let signal = [Signal::KILL, Signal::KILL, Signal::INT, Signal::INT][round % 4];
         let round = kills.end(&mut run(&server), signal, has_begun);
-        // Whole files, each with the key of its request; what a killed process was writing is a temporary file.
+        // Complete files, each with the key of its request; a killed process leaves temporary files only.
         assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
         let left = project.tree();
         let is_changed = original.iter().any(|(name, text)| left.get(name) != Some(text));

@@ -21,7 +21,7 @@ fn ask(project: &Project, mode: &str, upstream: &str, texts: &[&str]) -> Done {
     project.run(&["run", "--mode", mode, "--upstream", upstream, "--", "sh", "-c", &script])
 }
 
-/// A project with three recordings, two of which hold a date, committed.
+/// A project with three committed recordings, two of which contain a date.
 async fn recorded() -> Project {
     let (project, server) = (
         Project::new(),
@@ -96,7 +96,7 @@ async fn rekey_renames_recordings_after_a_change_of_the_settings() {
         replayed.stderr
     );
     assert_eq!(project.run(&["rekey"]).stdout, "0 cassettes to update, 0 skipped\n");
-    // And back.
+    // Back to the former settings.
     project.git(&["checkout", "--quiet", "."]);
     project.git(&["clean", "--quiet", "--force", "cassettes"]);
     assert_eq!(
@@ -136,7 +136,7 @@ async fn rekey_leaves_modified_files_and_requests_that_get_the_same_key() {
     assert_eq!(cassettes(&project)[&file], before[&file]);
     let done = project.run(&["rekey", "--yes", "--force"]);
     assert_eq!(done.code(), 0, "{}", done.stderr);
-    // A person's own words stay.
+    // Comments of the user stay.
     assert!(cassettes(&project).values().any(|text| text.starts_with(b"# mine\n")));
     std::fs::remove_dir_all(project.path().join(".git")).unwrap();
     project.write("cassettes/settings.yaml", "");
@@ -149,7 +149,7 @@ async fn rekey_leaves_modified_files_and_requests_that_get_the_same_key() {
     );
 }
 
-/// Files of every version that was ever written, kept for ever.
+/// Files of every format version; they must never be deleted.
 #[test]
 fn every_format_version_is_read() {
     const VERSIONS: &[&str] = &["format-1"];

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Chromium under the names that systems give it.
+/// The names of Chromium on different systems.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 fn browser() -> Option<PathBuf> {
@@ -30,7 +30,8 @@ fn can_browse() -> bool {
         && is_installed(script("node_modules").exists(), "tests/report/node_modules")
 }
 
-/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that runs, a
+/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that
+/// runs, a
 /// request to the network, an error or a dialog fails every case.
 fn browse(project: &Project, case: &str) {
     let mut node = Command::new("node");
@@ -47,7 +48,7 @@ fn browse(project: &Project, case: &str) {
     );
 }
 
-/// One interaction, as `import` takes it.
+/// One interaction in the input format of `import`.
 struct Row(Value);
 
 impl Row {
@@ -63,7 +64,7 @@ impl Row {
         }))
     }
 
-    /// The answer to a question.
+    /// The response to a question.
     fn chat(question: &str, answer: &str) -> Self {
         Self::new(
             "/v1/chat/completions",
@@ -72,7 +73,7 @@ impl Row {
         )
     }
 
-    /// A stream of these pieces, one each so many milliseconds.
+    /// A stream of these pieces at this interval in milliseconds.
     fn stream(question: &str, pieces: &[&str], pause: u64) -> Self {
         let event = |piece: &&str| {
             format!(
@@ -118,13 +119,13 @@ fn import(project: &Project, dir: &str, rows: &[Row]) {
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
 }
 
-/// Writes the page, without a complaint.
+/// Writes the page; there must be no warning.
 fn report(project: &Project, more: &[&str]) {
     let done = project.run(&[&["report", "--out", "report.html"], more].concat());
     assert_eq!((done.code(), done.stderr.as_str()), (0, ""), "{}", done.stdout);
 }
 
-/// Of round numbers.
+/// A body of this size.
 const PRICES: &str = "date: '2026-11-21'
 source: nowhere
 models:
@@ -323,7 +324,7 @@ fn scripts_in_recordings_do_not_run() {
     }
     let project = Project::new();
     let mut rows: Vec<Row> = HOSTILE.iter().map(|text| Row::chat(text, text)).collect();
-    // In every other place: names, types, links, lists, members, errors, streams, and bodies that are no JSON.
+    // In every other position: names, types, links, lists, members, errors, streams, and bodies that are not JSON.
     for text in HOSTILE {
         let parts = json!([
             { "type": "image_url", "image_url": text },
@@ -375,7 +376,7 @@ fn scripts_in_recordings_do_not_run() {
     rows.push(odd("prototype", r#"{"__proto__":{"ran":1},"constructor":{"prototype":{}},"choices":[{"message":{"__proto__":null,"content":"proto"}}]}"#));
     rows.push(odd("types", r#"{"choices":[null,1,{"message":[]},{"message":{"content":{"type":["a"]}}}],"usage":{"total_tokens":"x"},"data":[{"embedding":[null,"a"]}],"pages":{"a":1}}"#));
     import(&project, "cassettes", &rows);
-    // Names are made of requests, so these can only be written by hand.
+    // Slugs are derived from requests, so these names can only be written by hand.
     let one = project
         .tree()
         .into_iter()
@@ -386,7 +387,7 @@ fn scripts_in_recordings_do_not_run() {
     browse(&project, "hostile");
 }
 
-/// What other pages have been broken with; each sets `window.ran` where it is run.
+/// Known attacks on web pages; each sets `window.ran` if it runs.
 const HOSTILE: [&str; 12] = [
     "</script><script>window.ran=1</script>",
     "<!--<script>window.ran=1//",
@@ -437,7 +438,7 @@ fn a_file_that_is_not_a_report_is_not_replaced() {
     );
     assert_eq!(project.tree()["report.html"], b"<p>My notes</p>");
     report(&project, &["--force"]);
-    // Its own it replaces, and writes the same to stdout.
+    // An existing report is replaced, and the output on stdout is the same.
     report(&project, &[]);
     let done = project.run(&["report", "--out", "-"]);
     assert_eq!(done.code(), 0, "{}", done.stderr);

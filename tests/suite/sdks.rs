@@ -1,4 +1,4 @@
-//! The official clients, unmodified, and other people's on top of them: recorded from the stand-in, replayed without it,
+//! The official clients, unmodified, and libraries based on them: recorded from the stand-in, replayed without it,
 //! and all of them from one cassette.
 
 mod operations;
@@ -21,7 +21,7 @@ const PYTHON: &str = ".venv/bin/python";
 const PYTHON_1: &str = ".venv-1/bin/python";
 const NODE: &str = "node";
 
-/// A program in `tests/sdks`, with what runs it.
+/// A program in `tests/sdks`, with its interpreter.
 struct Program(&'static str, &'static str);
 
 const PYTHON_OPERATIONS: Program = Program(PYTHON, "operations.py");
@@ -80,7 +80,7 @@ fn transcript(done: Done) -> String {
     done.stdout
 }
 
-/// What each operation came to.
+/// The result of each operation.
 fn answers(transcript: &str) -> BTreeMap<String, Value> {
     transcript
         .lines()
@@ -91,7 +91,7 @@ fn answers(transcript: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Records a program, and replays it with the upstream there and gone: three times the same transcript.
+/// Records a program, and replays it with and without the upstream: the three transcripts are equal.
 async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
     if !program.is_installed() {
         return None;
@@ -142,10 +142,10 @@ async fn the_official_typescript_client_replays_without_the_api() {
     official(replays(TYPESCRIPT_OPERATIONS).await, 75);
 }
 
-/// The clients of the table, in its order; the others are compared with the first.
+/// The clients in the order of the table; the others are compared with the first.
 const CLIENTS: [&str; 4] = ["Python", "TypeScript", "Python 1", "Rust"];
 
-/// Where a client really sends another request than the first one, and why.
+/// Operations for which a client sends a different request than the first one, and why.
 const DIFFERENT: &[(&str, &[&str], &str)] = &[
     (
         "chat.parse",
@@ -191,7 +191,7 @@ fn keys(directory: &Path) -> BTreeMap<String, BTreeSet<String>> {
     keys
 }
 
-/// The scope of an operation: the other programs make it in the same way.
+/// The scope of an operation; the other programs derive it in the same way.
 fn scope(operation: &str) -> String {
     operation
         .chars()
@@ -205,7 +205,7 @@ fn scope(operation: &str) -> String {
         .collect()
 }
 
-/// All operations by our own client, on the cassettes of one of the others or on its own.
+/// All operations by the client of this crate, with the cassettes of another client or its own.
 async fn rust(
     operations: &BTreeSet<String>,
     mode: Mode,
@@ -289,7 +289,7 @@ async fn one_cassette_serves_every_client() {
     print(&table);
     assert!(equal[1].len() >= 57 && equal[3].len() >= 57, "{table}");
 
-    // What Python has recorded replays for the others, without the upstream, and the answers are the same ones.
+    // Recordings of Python replay for the others without the upstream, with the same responses.
     let python = &projects[0];
     let said = answers(&PYTHON_OPERATIONS.replay(python, &upstream, &BTreeSet::new()));
     let ours = rust(&equal[3], Mode::Strict, &python.cassettes(), &upstream).await;
@@ -325,14 +325,14 @@ async fn one_cassette_serves_every_client() {
     assert!(with_ids > 120, "{with_ids}");
 }
 
-/// The ids in an answer that no other answer of the stand-in has.
+/// The unique ids in a response of the stand-in.
 fn ids(answer: &Value) -> BTreeSet<String> {
     let answer = answer.to_string();
     let id = regex::Regex::new("[0-9a-f]{32}").unwrap();
     id.find_iter(&answer).map(|found| found.as_str().to_owned()).collect()
 }
 
-/// A library on top of the API, recorded and replayed as the official clients are.
+/// A library based on the API, recorded and replayed like the official clients.
 async fn library(program: Program, name: &str, calls: &[&str]) {
     if !program.is_installed() {
         return;
@@ -398,7 +398,7 @@ async fn langchain_for_javascript_replays_without_the_api() {
     library(NODE_OTHERS, "langchain", &["chat", "stream"]).await;
 }
 
-/// What a person sees who runs a program of a few lines against recordings that do not fit.
+/// The output of a short program that is run with recordings that do not match.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client_prints_how_a_request_differs_when_it_misses() {
     const ASK: &str = r#"
@@ -435,7 +435,7 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
     assert!(missed.stderr.contains("mistralai.client.errors"), "{}", missed.stderr);
 }
 
-/// All that the official client recorded, out to a file of another tool and back.
+/// All recordings of the official client, exported to the file format of another tool and imported again.
 #[tokio::test(flavor = "multi_thread")]
 async fn exported_and_imported_recordings_replay_through_the_official_python_client() {
     if !PYTHON_OPERATIONS.is_installed() {
@@ -455,7 +455,7 @@ async fn exported_and_imported_recordings_replay_through_the_official_python_cli
     }
 }
 
-/// A suite that comes from VCR.py: the official client under both.
+/// A test suite that used VCR.py: the official client with both tools.
 #[tokio::test(flavor = "multi_thread")]
 async fn recordings_of_vcr_py_replay_through_the_official_python_client() {
     const ASK: &str = r#"
@@ -489,7 +489,7 @@ with under:
     assert_eq!(recorded.lines().count(), 3, "{recorded}");
 }
 
-/// An injected 429 is asked again and then answered, a stream that is cut raises, and one whose characters are torn does not.
+/// An injected 429 is retried, a truncated stream raises, and a stream with split characters does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client_handles_injected_faults() {
     let faults = Program(PYTHON, "faults.py");
@@ -537,7 +537,7 @@ async fn the_official_python_client_handles_injected_faults() {
     ];
     assert_eq!(broken, expected.map(|(name, answer)| (name.to_owned(), answer)).into());
 
-    // A wish that makes no sense is told at once, although the client may try again.
+    // An invalid fault header is an error at once, although the client may retry.
     let (wrong, done) = run(&["wrong"]);
     assert_eq!(
         wrong["wrong"],

@@ -1,6 +1,6 @@
-//! Secrets: recording refuses them, `verify` finds them wherever they stand, and nobody repeats them.
+//! Secrets: recording refuses them, `verify` finds them at every location, and no message contains them.
 //!
-//! Every secret here is made up. Each is put together from pieces, so that no search for secrets finds one in this file.
+//! All secrets are invented. Each is assembled from parts, so that secret scanners find none in this file.
 
 use std::fs;
 use std::path::Path;
@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 const SURE: bool = true;
 const LIKELY: bool = false;
 
-/// Where a secret stands.
+/// The location of a secret.
 enum Place {
     Prompt,
-    /// JSON inside of JSON, behind this name.
+    /// JSON inside JSON, as the value of this name.
     ToolArguments(&'static str),
     /// Text in a stream, in one event.
     StreamEvent,
@@ -34,11 +34,11 @@ enum Place {
     Query(&'static str),
     /// A text file in a multipart body.
     Part,
-    /// Bytes that are no text, so that the cassette has them as base64.
+    /// Binary data, which the cassette contains as base64.
     Bytes,
-    /// An answer that is kept in `bodies/`.
+    /// A response that is stored in `bodies/`.
     LargeBody,
-    /// A member of this name in the answer.
+    /// A member of this name in the response.
     Member(&'static str),
     /// In a prompt, written with escapes.
     Escaped,
@@ -57,7 +57,7 @@ struct Plant {
     is_sure: bool,
     place: Place,
     text: String,
-    /// What must not be said.
+    /// The text that must not be printed.
     value: String,
 }
 
@@ -72,7 +72,7 @@ fn plant(kind: &'static str, is_sure: bool, place: Place, before: &str, value: &
     }
 }
 
-/// Thirty and more, each where it could stand.
+/// More than thirty secrets, each at a realistic location.
 fn planted() -> Vec<Plant> {
     let basic = STANDARD.encode("deploy:S3nd-m0re-Tea");
     let pem = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
@@ -371,7 +371,7 @@ fn answer(body: impl Into<mistral_cassette::Body>, kind: &'static str) -> Respon
     Response::new(StatusCode::OK, body).header(CONTENT_TYPE, kind.parse().unwrap())
 }
 
-/// What is asked and answered where this is planted.
+/// The request and the response with this secret.
 fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
     const JSON: &str = "application/json";
     let text = &plant.text;
@@ -457,7 +457,7 @@ fn recorder(root: &Path, with: impl FnOnce(RecorderBuilder) -> RecorderBuilder) 
     with(builder.allow_record_in_ci()).build().unwrap()
 }
 
-/// The body as the caller got it.
+/// The body that the caller received.
 async fn record(recorder: &Recorder, request: Request, response: Response) -> Vec<u8> {
     let answered = recorder.answer(request, async move |_: Request| Ok(response)).await;
     answered.unwrap().bytes().await.unwrap().to_vec()
@@ -488,7 +488,7 @@ async fn verify_finds_every_planted_secret_and_prints_none() {
     let text = project.run(&["verify"]);
     let bodies: Vec<String> = (0..planted.len())
         .map(|number| {
-            // The file that refers to a large body is not the file that holds it.
+            // The file that refers to a large body is not the file that contains it.
             let folder = project.cassettes().join(format!("plant_{number:02}/chat-completions"));
             let file = fs::read_dir(folder).ok().and_then(|mut entries| entries.next());
             let text = file
@@ -520,7 +520,7 @@ async fn verify_finds_every_planted_secret_and_prints_none() {
         for said in [&done.stdout, &text.stdout, &done.stderr, &text.stderr] {
             assert!(!said.contains(&plant.value), "{number}: {said}");
         }
-        // Nor by the words of a file name.
+        // Not in a file name either.
         let words = plant.value.to_lowercase();
         let mut words = words.split(|letter: char| !letter.is_ascii_alphanumeric());
         assert!(
@@ -617,7 +617,7 @@ async fn secrets_that_the_settings_allow_are_warnings_in_verify() {
     );
 }
 
-/// A body that nobody has decoded is refused and warned of; one that somebody has, who left the header, is searched.
+/// An encoded body is refused and reported; a decoded body that still has the header is searched.
 #[tokio::test]
 async fn data_that_cannot_be_searched_is_refused_and_a_warning_in_verify() {
     let project = Project::new();
@@ -660,7 +660,7 @@ async fn a_file_in_the_root_folder_is_reported_without_its_slug() {
     let files = project.tree();
     let (name, content) = files.first_key_value().unwrap();
     let short = name.rsplit_once('-').unwrap().1;
-    // The name says what the secret begins with; the same request is in another file, which is listed later.
+    // The slug starts with the secret; the same request is in another file, which is listed later.
     project.write(&format!("cassettes/ab3de5gh-{short}"), content);
     let done = project.run(&["verify"]);
     let told = format!("the same request is recorded in …-{short}: delete one of them");
@@ -673,7 +673,7 @@ async fn a_file_in_the_root_folder_is_reported_without_its_slug() {
     assert!(!done.stdout.contains("ab3de5gh"), "{}", done.stdout);
 }
 
-/// The planted exchanges as other tools keep them: JSON lines, and a HAR.
+/// The exchanges with secrets in the formats of other tools: JSON lines and HAR.
 fn sources() -> [(&'static str, String); 2] {
     let headers = |headers: &HeaderMap| -> Vec<Value> {
         let one = |(name, value): (&HeaderName, &HeaderValue)| json!({ "name": name.as_str(), "value": value.to_str().unwrap() });
@@ -807,7 +807,7 @@ fn settings_control_what_import_refuses() {
         ("secrets: refuse\n", &["--allow-secrets"], 0, 0, 0),
         ("secrets: allow\n", &[], 0, 0, 0),
         ("secrets: warn\n", &[], 0, 0, sure),
-        // What is redacted is no secret any more.
+        // Redacted text is not a secret.
         ("redaction:\n- pattern: 'sk-[\\w-]+'\n", &[], 1, sure - 3, 0),
     ] {
         let project = Project::new();
@@ -825,7 +825,7 @@ fn settings_control_what_import_refuses() {
         );
         let kept = format!("{} interactions in", all - refused);
         assert!(done.stdout.starts_with(&kept), "{settings}: {}", done.stdout);
-        // What is there already is not imported again, and so nothing to warn of.
+        // Existing recordings are not imported again, so there is no warning.
         let again = project.run(&[&["import", name], flags].concat());
         assert!(!again.stderr.contains("warning"), "{settings}: {}", again.stderr);
         assert!(
@@ -836,7 +836,7 @@ fn settings_control_what_import_refuses() {
     }
 }
 
-/// The exchanges of real traffic, recorded: nothing is refused, and `verify` has nothing to say.
+/// Recorded exchanges of real traffic: nothing is refused, and `verify` reports nothing.
 #[tokio::test]
 async fn real_traffic_contains_no_false_positives() {
     let Some(corpus) = corpus() else { return };
@@ -893,7 +893,7 @@ async fn real_traffic_contains_no_false_positives() {
     let done = project.run(&["verify"]);
     assert_eq!(done.stdout, format!("{number} cassettes, 0 problems\n"));
 
-    // Of their headers, as they were sent, the cookies that are not redacted are the only secrets.
+    // In the headers, only the cookies that are not redacted are secrets.
     project.write("cassettes/bodies/headers", sent.join("\n"));
     let done = project.run(&["verify", "--format", "json"]);
     let found: Value = serde_json::from_str(&done.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! Hostile neighbours: web pages, callers, upstreams and cassettes that mean harm. DESIGN.md names these tests.
+//! Security: hostile web pages, callers, upstreams and cassettes. The threat model in DESIGN.md names these tests.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn question(text: &str) -> String {
     json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string()
 }
 
-/// Answers with what it was asked; and lets every page read it.
+/// Echoes the request, and allows every page to read the response.
 async fn api() -> Server {
     Server::start(|_, call| {
         let asked = json!({ "target": call.target, "body": String::from_utf8_lossy(&call.body) });
@@ -37,10 +37,10 @@ async fn ended(proxy: RunningProxy) -> Done {
     tokio::task::spawn_blocking(|| proxy.stop()).await.unwrap()
 }
 
-/// Says these bytes on a connection of their own, and listens until it is closed or silent.
+/// Sends these bytes on a new connection, and reads until it is closed or silent.
 async fn exchange(url: &str, bytes: &[u8]) -> String {
     let mut wire = Wire::to(url).await;
-    // It may be closed before all is said.
+    // It may be closed before everything is sent.
     let _ = wire.stream.write_all(bytes).await;
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
@@ -97,7 +97,7 @@ async fn other_host_names_are_refused_before_any_other_check() {
     for host in ["evil.test", "evil.test:80", "127.0.0.1.evil.test"] {
         let answer = asking(&proxy.url, CHAT, &format!("host: {host}\r\n")).await;
         assert!(answer.error(421).contains("hint: "), "{answer:?}");
-        // Whatever else is wrong with it.
+        // Even if the request is invalid in other ways.
         let answer = asking(
             &proxy.url,
             "POST /c/../v1/x",
@@ -115,7 +115,7 @@ async fn other_host_names_are_refused_before_any_other_check() {
         let answer = asking(&proxy.url, CHAT, &format!("host: {host}\r\n")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    // No page can make a session fail.
+    // A web page cannot fail a session.
     let done = ended(proxy).await;
     assert_eq!(done.code(), 0);
     assert!(done.stderr.contains("2 replayed, 1 recorded, 8 refused"), "{done:?}");
@@ -173,7 +173,7 @@ async fn other_sites_are_refused_and_pages_of_this_machine_may_read_responses() 
             assert!(answer.all("vary").contains(&"origin"));
         }
     }
-    // Without a page there is nobody to let read, whatever the upstream says.
+    // Without an `Origin` there is no CORS header, whatever the upstream sends.
     let answer = ask(&proxy.url, "GET /v1/models", "").await;
     assert_eq!(answer.all("access-control-allow-origin"), [""; 0]);
     assert_eq!(server.call_count(), 2, "no preflight and no refused request reaches it");
@@ -181,7 +181,7 @@ async fn other_sites_are_refused_and_pages_of_this_machine_may_read_responses() 
 
 // A caller.
 
-/// Whatever is odd about its frame: what reaches the upstream is what was keyed, and nothing hides in it.
+/// Whatever the framing of the request: the upstream receives the request of the key and nothing else.
 #[tokio::test]
 async fn request_smuggling_cannot_bypass_the_key() {
     let hidden = "GET /v1/hidden HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -190,7 +190,7 @@ async fn request_smuggling_cannot_bypass_the_key() {
         |headers: &str, body: &str| format!("POST /v1/x HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}{hidden}");
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n{hidden}");
     let (nobody, both) = (&[][..], &[("/v1/x", "{}"), ("/v1/hidden", "")][..]);
-    // Of two lengths the chunks count (RFC 9112, 6.3), and the connection is closed behind them.
+    // Chunked encoding overrides the length (RFC 9112, 6.3), and the connection is closed afterwards.
     let empty = &[("/v1/x", "")][..];
     for (what, bytes, asked) in [
         ("one behind the other", post(length, "{}"), both),
@@ -273,7 +273,7 @@ async fn request_smuggling_cannot_bypass_the_key() {
     }
 }
 
-/// Lines that end without a carriage return are read as lines; the upstream gets them with one, and sees what was keyed.
+/// Lines without a carriage return are accepted; they are forwarded with one, and match the key.
 #[tokio::test]
 async fn lenient_http_is_forwarded_in_canonical_form() {
     let (project, server) = (Project::new(), api().await);
@@ -323,7 +323,7 @@ async fn path_traversal_and_other_hosts_send_no_request() {
         assert_eq!(answer.status, status, "{target}: {answer:?}");
     }
     assert_eq!(server.connection_count(), 0);
-    // These stay where they are.
+    // These paths stay unchanged.
     for target in [
         "//evil.test/v1/x",
         "/v1/%2fx",
@@ -385,7 +385,7 @@ async fn a_body_above_the_limit_is_refused() {
     assert_eq!(ask(&proxy.url, "POST /v1/x", "1234567890").await.status, 200);
 }
 
-/// Sends a body of so many bytes, in chunks or with its length said before, until nobody listens; what is answered.
+/// Sends a body of this size, chunked or with a length, until the connection is closed; returns the response.
 async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
     const PIECE: usize = 1 << 20;
     let mut wire = Wire::to(url).await;
@@ -410,7 +410,7 @@ async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
             wire.stream.write_all(&piece[..now]).await?;
             wire.stream.write_all(behind.as_bytes()).await
         };
-        // Who is refused is hung up on.
+        // The connection is closed after a refusal.
         if said.await.is_err() {
             break;
         }
@@ -418,7 +418,7 @@ async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
     wire.answer().await
 }
 
-/// The bounds that docs/caches.md states: 32 MiB beside what is held of bodies.
+/// The bounds in docs/caches.md: 32 MiB in addition to buffered bodies.
 const BESIDE: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -459,7 +459,7 @@ async fn a_request_of_a_gigabyte_is_refused_before_it_is_buffered() {
     assert_eq!(project.tree().len(), 0);
 }
 
-/// What is allowed is read, searched for secrets, sent and kept: four times the body, where it is text.
+/// An accepted body is read, searched for secrets, sent and stored: four times in memory if it is text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_is_in_memory_at_most_four_times() {
     const LARGE: u64 = 64 << 20;
@@ -482,7 +482,7 @@ async fn a_large_body_is_in_memory_at_most_four_times() {
     assert_eq!(server.calls()[0].body.len() as u64, LARGE);
 }
 
-/// A proxy in this process, which gives up what is idle after this long.
+/// A proxy in this process with this idle timeout.
 async fn idling(server: &Server, limit: Duration) -> Proxy {
     let recorder = Recorder::builder(MemoryEngine::new())
         .mode(Mode::Replay)
@@ -506,7 +506,7 @@ async fn a_request_head_that_never_ends_times_out_and_blocks_no_other_client() {
     assert_eq!(ask(&proxy.url(), "GET /v1/x", "").await.status, 200);
     let began = Instant::now();
     let (mut trickle, mut listener) = (Vec::new(), [0; 1]);
-    // A byte now and then does not help.
+    // Single bytes do not extend the timeout.
     let closed = loop {
         trickle.push(slow.stream.write_all(b"y").await.is_ok());
         match timeout(Duration::from_millis(50), slow.stream.read(&mut listener)).await {
@@ -527,7 +527,7 @@ async fn idle_timeouts_of_any_length_are_accepted() {
     assert_eq!(ask(&patient.url(), "GET /v1/x", "").await.status, 200);
     patient.stop().await.unwrap();
     let impatient = idling(&server, Duration::ZERO).await;
-    // It goes on to close what is idle.
+    // It continues to close idle connections.
     for _ in 0..3 {
         let mut idle = Wire::to(&impatient.url()).await;
         let read = timeout(PATIENCE, idle.stream.read(&mut [0])).await.unwrap();
@@ -548,7 +548,7 @@ async fn ten_thousand_idle_connections_block_no_other_client() {
         );
         return;
     }
-    // The proxy inherits it.
+    // The proxy inherits the limit.
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -592,7 +592,7 @@ async fn answered(recorder: &Recorder, url: &str) -> mistral_cassette::Result<Ve
 #[tokio::test]
 async fn an_endless_response_is_aborted_and_not_recorded() {
     const READ: usize = 200 << 20;
-    // A stream whose first event does not end, either.
+    // The same for a stream whose first event does not end.
     for kind in ["application/json", "text/event-stream"] {
         let project = Project::new();
         project.write("cassettes/settings.yaml", "limits: { entry_bytes: 1000000 }\n");
@@ -700,12 +700,12 @@ async fn a_response_with_a_wrong_content_length_is_not_recorded() {
     }
 }
 
-/// No lies, although they look like it: they are handed on, recorded and replayed.
+/// Valid responses that look invalid: they are passed through, recorded and replayed.
 #[tokio::test]
 async fn responses_of_http_1_0_and_with_extra_bytes_are_recorded_up_to_their_length() {
     let old = |headers: &str| format!("HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n{headers}\r\n{{}}");
     for (what, answer) in [
-        // What comes behind the length is no part of the answer, nor of the next one.
+        // Bytes after the length belong neither to the response nor to the next one.
         (
             "more than its length",
             json_head("content-length: 2\r\n") + "{}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
@@ -735,7 +735,7 @@ async fn responses_of_http_1_0_and_with_extra_bytes_are_recorded_up_to_their_len
 
 // A cassette.
 
-/// A project with one recording: its path, and what is in it.
+/// A project with one recording: its path and its content.
 async fn recorded() -> (Project, String, String) {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
@@ -745,13 +745,13 @@ async fn recorded() -> (Project, String, String) {
     (project, name, String::from_utf8(text).unwrap())
 }
 
-/// What a request for the recording is answered.
+/// The replayed response of the recording.
 async fn replayed(project: &Project) -> Answer {
     let proxy = project.proxy("strict", "http://127.0.0.1:9", &[]);
     ask(&proxy.url, CHAT, question("a")).await
 }
 
-/// The recording with another body for its answer.
+/// The recording with a different response body.
 fn with_body(text: &str, body: &str) -> String {
     let (before, rest) = text.split_once("responses:").unwrap();
     let (head, _) = rest.split_once("  body:").unwrap();
@@ -774,7 +774,7 @@ async fn a_cassette_cannot_read_files_outside_of_its_directory() {
         assert!(message.contains("which is no SHA-256"), "{message}");
         assert_eq!(project.run(&["verify"]).code(), 1);
     }
-    // A link in the place of a body: what it leads to does not have its hash.
+    // A link instead of a body: its target does not have the hash.
     let hash = "0".repeat(64);
     project.write(&name, with_body(&text, &format!("    file: {hash}")));
     project.write("cassettes/bodies/.keep", "");
@@ -785,7 +785,7 @@ async fn a_cassette_cannot_read_files_outside_of_its_directory() {
     .unwrap();
     never_told(&replayed(&project).await);
 
-    // A link in the place of a cassette, to a file and to what has no end.
+    // A link instead of a cassette, to a file and to an endless device.
     for target in [project.path().join("private"), "/dev/zero".into()] {
         std::fs::remove_file(project.path().join(&name)).unwrap();
         std::os::unix::fs::symlink(&target, project.path().join(&name)).unwrap();
@@ -798,7 +798,7 @@ async fn a_cassette_cannot_read_files_outside_of_its_directory() {
             );
         }
     }
-    // A recording takes the place of the link, and does not go through it.
+    // A recording replaces the link and does not follow it.
     std::fs::remove_file(project.path().join(&name)).unwrap();
     project.write("elsewhere.yaml", &text);
     std::os::unix::fs::symlink(project.path().join("elsewhere.yaml"), project.path().join(&name)).unwrap();
@@ -816,7 +816,7 @@ async fn a_cassette_cannot_read_files_outside_of_its_directory() {
             .is_symlink()
     );
 
-    // Folders that go round in circles.
+    // Folders that form a cycle.
     std::os::unix::fs::symlink(project.cassettes(), project.cassettes().join("again")).unwrap();
     assert_eq!(project.run(&["list"]).code(), 0);
 }
@@ -857,7 +857,7 @@ async fn a_yaml_bomb_is_an_error_within_seconds() {
     }
 }
 
-/// Headers that frame an answer are the server's affair, whatever a cassette says.
+/// The server sets the framing headers, whatever the cassette contains.
 #[tokio::test]
 async fn a_cassette_cannot_set_framing_headers() {
     let (project, name, text) = recorded().await;
@@ -876,7 +876,8 @@ async fn a_cassette_cannot_set_framing_headers() {
     }
 }
 
-/// Clears the screen, sets the title, colours, rings, goes back over its line, and turns the reading round.
+/// Clears the screen, sets the title, changes colours, rings the bell, returns to the start of the line, and reverses
+/// the text.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\r\u{202e}";
 
 #[tokio::test]
@@ -896,7 +897,7 @@ async fn recordings_cannot_send_control_sequences_to_a_terminal() {
         assert_eq!(ask(&proxy.url, target, "").await.status, 200);
         assert_eq!(ended(proxy).await.code(), 0);
     }
-    // Raw, as a person could write them into the file.
+    // Unescaped, as a person could write them into the file.
     let (name, text) = project
         .tree()
         .into_iter()

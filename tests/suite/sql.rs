@@ -1,4 +1,4 @@
-//! The engine for databases against real ones: SQLite in a file, PostgreSQL, killed in the middle.
+//! The SQL engine with real databases: SQLite in a file, and PostgreSQL, killed during writes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ async fn postgres_conforms() {
     }
     let postgres = Postgres::start();
     can_all(conformance::check(open(&postgres.url("")).unwrap()).await);
-    // A schema is made, and is a place of its own.
+    // A schema is created, and is a separate location.
     can_all(conformance::check(open(&postgres.url("?schema=Team")).unwrap()).await);
     let kept = postgres.query(r#"select count(*) from "Team".mistral_cassette_counts"#);
     assert_eq!(kept, "1");
 }
 
-/// Many begin at once, each with connections of its own, as processes do.
+/// Many engines start at once, each with its own connections, like processes.
 async fn many_begin_at_once(url: &str) {
     let keys = keys(16).await;
     let engines: Vec<SqlEngine> = keys.iter().map(|_| SqlEngine::open(url).unwrap()).collect();
@@ -94,7 +94,7 @@ async fn many_engines_start_with_one_new_server_at_once() {
     many_begin_at_once(&postgres.url("?schema=team")).await;
 }
 
-/// The other half of `two_processes_share_one_file`.
+/// The child process of `two_processes_share_one_file`.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_process_that_writes() {
     let Some(url) = std::env::var_os("MISTRAL_CASSETTE_TEST_URL") else {
@@ -160,7 +160,7 @@ async fn a_killed_process_leaves_a_complete_file() {
     assert_eq!(engine.keys().await.unwrap().len(), 100);
 }
 
-/// What is over is removed by those who write, a life that was taken away again is not.
+/// Writes remove expired entries; an entry whose TTL was removed stays.
 async fn what_is_over_is_removed(engine: SqlEngine, rows: impl AsyncFn() -> i64) {
     let keys = keys(130).await;
     let (brief, others) = keys.split_at(50);
@@ -256,7 +256,7 @@ async fn errors_contain_no_credentials() {
         assert!(error.message().contains(&place) && !all.contains("secret"), "{all}");
         assert!(error.message().contains("credentials"), "{all}");
     }
-    // It may come from where PostgreSQL's own clients take it.
+    // The password may come from the file that PostgreSQL's own clients use.
     let done = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sql::child_process_that_writes"])
         .env(

@@ -1,11 +1,11 @@
-//! The session of a test: its scope, and its verdict at the end.
+//! The session of a test: its scope and its verdict.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mistral_cassette::client::ChatRequest;
 use mistral_cassette::{Mode, TestSession, cassette};
 
-/// What a test panics with, whose session misses a request that nobody looks at.
+/// The panic of a test whose session has an ignored miss.
 async fn panic_of(test: impl FnOnce(TestSession)) -> String {
     let session = cassette!(Mode::Strict);
     let _ = session

@@ -1,4 +1,4 @@
-//! The ledger, `run --fail-unused` and `prune`, with the real binary.
+//! The usage log, `run --fail-unused` and `prune`, with the real binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const LEDGER: &str = "target/ledger";
 
-/// A project with these cassettes; one that is called `large` has its answer in `bodies/`.
+/// A project with these cassettes; the response of a cassette named `large` is in `bodies/`.
 async fn project(cassettes: &[(&str, &str)]) -> Project {
     let project = Project::new();
     fs::create_dir_all(project.path().join("target")).unwrap();
@@ -51,7 +51,7 @@ fn question(name: &str) -> Request {
         .unwrap()
 }
 
-/// A script that asks for these.
+/// A script that sends these requests.
 fn asking(names: &[&str]) -> String {
     let curl = |name: &&str| {
         format!(
@@ -62,7 +62,7 @@ fn asking(names: &[&str]) -> String {
     names.iter().map(curl).collect()
 }
 
-/// `run` in mode strict with these flags, asking for these.
+/// `run` in mode strict with these flags and requests.
 fn run(project: &Project, flags: &[&str], names: &[&str]) -> Done {
     let script = asking(names);
     let mut arguments = vec!["run", "--mode", "strict"];
@@ -77,7 +77,7 @@ fn prune(project: &Project, flags: &[&str]) -> Done {
     project.run(&arguments)
 }
 
-/// The output, with names and keys that are the same on every machine.
+/// The output with machine-independent names and keys.
 fn told(done: &Done) -> String {
     format!("status {}\n{}{}", done.code(), done.stdout, done.stderr)
 }
@@ -229,7 +229,7 @@ async fn a_usage_log_that_cannot_be_written_is_an_error_at_the_start() {
     );
 }
 
-/// Eight processes append at once, each asking for forty cassettes; one more is killed again and again.
+/// Eight concurrent processes append, each with forty requests; another one is killed repeatedly.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_processes_write_one_usage_log_and_a_killed_one_damages_nothing() {
     let names: Vec<String> = (0..40).map(|number| format!("cassette{number}")).collect();
@@ -253,7 +253,7 @@ async fn many_processes_write_one_usage_log_and_a_killed_one_damages_nothing() {
     for mut child in running {
         assert!(child.wait().unwrap().success());
     }
-    // Every line is whole.
+    // Every line is complete.
     let lines = lines(&project.path().join(LEDGER));
     let mut sessions = std::collections::BTreeMap::new();
     for line in &lines {
@@ -277,7 +277,7 @@ async fn a_partial_line_affects_no_other_line_and_prevents_prune_from_deleting()
     committed(&project);
     run(&project, &["--ledger", LEDGER], &["alpha"]);
     let ledger = project.path().join(LEDGER);
-    // A disk that was full in the middle of the line before.
+    // The disk was full while the previous line was written.
     let text = fs::read_to_string(&ledger).unwrap();
     fs::write(&ledger, format!("{{\"ledger\":1,\"at\":\"2026-{text}")).unwrap();
     let shown = prune(&project, &[]);
@@ -298,12 +298,12 @@ async fn a_partial_line_affects_no_other_line_and_prevents_prune_from_deleting()
     assert_eq!(cassettes(&project).len(), 1);
 }
 
-/// Lines that a full disk has broken are told, and the rest decides.
+/// Truncated lines are reported, and the other lines are used.
 #[tokio::test(flavor = "multi_thread")]
 async fn run_reports_unreadable_lines_of_the_usage_log() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     project.write(LEDGER, "of an earlier run, and broken\n");
-    // The proxy writes its lines behind these three, of which one is empty.
+    // The proxy appends its lines to these three, one of which is empty.
     let break_lines =
         format!("printf '%s\\n' '{{\"ledger\":1,\"at\"' '' '{{\"ledger\":1,\"session\":[]}}' >> {LEDGER}\n");
     for (names, code) in [(&["alpha", "beta"][..], 0), (&["alpha"], 1)] {
@@ -369,14 +369,14 @@ async fn run_fails_for_unused_recordings_in_the_scopes_that_were_used() {
     assert_eq!(done.code(), 1);
     assert!(done.stderr.contains("suite/chat-completions/gamma-"), "{}", done.stderr);
     assert!(!done.stderr.contains("not checked"), "{}", done.stderr);
-    // What an earlier run has used is not used now.
+    // Recordings used by an earlier run do not count.
     assert_eq!(run(&project, &["--ledger", LEDGER], &["alpha", "beta"]).code(), 0);
     let done = run(&project, &["--ledger", LEDGER, "--fail-unused"], &["alpha"]);
     assert_eq!(done.code(), 1);
     assert!(done.stderr.contains(&beta), "{}", done.stderr);
 }
 
-/// A command whose own sessions replay without the proxy counts as well.
+/// Recordings that the command replays without the proxy count as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn run_counts_recordings_that_the_command_replays_itself() {
     let project = project(&[("", "alpha"), ("", "beta")]).await;
@@ -490,7 +490,7 @@ async fn prune_without_git_requires_force() {
     let shown = prune(&without_git, &[]);
     assert!(shown.stdout.contains("git is not installed"), "{}", told(&shown));
     let project = without_git.with("PATH", &std::env::var("PATH").unwrap());
-    // What is wrong with a repository is not that there is none.
+    // An error in a repository does not mean that there is no repository.
     project.git(&["init", "--quiet"]);
     project.write(".git/config", "[core\n");
     for command in [&["prune", "--ledger", LEDGER, "--yes"][..], &["diff", "HEAD"]] {

@@ -1,4 +1,4 @@
-//! The calls of `operations.py`, made by this project's own client.
+//! The calls of `operations.py`, made with the client of this crate.
 
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;

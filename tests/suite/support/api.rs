@@ -1,5 +1,5 @@
-//! A stand-in for the Mistral API: answers in the shapes that the real one has, with ids, times and padding that are
-//! different from call to call. It knows a few conversations and echoes the rest.
+//! A stand-in for the Mistral API: responses in the form of the real ones, with ids, times and padding that differ
+//! between calls. It has answers for a few conversations and echoes the others.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::platform;
 use super::server::{Call, Reply, Server};
 
-/// Starts the stand-in. Its base URL says what it is, so that cassettes recorded from it do as well.
+/// Starts the stand-in. Its base URL contains `stand-in`, so that cassettes show where they come from.
 pub async fn start() -> Server {
     let refused = Mutex::new(HashSet::new());
     let mut server = Server::start(move |number, call| {
-        // Who asks whether it is busy is sent away the first time.
+        // The first request that asks for a busy server is refused.
         if call.body.windows(4).any(|word| word == b"busy") && refused.lock().unwrap().insert(call.body.clone()) {
             return busy();
         }
@@ -75,7 +75,7 @@ fn busy() -> Reply {
     Reply::new(429, "application/json", body.to_string())
 }
 
-/// 32 hex digits that no other call has.
+/// 32 unique hexadecimal digits.
 pub fn id(number: usize) -> String {
     format!(
         "{:016x}{:016x}",
@@ -111,7 +111,7 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-/// What the model says: known answers, else an echo that counts its calls.
+/// The text of the model: a known answer, or an echo with the number of the call.
 fn said(number: usize, request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = messages
@@ -138,7 +138,7 @@ fn wants_tool(request: &Value) -> Option<Value> {
     (tool.is_string() && !is_answered).then(|| tool.clone())
 }
 
-/// The model that answers: that of the request, or that of an agent.
+/// The model: that of the request, or that of an agent.
 fn model(request: &Value) -> &str {
     request["model"].as_str().unwrap_or("mistral-medium-latest")
 }
@@ -246,7 +246,7 @@ fn embeddings(number: usize, request: &Value) -> Reply {
     Reply::json(body.to_string())
 }
 
-/// With the floats of a Python server, as the real one has them here.
+/// With floats in the form of a Python server, like the real API.
 fn moderation(number: usize, request: &Value) -> Reply {
     let body = format!(
         r#"{{"id":"{}","model":{},"results":[{{"categories":{{"sexual":false,"pii":false}},"category_scores":{{"sexual":1.1984e-05,"pii":0.00021}}}}]}}"#,

@@ -1,4 +1,4 @@
-//! Processes that are killed: how often, at which random moments, and whether that was in the middle of their work.
+//! Kills processes at random moments, and counts the kills that hit in the middle of their work.
 
 use std::fmt;
 use std::process::{Child, ExitStatus};
@@ -9,24 +9,24 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::skip::print;
 
-/// How often each command is killed: 50 times unless `MISTRAL_CASSETTE_ROUNDS` says otherwise.
+/// How often each command is killed: 50 times, or the value of `MISTRAL_CASSETTE_ROUNDS`.
 pub fn rounds() -> usize {
     let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS");
     rounds.map_or(50, |rounds| rounds.parse().unwrap())
 }
 
-/// Where a kill has hit.
+/// The progress of a process when it was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hit {
-    /// Nothing had been changed.
+    /// Nothing was changed.
     Before,
-    /// Something had been done, and something was left to do.
+    /// Part of the work was done.
     Middle,
-    /// Nothing was left to do.
+    /// All of the work was done.
     Behind,
 }
 
-/// How long the shortest run takes that nobody disturbs.
+/// The duration of the shortest run without a kill.
 #[derive(Clone, Copy, Debug)]
 struct Undisturbed {
     whole: Duration,
@@ -34,7 +34,7 @@ struct Undisturbed {
     work: Duration,
 }
 
-/// How a round has ended; what was done in it, for a message.
+/// The end of a round, with a description for messages.
 pub struct Ended {
     pub status: ExitStatus,
     told: String,
@@ -53,7 +53,7 @@ enum Moment {
     OfWork(Duration),
 }
 
-/// Who looks for a moment to kill in needs the machine: one test at a time.
+/// Only one test at a time measures and kills processes, since others would change the durations.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// The kills of one test.
@@ -66,7 +66,7 @@ pub struct Kills {
 }
 
 impl Kills {
-    /// Their moments are random; the seed is printed, and `MISTRAL_CASSETTE_SEED` sets it.
+    /// The moments are random; the seed is printed, and `MISTRAL_CASSETTE_SEED` sets it.
     pub fn new(what: &'static str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() % (1 << 48);
@@ -85,9 +85,9 @@ impl Kills {
         }
     }
 
-    /// Any moment in this time.
+    /// A random moment in this period.
     pub fn moment(&mut self, within: Duration) -> Duration {
-        // SplitMix64, by its published constants.
+        // SplitMix64 with its published constants.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -95,13 +95,14 @@ impl Kills {
         within.mul_f64(((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
-    /// Waits for the end of a process that was started just now, and measures how long it takes.
+    /// Waits for the end of a process that was just started, and measures its duration.
     pub fn measure(&mut self, child: &mut Child, has_begun: impl FnMut() -> bool) {
         self.wait(child, None, has_begun);
         assert!(child.wait().unwrap().success());
     }
 
-    /// Sends a process that was started just now this signal, at any moment of its run or, every other time, of its work, and
+    /// Sends this signal to a process that was just started, alternately at a random moment of its run and of its
+    /// work, and
     /// waits until it has ended.
     pub fn end(&mut self, child: &mut Child, signal: Signal, has_begun: impl FnMut() -> bool) -> Ended {
         let round = self.hits.len();
@@ -121,7 +122,7 @@ impl Kills {
         Ended { status, told }
     }
 
-    /// Waits for this moment, or until the process has ended by itself, which is a run that nobody disturbed. Whether it has.
+    /// Waits for this moment or the end of the process; returns whether the process has ended.
     fn wait(&mut self, child: &mut Child, moment: Option<Moment>, mut has_begun: impl FnMut() -> bool) -> bool {
         let (start, mut begun) = (Instant::now(), None);
         while child.try_wait().unwrap().is_none() {
@@ -135,19 +136,19 @@ impl Kills {
             }
         }
         self.undisturbed.whole = self.undisturbed.whole.min(start.elapsed());
-        // All of its work may have been done between two looks.
+        // The work may be done between two checks.
         if let Some(begun) = begun {
             self.undisturbed.work = self.undisturbed.work.min(begun.elapsed());
         }
         true
     }
 
-    /// Notes where the kill of this round has hit.
+    /// Records the progress at the kill of this round.
     pub fn note(&mut self, hit: Hit) {
         self.hits.push(hit);
     }
 
-    /// Tells where they have hit; kills that are hardly ever in the middle show nothing.
+    /// Prints the counts; fails if too few kills hit in the middle, since then the test shows nothing.
     pub fn tell(self) {
         let count = |wanted: Hit| self.hits.iter().filter(|hit| **hit == wanted).count();
         let (before, middle, behind) = (count(Hit::Before), count(Hit::Middle), count(Hit::Behind));

@@ -1,5 +1,5 @@
-//! What the tests stand on: a real HTTP server that each test scripts, a stand-in for the Mistral API, the real binary
-//! in a temporary project.
+//! Support for the tests: an HTTP server with scripted responses, a stand-in for the Mistral API, the real binary in a
+//! temporary project, servers for every kind of store.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 #[cfg(feature = "cli")]
@@ -31,5 +31,5 @@ pub mod upstream;
 #[cfg(feature = "cli")]
 pub mod wire;
 
-/// The key of the tests: long enough to be taken for a secret.
+/// The API key of the tests: long enough to be treated as a secret.
 pub const KEY: &str = "sk-test-secret-0123456789abcdef";

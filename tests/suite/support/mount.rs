@@ -1,4 +1,4 @@
-//! A small file system of a test's own: it is full soon, or can be made read-only.
+//! A small file system for one test, which can be filled or made read-only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,14 @@ use std::process::Command;
 
 use super::skip::skip;
 
-/// It is taken away when this is dropped.
+/// It is unmounted when this is dropped.
 pub struct Mount {
     folder: PathBuf,
 }
 
 impl Mount {
-    /// In this folder, with room for so many bytes. `None`, and the test is reported as skipped, where mounting is not allowed.
+    /// In this folder, with this size in bytes. `None`, and the test is reported as skipped, where mounting is not
+    /// allowed.
     pub fn of(folder: &Path, bytes: usize) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         if !mount(&format!("size={bytes}"), folder) {
@@ -24,7 +25,7 @@ impl Mount {
         })
     }
 
-    /// From now on nobody can write, whoever it is.
+    /// Makes it read-only, for root as well.
     pub fn make_read_only(&self) {
         assert!(mount("remount,ro", &self.folder));
     }

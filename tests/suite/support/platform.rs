@@ -1,5 +1,5 @@
-//! What the stand-in keeps: models, files, batch jobs, agents, conversations, libraries, voices. Nothing is really
-//! kept: each answer has the shape of the real one, for the ids that were asked for.
+//! The resources of the stand-in: models, files, batch jobs, agents, conversations, libraries, voices. It stores
+//! nothing: each response has the form of the real one, with the requested ids.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::server::{Call, Reply};
 
 const DAY: &str = "2026-11-21T10:00:00Z";
 
-/// The answer, unless nothing is known at this path.
+/// The response, or `None` for an unknown path.
 pub fn answer(number: usize, path: &str, call: &Call) -> Option<Reply> {
     let segments: Vec<&str> = path.split('/').skip(2).collect();
     let request = call.json();

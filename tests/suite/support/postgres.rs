@@ -10,10 +10,10 @@ use super::process::{Process, free_port, wait_for};
 use super::skip::is_installed;
 use super::stores::Server;
 
-/// The password of its user `postgres`, which it asks for.
+/// The password of its user `postgres`.
 pub const PASSWORD: &str = "pg-secret@0123456789%";
 
-/// As it stands in a URL.
+/// The password in the form for URLs.
 const ENCODED: &str = "pg-secret%400123456789%25";
 
 /// A running PostgreSQL in a folder of its own.
@@ -23,7 +23,7 @@ pub struct Postgres {
     folder: tempfile::TempDir,
 }
 
-/// The newest one that Debian has installed, or the one on the path.
+/// The newest one that Debian has installed, or the one on the `PATH`.
 fn bin() -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -37,12 +37,12 @@ fn bin() -> Option<PathBuf> {
     folders.pop().or_else(on_path)
 }
 
-/// Whether there is a PostgreSQL to start.
+/// Whether PostgreSQL is installed.
 pub fn has_postgres() -> bool {
     is_installed(bin().is_some(), "postgresql")
 }
 
-/// One of its programs, as the user `postgres` where root runs the tests: it refuses root.
+/// One of its programs, as the user `postgres` if root runs the tests, since PostgreSQL refuses root.
 fn program(name: &str) -> Command {
     let mut command = Command::new(bin().unwrap().join(name));
     if let Some((user, group)) = postgres_user() {
@@ -109,7 +109,7 @@ impl Postgres {
         let port = self.port.to_string();
         wait_for("PostgreSQL answers", || {
             if self.process.is_over() {
-                // The processes of one that was killed are still going away.
+                // The processes of a killed server have not ended yet.
                 self.process = launch(self.port, self.folder.path());
             }
             program("pg_isready")
@@ -144,7 +144,7 @@ impl Server for Postgres {
     }
 }
 
-/// Killed, it would leave shared memory behind.
+/// A killed server would leave shared memory.
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.process.stop(rustix::process::Signal::QUIT);

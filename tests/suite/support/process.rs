@@ -1,19 +1,19 @@
-//! Servers that tests start and stop: on free ports, in folders of their own, by their process ids.
+//! Server processes that tests start and stop.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to come up.
+/// The time limit for the start of a server.
 const STARTING: Duration = Duration::from_secs(60);
 
-/// A server's process; it is killed when dropped.
+/// The process of a server; it is killed when dropped.
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts a command that stays in the foreground. What it says goes to a file, for when it does not come up.
+    /// Starts a command that stays in the foreground. Its output goes to a file.
     pub fn start(command: &mut Command, log: &std::path::Path) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = command
@@ -25,12 +25,12 @@ impl Process {
         Self { child }
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended.
     pub fn is_over(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Sends a signal, and waits until it is gone.
+    /// Sends a signal, and waits for the end.
     pub fn stop(&mut self, signal: rustix::process::Signal) {
         if !self.is_over() {
             let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
@@ -39,7 +39,7 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -53,7 +53,7 @@ impl Drop for Process {
     }
 }
 
-/// The most memory that a process has had so far, in bytes; `None` where the system does not tell.
+/// The peak memory of a process in bytes; `None` where the system does not report it.
 pub fn peak_memory(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -61,7 +61,7 @@ pub fn peak_memory(pid: i32) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-/// Waits until something holds.
+/// Waits until a condition is true.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
@@ -70,7 +70,7 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nobody listens on.
+/// A port on which nothing listens.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -8,14 +8,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::KEY;
 
-/// A folder of its own, removed at the end.
+/// A temporary folder, removed when dropped.
 pub struct Project {
     folder: tempfile::TempDir,
-    /// What its commands find in their environment beside the tests' own.
+    /// Environment variables for its commands, in addition to those of the tests.
     variables: Vec<(String, String)>,
 }
 
-/// What a command printed, and how it ended.
+/// The output and the exit status of a command.
 #[derive(Debug)]
 pub struct Done {
     pub status: ExitStatus,
@@ -37,7 +37,7 @@ impl Project {
         }
     }
 
-    /// The same with a variable set for all of its commands.
+    /// Sets an environment variable for all of its commands.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
@@ -57,7 +57,7 @@ impl Project {
         fs::write(path, content).unwrap();
     }
 
-    /// The binary in this folder, with a key and without what the tests' own environment says.
+    /// The binary in this folder, with an API key and without the variables of the tests' own environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mistral-cassette"));
         command.args(arguments).current_dir(self.path());
@@ -81,14 +81,14 @@ impl Project {
         done(&mut self.command(arguments))
     }
 
-    /// `proxy` with these flags beside `--mode` and `--upstream`.
+    /// `proxy` with these flags in addition to `--mode` and `--upstream`.
     pub fn proxy(&self, mode: &str, upstream: &str, more: &[&str]) -> RunningProxy {
         let mut arguments = vec!["proxy", "--mode", mode, "--upstream", upstream];
         arguments.extend(more);
         RunningProxy::start(&mut self.command(&arguments))
     }
 
-    /// Runs git in this folder, as nobody in particular; what it prints.
+    /// Runs git in this folder with a fixed identity; returns its output.
     pub fn git(&self, arguments: &[&str]) -> String {
         let nobody = ["user.name=n", "user.email=e@example.com", "commit.gpgsign=false"];
         let mut git = Command::new("git");
@@ -178,7 +178,7 @@ impl RunningProxy {
         self.wait()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits for its end.
     pub fn wait(mut self) -> Done {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -192,7 +192,7 @@ impl RunningProxy {
 
 impl Drop for RunningProxy {
     fn drop(&mut self) {
-        // It has mostly ended already.
+        // It has usually ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

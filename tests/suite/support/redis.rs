@@ -17,14 +17,14 @@ pub struct Redis {
     folder: tempfile::TempDir,
 }
 
-/// Whether there is a `redis-server` to start.
+/// Whether `redis-server` is installed.
 pub fn has_redis() -> bool {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok();
     is_installed(is_there("redis-server") && is_there("redis-cli"), "redis-server")
 }
 
 impl Redis {
-    /// Starts one that keeps nothing on disk unless these flags say so.
+    /// Starts a server that stores nothing on disk unless these flags change that.
     pub fn start(flags: &[&str]) -> Self {
         let port = free_port_with_bus();
         let folder = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ impl Redis {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// `redis-cli` with these arguments: what it prints.
+    /// Runs `redis-cli` with these arguments; returns its output.
     pub fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
         let done = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
@@ -82,7 +82,7 @@ fn launch(port: u16, folder: &std::path::Path, flags: &[String]) -> Process {
     )
 }
 
-/// Whether it takes commands; one that wants a password does.
+/// Whether it accepts commands; an error about a password counts.
 fn is_ready(port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -95,7 +95,7 @@ fn is_ready(port: u16) -> bool {
     ask().is_ok_and(|line| line.starts_with("+PONG") || line.starts_with("-NOAUTH"))
 }
 
-/// Nodes of a cluster talk to each other ten thousand ports higher.
+/// The nodes of a cluster communicate on ports that are 10,000 higher.
 fn free_port_with_bus() -> u16 {
     loop {
         let port = free_port();

@@ -1,5 +1,5 @@
-//! Object stores: moto speaks S3, does conditional writes and checks no signature; s3s-fs speaks S3, checks signatures and
-//! keeps its objects as files; azurite speaks the protocol of Azure and does both. `./scripts/test` installs them.
+//! Object stores: moto (S3) supports conditional writes and checks no signatures; s3s-fs (S3) checks signatures and
+//! stores objects as files; azurite (Azure) does both. `./scripts/test` installs them.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -13,21 +13,21 @@ use sha2::{Digest as _, Sha256};
 
 use super::skip::is_installed;
 
-/// Credentials that s3s-fs takes.
+/// The credentials for s3s-fs.
 pub const KEY_ID: &str = "cassette-test-id";
 pub const SECRET: &str = "cassette-test-secret-0123456789";
 
-/// The account of azurite, and its key, which its documentation tells everybody.
+/// The account of azurite and its key, which are public.
 pub const AZURE_ACCOUNT: &str = "devstoreaccount1";
 pub const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// The bucket that every server has.
+/// The bucket of every server.
 pub const BUCKET: &str = "cassettes";
 
-/// How long a server may take until it listens.
+/// The time limit for the start of a server.
 const START: Duration = Duration::from_secs(60);
 
-/// A server of its own; it is killed when dropped.
+/// A running server; it is killed when dropped.
 pub struct S3 {
     program: PathBuf,
     arguments: Vec<String>,
@@ -98,7 +98,7 @@ impl S3 {
         )
     }
 
-    /// Azure lets nobody make a container who does not sign for it.
+    /// Azure requires a signature to create a container.
     fn make_container(&self) {
         let (date, version) = ("Sat, 21 Nov 2026 10:00:00 GMT", "2021-08-06");
         let headers = format!("x-ms-date:{date}\nx-ms-version:{version}");
@@ -140,13 +140,13 @@ impl S3 {
         format!("s3://{BUCKET}/{prefix}?endpoint={}&region=us-east-1", self.endpoint())
     }
 
-    /// SIGKILL, with whatever it is doing.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again where it was.
+    /// Starts it again on the same port and folder.
     pub fn restart(&mut self) {
         self.child = spawn(&self.program, &self.arguments, self.port);
     }
@@ -182,12 +182,12 @@ fn spawn(program: &Path, arguments: &[String], port: u16) -> Child {
     child
 }
 
-/// A port that nobody listens on.
+/// A port on which nothing listens.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// RFC 2104, for a key that is no longer than a block.
+/// HMAC (RFC 2104), for a key of at most one block.
 fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
     let padded = |with: u8| {
         let mut block = [with; 64];

@@ -1,4 +1,4 @@
-//! A real HTTP server on port 0, whose answers a test scripts: whole, piece by piece on command, or cut.
+//! An HTTP server on a free port with scripted responses: complete, in pieces on command, or truncated.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: String,
@@ -34,7 +34,7 @@ impl Call {
     }
 }
 
-/// What the server answers.
+/// The response of the server.
 pub struct Reply {
     status: StatusCode,
     headers: HeaderMap,
@@ -46,10 +46,10 @@ enum ReplyBody {
     Steps(mpsc::UnboundedReceiver<Step>),
 }
 
-/// One step of an answer that a test directs.
+/// One step of a response that a test controls.
 pub enum Step {
     Send(Bytes),
-    /// Breaks the connection off.
+    /// Closes the connection.
     Cut,
 }
 
@@ -71,7 +71,7 @@ impl Reply {
         Self::new(200, "text/event-stream; charset=utf-8", body)
     }
 
-    /// A stream whose pieces come from the other end; dropping that end ends it well.
+    /// A stream whose pieces are sent through the channel; dropping the sender ends it normally.
     pub fn directed(kind: &str) -> (mpsc::UnboundedSender<Step>, Self) {
         let (sender, steps) = mpsc::unbounded_channel();
         let mut reply = Self::new(200, kind, "");
@@ -97,7 +97,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve; the handler gets the number of the call, from 0.
+    /// Starts the server; the handler gets the number of the call, from 0.
     pub async fn start(handler: impl Fn(usize, &Call) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -114,7 +114,7 @@ impl Server {
                     let (handler, calls) = (handler.clone(), calls.clone());
                     let service = service_fn(move |request| answer(request, handler.clone(), calls.clone()));
                     tasks.spawn(async move {
-                        // A connection that the test breaks off is not an error of the server.
+                        // A connection that the test closes is not an error.
                         let _ = hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(stream), service)
                             .await;
@@ -138,7 +138,7 @@ impl Server {
         self.calls.lock().unwrap().len()
     }
 
-    /// How many connections were ever opened.
+    /// The number of connections so far.
     pub fn connection_count(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

@@ -1,12 +1,12 @@
-//! Tests that are skipped where something they need is not installed. `tests/summary.rs` lists them at the end.
+//! Skips tests that need something that is not installed. `tests/summary.rs` lists them at the end.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// Names the file of the process that started this one for one of its tests.
+/// The variable with the path of the list, for test processes that a test starts.
 pub const LIST: &str = "MISTRAL_CASSETTE_TEST_SKIPPED";
 
-/// The list of this run. The processes that one `cargo test` starts share it: its name has cargo's process id.
+/// The list of skipped tests. The processes of one `cargo test` share it: its name contains the process id of cargo.
 pub fn list() -> PathBuf {
     #[cfg(unix)]
     let run = std::os::unix::process::parent_id();

@@ -1,4 +1,4 @@
-//! What every engine over a server must stand: keys to try it with, and a server that is killed in the middle.
+//! Tests for every engine with a server: keys, and a server that is killed during writes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use mistral_cassette::{CacheEngine, MemoryEngine, Mode, Recorder, Request, Reque
 use super::process::wait_for;
 use super::skip::print;
 
-/// Keys of requests that were really recorded.
+/// Keys of recorded requests.
 pub async fn keys(count: usize) -> Vec<RequestKey> {
     let engine = Arc::new(MemoryEngine::new());
     let recorder = Recorder::builder(Arc::clone(&engine))
@@ -36,23 +36,23 @@ pub async fn keys(count: usize) -> Vec<RequestKey> {
 
 const TASKS: usize = 8;
 
-/// How many set and get calls there are at least.
+/// The minimum number of set and get calls.
 const CALLS: usize = 2000;
 
-/// How long a call may take, whatever happens to the server.
+/// The time limit of a call, whatever happens to the server.
 const BOUND: Duration = Duration::from_secs(15);
 
 /// A server that can be killed and started again.
 pub trait Server: Send + 'static {
     fn kill(&mut self);
 
-    /// Starts it again; it takes requests when this returns.
+    /// Starts it again; it accepts requests when this returns.
     fn start_again(&mut self);
 }
 
-/// Sets and gets from several tasks while the server is killed and started again, at once and after a while: nothing
-/// comes back that was not set, nothing that was acknowledged is lost, no call takes for ever, and each one that begins
-/// after the restart works.
+/// Sets and gets from several tasks while the server is killed and restarted, at once and after a delay: every value
+/// read was set before, no acknowledged value is lost, no call exceeds its time limit, and each call that starts
+/// after the restart succeeds.
 pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Server) {
     let keys = keys(TASKS * 10).await;
     let calls = Arc::new(AtomicUsize::new(0));
@@ -64,7 +64,7 @@ pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Se
         let (calls, failures, is_back) = (Arc::clone(&calls), Arc::clone(&failures), Arc::clone(&is_back));
         tasks.push(tokio::spawn(async move {
             let mut longest = Duration::ZERO;
-            // What may be kept under each key: what was acknowledged last, and what was tried since.
+            // The possible values of each key: the last acknowledged one, and those tried since.
             let mut kept: HashMap<RequestKey, Vec<Option<Bytes>>> = HashMap::new();
             let mut round = 0;
             let mut rounds_left = 20;

@@ -1,4 +1,4 @@
-//! An upstream below HTTP: whatever it says, a test says every byte of it.
+//! An upstream that sends raw bytes, for responses that are not valid HTTP.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use tokio::task::JoinHandle;
 
 use super::wire::Wire;
 
-/// What one that goes on has said.
+/// The progress of an upstream that sends an endless response.
 #[derive(Default)]
 pub struct Said {
-    /// How many bytes behind the head.
+    /// The number of bytes after the head.
     pub bytes: AtomicU64,
-    /// All of them were said, or nobody listens any more.
+    /// Everything was sent, or the connection was closed.
     pub end: Notify,
 }
 
-/// An upstream that is running; dropping it stops it.
+/// A running upstream; dropping it stops it.
 pub struct RawUpstream {
     pub url: String,
     serving: JoinHandle<()>,
 }
 
 impl RawUpstream {
-    /// Reads a request on each connection, one after the other, and hands the connection on.
+    /// Reads a request on each connection, one after the other, and passes the connection to the handler.
     pub async fn start<Talk>(talk: impl Fn(Wire) -> Talk + Send + 'static) -> Self
     where
         Talk: Future<Output = ()> + Send,
@@ -44,13 +44,13 @@ impl RawUpstream {
         Self { url, serving }
     }
 
-    /// Says these bytes to each caller, and hangs up.
+    /// Sends these bytes to each caller, and closes the connection.
     pub async fn saying(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = Arc::new(bytes.into());
         Self::start(move |mut wire| {
             let bytes = bytes.clone();
             async move {
-                // Who has heard enough hangs up.
+                // A caller may close the connection early.
                 let _ = wire.stream.write_all(&bytes).await;
                 let _ = wire.stream.shutdown().await;
             }
@@ -58,7 +58,7 @@ impl RawUpstream {
         .await
     }
 
-    /// Says this head to each caller, and behind it so many bytes for as long as somebody listens.
+    /// Sends this head and this number of bytes to each caller, until the connection is closed.
     pub async fn going_on(head: String, bytes: u64) -> (Self, Arc<Said>) {
         static PIECE: [u8; 1 << 16] = [b'x'; 1 << 16];
         let (head, said) = (Arc::new(head), Arc::new(Said::default()));

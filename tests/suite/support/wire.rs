@@ -1,4 +1,4 @@
-//! HTTP over the wire: a connection on which a test says every byte itself, and an answer as it came.
+//! Raw HTTP connections: a test sends every byte, and gets the response with its framing.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,28 +9,28 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longer than anything here takes; who waits longer waits for ever.
+/// The time limit of every step of a test.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn address(url: &str) -> &str {
     url.strip_prefix("http://").unwrap()
 }
 
-/// A connection on which a test says every byte itself.
+/// A connection on which a test sends every byte.
 pub struct Wire {
     pub stream: BufReader<TcpStream>,
     host: String,
     asked_for_head: bool,
 }
 
-/// An answer as it came over the wire.
+/// A received response.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// The body as it was framed.
+    /// The body with its framing.
     pub pieces: Vec<Vec<u8>>,
-    /// Whether the body came to its end.
+    /// Whether the body is complete.
     pub is_whole: bool,
 }
 
@@ -53,7 +53,7 @@ impl Wire {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Sends a request: its line without the version, headers that each end their line, a body.
+    /// Sends a request: the request line without the version, header lines with their line ends, a body.
     pub async fn send(&mut self, line: &str, headers: &str, body: &[u8]) {
         self.asked_for_head = line.starts_with("HEAD ");
         let length = match body.len() {
@@ -67,14 +67,14 @@ impl Wire {
 
     pub async fn line(&mut self) -> String {
         let mut line = String::new();
-        // A connection that is reset says no more than one that is closed.
+        // A reset connection is treated like a closed one.
         let _ = timeout(PATIENCE, self.stream.read_line(&mut line))
             .await
             .expect("a line arrives");
         line.trim_end().to_owned()
     }
 
-    /// Status and headers; status 0 when the connection is closed instead, or this is a request.
+    /// Status and headers; status 0 if the connection is closed, or if this is a request.
     pub async fn head(&mut self) -> Answer {
         let line = self.line().await;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -90,18 +90,18 @@ impl Wire {
         }
     }
 
-    /// A request to its end, when this is the side that is asked.
+    /// Reads a complete request, on the side of the server.
     pub async fn request(&mut self) -> Answer {
         let mut request = self.head().await;
         if let Some(length) = request.header("content-length") {
             let length = length.parse().unwrap();
-            // Who asks may hang up.
+            // The caller may close the connection.
             request.pieces.extend(self.bytes(length).await.ok());
         }
         request
     }
 
-    /// The next chunk of a chunked body; nothing at its end.
+    /// The next chunk of a chunked body; `None` at its end.
     pub async fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let size = self.line().await;
         let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
@@ -118,7 +118,7 @@ impl Wire {
         Ok(bytes)
     }
 
-    /// Reads what is left of a body.
+    /// Reads the rest of a body.
     pub async fn rest(&mut self, answer: &mut Answer) -> io::Result<()> {
         if self.asked_for_head || matches!(answer.status, 0 | 204 | 304) {
         } else if answer.header("transfer-encoding") == Some("chunked") {
@@ -165,12 +165,12 @@ impl Answer {
         String::from_utf8_lossy(&self.body()).into_owned()
     }
 
-    /// What must be the same when it is replayed.
+    /// The parts that must be equal when it is replayed.
     pub fn essence(&self) -> (u16, Option<&str>, Vec<u8>) {
         (self.status, self.header("content-type"), self.body())
     }
 
-    /// That this is an error in the API's own shape; its message.
+    /// Asserts that this is an error in the form of the API, and returns its message.
     #[track_caller]
     pub fn error(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
@@ -187,7 +187,7 @@ impl Answer {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub async fn ask(url: &str, line: &str, body: impl AsRef<[u8]>) -> Answer {
     let mut wire = Wire::to(url).await;
     wire.send(line, "content-type: application/json\r\n", body.as_ref())
