@@ -107,7 +107,7 @@ impl Settings {
         }
         yaml::read_yaml(text, source, ErrorKind::Settings).map_err(|error| {
             error.with_hint(
-                "every setting is described in the README, and in the documentation of mistral_cassette::Settings",
+                "every setting is described in docs/settings.md, and in the documentation of mistral_cassette::Settings",
             )
         })
     }
