@@ -167,7 +167,7 @@ fn arriving(response: reqwest::Response, origin: String) -> Response {
 
 fn handed_on(response: Response, url: Url) -> reqwest::Response {
     let (status, headers, body) = response.into_parts();
-    let body = match body.into_whole() {
+    let body = match body.try_into_bytes() {
         Ok(bytes) => HttpBody::from(bytes),
         Err(body) => HttpBody::wrap_stream(body.into_stream()),
     };

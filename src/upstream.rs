@@ -147,7 +147,7 @@ fn new_client(timeout: Duration) -> Result<reqwest::Client> {
         .connect_timeout(timeout)
         .read_timeout(timeout)
         .build()
-        .map_err(|error| tls::failed(ErrorKind::Internal, "the HTTP client cannot be built").with_source(error))
+        .map_err(|error| tls::setup_error(ErrorKind::Internal, "cannot build the HTTP client").with_source(error))
 }
 
 impl Upstream {
@@ -431,7 +431,7 @@ mod tests {
                 let given = Request::new(Method::GET, &target).ok();
                 // As the proxy has it from callers that name its host as well.
                 let named: Option<http::Uri> = format!("http://localhost{target}").parse().ok();
-                let named = named.and_then(|uri| Request::of(Method::GET, uri.into_parts().path_and_query?).ok());
+                let named = named.and_then(|uri| Request::from_target(Method::GET, uri.into_parts().path_and_query?).ok());
                 let bases = ["https://api.mistral.ai", "https://gateway.test/mistral"];
                 for (request, base) in [&given, &named].into_iter().flatten().flat_map(|request| bases.map(|base| (request, base))) {
                     let url: reqwest::Url = format!("{base}{}", request.target()).parse().unwrap();

@@ -1,4 +1,4 @@
-//! A response body: whole, in pieces that are already here, or still arriving.
+//! The body of a response: complete bytes, or a stream.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use crate::error::Result;
 
 type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
-/// The body of a [`Response`](crate::Response): bytes, or a stream of them.
+/// The body of a [`Response`](crate::Response): complete bytes, or a stream of chunks.
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -18,34 +18,34 @@ pub struct Body(Kind);
 enum Kind {
     #[default]
     Empty,
-    Whole(Bytes),
+    Complete(Bytes),
     Stream(BodyStream),
 }
 
 impl Body {
-    /// A body that is still arriving.
+    /// Creates a body that is received in chunks.
     pub fn from_stream(stream: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(stream)))
     }
 
-    /// The bytes, when all of them are here already; else the body again.
+    /// Returns the bytes if the body is complete, and the body itself if it is a stream.
     #[cfg(any(feature = "middleware", feature = "proxy"))]
-    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+    pub(crate) fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Empty => Ok(Bytes::new()),
-            Kind::Whole(bytes) => Ok(bytes),
+            Kind::Complete(bytes) => Ok(bytes),
             stream @ Kind::Stream(_) => Err(Self(stream)),
         }
     }
 
-    /// Waits for the rest and returns all of it.
+    /// Receives the rest of the body and returns all of it.
     ///
     /// # Errors
-    /// Whatever broke the stream off.
+    /// The error that ended the stream.
     pub async fn bytes(self) -> Result<Bytes> {
         let mut stream = match self.0 {
             Kind::Empty => return Ok(Bytes::new()),
-            Kind::Whole(bytes) => return Ok(bytes),
+            Kind::Complete(bytes) => return Ok(bytes),
             Kind::Stream(stream) => stream,
         };
         let Some(first) = stream.next().await.transpose()? else {
@@ -62,11 +62,11 @@ impl Body {
         Ok(all.freeze())
     }
 
-    /// The pieces as they arrive.
+    /// Returns the chunks as a stream.
     pub fn into_stream(self) -> Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>> {
         match self.0 {
             Kind::Empty => Box::pin(stream::empty()),
-            Kind::Whole(bytes) => Box::pin(stream::once(async { Ok(bytes) })),
+            Kind::Complete(bytes) => Box::pin(stream::once(async { Ok(bytes) })),
             Kind::Stream(stream) => stream,
         }
     }
@@ -77,7 +77,7 @@ impl From<Bytes> for Body {
         Self(if bytes.is_empty() {
             Kind::Empty
         } else {
-            Kind::Whole(bytes)
+            Kind::Complete(bytes)
         })
     }
 }
@@ -98,7 +98,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Empty => f.write_str("Body(empty)"),
-            Kind::Whole(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Kind::Complete(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Kind::Stream(_) => f.write_str("Body(stream)"),
         }
     }

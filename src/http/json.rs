@@ -1,46 +1,47 @@
-//! JSON bodies: read without loss, and written again in the layout they came in.
+//! JSON bodies: parses them without loss, and writes them in their original layout.
 
 use std::io;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Number, Value};
 
-/// Deeper documents than this stay text: every reader has a limit, and this one is below all of them.
+/// The maximum nesting depth. It is below the limits of all JSON and YAML parsers that may read a cassette. A document that is
+/// nested deeper is treated as text.
 const MAX_DEPTH: usize = 48;
 
-/// How a JSON text is spaced and escaped: all that is needed to write the same bytes again.
+/// The spacing and the escapes of a JSON text: with them, a value is written as the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) spacing: Spacing,
-    /// Whether everything outside ASCII is written as `\u` and four hex digits.
+pub(crate) struct JsonLayout {
+    pub(crate) spacing: JsonSpacing,
+    /// Whether characters outside ASCII are written as `\u` and four hex digits.
     pub(crate) ascii: bool,
-    /// Whether floats are written as Python does (`1e-05`, `1e+16`), as the API's own servers do in places.
+    /// Whether floats are written like in Python (`1e-05`, `1e+16`), as some endpoints of the API do.
     pub(crate) python_floats: bool,
     pub(crate) final_newline: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Spacing {
+pub(crate) enum JsonSpacing {
     /// `{"a":1,"b":2}`
     #[default]
     Compact,
     /// `{"a": 1, "b": 2}`
     Spaced,
-    /// A line for each member, indented by this many spaces a level.
+    /// A line for each member, indented by this number of spaces a level.
     Indented(u8),
 }
 
-impl Layout {
-    /// The layout that this text seems to have; writing it again tells whether it really has.
+impl JsonLayout {
+    /// Guesses the layout of a text. The guess is right if writing the value gives the same text.
     fn guess(text: &str) -> Self {
         let final_newline = text.ends_with('\n');
         let spacing = if let Some(rest) = text.strip_prefix("{\n").or_else(|| text.strip_prefix("[\n")) {
             let indent = rest.len() - rest.trim_start_matches(' ').len();
-            Spacing::Indented(u8::try_from(indent).unwrap_or(u8::MAX))
+            JsonSpacing::Indented(u8::try_from(indent).unwrap_or(u8::MAX))
         } else if first_separator_is_spaced(text) {
-            Spacing::Spaced
+            JsonSpacing::Spaced
         } else {
-            Spacing::Compact
+            JsonSpacing::Compact
         };
         Self {
             spacing,
@@ -50,12 +51,12 @@ impl Layout {
         }
     }
 
-    /// The value as text in this layout.
+    /// Writes a value in this layout.
     pub(crate) fn write(self, value: &Value) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
-        let mut serializer = serde_json::Serializer::with_formatter(&mut out, Writer::new(self));
-        // Writing a `Value` into a `Vec` cannot fail: its keys are strings, and the sink takes everything.
-        let written = Plain(value).serialize(&mut serializer);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, LayoutWriter::new(self));
+        // Writing a `Value` into a `Vec` cannot fail: its keys are strings, and a `Vec` has no I/O errors.
+        let written = PlainJson(value).serialize(&mut serializer);
         debug_assert!(written.is_ok());
         if self.final_newline {
             out.push(b'\n');
@@ -71,13 +72,13 @@ fn first_separator_is_spaced(text: &str) -> bool {
         if rest[at] != b'"' {
             return rest.get(at + 1) == Some(&b' ');
         }
-        rest = behind_string(&rest[at + 1..]);
+        rest = after_string(&rest[at + 1..]);
     }
     false
 }
 
-/// What follows the string whose opening quote stands before this; nothing when it has no end.
-fn behind_string(mut rest: &[u8]) -> &[u8] {
+/// The text after the string whose opening quote precedes `rest`; empty when the string has no end.
+fn after_string(mut rest: &[u8]) -> &[u8] {
     loop {
         match memchr::memchr2(b'"', b'\\', rest) {
             Some(at) if rest[at] == b'"' => return &rest[at + 1..],
@@ -87,9 +88,9 @@ fn behind_string(mut rest: &[u8]) -> &[u8] {
     }
 }
 
-/// The value, when a `Value` holds all that the text says: `None` for what is not JSON, for integers too large to be
-/// told apart, and for documents nested too deep.
-pub(crate) fn parse(body: &[u8]) -> Option<Value> {
+/// Parses a body if a `Value` can represent it without loss. Returns `None` for a body that is not JSON, that has an integer
+/// which does not fit 64 bits, or that is nested too deep.
+pub(crate) fn parse_json(body: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(body).ok()?;
     if !matches!(text.trim_start().as_bytes().first()?, b'{' | b'[' | b'"') || has_huge_integer(text) {
         return None;
@@ -98,32 +99,33 @@ pub(crate) fn parse(body: &[u8]) -> Option<Value> {
     (depth(&value) <= MAX_DEPTH).then_some(value)
 }
 
-/// The value and its layout, when writing it again gives these very bytes.
-pub(crate) fn from_exact(body: &[u8]) -> Option<(Value, Layout)> {
-    let value = parse(body)?;
-    let guess = Layout::guess(std::str::from_utf8(body).ok()?);
-    let candidates = [false, true].map(|python_floats| Layout { python_floats, ..guess });
+/// Parses a body if writing the value in the returned layout gives the same bytes.
+pub(crate) fn parse_exact_json(body: &[u8]) -> Option<(Value, JsonLayout)> {
+    let value = parse_json(body)?;
+    let guess = JsonLayout::guess(std::str::from_utf8(body).ok()?);
+    let candidates = [false, true].map(|python_floats| JsonLayout { python_floats, ..guess });
     let layout = candidates.into_iter().find(|layout| layout.write(&value) == body)?;
     Some((value, layout))
 }
 
-/// Whether an integer stands there that a `Value` would round to the nearest float: two seeds could share a request key.
+/// Whether the text has an integer that a `Value` would round to a float. Two such integers, for example seeds, could give
+/// the same request key.
 fn has_huge_integer(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
         rest = &rest[at..];
         if rest[0] == b'"' {
-            rest = behind_string(&rest[1..]);
+            rest = after_string(&rest[1..]);
             continue;
         }
-        let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-        let end = rest.iter().position(|byte| !is_of_number(byte)).unwrap_or(rest.len());
-        let (number, behind) = rest.split_at(end);
+        let is_number_byte = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+        let end = rest.iter().position(|byte| !is_number_byte(byte)).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(end);
         let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
         if is_integer && number.len() > 18 && !fits_integer(number) {
             return true;
         }
-        rest = behind;
+        rest = after;
     }
     false
 }
@@ -141,13 +143,13 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// A value that is serialised by what its numbers are worth.
+/// Serializes a value with plain numbers.
 ///
-/// With serde_json's feature `arbitrary_precision`, which any crate in a user's tree can turn on, a `Number` serialises
-/// as a private map; this does not.
-pub(crate) struct Plain<'a>(pub(crate) &'a Value);
+/// With serde_json's feature `arbitrary_precision`, which any dependency of a program can enable, a `Number` serializes as a
+/// private struct. This wrapper always serializes an integer or a float.
+pub(crate) struct PlainJson<'a>(pub(crate) &'a Value);
 
-impl Serialize for Plain<'_> {
+impl Serialize for PlainJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Null => serializer.serialize_unit(),
@@ -157,14 +159,14 @@ impl Serialize for Plain<'_> {
             Value::Array(items) => {
                 let mut seq = serializer.serialize_seq(Some(items.len()))?;
                 for item in items {
-                    seq.serialize_element(&Plain(item))?;
+                    seq.serialize_element(&PlainJson(item))?;
                 }
                 seq.end()
             }
             Value::Object(members) => {
                 let mut map = serializer.serialize_map(Some(members.len()))?;
                 for (name, value) in members {
-                    map.serialize_entry(name, &Plain(value))?;
+                    map.serialize_entry(name, &PlainJson(value))?;
                 }
                 map.end()
             }
@@ -182,15 +184,15 @@ pub(crate) fn serialize_number<S: Serializer>(number: &Number, serializer: S) ->
     }
 }
 
-/// Writes JSON in a [`Layout`].
-struct Writer {
-    layout: Layout,
+/// A `serde_json` formatter for a [`JsonLayout`].
+struct LayoutWriter {
+    layout: JsonLayout,
     depth: usize,
     has_members: bool,
 }
 
-impl Writer {
-    fn new(layout: Layout) -> Self {
+impl LayoutWriter {
+    fn new(layout: JsonLayout) -> Self {
         Self {
             layout,
             depth: 0,
@@ -199,7 +201,7 @@ impl Writer {
     }
 
     fn new_line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        if let Spacing::Indented(step) = self.layout.spacing {
+        if let JsonSpacing::Indented(step) = self.layout.spacing {
             writer.write_all(b"\n")?;
             for _ in 0..self.depth * usize::from(step) {
                 writer.write_all(b" ")?;
@@ -225,7 +227,7 @@ impl Writer {
 
     fn next<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         if !first {
-            writer.write_all(if self.layout.spacing == Spacing::Spaced {
+            writer.write_all(if self.layout.spacing == JsonSpacing::Spaced {
                 b", "
             } else {
                 b","
@@ -236,7 +238,7 @@ impl Writer {
     }
 }
 
-impl serde_json::ser::Formatter for Writer {
+impl serde_json::ser::Formatter for LayoutWriter {
     fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.open(writer, b"[")
     }
@@ -262,7 +264,7 @@ impl serde_json::ser::Formatter for Writer {
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(if self.layout.spacing == Spacing::Compact {
+        writer.write_all(if self.layout.spacing == JsonSpacing::Compact {
             b":"
         } else {
             b": "
@@ -278,14 +280,14 @@ impl serde_json::ser::Formatter for Writer {
     }
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Python escapes DEL as well.
-        let stays = |character: char| character.is_ascii() && character != '\u{7f}';
-        if !self.layout.ascii || fragment.chars().all(stays) {
+        // Python also escapes DEL.
+        let is_literal = |character: char| character.is_ascii() && character != '\u{7f}';
+        if !self.layout.ascii || fragment.chars().all(is_literal) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut units = [0; 2];
         for character in fragment.chars() {
-            if stays(character) {
+            if is_literal(character) {
                 writer.write_all(&[character as u8])?;
             } else {
                 for unit in character.encode_utf16(&mut units) {
@@ -297,10 +299,10 @@ impl serde_json::ser::Formatter for Writer {
     }
 }
 
-/// The shortest digits of a float as Python's `repr` lays them out.
+/// Writes a float like Python's `repr`, with the fewest digits that identify it.
 ///
-/// The digits are those that `serde_json` writes: of two shortest ones it takes the even one, as Python does and as the
-/// standard library does not.
+/// The digits are those of `serde_json`. Where two candidates are equally short, it takes the even one, like Python and
+/// unlike the standard library.
 fn python_float(value: f64) -> String {
     let shortest = Number::from_f64(value.abs())
         .map(|number| number.to_string())
@@ -309,7 +311,7 @@ fn python_float(value: f64) -> String {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all = format!("{whole}{fraction}");
     let digits = all.trim_start_matches('0');
-    // Where the point stands, counted from the first digit that is not zero.
+    // The position of the decimal point, counted from the first digit that is not zero.
     let point = whole.len() as i32 + exponent.parse().unwrap_or(0) - (all.len() - digits.len()) as i32;
     let digits = digits.trim_end_matches('0');
     let sign = if value.is_sign_negative() { "-" } else { "" };
@@ -345,28 +347,28 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn comes_back(text: &str) {
-        let (value, layout) = from_exact(text.as_bytes()).unwrap_or_else(|| panic!("{text} is not exact"));
+    fn assert_round_trip(text: &str) {
+        let (value, layout) = parse_exact_json(text.as_bytes()).unwrap_or_else(|| panic!("{text} is not exact"));
         assert_eq!(String::from_utf8(layout.write(&value)).as_deref(), Ok(text));
     }
 
     #[test]
-    fn the_layouts_of_known_servers_come_back() {
-        comes_back(r#"{"a":1,"b":[1.5,-0.0,1e-7,18446744073709551615],"c":{},"d":[],"e":"é\n\u0001"}"#);
-        comes_back(r#"{"a": 1, "b": [1, 2], "c": {}, "d": "\u00e9 \ud83c\udf89 \u007f"}"#);
-        comes_back("{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}\n");
-        comes_back("[\n    1,\n    2\n]");
+    fn the_layouts_of_known_servers_round_trip() {
+        assert_round_trip(r#"{"a":1,"b":[1.5,-0.0,1e-7,18446744073709551615],"c":{},"d":[],"e":"é\n\u0001"}"#);
+        assert_round_trip(r#"{"a": 1, "b": [1, 2], "c": {}, "d": "\u00e9 \ud83c\udf89 \u007f"}"#);
+        assert_round_trip("{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}\n");
+        assert_round_trip("[\n    1,\n    2\n]");
         // Written by Python.
-        comes_back(
+        assert_round_trip(
             r#"{"a":[1e-05,0.0001,-2.5e-07,1e+16,123456789012345.6,1.0,1e+300,0.00012,1000000000000000.0,-0.0,0.0010080337524414062,9007199254740992.0]}"#,
         );
-        comes_back("{}");
-        comes_back("\"a text\"");
-        comes_back("[\"a: b\",\"\\\"\"]");
+        assert_round_trip("{}");
+        assert_round_trip("\"a text\"");
+        assert_round_trip("[\"a: b\",\"\\\"\"]");
     }
 
     #[test]
-    fn what_would_change_is_not_exact() {
+    fn a_text_that_would_change_is_not_exact() {
         for text in [
             "1.50",
             "[1.50]",
@@ -380,25 +382,25 @@ mod tests {
             r#"["\ud800"]"#,
             "",
         ] {
-            assert_eq!(from_exact(text.as_bytes()), None, "{text}");
+            assert_eq!(parse_exact_json(text.as_bytes()), None, "{text}");
         }
     }
 
     #[test]
-    fn integers_that_a_float_would_merge_are_told_apart() {
-        assert!(parse(b"[9007199254740993,18446744073709551615,-9223372036854775808]").is_some());
-        assert!(parse(b"[18446744073709551616]").is_none());
-        assert!(parse(b"[-9223372036854775809]").is_none());
-        assert!(parse(br#"["18446744073709551616",0.18446744073709551616,1e30]"#).is_some());
-        assert!(parse(br#"{"a\\":"\"18446744073709551616","b":"\\"}"#).is_some());
-        assert!(parse(br#"{"a":"\\","b":18446744073709551616}"#).is_none());
+    fn integers_beyond_64_bits_are_not_parsed() {
+        assert!(parse_json(b"[9007199254740993,18446744073709551615,-9223372036854775808]").is_some());
+        assert!(parse_json(b"[18446744073709551616]").is_none());
+        assert!(parse_json(b"[-9223372036854775809]").is_none());
+        assert!(parse_json(br#"["18446744073709551616",0.18446744073709551616,1e30]"#).is_some());
+        assert!(parse_json(br#"{"a\\":"\"18446744073709551616","b":"\\"}"#).is_some());
+        assert!(parse_json(br#"{"a":"\\","b":18446744073709551616}"#).is_none());
     }
 
     #[test]
-    fn a_document_that_is_nested_too_deep_is_not_read() {
+    fn a_document_that_is_nested_too_deep_is_not_parsed() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(parse(nested(MAX_DEPTH).as_bytes()).is_some());
-        assert!(parse(nested(MAX_DEPTH + 1).as_bytes()).is_none());
-        assert!(parse(nested(100_000).as_bytes()).is_none());
+        assert!(parse_json(nested(MAX_DEPTH).as_bytes()).is_some());
+        assert!(parse_json(nested(MAX_DEPTH + 1).as_bytes()).is_none());
+        assert!(parse_json(nested(100_000).as_bytes()).is_none());
     }
 }

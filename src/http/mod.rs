@@ -1,4 +1,4 @@
-//! What travels: a request with its whole body, and a response whose body may still be arriving.
+//! HTTP messages: requests, responses, their bodies, and the transport that sends a request.
 
 mod body;
 mod headers;
@@ -11,19 +11,30 @@ pub(crate) mod tls;
 mod transport;
 
 pub use body::Body;
+pub use request::Request;
+pub use response::Response;
+pub use transport::{BackgroundTransport, Transport};
+
 pub(crate) use headers::{
     content_type, control_headers, is_connection_header, strip_connection_headers, strip_control_headers,
 };
+pub(crate) use json::{JsonLayout, JsonSpacing, PlainJson, parse_exact_json, parse_json, serialize_number};
+#[cfg(feature = "cli")]
+pub(crate) use multipart::write_multipart;
+pub(crate) use multipart::{Part, multipart_boundary, parse_multipart, write_form};
 pub(crate) use request::API_KEY_VARIABLE;
 #[cfg(feature = "cli")]
 pub(crate) use request::DUMMY_KEY;
-pub use request::Request;
-pub use response::Response;
-pub(crate) use response::tokens_in;
-pub use transport::{BackgroundTransport, Transport};
+pub(crate) use response::total_tokens;
+pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
 
-pub(crate) use json::{Layout, Plain, Spacing, from_exact, parse, serialize_number};
+// Former names, until all modules use the new ones.
+pub(crate) use json::{
+    JsonLayout as Layout, JsonSpacing as Spacing, PlainJson as Plain, parse_exact_json as from_exact,
+    parse_json as parse,
+};
 #[cfg(feature = "cli")]
-pub(crate) use multipart::write_parts;
-pub(crate) use multipart::{Part, boundary_of, parts, written};
-pub(crate) use sse::{Event, Splitter, events, is_done, is_event_stream};
+pub(crate) use multipart::write_multipart as write_parts;
+pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts, write_form as written};
+pub(crate) use response::total_tokens as tokens_in;
+pub(crate) use sse::{EventSplitter as Splitter, parse_events as events};

@@ -1,4 +1,4 @@
-//! Multipart bodies: what they hold, without the boundary, which is different each time.
+//! Multipart bodies: parses them into parts, and writes parts.
 
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
@@ -13,13 +13,13 @@ pub(crate) struct Part {
     pub(crate) content: Bytes,
 }
 
-/// The boundary that a content type names; `None` when it is not `multipart/form-data`.
-pub(crate) fn boundary_of(content_type: &str) -> Option<String> {
+/// The boundary in a content type; `None` when it is not `multipart/form-data`.
+pub(crate) fn multipart_boundary(content_type: &str) -> Option<String> {
     multer::parse_boundary(content_type).ok()
 }
 
-/// The parts of a body, in their order; `None` when it is not well-formed.
-pub(crate) fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
+/// Parses a body into its parts, in order; `None` when it is not well-formed.
+pub(crate) fn parse_multipart(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
     let body = body.clone();
     let source = stream::once(async move { Ok::<_, std::convert::Infallible>(body) });
     let mut multipart = multer::Multipart::new(source, boundary);
@@ -35,35 +35,33 @@ pub(crate) fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
         }
         Ok::<_, multer::Error>(parts)
     };
-    // The whole body is here, so the reader never has to wait.
+    // The body is complete, so the future is ready at once.
     read.now_or_never()?.ok()
 }
 
-/// The content type and the bytes of a form of these parts. The same parts give the same bytes each time.
-pub(crate) fn written(parts: &[Part]) -> (String, Bytes) {
-    let boundary = boundary(parts);
-    let body = assembled(parts, &boundary);
+/// Writes parts as a form, and returns its content type and its body. The result is deterministic.
+pub(crate) fn write_form(parts: &[Part]) -> (String, Bytes) {
+    let boundary = unused_boundary(parts);
+    let body = write_parts(parts, &boundary);
     (format!("multipart/form-data; boundary={boundary}"), body)
 }
 
-/// The body of these parts; `None` when it would not be read as the same again.
+/// Writes parts with this boundary; `None` when parsing the body would give other parts.
 #[cfg(feature = "cli")]
-pub(crate) fn write_parts(wanted: &[Part], boundary: &str) -> Option<Bytes> {
-    let body = assembled(wanted, boundary);
-    parts(&body, boundary)
-        .is_some_and(|parts| parts == wanted)
-        .then_some(body)
+pub(crate) fn write_multipart(parts: &[Part], boundary: &str) -> Option<Bytes> {
+    let body = write_parts(parts, boundary);
+    (parse_multipart(&body, boundary)? == parts).then_some(body)
 }
 
-fn assembled(parts: &[Part], boundary: &str) -> Bytes {
+fn write_parts(parts: &[Part], boundary: &str) -> Bytes {
     let mut body = Vec::new();
     for part in parts {
         let mut head = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"",
-            quoted(&part.name)
+            escape_name(&part.name)
         );
         if let Some(filename) = &part.filename {
-            head.push_str(&format!("; filename=\"{}\"", quoted(filename)));
+            head.push_str(&format!("; filename=\"{}\"", escape_name(filename)));
         }
         if let Some(kind) = &part.content_type {
             head.push_str(&format!("\r\nContent-Type: {kind}"));
@@ -77,8 +75,8 @@ fn assembled(parts: &[Part], boundary: &str) -> Bytes {
     body.into()
 }
 
-/// The first of a row of boundaries that none of the contents has in it.
-fn boundary(parts: &[Part]) -> String {
+/// The first of a series of boundaries that no content contains.
+fn unused_boundary(parts: &[Part]) -> String {
     let mut number = 0_u64;
     loop {
         let boundary = format!("mistral-cassette-form-{number}");
@@ -92,18 +90,18 @@ fn boundary(parts: &[Part]) -> String {
     }
 }
 
-/// As browsers and the SDKs write names: a quote and line ends percent-encoded, the rest as it is; but for the control
-/// characters, which no header may hold.
-fn quoted(name: &str) -> String {
-    let mut quoted = String::with_capacity(name.len());
+/// Escapes a name like browsers and the SDKs, which percent-encode quotes and line ends, and percent-encodes all other control
+/// characters too, which a header cannot contain.
+fn escape_name(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
     for character in name.chars() {
         if character == '"' || character.is_ascii_control() {
-            quoted.push_str(&format!("%{:02X}", u32::from(character)));
+            escaped.push_str(&format!("%{:02X}", u32::from(character)));
         } else {
-            quoted.push(character);
+            escaped.push(character);
         }
     }
-    quoted
+    escaped
 }
 
 #[cfg(test)]
@@ -111,14 +109,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_come_in_their_order_with_name_file_and_bytes() {
+    fn parts_are_parsed_in_order_with_name_file_name_and_content() {
         let body = Bytes::from_static(
             b"--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nocr\r\n\
               --XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/x-wav\r\n\r\n\x00\xff\r\n\r\n\
               --XX--\r\n",
         );
-        let boundary = boundary_of("multipart/form-data; boundary=XX").unwrap();
-        let parts = parts(&body, &boundary).unwrap();
+        let boundary = multipart_boundary("multipart/form-data; boundary=XX").unwrap();
+        let parts = parse_multipart(&body, &boundary).unwrap();
         assert_eq!(parts.len(), 2);
         assert_eq!(
             (parts[0].name.as_str(), &parts[0].content[..]),
@@ -129,26 +127,26 @@ mod tests {
         assert_eq!(&parts[1].content[..], b"\x00\xff\r\n");
     }
 
-    /// Found by fuzzing: a header with a control character is none, and the whole form was sent as one that nobody reads.
+    /// Found by fuzzing: a header with a control character is invalid, and no server could parse the form.
     #[test]
-    fn a_name_with_control_characters_makes_a_form_that_can_be_read() {
+    fn a_name_with_control_characters_is_escaped() {
         let part = Part {
             name: "a\u{1}\t\u{7f}\"\r\né".to_owned(),
             filename: Some("\0".to_owned()),
             content_type: None,
             content: Bytes::from_static(b"x"),
         };
-        let (kind, body) = written(std::slice::from_ref(&part));
-        let found = parts(&body, &boundary_of(&kind).unwrap()).unwrap();
+        let (kind, body) = write_form(std::slice::from_ref(&part));
+        let found = parse_multipart(&body, &multipart_boundary(&kind).unwrap()).unwrap();
         assert_eq!(found[0].name, "a%01%09%7F%22%0D%0Aé");
         assert_eq!(found[0].filename.as_deref(), Some("%00"));
         assert_eq!(found[0].content, part.content);
     }
 
     #[test]
-    fn a_body_that_is_cut_is_not_well_formed() {
+    fn a_truncated_body_is_not_well_formed() {
         let body = Bytes::from_static(b"--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nocr");
-        assert_eq!(parts(&body, "XX"), None);
-        assert_eq!(boundary_of("application/json"), None);
+        assert_eq!(parse_multipart(&body, "XX"), None);
+        assert_eq!(multipart_boundary("application/json"), None);
     }
 }

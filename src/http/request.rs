@@ -1,4 +1,4 @@
-//! A request on its way to the API, with the whole of its body.
+//! A request to the API, with its complete body.
 
 use std::fmt;
 
@@ -14,15 +14,15 @@ use crate::http::headers::content_type;
 /// The environment variable with the API key.
 pub(crate) const API_KEY_VARIABLE: &str = "MISTRAL_API_KEY";
 
-/// The key that `run` gives a command which needs none: SDKs refuse to start without one. To the road it is no key, and
-/// a program that goes past the proxy with it gets a 401 instead of a bill.
+/// The API key that `run` sets for its command when there is none, because SDKs do not start without one. The recorder treats
+/// it as no key. A program that bypasses the proxy with it gets a 401 response and no bill.
 pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 
-/// A request for the Mistral API: method, path, query, headers and the whole body.
+/// A request to the Mistral API: method, path, query, headers and the complete body.
 ///
-/// It names no host: the door it leaves by knows the upstream. The path begins with a slash
-/// (`/v1/chat/completions`); a doubled version (`/v1/v1/…`, what a client sends whose base URL already ends in `/v1`)
-/// is collapsed.
+/// It has no host: the [`Transport`](crate::Transport) knows the upstream. The path begins with a slash
+/// (`/v1/chat/completions`). A doubled version (`/v1/v1/…`) is replaced by a single one: clients send it when their base
+/// URL already ends in `/v1`.
 ///
 /// ```
 /// use mistral_cassette::Request;
@@ -37,7 +37,7 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 #[derive(Clone)]
 pub struct Request(Box<Inner>);
 
-/// In one place: a request is handed from function to function, and its parts are many bytes to copy.
+/// Boxed, because a request is moved often and its members are large.
 #[derive(Clone)]
 struct Inner {
     method: Method,
@@ -46,61 +46,61 @@ struct Inner {
     body: Bytes,
 }
 
-/// The headers in which callers send their keys.
+/// The headers in which clients send API keys.
 static CREDENTIALS: [HeaderName; 3] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
 ];
 
-/// Whether a URL parser makes another path of this one: it takes a backslash for a slash.
-fn climbs(path: &str) -> bool {
-    // Most paths have none of these.
+/// Whether a URL parser changes this path: it resolves dot segments and treats a backslash as a slash.
+fn is_changed_by_url_parsers(path: &str) -> bool {
+    // Most paths contain none of these characters.
     path.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'\\'))
         && (path.contains('\\') || path.split('/').any(is_dot_segment))
 }
 
-/// Whether a URL parser resolves this segment instead of keeping it.
+/// Whether a URL parser resolves this segment.
 fn is_dot_segment(segment: &str) -> bool {
     segment.starts_with(['.', '%']) && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 impl Request {
-    /// A request with no headers and no body. `target` is a path with an optional query, percent-encoded.
+    /// Creates a request without headers and body. `target` is a percent-encoded path with an optional query.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] when the target does not start with a slash, climbs (`/../`, `\`) or holds what
-    /// cannot stand in a URL.
+    /// [`ErrorKind::Request`] when the target does not start with a slash, has a dot segment (`/../`) or a backslash, or has
+    /// a character that a URL cannot contain.
     pub fn new(method: Method, target: &str) -> Result<Self> {
         let target = target.split('#').next().unwrap_or_default();
         if !target.starts_with('/') {
-            return Err(no_path(target));
+            return Err(no_leading_slash(target));
         }
-        Self::of(method, parsed(target)?)
+        Self::from_target(method, parse_target(target)?)
     }
 
-    /// As [`new`](Self::new), of a target that is parsed already.
+    /// Creates a request from a parsed target; see [`new`](Self::new).
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of(method: Method, mut target: PathAndQuery) -> Result<Self> {
-        // The path of a query alone would be a slash that is not there.
+    pub(crate) fn from_target(method: Method, mut target: PathAndQuery) -> Result<Self> {
+        // For a target that is only a query, `path()` returns a slash that the target does not have.
         if !target.as_str().starts_with('/') {
-            return Err(no_path(target.as_str()));
+            return Err(no_leading_slash(target.as_str()));
         }
         let path = target.path();
-        if climbs(path) {
+        if is_changed_by_url_parsers(path) {
             return Err(Error::new(
                 ErrorKind::Request,
-                format!("the path {path:?} climbs: it would be asked of the upstream as another one"),
+                format!("the path {path:?} has a dot segment or a backslash, and a URL parser would change it"),
             ));
         }
         if path.starts_with("/v1/v1/") {
             tracing::warn!(
-                "the base URL ends in /v1 and the client adds it again: {path} is taken as {}",
+                "the base URL ends in /v1 and the client adds it again: {path} is treated as {}",
                 &path[3..]
             );
-            target = parsed(&target.as_str()[3..])?;
+            target = parse_target(&target.as_str()[3..])?;
         }
         Ok(Self(Box::new(Inner {
             method,
@@ -110,7 +110,7 @@ impl Request {
         })))
     }
 
-    /// A `GET` request; see [`Request::new`].
+    /// Creates a `GET` request; see [`Request::new`].
     ///
     /// # Errors
     /// As [`Request::new`].
@@ -118,7 +118,7 @@ impl Request {
         Self::new(Method::GET, target)
     }
 
-    /// A `POST` request; see [`Request::new`].
+    /// Creates a `POST` request; see [`Request::new`].
     ///
     /// # Errors
     /// As [`Request::new`].
@@ -126,7 +126,7 @@ impl Request {
         Self::new(Method::POST, target)
     }
 
-    /// A `DELETE` request; see [`Request::new`].
+    /// Creates a `DELETE` request; see [`Request::new`].
     ///
     /// # Errors
     /// As [`Request::new`].
@@ -134,13 +134,13 @@ impl Request {
         Self::new(Method::DELETE, target)
     }
 
-    /// Sets the body to this value as JSON, and the content type.
+    /// Sets the body to this value as JSON, and the content type to `application/json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] when the value cannot be written as JSON (a map with keys that are not strings).
+    /// [`ErrorKind::Request`] when the value cannot be written as JSON, for example a map whose keys are not strings.
     pub fn json(self, value: &(impl Serialize + ?Sized)) -> Result<Self> {
         let body = serde_json::to_vec(value).map_err(|error| {
-            Error::new(ErrorKind::Request, "the request body cannot be written as JSON").with_source(error)
+            Error::new(ErrorKind::Request, "cannot write the request body as JSON").with_source(error)
         })?;
         Ok(self
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -154,14 +154,14 @@ impl Request {
         self
     }
 
-    /// Sets a header, in place of what it was (a [`Response`](crate::Response) adds, since its headers repeat).
+    /// Sets a header and replaces its previous value. ([`Response::header`](crate::Response::header) adds one.)
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
         self
     }
 
-    /// Sets all headers.
+    /// Replaces all headers.
     #[must_use]
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         self.0.headers = headers;
@@ -183,7 +183,7 @@ impl Request {
         self.0.target.query().filter(|query| !query.is_empty())
     }
 
-    /// Path and query as they stand in a request line.
+    /// Path and query as in a request line.
     pub fn target(&self) -> String {
         let target = match self.query() {
             Some(_) => self.0.target.as_str(),
@@ -192,7 +192,7 @@ impl Request {
         target.to_owned()
     }
 
-    /// Path and query as they were given, but for a fragment and a doubled version.
+    /// Path and query as given, without the fragment and with a single version.
     pub(crate) fn path_and_query(&self) -> &PathAndQuery {
         &self.0.target
     }
@@ -206,17 +206,17 @@ impl Request {
         &mut self.0.headers
     }
 
-    /// The whole body.
+    /// The complete body.
     pub fn body_bytes(&self) -> &Bytes {
         &self.0.body
     }
 
-    /// The content type, when it is text.
+    /// The content type, when it is visible ASCII.
     pub(crate) fn content_type(&self) -> Option<&str> {
         content_type(&self.0.headers)
     }
 
-    /// The keys that the caller sent, whatever the headers they came in, and no dummies of ours.
+    /// The API keys that the client sent, from all headers that may contain one, without the dummy key of `run`.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
         CREDENTIALS
             .iter()
@@ -232,8 +232,8 @@ impl Request {
     }
 }
 
-fn parsed(target: &str) -> Result<PathAndQuery> {
-    // A URI has a limit to its length, and a path with a query in older releases of `http` has none.
+fn parse_target(target: &str) -> Result<PathAndQuery> {
+    // Parsed as a URI, which has a maximum length. Older releases of `http` do not limit a `PathAndQuery`.
     let uri: Uri = target.parse().map_err(|error| {
         Error::new(
             ErrorKind::Request,
@@ -241,16 +241,16 @@ fn parsed(target: &str) -> Result<PathAndQuery> {
         )
         .with_source(error)
     })?;
-    uri.into_parts().path_and_query.ok_or_else(|| no_path(target))
+    uri.into_parts().path_and_query.ok_or_else(|| no_leading_slash(target))
 }
 
-fn no_path(target: &str) -> Error {
-    let what = format!("the path {target:?} does not start with a slash");
-    Error::new(ErrorKind::Request, what)
-        .with_hint("give the path alone, as in /v1/chat/completions; the host is the upstream's")
+fn no_leading_slash(target: &str) -> Error {
+    let message = format!("the path {target:?} does not start with a slash");
+    Error::new(ErrorKind::Request, message)
+        .with_hint("give the path without a host, as in /v1/chat/completions; the upstream has the host")
 }
 
-/// Without query, headers and body, which may hold secrets.
+/// Omits query, headers and body, which may contain secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -289,20 +289,20 @@ mod tests {
             assert_eq!(request.target(), sent, "{target}");
         }
         let long = format!("/v1/{}/../../admin?a", "a".repeat(70_000));
-        for (target, why) in [
+        for (target, reason) in [
             ("", "does not start with a slash"),
             ("*", "does not start with a slash"),
             ("v1/models", "does not start with a slash"),
             ("https://api.mistral.ai/v1", "does not start with a slash"),
-            ("/v1/../models", "climbs"),
-            ("/v1/%2E%2e/models", "climbs"),
-            ("/v1/.", "climbs"),
-            ("/v1\\..\\models", "climbs"),
+            ("/v1/../models", "has a dot segment or a backslash"),
+            ("/v1/%2E%2e/models", "has a dot segment or a backslash"),
+            ("/v1/.", "has a dot segment or a backslash"),
+            ("/v1\\..\\models", "has a dot segment or a backslash"),
             ("/v1/mod els", "is not a path with a query"),
             (&long, "is not a path with a query"),
         ] {
             let error = Request::get(target).unwrap_err();
-            assert!(error.message().contains(why), "{target}: {error}");
+            assert!(error.message().contains(reason), "{target}: {error}");
             assert!(error.message().len() < 2000);
         }
     }

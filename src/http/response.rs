@@ -1,4 +1,4 @@
-//! A response: status, headers, and a body that may still be arriving.
+//! A response: status, headers, and a body that may be a stream.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::Body;
 
-/// An answer of the API, live or from a cassette.
+/// A response of the API, live or from a cassette.
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
@@ -21,7 +21,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response with no headers.
+    /// Creates a response without headers.
     pub fn new(status: StatusCode, body: impl Into<Body>) -> Self {
         Self {
             status,
@@ -31,21 +31,21 @@ impl Response {
         }
     }
 
-    /// Adds a header, beside those of the same name.
+    /// Adds a header. Others of the same name stay.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// Sets all headers.
+    /// Replaces all headers.
     #[must_use]
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         self.headers = headers;
         self
     }
 
-    /// Says who answered: what a cassette keeps as `recorded.from`, such as `https://api.mistral.ai`.
+    /// Sets the origin of the response, such as `https://api.mistral.ai`. A cassette stores it as `recorded.from`.
     #[must_use]
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
@@ -62,11 +62,11 @@ impl Response {
         &self.headers
     }
 
-    pub(crate) fn answered_by(&self) -> Option<&str> {
+    pub(crate) fn recorded_origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }
 
-    /// The body, to read as it arrives.
+    /// Returns the body, which may be a stream.
     pub fn into_body(self) -> Body {
         self.body
     }
@@ -75,15 +75,15 @@ impl Response {
         (self.status, self.headers, self.body)
     }
 
-    /// Waits for the whole body.
+    /// Receives the complete body.
     ///
     /// # Errors
-    /// Whatever broke the body off, mostly [`ErrorKind::Upstream`].
+    /// The error that ended the body, usually [`ErrorKind::Upstream`].
     pub async fn bytes(self) -> Result<Bytes> {
         self.body.bytes().await
     }
 
-    /// Waits for the whole body and reads it as UTF-8.
+    /// Receives the complete body as UTF-8 text.
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes), and [`ErrorKind::Api`] when the body is not UTF-8.
@@ -93,31 +93,31 @@ impl Response {
         String::from_utf8(body.to_vec()).map_err(|error| {
             Error::new(
                 ErrorKind::Api,
-                format!("the answer (status {status}) is not UTF-8 text"),
+                format!("the response (status {status}) is not UTF-8 text"),
             )
             .with_response(status, &body)
             .with_source(error)
         })
     }
 
-    /// Waits for the whole body and reads it as JSON.
+    /// Receives the complete body and deserializes it from JSON.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes), and [`ErrorKind::Api`] when the body is not JSON of that shape; the error keeps the body.
+    /// As [`bytes`](Self::bytes), and [`ErrorKind::Api`] when the body is not JSON of this type. The error contains the body.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
         let status = self.status.as_u16();
         let body = self.body.bytes().await?;
         serde_json::from_slice(&body).map_err(|error| {
             Error::new(
                 ErrorKind::Api,
-                format!("the answer (status {status}) is not the JSON that was expected: {error}"),
+                format!("the response (status {status}) is not the expected JSON: {error}"),
             )
             .with_response(status, &body)
             .with_source(error)
         })
     }
 
-    /// Turns an error status into an error that keeps the status and the raw body.
+    /// Turns a response with an error status into an error, which contains the status and the body.
     ///
     /// # Errors
     /// [`ErrorKind::Api`] when the status is 400 or above.
@@ -127,15 +127,16 @@ impl Response {
         }
         let status = self.status;
         let body = self.body.bytes().await?;
-        Err(
-            Error::new(ErrorKind::Api, format!("the API answered {status}: {}", said(&body)))
-                .with_response(status.as_u16(), &body),
+        Err(Error::new(
+            ErrorKind::Api,
+            format!("the API responded with {status}: {}", message_in(&body)),
         )
+        .with_response(status.as_u16(), &body))
     }
 }
 
-/// The message inside an error body: `message` or `detail`, whatever their shape, else the text of the body.
-fn said(body: &[u8]) -> String {
+/// The message in an error body: the member `message` or `detail`, of any type, or else the text of the body.
+fn message_in(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let found = ["message", "detail"].iter().find_map(|name| match value.get(name)? {
@@ -150,15 +151,39 @@ fn said(body: &[u8]) -> String {
     cut(&message, 500)
 }
 
-/// The last `total_tokens` of an answer, as the API counts what it took.
-pub(crate) fn tokens_in(body: &[u8]) -> u64 {
+/// The last `total_tokens` in a response body; 0 when there is none.
+pub(crate) fn total_tokens(body: &[u8]) -> u64 {
     const NAME: &[u8] = b"\"total_tokens\":";
     static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(NAME));
-    // Forwards: there are vector instructions for that.
+    // A forward search, which uses vector instructions.
     let Some(at) = FINDER.find_iter(body).last() else {
         return 0;
     };
     let rest = body[at + NAME.len()..].trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(15);
     digits.fold(0, |tokens, digit| tokens * 10 + u64::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_of_an_error_is_its_message_or_detail_or_its_text() {
+        assert_eq!(message_in(br#"{"message":"no","detail":"x"}"#), "no");
+        assert_eq!(
+            message_in(br#"{"message":null,"detail":[{"msg":"y"}]}"#),
+            r#"[{"msg":"y"}]"#
+        );
+        assert_eq!(message_in(b" upstream connect error \n"), "upstream connect error");
+        assert_eq!(message_in(b""), "(no body)");
+    }
+
+    #[test]
+    fn the_last_token_count_of_a_stream_counts() {
+        let stream = b"data: {\"usage\":{\"total_tokens\":3}}\n\ndata: {\"usage\":{\"total_tokens\": 18}}\n\n";
+        assert_eq!(total_tokens(stream), 18);
+        assert_eq!(total_tokens(b"{\"total_tokens\":null}"), 0);
+        assert_eq!(total_tokens(b"{}"), 0);
+    }
 }

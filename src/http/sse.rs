@@ -1,11 +1,11 @@
-//! Server-sent events: where one ends in a stream of bytes, and what it says.
+//! Server-sent events: splits a stream into events, and parses an event.
 //!
-//! The bytes are never changed: a stream is split at its blank lines and stays as it was sent.
-//! Line ends may be `\n`, `\r\n` or `\r`, as the [specification](https://html.spec.whatwg.org/multipage/server-sent-events.html) has it.
+//! Splitting never changes a byte. A line ends with `\n`, `\r\n` or `\r`, as in the
+//! [specification](https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 use bytes::{Bytes, BytesMut};
 
-/// Whether a content type says `text/event-stream`.
+/// Whether a content type is `text/event-stream`, with or without parameters.
 pub(crate) fn is_event_stream(content_type: Option<&str>) -> bool {
     content_type.is_some_and(|kind| {
         let essence = kind.split(';').next().unwrap_or_default();
@@ -13,42 +13,43 @@ pub(crate) fn is_event_stream(content_type: Option<&str>) -> bool {
     })
 }
 
-const LONGEST_EVENT: usize = 16 << 20;
+/// No event of the API is longer.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// Splits a stream that arrives in chunks of any size behind each event's blank line.
+/// Splits a stream, which arrives in chunks of any size, after the blank line of each event.
 #[derive(Debug, Default)]
-pub(crate) struct Splitter {
+pub(crate) struct EventSplitter {
     buffer: BytesMut,
-    /// How much of the buffer has been looked at.
-    seen: usize,
+    /// The number of bytes at the start of the buffer that have been scanned.
+    scanned: usize,
     line_has_content: bool,
     event_has_content: bool,
-    /// Where the event ends, when a `\r` ended it and a `\n` may still belong to it.
+    /// Whether a `\r` ended the event. A `\n` that follows belongs to the event.
     ended_by_cr: bool,
     after_cr: bool,
 }
 
-impl Splitter {
-    /// Takes a chunk, and returns the events that are whole now, each with its blank line.
+impl EventSplitter {
+    /// Appends a chunk, and returns the events that it completes, each with its blank line.
     pub(crate) fn push(&mut self, chunk: &[u8]) -> Vec<Bytes> {
         self.buffer.extend_from_slice(chunk);
         let mut events = Vec::new();
-        while self.seen < self.buffer.len() {
-            let byte = self.buffer[self.seen];
+        while self.scanned < self.buffer.len() {
+            let byte = self.buffer[self.scanned];
             if self.ended_by_cr {
-                let end = self.seen + usize::from(byte == b'\n');
+                let end = self.scanned + usize::from(byte == b'\n');
                 self.ended_by_cr = false;
                 events.push(self.cut(end));
                 continue;
             }
-            self.seen += 1;
-            let second_half_of_crlf = byte == b'\n' && self.after_cr;
+            self.scanned += 1;
+            let is_lf_of_crlf = byte == b'\n' && self.after_cr;
             self.after_cr = byte == b'\r';
             match byte {
-                _ if second_half_of_crlf => {}
+                _ if is_lf_of_crlf => {}
                 b'\n' | b'\r' if self.line_has_content => self.line_has_content = false,
                 b'\n' if self.event_has_content => {
-                    let end = self.seen;
+                    let end = self.scanned;
                     events.push(self.cut(end));
                 }
                 b'\r' if self.event_has_content => self.ended_by_cr = true,
@@ -62,19 +63,20 @@ impl Splitter {
         events
     }
 
-    /// Whether the event that is arriving is longer than any of the API's: whoever only counts events need not hold it.
+    /// Whether the incomplete event is already longer than any event of the API. A caller that only counts events can then
+    /// discard it.
     pub(crate) fn is_overlong(&self) -> bool {
-        self.buffer.len() > LONGEST_EVENT
+        self.buffer.len() > MAX_EVENT_BYTES
     }
 
-    /// What is left when the stream has ended: an event without its blank line, or nothing.
+    /// Returns the rest when the stream has ended: an event without its blank line, or `None`.
     pub(crate) fn rest(&mut self) -> Option<Bytes> {
         let end = self.buffer.len();
         (end > 0).then(|| self.cut(end))
     }
 
     fn cut(&mut self, end: usize) -> Bytes {
-        self.seen = 0;
+        self.scanned = 0;
         self.line_has_content = false;
         self.event_has_content = false;
         self.after_cr = false;
@@ -82,7 +84,7 @@ impl Splitter {
     }
 }
 
-/// One event: its type, when it names one, and its data.
+/// One event: its type, if any, and its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) name: Option<String>,
@@ -90,7 +92,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Reads the lines of one event; `None` when it has no data (a comment, a lone `retry`).
+    /// Parses the lines of one event; `None` when it has no data (only a comment or a `retry`).
     pub(crate) fn parse(block: &str) -> Option<Self> {
         let block = block.strip_prefix('\u{feff}').unwrap_or(block);
         let (mut name, mut data) = (None, None::<String>);
@@ -113,15 +115,15 @@ impl Event {
     }
 }
 
-/// Whether these bytes are the event with which a completion says that it is whole.
+/// Whether these bytes are the event `[DONE]`, which ends a complete completion.
 pub(crate) fn is_done(block: &[u8]) -> bool {
     let event = std::str::from_utf8(block).ok().and_then(Event::parse);
     event.is_some_and(|event| event.data == "[DONE]")
 }
 
-/// The events of a whole stream.
-pub(crate) fn events(body: &[u8]) -> Vec<Event> {
-    let mut splitter = Splitter::default();
+/// Parses the events of a complete stream.
+pub(crate) fn parse_events(body: &[u8]) -> Vec<Event> {
+    let mut splitter = EventSplitter::default();
     let mut blocks = splitter.push(body);
     blocks.extend(splitter.rest());
     blocks
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<String> {
-        let mut splitter = Splitter::default();
+        let mut splitter = EventSplitter::default();
         let mut found: Vec<Bytes> = chunks.iter().flat_map(|chunk| splitter.push(chunk)).collect();
         found.extend(splitter.rest());
         found
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_ends_behind_its_blank_line_whatever_the_line_end() {
+    fn an_event_ends_after_its_blank_line_with_any_line_ending() {
         for end in ["\n", "\r\n", "\r"] {
             let (first, second) = (format!("event: a{end}data: 1{end}{end}"), format!("data: 2{end}{end}"));
             let stream = format!("{first}{second}data: cut");
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_what_its_lines_say() {
+    fn the_lines_of_an_event_are_parsed() {
         let event = Event::parse(": ping\r\nevent: delta\r\ndata: {\"a\":\r\ndata:1}\r\nid: 7\r\n\r\n").unwrap();
         assert_eq!(event.name.as_deref(), Some("delta"));
         assert_eq!(event.data, "{\"a\":\n1}");
@@ -174,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn splitting_loses_no_byte_and_does_not_depend_on_the_chunks(
+        fn splitting_preserves_all_bytes_and_does_not_depend_on_the_chunks(
             stream in "[a:\r\n ]{0,60}",
             cuts in proptest::collection::vec(1usize..8, 0..30),
         ) {

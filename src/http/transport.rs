@@ -1,4 +1,4 @@
-//! The way to the upstream, as an argument.
+//! The interface through which a request reaches the upstream.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
-/// A way to the real API, used for one request: [`Upstream`](crate::Upstream), or a closure in a test.
+/// Sends one request to the real API: an [`Upstream`](crate::Upstream), or a closure in a test.
 ///
 /// ```
 /// use mistral_cassette::{Request, Response, Transport};
@@ -16,27 +16,27 @@ use crate::http::response::Response;
 /// takes(|request: Request| async move { Ok(Response::new(http::StatusCode::OK, request.path().to_owned().into_bytes())) });
 /// ```
 pub trait Transport: Send {
-    /// Whether it can ask for this request with an API key; without one, mode `replay` fails on a miss like `strict`.
+    /// Whether this request would be sent with an API key. Without one, mode `replay` fails on a miss, like `strict`.
     fn has_key(&self, _request: &Request) -> bool {
         true
     }
 
-    /// A key that it adds to requests which bring none, to be redacted like theirs.
+    /// The API key that this transport adds to requests without one. It is redacted like the key of a request.
     fn secret(&self) -> Option<&str> {
         None
     }
 
-    /// The same way once more, for an ask in the background that outlives this one; by default there is none, and what
-    /// is stale is then asked for before it is answered.
+    /// Returns a transport for a second request in the background, which outlives this one. By default there is none; a
+    /// stale recording is then refreshed before the caller gets a response.
     fn again(&self) -> Option<BackgroundTransport> {
         None
     }
 
-    /// Sends the request, and returns as soon as status and headers are there.
+    /// Sends the request, and returns when status and headers are received.
     fn send(self, request: Request) -> impl Future<Output = Result<Response>> + Send;
 }
 
-/// A [`Transport`] that owns all it needs.
+/// A [`Transport`] without borrows, for a task in the background.
 pub type BackgroundTransport =
     Box<dyn FnOnce(Request) -> Pin<Box<dyn Future<Output = Result<Response>> + Send>> + Send>;
 

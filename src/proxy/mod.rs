@@ -418,7 +418,7 @@ fn asked(head: Parts) -> Result<(Scope, Request)> {
     let target = head.uri.into_parts().path_and_query;
     let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
     let (scope, request) = match target.as_str().strip_prefix(SCOPE_PREFIX) {
-        None => (Scope::root(), Request::of(head.method, target)?),
+        None => (Scope::root(), Request::from_target(head.method, target)?),
         Some(rest) => {
             let (scope, target) = scoped(rest)?;
             (scope, Request::new(head.method, target)?)

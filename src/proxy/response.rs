@@ -56,7 +56,7 @@ impl Body for AnswerBody {
 
 pub(super) fn of(response: Response) -> http::Response<AnswerBody> {
     let (status, headers, body) = response.into_parts();
-    let body = match body.into_whole() {
+    let body = match body.try_into_bytes() {
         Ok(bytes) => AnswerBody::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
         Err(body) => AnswerBody::Arriving(body.into_stream()),
     };

@@ -317,7 +317,7 @@ impl LazyClient {
             .no_deflate()
             .build()
             .map_err(|error| {
-                tls::failed(ErrorKind::Internal, "the HTTP client cannot be created").with_source(error)
+                tls::setup_error(ErrorKind::Internal, "cannot build the HTTP client").with_source(error)
             })?;
         Ok(self.client.get_or_init(|| new))
     }
