@@ -109,7 +109,7 @@ impl Cassette {
     pub fn secrets(&self) -> Vec<String> {
         let responses = self.0.responses.iter();
         responses
-            .flat_map(|response| secret_scan::in_exchange(&self.0.request, response))
+            .flat_map(|response| secret_scan::certain_secrets(&self.0.request, response))
             .collect()
     }
 }
@@ -198,7 +198,7 @@ pub fn differences(old: &Value, new: &Value) -> (Vec<String>, f32) {
 
 /// Returns the kind and the range of each likely secret in a body.
 pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<Range<usize>>)> {
-    let found = secret_scan::secrets_in_body(body).into_iter();
+    let found = secret_scan::find_in_body(body).into_iter();
     found.map(|secret| (secret.kind, secret.at)).collect()
 }
 

@@ -35,7 +35,7 @@ impl Recorder {
                 return Err(error);
             }
         };
-        let origin = response.answered_by().map(str::to_owned);
+        let origin = response.recorded_origin().map(str::to_owned);
         let (status, headers, body) = response.into_parts();
         let shared = SharedResponse {
             status,

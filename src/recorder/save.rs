@@ -12,7 +12,7 @@ use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, Record
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
-use crate::redaction::secret_scan::{self, Left};
+use crate::redaction::secret_scan::scan_exchange;
 use crate::settings::{Exhausted, Secrets, Settings};
 
 impl Recorder {
@@ -71,22 +71,16 @@ impl Recorder {
         let request = &exchange.prepared.request;
         // The query is left out, since it may contain the secret.
         let line = format_args!("{} {}", request.method, exchange.key().endpoint());
-        let (reason, hint) = match secret_scan::left_in(request, response, policy) {
-            None => return Ok(()),
-            Some(Left::Secrets(found)) => (
-                format!("the recording would contain a secret: {line}: {found}"),
-                secret_scan::HINT,
-            ),
-            Some(Left::Coded(encoding)) => (
-                format!("a response with content encoding {encoding} cannot be searched for secrets: {line}"),
-                secret_scan::CODED_HINT,
-            ),
+        let Some(finding) = scan_exchange(request, response, policy) else {
+            return Ok(());
         };
+        let reason = finding.reason();
         if policy == Secrets::Warn {
-            tracing::warn!("recorded, although {reason}");
+            tracing::warn!("{line} is recorded, although {reason}");
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Cassette, format!("not recorded: {reason}")).with_hint(hint))
+        let message = format!("not recorded: {line}: {reason}");
+        Err(Error::new(ErrorKind::Cassette, message).with_hint(finding.hint()))
     }
 
     /// Merges a response with what is on file and stores the result. Returns whether the limits allow it.

@@ -1,4 +1,4 @@
-//! Secrets: found in requests and responses, and replaced before anything is hashed, kept or named.
+//! Redaction: replaces secrets in requests and responses before anything is hashed, recorded or used in a file name.
 
 pub(crate) mod secret_scan;
 
@@ -10,17 +10,20 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
-use crate::http::{Layout, Request, boundary_of, from_exact, is_connection_header, parse, parts};
+use crate::http::{
+    JsonLayout, Request, is_connection_header, multipart_boundary, parse_exact_json, parse_json, parse_multipart,
+};
 use crate::settings::matching::{PLACEHOLDER, Replacement};
 
-/// What stands in place of a secret in a path or a query, where brackets would have to be escaped.
+/// The placeholder in a path or a query, where brackets would have to be escaped.
 const PLACEHOLDER_IN_URL: &str = "REDACTED";
 
-/// A shorter token is a dummy (`test`, `dummy`, `mistral`), and replacing it would eat good data.
-const SHORTEST_SECRET: usize = 8;
+/// The minimum length of a secret in bytes. A shorter token is a dummy (`test`, `mistral`), and to replace it would change other
+/// text.
+const MIN_SECRET_LENGTH: usize = 8;
 
-/// The response headers that are kept: a list that fails safe.
-const KEPT_HEADERS: [&str; 14] = [
+/// The response headers that are recorded. All others are not, so that an unknown header cannot disclose a secret.
+const RECORDED_HEADERS: [&str; 14] = [
     "content-type",
     "content-disposition",
     "content-encoding",
@@ -37,11 +40,11 @@ const KEPT_HEADERS: [&str; 14] = [
     "warning",
 ];
 
-/// Rate limits come under many names (`x-ratelimit-remaining-req-minute`, `ratelimitbysize-reset`); without
-/// `access-control-allow-origin` and its kin a browser refuses the answer.
-const KEPT_PREFIXES: [&str; 3] = ["access-control-", "x-ratelimit", "ratelimit"];
+/// Prefixes of more recorded headers. Rate limits have many names (`x-ratelimit-remaining-req-minute`,
+/// `ratelimitbysize-reset`). Without headers such as `access-control-allow-origin`, a browser rejects the response.
+const RECORDED_PREFIXES: [&str; 3] = ["access-control-", "x-ratelimit", "ratelimit"];
 
-/// Replaces secrets wherever they stand.
+/// Replaces secrets in requests and responses.
 #[derive(Clone)]
 pub(crate) struct Redactor {
     secrets: Arc<[String]>,
@@ -50,25 +53,26 @@ pub(crate) struct Redactor {
 }
 
 impl Redactor {
-    /// `secrets` that are too short to be one are left out.
+    /// Creates a redactor for known secrets, for patterns, and with names of more headers to record. It ignores secrets that are
+    /// too short.
     pub(crate) fn new(
         secrets: impl IntoIterator<Item = String>,
         patterns: &[Replacement],
         more_headers: &[String],
     ) -> Self {
-        let none = Self {
+        let without_secrets = Self {
             secrets: Arc::default(),
             patterns: patterns.into(),
             more_headers: more_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
         };
         let secrets: Vec<String> = secrets.into_iter().collect();
-        none.knowing(secrets.iter().map(String::as_str))
+        without_secrets.knowing(secrets.iter().map(String::as_str))
     }
 
-    /// This redactor, which knows these secrets too.
+    /// Returns a redactor that also replaces these secrets.
     pub(crate) fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let is_new =
-            |secret: &&str| secret.len() >= SHORTEST_SECRET && !self.secrets.iter().any(|known| known == secret);
+            |secret: &&str| secret.len() >= MIN_SECRET_LENGTH && !self.secrets.iter().any(|known| known == secret);
         let new: Vec<String> = secrets
             .into_iter()
             .map(str::trim)
@@ -79,7 +83,7 @@ impl Redactor {
             return self.clone();
         }
         let mut secrets: Vec<String> = self.secrets.iter().cloned().chain(new).collect();
-        // One may be the beginning of another: the longer one goes first, or its end would stay.
+        // A secret may be the beginning of another one. The longer one is replaced first, or its end would remain.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self {
             secrets: secrets.into(),
@@ -87,16 +91,16 @@ impl Redactor {
         }
     }
 
-    /// The request as it is kept and hashed.
+    /// Converts a request to the form that is recorded and hashed, without secrets.
     pub(crate) fn request(&self, request: &Request) -> RecordedRequest {
         let body = request.body_bytes();
         let parts = request
             .content_type()
-            .and_then(boundary_of)
-            .and_then(|boundary| parts(body, &boundary));
+            .and_then(multipart_boundary)
+            .and_then(|boundary| parse_multipart(body, &boundary));
         RecordedRequest {
             method: request.method().as_str().to_owned(),
-            path: self.in_url(request.path()).into_owned(),
+            path: self.path(request.path()).into_owned(),
             query: request.query().map(|query| self.query(query).into_owned()),
             body: match parts {
                 None => RecordedBody::Blob(Blob::Inline(self.body(body))),
@@ -115,32 +119,32 @@ impl Redactor {
         }
     }
 
-    /// The headers of a response that are kept, in their order.
+    /// The response headers that are recorded, in order and without secrets.
     pub(crate) fn headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
-        let mut kept = Vec::new();
+        let mut recorded = Vec::new();
         for (name, value) in headers {
             if let Ok(value) = value.to_str()
-                && self.keeps(name.as_str())
+                && self.is_recorded(name.as_str())
             {
-                kept.push((name.as_str().to_owned(), self.text(value).into_owned()));
+                recorded.push((name.as_str().to_owned(), self.text(value).into_owned()));
             }
         }
-        kept
+        recorded
     }
 
-    fn keeps(&self, name: &str) -> bool {
+    fn is_recorded(&self, name: &str) -> bool {
         !is_connection_header(name)
-            && (KEPT_HEADERS.contains(&name)
-                || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-                || self.more_headers.iter().any(|kept| kept == name))
+            && (RECORDED_HEADERS.contains(&name)
+                || RECORDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || self.more_headers.iter().any(|recorded| recorded == name))
     }
 
-    /// A text without secrets.
+    /// Replaces the secrets in a text.
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.patterns_in(self.secrets_in(text, PLACEHOLDER))
+        self.replace_patterns(self.replace_secrets(text, PLACEHOLDER))
     }
 
-    fn secrets_in<'a>(&self, text: &'a str, placeholder: &str) -> Cow<'a, str> {
+    fn replace_secrets<'a>(&self, text: &'a str, placeholder: &str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for secret in self.secrets.iter() {
             if clean.contains(secret.as_str()) {
@@ -150,7 +154,7 @@ impl Redactor {
         clean
     }
 
-    fn patterns_in<'a>(&self, mut text: Cow<'a, str>) -> Cow<'a, str> {
+    fn replace_patterns<'a>(&self, mut text: Cow<'a, str>) -> Cow<'a, str> {
         for Replacement { pattern, with } in self.patterns.iter() {
             if let Cow::Owned(replaced) = pattern.replace_all(&text, with.as_str()) {
                 text = Cow::Owned(replaced);
@@ -159,15 +163,15 @@ impl Redactor {
         text
     }
 
-    /// A body without secrets. A body that holds none comes back as it is, byte for byte.
+    /// Replaces the secrets in a body. A body without secrets is returned unchanged.
     pub(crate) fn body(&self, body: &Bytes) -> Bytes {
         let mut body = body.clone();
         for secret in self.secrets.iter() {
             if memchr::memmem::find(&body, secret.as_bytes()).is_some() {
-                body = replaced(&body, secret.as_bytes(), PLACEHOLDER.as_bytes());
+                body = replace_bytes(&body, secret.as_bytes(), PLACEHOLDER.as_bytes());
             }
         }
-        // Inside JSON a secret may also be escaped, and a pattern must see strings and not their quotes.
+        // In JSON a secret may be escaped, and a pattern is applied to the strings without their quotes.
         let may_be_escaped = !self.secrets.is_empty()
             && ["\\u00", "\\/"]
                 .iter()
@@ -175,32 +179,33 @@ impl Redactor {
         if self.patterns.is_empty() && !may_be_escaped {
             return body;
         }
-        if let Some(mut value) = parse(&body) {
+        if let Some(mut value) = parse_json(&body) {
             if self.value(&mut value) {
-                let layout = from_exact(&body).map_or(Layout::default(), |(_, layout)| layout);
+                let layout = parse_exact_json(&body).map_or(JsonLayout::default(), |(_, layout)| layout);
                 return layout.write(&value).into();
             }
             return body;
         }
-        let redacted = std::str::from_utf8(&body)
-            .ok()
-            .and_then(|text| match self.patterns_in(Cow::Borrowed(text)) {
-                Cow::Owned(redacted) => Some(redacted),
-                Cow::Borrowed(_) => None,
-            });
+        let redacted =
+            std::str::from_utf8(&body)
+                .ok()
+                .and_then(|text| match self.replace_patterns(Cow::Borrowed(text)) {
+                    Cow::Owned(redacted) => Some(redacted),
+                    Cow::Borrowed(_) => None,
+                });
         redacted.map_or(body, Bytes::from)
     }
 
-    /// Where the first secret stands, when it stands as it is.
+    /// The position of the first secret that is not escaped.
     #[cfg(feature = "cli")]
     pub(crate) fn first_in(&self, body: &[u8]) -> Option<usize> {
-        let places = self.secrets.iter();
-        places
+        let secrets = self.secrets.iter();
+        secrets
             .filter_map(|secret| memchr::memmem::find(body, secret.as_bytes()))
             .min()
     }
 
-    /// Redacts every string of a value; whether there was anything to redact.
+    /// Redacts all strings of a value. Returns whether anything was replaced.
     fn value(&self, value: &mut Value) -> bool {
         match value {
             Value::String(text) => {
@@ -213,8 +218,8 @@ impl Redactor {
             }
             Value::Array(items) => items.iter_mut().map(|item| self.value(item)).fold(false, |a, b| a | b),
             Value::Object(members) => {
-                let hidden = members.keys().any(|name| matches!(self.text(name), Cow::Owned(_)));
-                if hidden {
+                let is_redacted = members.keys().any(|name| matches!(self.text(name), Cow::Owned(_)));
+                if is_redacted {
                     *members = std::mem::take(members)
                         .into_iter()
                         .map(|(name, value)| (self.text(&name).into_owned(), value))
@@ -223,29 +228,30 @@ impl Redactor {
                 members
                     .values_mut()
                     .map(|member| self.value(member))
-                    .fold(hidden, |a, b| a | b)
+                    .fold(is_redacted, |a, b| a | b)
             }
             _ => false,
         }
     }
 
-    /// A path without secrets, percent-encoded ones included.
-    fn in_url<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
+    /// Replaces the secrets in a path, also percent-encoded ones.
+    fn path<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+        let clean = self.replace_secrets(raw, PLACEHOLDER_IN_URL);
         let decoded = percent_decode_str(&clean).decode_utf8_lossy();
         match self.text(&decoded) {
-            Cow::Owned(redacted) if redacted != decoded => Cow::Owned(encoded(&redacted)),
+            Cow::Owned(redacted) if redacted != decoded => Cow::Owned(percent_encode(&redacted)),
             _ => clean,
         }
     }
 
+    /// Replaces the secrets in a query, also percent-encoded ones.
     fn query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
-        let clean = self.secrets_in(raw, PLACEHOLDER_IN_URL);
-        let hidden = |text: &str| self.text(text) != text;
-        if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| hidden(&name) || hidden(&value)) {
+        let clean = self.replace_secrets(raw, PLACEHOLDER_IN_URL);
+        let has_secret = |text: &str| self.text(text) != text;
+        if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| has_secret(&name) || has_secret(&value)) {
             return clean;
         }
-        let redacted = |text: &str| encoded(&self.text(text));
+        let redacted = |text: &str| percent_encode(&self.text(text));
         let pairs: Vec<String> = form_urlencoded::parse(clean.as_bytes())
             .map(|(name, value)| format!("{}={}", redacted(&name), redacted(&value)))
             .collect();
@@ -253,17 +259,17 @@ impl Redactor {
     }
 }
 
-fn encoded(redacted: &str) -> String {
-    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+fn percent_encode(redacted: &str) -> String {
+    const UNRESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'/')
         .remove(b'-')
         .remove(b'_')
         .remove(b'.')
         .remove(b'~');
-    percent_encoding::utf8_percent_encode(&redacted.replace(PLACEHOLDER, PLACEHOLDER_IN_URL), KEPT).to_string()
+    percent_encoding::utf8_percent_encode(&redacted.replace(PLACEHOLDER, PLACEHOLDER_IN_URL), UNRESERVED).to_string()
 }
 
-fn replaced(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
+fn replace_bytes(body: &[u8], secret: &[u8], with: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(body.len());
     let mut rest = 0;
     for at in memchr::memmem::find_iter(body, secret) {
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_replaced_wherever_it_stands() {
+    fn a_secret_is_replaced_in_bodies_paths_and_queries() {
         assert_eq!(
             body(r#"{"a":"my key is sk-roundtrip-0123456789."}"#),
             r#"{"a":"my key is [REDACTED]."}"#
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_no_secret_in_its_head() {
+    fn a_secret_is_replaced_in_the_headers_of_a_part() {
         let body = format!(
             "--XX\r\nContent-Disposition: form-data; name=\"a {KEY}\"; filename=\"b {KEY}\"\r\n\
              Content-Type: text/plain; c={KEY}\r\n\r\nd {KEY}\r\n--XX--\r\n"
@@ -336,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn good_data_is_left_alone() {
+    fn other_text_is_not_changed() {
         for text in [
             r#"{"max_tokens":100,"prompt":"the key to the token economy","api_key":"x"}"#,
             "Bearer of good news: sk-round",
@@ -353,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_the_request_is_a_secret_too() {
+    fn the_api_key_of_the_request_is_replaced() {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer another-key-42"));
         let request = Request::post("/v1/x")
@@ -369,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_begins_like_another_leaves_nothing_of_it() {
+    fn a_secret_that_begins_with_another_is_replaced_completely() {
         let redactor = Redactor::new(["abcd+efgh".to_owned(), " abcd+efgh-and-more\n".to_owned()], &[], &[]);
         assert_eq!(redactor.text("abcd+efgh-and-more abcd+efgh"), "[REDACTED] [REDACTED]");
         let request = Request::get("/v1/x?k=abcd+efgh&l=1").unwrap();
@@ -377,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_see_strings_and_keep_the_layout() {
+    fn patterns_apply_to_json_strings_and_preserve_the_layout() {
         let patterns = [Replacement {
             pattern: regex::Regex::new("^cust-(\\d)\\d*$").unwrap(),
             with: "<customer $1>".to_owned(),
@@ -388,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_kept_by_a_list_that_fails_safe() {
+    fn only_listed_headers_are_recorded() {
         let mut headers = http::HeaderMap::new();
         for (name, value) in [
             ("content-type", "application/json"),
@@ -401,8 +407,8 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let kept = redactor().headers(&headers);
-        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        let recorded = redactor().headers(&headers);
+        let names: Vec<&str> = recorded.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
             [
@@ -412,6 +418,6 @@ mod tests {
                 "x-cost"
             ]
         );
-        assert_eq!(kept[3].1, PLACEHOLDER);
+        assert_eq!(recorded[3].1, PLACEHOLDER);
     }
 }

@@ -549,7 +549,7 @@ async fn an_unsupported_content_encoding_is_passed_through_and_not_recorded_unle
         assert_eq!((summary(&refusing), summary(&allowing)), ((0, 0), (1, 1)));
         let told = refusing.finish().await.unwrap_err().to_string();
         assert!(
-            told.contains("content encoding compress cannot be searched for secrets: POST chat-completions"),
+            told.contains("not recorded: POST chat-completions: it cannot be searched for secrets"),
             "{told}"
         );
         allowing.finish().await.unwrap();

@@ -313,7 +313,7 @@ fn planted() -> Vec<Plant> {
             "",
         ),
         plant(
-            "what looks like a password or a token",
+            "a possible password or token",
             LIKELY,
             Member("access_token"),
             "",
@@ -321,7 +321,7 @@ fn planted() -> Vec<Plant> {
             "",
         ),
         plant(
-            "what looks like a password or a token",
+            "a possible password or token",
             LIKELY,
             ToolArguments("password"),
             "",
@@ -329,7 +329,7 @@ fn planted() -> Vec<Plant> {
             "",
         ),
         plant(
-            "what looks like a password or a token",
+            "a possible password or token",
             LIKELY,
             Query("client_secret"),
             "",
@@ -570,15 +570,15 @@ async fn a_refusal_names_the_location_of_the_secret() {
         said.push('\n');
     }
     insta::assert_snapshot!(said, @r#"
-    not recorded: the recording would contain a secret: POST chat-completions: a Mistral API key in the request at /messages/0/content
-    not recorded: the recording would contain a secret: POST chat-completions: a Mistral API key in the response at /choices/0/message/tool_calls/0/function/arguments
-    not recorded: the recording would contain a secret: POST chat-completions: an API key in event 2 of the response at /choices/0/delta/content
-    not recorded: the recording would contain a secret: POST files: an Anthropic API key in the body of the part "file" of the request
-    not recorded: the recording would contain a secret: GET models: a Google API key in the query of the request
-    not recorded: the recording would contain a secret: POST chat-completions: a JSON web token in the header location of the response
-    not recorded: the recording would contain a secret: POST chat-completions: a GitHub token in the request at /messages/0/content/0/document_url
-    not recorded: the recording would contain a secret: POST files: a GitLab token in the part "[REDACTED]" of the request
-    not recorded: the recording would contain a secret: POST files: a Slack token in the part "file" of the request
+    not recorded: POST chat-completions: it contains a secret: a Mistral API key in the request at /messages/0/content
+    not recorded: POST chat-completions: it contains a secret: a Mistral API key in the response at /choices/0/message/tool_calls/0/function/arguments
+    not recorded: POST chat-completions: it contains a secret: an API key in event 2 of the response at /choices/0/delta/content
+    not recorded: POST files: it contains a secret: an Anthropic API key in the body of the part "file" of the request
+    not recorded: GET models: it contains a secret: a Google API key in the query of the request
+    not recorded: POST chat-completions: it contains a secret: a JSON web token in the header location of the response
+    not recorded: POST chat-completions: it contains a secret: a GitHub token in the request at /messages/0/content/0/document_url
+    not recorded: POST files: it contains a secret: a GitLab token in the part "[REDACTED]" of the request
+    not recorded: POST files: it contains a secret: a Slack token in the part "file" of the request
     "#);
 }
 
@@ -762,7 +762,7 @@ fn import_refuses_data_that_cannot_be_searched() {
     let done = project.run(&["import", "in.jsonl"]);
     assert_eq!(done.code(), 1, "{}", done.stdout);
     assert!(
-        done.stderr.contains("its answer, which is in the coding compress"),
+        done.stderr.contains("its body has the content encoding compress"),
         "{}",
         done.stderr
     );
@@ -818,7 +818,7 @@ fn settings_control_what_import_refuses() {
         let count = |beginning: &str| done.stderr.lines().filter(|line| line.starts_with(beginning)).count();
         assert_eq!(done.code(), code, "{settings}{flags:?}: {}", done.stderr);
         assert_eq!(
-            (count("not imported: "), count("warning: imported with")),
+            (count("not imported: "), count("warning: imported: ")),
             (refused, warned),
             "{}",
             done.stderr

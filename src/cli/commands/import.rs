@@ -53,10 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print_message(&format!("not imported: {problem}"));
     }
     if imported.has_secrets {
-        print_message(&format!("hint: {}", secret_scan::HINT));
+        print_message(&format!("hint: {}", secret_scan::SECRET_HINT));
     }
     for warning in &imported.warnings {
-        print_message(&format!("warning: imported with a possible secret: {warning}"));
+        print_message(&format!("warning: imported: {warning}"));
     }
     let files = match unknown.len() {
         0 => String::new(),

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::http::{Request, Splitter};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
-use crate::redaction::secret_scan::{self, Left};
+use crate::redaction::secret_scan::{mask, scan_exchange};
 use crate::settings::limits::Limits;
 use crate::settings::matching::PLACEHOLDER;
 use crate::settings::{Secrets, Settings};
@@ -162,7 +162,7 @@ impl Import<'_> {
         }
         for line in imported.problems.iter_mut().chain(&mut imported.warnings) {
             // A URL in it may be where a secret is.
-            *line = secret_scan::hidden(&self.redactor.text(line)).replace(['\n', '\r'], " ");
+            *line = mask(&self.redactor.text(line)).replace(['\n', '\r'], " ");
         }
         Ok(imported)
     }
@@ -229,7 +229,7 @@ impl Import<'_> {
         let recorded_request: RecordedRequest = self.redactor.request(&asked.request);
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
         // What only says where it comes from is no reason to refuse it.
-        let redacted = |text: &str| secret_scan::hidden(&self.redactor.text(text)).into_owned();
+        let redacted = |text: &str| mask(&self.redactor.text(text)).into_owned();
         let mut recorded = Recorded::now(
             asked.from.as_deref().map(redacted),
             exchange.test.as_deref().map(redacted),
@@ -269,26 +269,17 @@ impl Import<'_> {
     fn may_be_kept(&self, made: &mut Made, imported: &mut Imported) -> bool {
         let Cassette { request, responses, .. } = &made.cassette;
         let policy = self.settings.secrets;
-        let left = responses
+        let finding = responses
             .iter()
-            .find_map(|response| secret_scan::left_in(request, response, policy));
-        let (told, why) = match left {
-            None => return true,
-            Some(Left::Secrets(told)) => {
-                let why = format!("a secret would be in its cassette: {told}");
-                (told, why)
-            }
-            Some(Left::Coded(coding)) => {
-                let why = format!("no secret can be seen in its answer, which is in the coding {coding}");
-                (why.clone(), why)
-            }
-        };
+            .find_map(|response| scan_exchange(request, response, policy));
+        let Some(finding) = finding else { return true };
+        let reason = finding.reason();
         if policy == Secrets::Warn {
             made.warnings
-                .extend(made.places.iter().map(|place| format!("{place}: {told}")));
+                .extend(made.places.iter().map(|place| format!("{place}: {reason}")));
             return true;
         }
-        imported.refuse(&made.places, &why);
+        imported.refuse(&made.places, &reason);
         imported.has_secrets = true;
         false
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::problem::Problem;
 use crate::http::API_KEY_VARIABLE;
 use crate::redaction::Redactor;
-use crate::redaction::secret_scan::{Trust, is_told_by, secrets_in_body};
+use crate::redaction::secret_scan::{Confidence, find_in_body, name_reveals};
 use crate::settings::{Secrets, Settings};
 
 /// A secret in a file.
@@ -49,12 +49,12 @@ impl Scanner {
     pub(super) fn scan(&self, bytes: &Bytes) -> Vec<Secret> {
         let mut found: Vec<Secret> = Vec::new();
         let mut lines = Lines::of(bytes);
-        for secret in secrets_in_body(bytes) {
+        for secret in find_in_body(bytes) {
             let line = secret.at.as_ref().map(|at| lines.at(at.start));
             let value = secret.at.map(|at| bytes.slice(at));
-            let (message, is_warning) = match secret.trust {
-                Trust::Sure => (format!("it contains {}", secret.kind), self.is_allowed),
-                Trust::Likely => (format!("it may contain a secret: {}", secret.kind), true),
+            let (message, is_warning) = match secret.confidence {
+                Confidence::Certain => (format!("it contains {}", secret.kind), self.is_allowed),
+                Confidence::Likely => (format!("it may contain a secret: {}", secret.kind), true),
             };
             found.push(Secret {
                 line,
@@ -81,7 +81,7 @@ impl Scanner {
 pub(super) fn without_secrets(location: &str, secrets: &[Secret]) -> String {
     // The name of a file in the root of a directory has no folder.
     let (folder, file) = location.split_at(location.rfind('/').map_or(0, |slash| slash + 1));
-    let is_in_name = |secret: &Secret| secret.value.as_ref().is_none_or(|value| is_told_by(file, value));
+    let is_in_name = |secret: &Secret| secret.value.as_ref().is_none_or(|value| name_reveals(file, value));
     match file.rsplit_once('-') {
         Some((_, key)) if secrets.iter().any(is_in_name) => format!("{folder}…-{key}"),
         _ => location.to_owned(),
