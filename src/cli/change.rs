@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cassette::{Blob, RecordedResponse};
 use crate::diff::{Difference, differences};
-use crate::http::{Event, events, parse};
+use crate::http::{Event, parse_events, parse_json};
 
 /// What a change means, from what says nothing to what breaks a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,7 +173,7 @@ pub(crate) fn meaning(response: &RecordedResponse) -> Value {
     let mut value = if response.is_event_stream() {
         put_together(&bytes)
     } else {
-        parse(&bytes).unwrap_or_else(|| match std::str::from_utf8(&bytes) {
+        parse_json(&bytes).unwrap_or_else(|| match std::str::from_utf8(&bytes) {
             Ok(text) => json!({ "text": text }),
             Err(_) => json!({ "sha256": crate::hash::sha256_hex(&bytes) }),
         })
@@ -191,12 +191,12 @@ fn put_together(body: &[u8]) -> Value {
     let mut choices = BTreeMap::<u64, Map<String, Value>>::new();
     let mut others = Map::new();
     let mut is_whole = false;
-    for Event { name, data } in events(body) {
+    for Event { name, data } in parse_events(body) {
         if data == "[DONE]" {
             is_whole = true;
             continue;
         }
-        let Some(event) = parse(data.as_bytes()) else {
+        let Some(event) = parse_json(data.as_bytes()) else {
             add(&mut others, "text", &data);
             continue;
         };

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use super::{CacheEngine, Counts, layout, read_body};
 use crate::cassette::{Blob, Cassette, RecordedBody, yaml};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::tokens_in;
+use crate::http::total_tokens;
 use crate::key::{RequestKey, Scope};
 use crate::settings::Settings;
 
@@ -250,7 +250,7 @@ pub(crate) async fn stats_with(
         }
         for response in &cassette.responses {
             if let Blob::Inline(body) = &response.body {
-                stats.tokens += tokens_in(body);
+                stats.tokens += total_tokens(body);
             }
         }
         for sha256 in external_bodies(&cassette) {
@@ -258,7 +258,7 @@ pub(crate) async fn stats_with(
                 && let Some(body) = engine.extensions().get_body(&sha256).await?
             {
                 stats.bytes += body.len() as u64;
-                stats.tokens += tokens_in(&body);
+                stats.tokens += total_tokens(&body);
             }
         }
         visit(&key, cassette);

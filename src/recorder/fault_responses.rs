@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::error::{Error, ErrorKind};
-use crate::http::{Response, Splitter, is_done};
+use crate::http::{EventSplitter, Response, is_done};
 use crate::settings::faults::Fault;
 
 /// The response header that names the injected fault.
@@ -57,7 +57,7 @@ pub(crate) fn malformed(body: &Bytes, is_event_stream: bool) -> Bytes {
     if !is_event_stream {
         return first_half(body);
     }
-    let mut splitter = Splitter::default();
+    let mut splitter = EventSplitter::default();
     let mut events = splitter.push(body);
     events.extend(splitter.rest());
     let content_events = events.iter().filter(|event| !is_done(event)).count();

@@ -66,11 +66,11 @@ impl Redactor {
             more_headers: more_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
         };
         let secrets: Vec<String> = secrets.into_iter().collect();
-        without_secrets.knowing(secrets.iter().map(String::as_str))
+        without_secrets.with_secrets(secrets.iter().map(String::as_str))
     }
 
     /// Returns a redactor that also replaces these secrets.
-    pub(crate) fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn with_secrets<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let is_new =
             |secret: &&str| secret.len() >= MIN_SECRET_LENGTH && !self.secrets.iter().any(|known| known == secret);
         let new: Vec<String> = secrets
@@ -92,7 +92,7 @@ impl Redactor {
     }
 
     /// Converts a request to the form that is recorded and hashed, without secrets.
-    pub(crate) fn request(&self, request: &Request) -> RecordedRequest {
+    pub(crate) fn redact_request(&self, request: &Request) -> RecordedRequest {
         let body = request.body_bytes();
         let parts = request
             .content_type()
@@ -100,18 +100,18 @@ impl Redactor {
             .and_then(|boundary| parse_multipart(body, &boundary));
         RecordedRequest {
             method: request.method().as_str().to_owned(),
-            path: self.path(request.path()).into_owned(),
-            query: request.query().map(|query| self.query(query).into_owned()),
+            path: self.redact_path(request.path()).into_owned(),
+            query: request.query().map(|query| self.redact_query(query).into_owned()),
             body: match parts {
-                None => RecordedBody::Blob(Blob::Inline(self.body(body))),
+                None => RecordedBody::Blob(Blob::Inline(self.redact_body(body))),
                 Some(parts) => RecordedBody::Multipart(
                     parts
                         .into_iter()
                         .map(|part| RecordedPart {
-                            name: self.text(&part.name).into_owned(),
-                            filename: part.filename.map(|name| self.text(&name).into_owned()),
-                            content_type: part.content_type.map(|kind| self.text(&kind).into_owned()),
-                            content: Blob::Inline(self.body(&part.content)),
+                            name: self.redact_text(&part.name).into_owned(),
+                            filename: part.filename.map(|name| self.redact_text(&name).into_owned()),
+                            content_type: part.content_type.map(|kind| self.redact_text(&kind).into_owned()),
+                            content: Blob::Inline(self.redact_body(&part.content)),
                         })
                         .collect(),
                 ),
@@ -120,13 +120,13 @@ impl Redactor {
     }
 
     /// The response headers that are recorded, in order and without secrets.
-    pub(crate) fn headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
+    pub(crate) fn recorded_headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
         let mut recorded = Vec::new();
         for (name, value) in headers {
             if let Ok(value) = value.to_str()
                 && self.is_recorded(name.as_str())
             {
-                recorded.push((name.as_str().to_owned(), self.text(value).into_owned()));
+                recorded.push((name.as_str().to_owned(), self.redact_text(value).into_owned()));
             }
         }
         recorded
@@ -140,7 +140,7 @@ impl Redactor {
     }
 
     /// Replaces the secrets in a text.
-    pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn redact_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.replace_patterns(self.replace_secrets(text, PLACEHOLDER))
     }
 
@@ -164,7 +164,7 @@ impl Redactor {
     }
 
     /// Replaces the secrets in a body. A body without secrets is returned unchanged.
-    pub(crate) fn body(&self, body: &Bytes) -> Bytes {
+    pub(crate) fn redact_body(&self, body: &Bytes) -> Bytes {
         let mut body = body.clone();
         for secret in self.secrets.iter() {
             if memchr::memmem::find(&body, secret.as_bytes()).is_some() {
@@ -180,7 +180,7 @@ impl Redactor {
             return body;
         }
         if let Some(mut value) = parse_json(&body) {
-            if self.value(&mut value) {
+            if self.redact_value(&mut value) {
                 let layout = parse_exact_json(&body).map_or(JsonLayout::default(), |(_, layout)| layout);
                 return layout.write(&value).into();
             }
@@ -198,7 +198,7 @@ impl Redactor {
 
     /// The position of the first secret that is not escaped.
     #[cfg(feature = "cli")]
-    pub(crate) fn first_in(&self, body: &[u8]) -> Option<usize> {
+    pub(crate) fn find_secret(&self, body: &[u8]) -> Option<usize> {
         let secrets = self.secrets.iter();
         secrets
             .filter_map(|secret| memchr::memmem::find(body, secret.as_bytes()))
@@ -206,28 +206,33 @@ impl Redactor {
     }
 
     /// Redacts all strings of a value. Returns whether anything was replaced.
-    fn value(&self, value: &mut Value) -> bool {
+    fn redact_value(&self, value: &mut Value) -> bool {
         match value {
             Value::String(text) => {
-                let redacted = match self.text(text) {
+                let redacted = match self.redact_text(text) {
                     Cow::Owned(redacted) if redacted != *text => redacted,
                     _ => return false,
                 };
                 *text = redacted;
                 true
             }
-            Value::Array(items) => items.iter_mut().map(|item| self.value(item)).fold(false, |a, b| a | b),
+            Value::Array(items) => items
+                .iter_mut()
+                .map(|item| self.redact_value(item))
+                .fold(false, |a, b| a | b),
             Value::Object(members) => {
-                let is_redacted = members.keys().any(|name| matches!(self.text(name), Cow::Owned(_)));
+                let is_redacted = members
+                    .keys()
+                    .any(|name| matches!(self.redact_text(name), Cow::Owned(_)));
                 if is_redacted {
                     *members = std::mem::take(members)
                         .into_iter()
-                        .map(|(name, value)| (self.text(&name).into_owned(), value))
+                        .map(|(name, value)| (self.redact_text(&name).into_owned(), value))
                         .collect();
                 }
                 members
                     .values_mut()
-                    .map(|member| self.value(member))
+                    .map(|member| self.redact_value(member))
                     .fold(is_redacted, |a, b| a | b)
             }
             _ => false,
@@ -235,27 +240,46 @@ impl Redactor {
     }
 
     /// Replaces the secrets in a path, also percent-encoded ones.
-    fn path<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+    fn redact_path<'a>(&self, raw: &'a str) -> Cow<'a, str> {
         let clean = self.replace_secrets(raw, PLACEHOLDER_IN_URL);
         let decoded = percent_decode_str(&clean).decode_utf8_lossy();
-        match self.text(&decoded) {
+        match self.redact_text(&decoded) {
             Cow::Owned(redacted) if redacted != decoded => Cow::Owned(percent_encode(&redacted)),
             _ => clean,
         }
     }
 
     /// Replaces the secrets in a query, also percent-encoded ones.
-    fn query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
+    fn redact_query<'a>(&self, raw: &'a str) -> Cow<'a, str> {
         let clean = self.replace_secrets(raw, PLACEHOLDER_IN_URL);
-        let has_secret = |text: &str| self.text(text) != text;
+        let has_secret = |text: &str| self.redact_text(text) != text;
         if !form_urlencoded::parse(clean.as_bytes()).any(|(name, value)| has_secret(&name) || has_secret(&value)) {
             return clean;
         }
-        let redacted = |text: &str| percent_encode(&self.text(text));
+        let redacted = |text: &str| percent_encode(&self.redact_text(text));
         let pairs: Vec<String> = form_urlencoded::parse(clean.as_bytes())
             .map(|(name, value)| format!("{}={}", redacted(&name), redacted(&value)))
             .collect();
         Cow::Owned(pairs.join("&"))
+    }
+}
+
+/// Former names, until all modules use the new ones.
+impl Redactor {
+    pub(crate) fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        self.with_secrets(secrets)
+    }
+    pub(crate) fn request(&self, request: &Request) -> RecordedRequest {
+        self.redact_request(request)
+    }
+    pub(crate) fn headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
+        self.recorded_headers(headers)
+    }
+    pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.redact_text(text)
+    }
+    pub(crate) fn body(&self, body: &Bytes) -> Bytes {
+        self.redact_body(body)
     }
 }
 
@@ -294,7 +318,7 @@ mod tests {
     }
 
     fn body(text: &'static str) -> String {
-        String::from_utf8(redactor().body(&Bytes::from_static(text.as_bytes())).to_vec()).unwrap()
+        String::from_utf8(redactor().redact_body(&Bytes::from_static(text.as_bytes())).to_vec()).unwrap()
     }
 
     #[test]
@@ -311,12 +335,12 @@ mod tests {
         assert_eq!(body("data: sk-roundtrip-0123456789\n\n"), "data: [REDACTED]\n\n");
         let request = Request::get("/v1/files/sk-roundtrip-0123456789?q=sk%2Droundtrip-0123456789&n=1").unwrap();
         assert_eq!(
-            redactor().request(&request).line(),
+            redactor().redact_request(&request).line(),
             "GET /v1/files/REDACTED?q=REDACTED&n=1"
         );
         let request = Request::get("/v1/files/%73k-roundtrip-0123456789").unwrap();
-        assert_eq!(redactor().request(&request).path, "/v1/files/REDACTED");
-        let binary = redactor().body(&Bytes::from_static(b"\xff\xfesk-roundtrip-0123456789\x00"));
+        assert_eq!(redactor().redact_request(&request).path, "/v1/files/REDACTED");
+        let binary = redactor().redact_body(&Bytes::from_static(b"\xff\xfesk-roundtrip-0123456789\x00"));
         assert_eq!(&binary[..], b"\xff\xfe[REDACTED]\x00");
     }
 
@@ -328,7 +352,7 @@ mod tests {
         );
         let request = Request::post("/v1/files").unwrap().body(body);
         let form = HeaderValue::from_static("multipart/form-data; boundary=XX");
-        let recorded = redactor().request(&request.header(header::CONTENT_TYPE, form));
+        let recorded = redactor().redact_request(&request.header(header::CONTENT_TYPE, form));
         let RecordedBody::Multipart(parts) = recorded.body else {
             panic!()
         };
@@ -351,7 +375,7 @@ mod tests {
             assert_eq!(body(text_of(text)), text);
         }
         let dummy = Redactor::new(["test".to_owned(), String::new()], &[], &[]);
-        assert_eq!(dummy.text("a test of testing"), "a test of testing");
+        assert_eq!(dummy.redact_text("a test of testing"), "a test of testing");
     }
 
     fn text_of(text: &str) -> &'static str {
@@ -366,20 +390,23 @@ mod tests {
             .unwrap()
             .headers(headers)
             .body("say another-key-42");
-        let redactor = redactor().knowing(request.credentials());
-        let RecordedBody::Blob(Blob::Inline(bytes)) = redactor.request(&request).body else {
+        let redactor = redactor().with_secrets(request.credentials());
+        let RecordedBody::Blob(Blob::Inline(bytes)) = redactor.redact_request(&request).body else {
             panic!()
         };
         assert_eq!(&bytes[..], b"say [REDACTED]");
-        assert_eq!(redactor.text(KEY), PLACEHOLDER);
+        assert_eq!(redactor.redact_text(KEY), PLACEHOLDER);
     }
 
     #[test]
     fn a_secret_that_begins_with_another_is_replaced_completely() {
         let redactor = Redactor::new(["abcd+efgh".to_owned(), " abcd+efgh-and-more\n".to_owned()], &[], &[]);
-        assert_eq!(redactor.text("abcd+efgh-and-more abcd+efgh"), "[REDACTED] [REDACTED]");
+        assert_eq!(
+            redactor.redact_text("abcd+efgh-and-more abcd+efgh"),
+            "[REDACTED] [REDACTED]"
+        );
         let request = Request::get("/v1/x?k=abcd+efgh&l=1").unwrap();
-        assert_eq!(redactor.request(&request).line(), "GET /v1/x?k=REDACTED&l=1");
+        assert_eq!(redactor.redact_request(&request).line(), "GET /v1/x?k=REDACTED&l=1");
     }
 
     #[test]
@@ -389,7 +416,7 @@ mod tests {
             with: "<customer $1>".to_owned(),
         }];
         let redactor = Redactor::new([], &patterns, &[]);
-        let clean = redactor.body(&Bytes::from_static(b"{\"a\": [\"cust-123\"], \"b\": \"xcust-123\"}"));
+        let clean = redactor.redact_body(&Bytes::from_static(b"{\"a\": [\"cust-123\"], \"b\": \"xcust-123\"}"));
         assert_eq!(&clean[..], b"{\"a\": [\"<customer 1>\"], \"b\": \"xcust-123\"}");
     }
 
@@ -407,7 +434,7 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let recorded = redactor().headers(&headers);
+        let recorded = redactor().recorded_headers(&headers);
         let names: Vec<&str> = recorded.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,

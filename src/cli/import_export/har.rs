@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Exchange, Found, Headers, OURS, Timing, body, header, headers, polly, split_url, status, time, wanted};
-use crate::http::{Part, write_parts};
+use crate::http::{Part, write_multipart};
 
 /// What stands in front of a path where nobody knows who answered, since HAR demands a URL; `_from` is null then.
 const NOWHERE_ELSE: &str = "https://api.mistral.ai";
@@ -152,7 +152,7 @@ fn from_params(params: &[Value], kind: &str, headers: &mut Headers) -> Result<By
         "content-type".to_owned(),
         format!("multipart/form-data; boundary={BOUNDARY}"),
     ));
-    write_parts(&parts, BOUNDARY).ok_or_else(|| "the fields of its form cannot be put together".to_owned())
+    write_multipart(&parts, BOUNDARY).ok_or_else(|| "the fields of its form cannot be put together".to_owned())
 }
 
 /// The body of a response: text, or base64.

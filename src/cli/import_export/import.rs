@@ -10,7 +10,7 @@ use super::{Exchange, Found, Headers, Timing, body, header, split_url, time};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
-use crate::http::{Request, Splitter};
+use crate::http::{EventSplitter, Request};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{mask, scan_exchange};
@@ -136,7 +136,7 @@ impl Import<'_> {
         let credentials = asked.iter().flat_map(|asked| asked.request.credentials());
         self.redactor = self
             .redactor
-            .knowing(credentials.filter(|token| !PLACEHOLDER.contains(token)));
+            .with_secrets(credentials.filter(|token| !PLACEHOLDER.contains(token)));
         let mut made: Vec<Made> = Vec::new();
         let mut known: HashMap<RequestKey, usize> = HashMap::new();
         for one in asked {
@@ -162,7 +162,7 @@ impl Import<'_> {
         }
         for line in imported.problems.iter_mut().chain(&mut imported.warnings) {
             // A URL in it may be where a secret is.
-            *line = mask(&self.redactor.text(line)).replace(['\n', '\r'], " ");
+            *line = mask(&self.redactor.redact_text(line)).replace(['\n', '\r'], " ");
         }
         Ok(imported)
     }
@@ -226,10 +226,10 @@ impl Import<'_> {
     /// The cassette of one interaction.
     fn make(&self, asked: PreparedRequest) -> Made {
         let PreparedRequest { exchange, scope, .. } = asked;
-        let recorded_request: RecordedRequest = self.redactor.request(&asked.request);
+        let recorded_request: RecordedRequest = self.redactor.redact_request(&asked.request);
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
         // What only says where it comes from is no reason to refuse it.
-        let redacted = |text: &str| mask(&self.redactor.text(text)).into_owned();
+        let redacted = |text: &str| mask(&self.redactor.redact_text(text)).into_owned();
         let mut recorded = Recorded::now(
             asked.from.as_deref().map(redacted),
             exchange.test.as_deref().map(redacted),
@@ -238,10 +238,10 @@ impl Import<'_> {
         if let Some(at) = exchange.at.or_else(said) {
             recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
         }
-        let body = self.redactor.body(&exchange.response_body);
+        let body = self.redactor.redact_body(&exchange.response_body);
         let mut response = RecordedResponse {
             status: asked.status,
-            headers: self.redactor.headers(&asked.response_headers),
+            headers: self.redactor.recorded_headers(&asked.response_headers),
             body: Blob::Inline(body.clone()),
             timing_ms: Vec::new(),
         };
@@ -341,7 +341,7 @@ fn pieces_of(body: &[u8], response: &RecordedResponse) -> usize {
     if !response.is_event_stream() {
         return 1;
     }
-    let mut splitter = Splitter::default();
+    let mut splitter = EventSplitter::default();
     let events = splitter.push(body).len();
     events + usize::from(splitter.rest().is_some())
 }

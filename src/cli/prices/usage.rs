@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use serde_json::Value;
 
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::http::{events, parse};
+use crate::http::{parse_events, parse_json};
 
 /// What answers took, as the API counted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -107,7 +107,7 @@ fn member(request: &RecordedRequest, name: &str) -> Option<String> {
 
 fn body(request: &RecordedRequest) -> Option<Value> {
     match &request.body {
-        RecordedBody::Blob(Blob::Inline(bytes)) => parse(bytes),
+        RecordedBody::Blob(Blob::Inline(bytes)) => parse_json(bytes),
         _ => None,
     }
 }
@@ -118,11 +118,11 @@ fn answer(response: &RecordedResponse) -> Option<Value> {
         return None;
     };
     if !response.is_event_stream() {
-        return parse(bytes);
+        return parse_json(bytes);
     }
     let counts = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
-    events(bytes).iter().rev().find_map(|event| {
-        let event = parse(event.data.as_bytes())?;
+    parse_events(bytes).iter().rev().find_map(|event| {
+        let event = parse_json(event.data.as_bytes())?;
         // The event that ends a response holds it as a member.
         let inner = &event["response"];
         if counts(inner) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cassette::{RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::change::meaning;
-use crate::http::parse;
+use crate::http::parse_json;
 
 /// An id shorter than this may be any word.
 const SHORTEST_ID: usize = 6;
@@ -163,7 +163,9 @@ impl Changes {
         let RecordedBody::Blob(crate::cassette::Blob::Inline(bytes)) = &request.body else {
             return Ok(request);
         };
-        let Some(old) = parse(bytes) else { return Ok(request) };
+        let Some(old) = parse_json(bytes) else {
+            return Ok(request);
+        };
         let mut body = old.clone();
         if let Some(messages) = body.get_mut("messages").and_then(Value::as_array_mut) {
             for message in messages {
@@ -172,7 +174,7 @@ impl Changes {
         }
         self.rename(&mut body);
         if body != old {
-            let text = serde_json::to_vec(&crate::http::Plain(&body)).unwrap_or_default();
+            let text = serde_json::to_vec(&crate::http::PlainJson(&body)).unwrap_or_default();
             request.body = RecordedBody::Blob(Bytes::from(text).into());
         }
         Ok(request)
@@ -226,7 +228,7 @@ pub(super) fn mentions(request: &RecordedRequest) -> (Vec<String>, Vec<Said>) {
     let mut ids: Vec<String> = request.path.split('/').map(str::to_owned).collect();
     let mut said = Vec::new();
     if let RecordedBody::Blob(crate::cassette::Blob::Inline(bytes)) = &request.body
-        && let Some(body) = parse(bytes)
+        && let Some(body) = parse_json(bytes)
     {
         strings(&body, &mut ids);
         let messages = body["messages"].as_array().into_iter().flatten();

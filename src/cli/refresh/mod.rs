@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::engine::{CacheEngine, MemoryEngine, externalize_large_bodies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
-use crate::http::{Part, Request, parse, written};
+use crate::http::{Part, Request, parse_json, write_form};
 use crate::key::RequestKey;
 use crate::mode::Mode;
 use crate::recorder::{Recorder, is_transient};
@@ -443,7 +443,7 @@ fn request_of(recorded: &RecordedRequest) -> Result<Request> {
     Ok(match &recorded.body {
         RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => request,
         RecordedBody::Blob(Blob::Inline(bytes)) => {
-            let kind = if parse(bytes).is_some() {
+            let kind = if parse_json(bytes).is_some() {
                 "application/json"
             } else {
                 "application/octet-stream"
@@ -456,7 +456,7 @@ fn request_of(recorded: &RecordedRequest) -> Result<Request> {
         RecordedBody::Multipart(parts) => {
             let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
             let parts = parts.ok_or_else(|| Error::new(ErrorKind::Cassette, "a part of its form is not there"))?;
-            let (kind, body) = written(&parts);
+            let (kind, body) = write_form(&parts);
             let kind = HeaderValue::from_str(&kind)
                 .map_err(|error| Error::new(ErrorKind::Cassette, "the form has no boundary").with_source(error))?;
             request.header(header::CONTENT_TYPE, kind).body(body)

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::{Event, events, parse};
+use crate::http::{Event, parse_events, parse_json};
 
 /// The response that the events of a stream add up to; `None` when they are not events of this API.
 pub(super) fn assembled(body: &[u8]) -> Option<Value> {
     let mut answer = Map::new();
     let mut outputs: Vec<Value> = Vec::new();
     let mut text = String::new();
-    for Event { data, .. } in events(body) {
-        let Some(Value::Object(event)) = parse(data.as_bytes()) else {
+    for Event { data, .. } in parse_events(body) {
+        let Some(Value::Object(event)) = parse_json(data.as_bytes()) else {
             continue;
         };
         if let Some(usage) = event.get("usage").filter(|usage| !usage.is_null()) {

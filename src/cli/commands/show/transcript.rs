@@ -9,7 +9,7 @@ use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, ya
 use crate::cli::store::Store;
 use crate::engine::{CacheEngine, Listed, read_body};
 use crate::error::Result;
-use crate::http::{events, parse};
+use crate::http::{parse_events, parse_json};
 
 /// The length limit of a text, in characters.
 const LONGEST_TEXT: usize = 4000;
@@ -93,7 +93,7 @@ impl Page {
     }
 
     fn request_body(&mut self, body: &[u8]) {
-        let Some(Value::Object(mut members)) = parse(body) else {
+        let Some(Value::Object(mut members)) = parse_json(body) else {
             if !body.is_empty() {
                 self.heading("request");
                 self.raw(body);
@@ -195,7 +195,7 @@ impl Page {
             .map(|milliseconds| format!(" in {milliseconds} ms"))
             .unwrap_or_default();
         let events = if response.is_event_stream() {
-            format!(", {} events", events(body).len())
+            format!(", {} events", parse_events(body).len())
         } else {
             String::new()
         };
@@ -203,7 +203,7 @@ impl Page {
         let document = if response.is_event_stream() {
             assembled(body)
         } else {
-            parse(body)
+            parse_json(body)
         };
         match document {
             Some(value) => self.response_body(value),

@@ -63,8 +63,8 @@ impl Scanner {
                 value,
             });
         }
-        if self.key.body(bytes) != *bytes {
-            let at = self.key.first_in(bytes);
+        if self.key.redact_body(bytes) != *bytes {
+            let at = self.key.find_secret(bytes);
             found.push(Secret {
                 line: at.map(|at| Lines::of(bytes).at(at)),
                 message: format!("it contains the value of {API_KEY_VARIABLE}"),

@@ -119,7 +119,7 @@ impl<'a> Verifier<'a> {
     /// outside of it.
     async fn content(&self, listed: &Listed, mut cassette: Cassette, secrets: &mut Vec<Secret>) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        if texts_of(&cassette).any(|text| self.patterns.text(text) != *text) {
+        if texts_of(&cassette).any(|text| self.patterns.redact_text(text) != *text) {
             found.insert(NOT_REDACTED.to_owned());
         }
         let mut is_complete = true;
@@ -133,7 +133,7 @@ impl<'a> Verifier<'a> {
                     if matches!(blob, Blob::Inline(_)) || self.store.directory.is_none() {
                         self.add_secrets(&bytes, secrets);
                     }
-                    if self.patterns.body(&bytes) != bytes {
+                    if self.patterns.redact_body(&bytes) != bytes {
                         found.insert(NOT_REDACTED.to_owned());
                     }
                     *blob = bytes.into();
