@@ -33,8 +33,7 @@ pub(crate) use json::{
     JsonLayout as Layout, JsonSpacing as Spacing, PlainJson as Plain, parse_exact_json as from_exact,
     parse_json as parse,
 };
-#[cfg(feature = "cli")]
-pub(crate) use multipart::write_multipart as write_parts;
-pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts, write_form as written};
-pub(crate) use response::total_tokens as tokens_in;
+#[cfg(test)]
+pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts};
+pub(crate) use multipart::write_form as written;
 pub(crate) use sse::{EventSplitter as Splitter, parse_events as events};

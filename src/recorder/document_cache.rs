@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cassette::{Cassette, RecordedResponse};
-use crate::http::{strip_connection_headers, tokens_in};
+use crate::http::{strip_connection_headers, total_tokens};
 use crate::key::RequestKey;
 
 /// How many bytes of documents are cached before all are dropped.
@@ -39,7 +39,7 @@ impl Document {
     pub(super) fn replayed(&self, index: usize, body: &Bytes) -> &Replayed {
         self.replayed[index].get_or_init(|| Replayed {
             headers: headers_of(&self.cassette.responses[index]),
-            tokens: tokens_in(body),
+            tokens: total_tokens(body),
         })
     }
 }

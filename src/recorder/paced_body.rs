@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cassette::RecordedResponse;
 use crate::error::Error;
-use crate::http::{Body, Response, Splitter};
+use crate::http::{Body, EventSplitter, Response};
 use crate::settings::pace::Pace;
 
 /// The rest of a body that is being replayed.
@@ -34,7 +34,7 @@ impl PacedBody {
     pub(super) fn new(recorded: &RecordedResponse, body: Bytes, pace: Pace, delays_skipped: CancellationToken) -> Self {
         let mut events = Vec::new();
         if recorded.is_event_stream() {
-            let mut splitter = Splitter::default();
+            let mut splitter = EventSplitter::default();
             let complete = splitter.push(&body);
             let mut end = 0;
             let ends = complete.into_iter().chain(splitter.rest()).map(|event| {

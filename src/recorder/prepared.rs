@@ -40,7 +40,7 @@ impl PreparedRequest {
             )
             .with_hint("name the scope after the test"));
         }
-        let request = redactor.request(request);
+        let request = redactor.redact_request(request);
         let canonical = CanonicalRequest::of(&request, &effective.settings.matching);
         Ok(Self {
             key: RequestKey::from_canonical(&canonical, scope),

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{
-    Body, Request, Response, Splitter, Transport, content_type, is_done, is_event_stream, strip_connection_headers,
+    Body, EventSplitter, Request, Response, Transport, content_type, is_done, is_event_stream, strip_connection_headers,
 };
 
 impl Recorder {
@@ -172,7 +172,7 @@ impl Drop for FinishOnDrop<'_> {
 /// When each event of a stream, or a plain body, was complete.
 struct Timing {
     started: Instant,
-    events: Option<Splitter>,
+    events: Option<EventSplitter>,
     milliseconds: Vec<u64>,
 }
 
@@ -180,7 +180,7 @@ impl Timing {
     fn new(headers: &HeaderMap, started: Instant) -> Self {
         Self {
             started,
-            events: is_event_stream(content_type(headers)).then(Splitter::default),
+            events: is_event_stream(content_type(headers)).then(EventSplitter::default),
             milliseconds: Vec::new(),
         }
     }

@@ -34,8 +34,8 @@ impl Recorder {
         let redactor = &prepared.redactor;
         let recorded_response = RecordedResponse {
             status: response.status,
-            headers: redactor.headers(&response.headers),
-            body: Blob::Inline(redactor.body(&response.body.complete())),
+            headers: redactor.recorded_headers(&response.headers),
+            body: Blob::Inline(redactor.redact_body(&response.body.complete())),
             timing_ms,
         };
         if let Err(error) = self.check_secrets(&exchange, &recorded_response) {
@@ -44,7 +44,7 @@ impl Recorder {
             tracing::warn!("{}", error.message());
             return Ok(());
         }
-        let redacted = |text: &str| redactor.text(text).into_owned();
+        let redacted = |text: &str| redactor.redact_text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
         if self
             .save(exchange, recorded_response, recorded, call.requests())
