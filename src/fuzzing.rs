@@ -40,10 +40,10 @@ impl Cassette {
         let names = responses.iter().flat_map(|(_, headers, _)| headers.keys());
         let names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
         let redactor = Redactor::new([], &[], &names);
-        let request = redactor.request(request);
+        let request = redactor.redact_request(request);
         let response = |(status, headers, body): (StatusCode, HeaderMap, Bytes)| RecordedResponse {
             status,
-            headers: redactor.headers(&headers),
+            headers: redactor.recorded_headers(&headers),
             body: body.into(),
             timing_ms: vec![0],
         };
@@ -116,14 +116,14 @@ impl Cassette {
 
 /// Returns the key of a request, and the canonical text whose hash it is.
 pub fn key(request: &Request, settings: &Settings) -> (RequestKey, String) {
-    let request = Redactor::new([], &settings.redaction, &settings.headers.keep).request(request);
+    let request = Redactor::new([], &settings.redaction, &settings.headers.keep).redact_request(request);
     let canonical = CanonicalRequest::of(&request, &settings.matching);
     (RequestKey::from_canonical(&canonical, &Scope::root()), canonical.text())
 }
 
 /// Splits an event stream that arrives in chunks into pieces.
 pub fn pieces<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Bytes> {
-    let mut splitter = message::Splitter::default();
+    let mut splitter = message::EventSplitter::default();
     let mut pieces: Vec<Bytes> = chunks.into_iter().flat_map(|chunk| splitter.push(chunk)).collect();
     pieces.extend(splitter.rest());
     pieces
@@ -131,7 +131,7 @@ pub fn pieces<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Bytes> {
 
 /// Returns the type and the data of each event in a complete stream.
 pub fn events(stream: &[u8]) -> Vec<(Option<String>, String)> {
-    let events = message::events(stream).into_iter();
+    let events = message::parse_events(stream).into_iter();
     events.map(|event| (event.name, event.data)).collect()
 }
 
@@ -140,12 +140,12 @@ pub type Part = (String, Option<String>, Option<String>, Bytes);
 
 /// Returns the boundary in a content type.
 pub fn boundary_of(content_type: &str) -> Option<String> {
-    message::boundary_of(content_type)
+    message::multipart_boundary(content_type)
 }
 
 /// Returns the parts of a form.
 pub fn parts(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
-    let parts = message::parts(body, boundary)?.into_iter();
+    let parts = message::parse_multipart(body, boundary)?.into_iter();
     Some(
         parts
             .map(|part| (part.name, part.filename, part.content_type, part.content))
@@ -165,12 +165,12 @@ fn message_parts(parts: &[Part]) -> Vec<message::Part> {
 
 /// Writes a form for a request: content type and body.
 pub fn sent_form(parts: &[Part]) -> (String, Bytes) {
-    message::written(&message_parts(parts))
+    message::write_form(&message_parts(parts))
 }
 
 /// Writes a form for an export.
 pub fn exported_form(parts: &[Part], boundary: &str) -> Option<Bytes> {
-    message::write_parts(&message_parts(parts), boundary)
+    message::write_multipart(&message_parts(parts), boundary)
 }
 
 /// Imports a document, and returns messages about interactions that cannot be imported.

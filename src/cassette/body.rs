@@ -5,7 +5,7 @@ use serde_json::Value;
 
 #[cfg(feature = "cli")]
 use crate::http::Part;
-use crate::http::{Layout, from_exact};
+use crate::http::{JsonLayout, parse_exact_json};
 
 /// The bytes of a body: in the document, or in a separate file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl RecordedPart {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Form<'a> {
     Empty,
-    Json(Value, Layout),
+    Json(Value, JsonLayout),
     Events(Events<'a>),
     Text(&'a str),
     Base64(&'a [u8]),
@@ -100,7 +100,7 @@ impl<'a> Form<'a> {
         if is_event_stream && !text.contains('\r') {
             return Self::Events(Events::split(text));
         }
-        match from_exact(bytes) {
+        match parse_exact_json(bytes) {
             Some((value, layout)) => Self::Json(value, layout),
             None => Self::Text(text),
         }

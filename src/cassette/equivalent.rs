@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::body::Blob;
 use super::values::{RecordedRequest, RecordedResponse};
-use crate::http::{Event, events, parse};
+use crate::http::{Event, parse_events, parse_json};
 
 /// Members that differ in every response and that no later request refers to: the id of a completion, the time of its
 /// creation, and `p`, padding of random length in stream chunks.
@@ -33,7 +33,7 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
 }
 
 fn stable(body: &[u8]) -> Option<Value> {
-    let mut value = parse(body)?;
+    let mut value = parse_json(body)?;
     for name in VOLATILE {
         value.as_object_mut()?.shift_remove(name);
     }
@@ -42,7 +42,7 @@ fn stable(body: &[u8]) -> Option<Value> {
 
 fn stable_events(body: &[u8]) -> Vec<(Option<String>, Result<Value, String>)> {
     let stable_event = |Event { name, data }: Event| (name, stable(data.as_bytes()).ok_or(data));
-    events(body).into_iter().map(stable_event).collect()
+    parse_events(body).into_iter().map(stable_event).collect()
 }
 
 #[cfg(test)]

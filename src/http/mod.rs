@@ -29,11 +29,7 @@ pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
 
 // Former names, until all modules use the new ones.
-pub(crate) use json::{
-    JsonLayout as Layout, JsonSpacing as Spacing, PlainJson as Plain, parse_exact_json as from_exact,
-    parse_json as parse,
-};
+pub(crate) use multipart::write_form as written;
 #[cfg(test)]
 pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts};
-pub(crate) use multipart::write_form as written;
-pub(crate) use sse::{EventSplitter as Splitter, parse_events as events};
+pub(crate) use sse::EventSplitter as Splitter;

@@ -23,7 +23,7 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::hash::sha256_hex;
-use crate::http::{parse, serialize_number};
+use crate::http::{parse_json, serialize_number};
 use crate::settings::matching::Matching;
 
 /// The largest integer up to which every integer is a double.
@@ -147,7 +147,7 @@ impl CanonicalBody {
             RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => return None,
             RecordedBody::Blob(Blob::Inline(bytes)) => bytes,
         };
-        if let Some(mut value) = parse(bytes).filter(|value| value.is_object() || value.is_array()) {
+        if let Some(mut value) = parse_json(bytes).filter(|value| value.is_object() || value.is_array()) {
             for pointer in &matching.ignore {
                 remove(&mut value, pointer.segments());
             }

@@ -196,7 +196,7 @@ mod tests {
         let request = Request::new(method.parse().unwrap(), target)
             .unwrap()
             .body(Bytes::from(body.to_owned()));
-        Redactor::new([], &[], &[]).request(&request)
+        Redactor::new([], &[], &[]).redact_request(&request)
     }
 
     fn key(method: &str, target: &str, body: &str) -> RequestKey {
@@ -366,7 +366,7 @@ mod tests {
                 .header(http::header::CONTENT_TYPE, kind)
                 .body(body);
             RequestKey::of(
-                &Redactor::new([], &[], &[]).request(&request),
+                &Redactor::new([], &[], &[]).redact_request(&request),
                 &Scope::root(),
                 &Matching::default(),
             )

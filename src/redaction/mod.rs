@@ -264,14 +264,6 @@ impl Redactor {
     }
 }
 
-/// A former name, until all tests use the new one.
-#[cfg(test)]
-impl Redactor {
-    pub(crate) fn request(&self, request: &Request) -> RecordedRequest {
-        self.redact_request(request)
-    }
-}
-
 fn percent_encode(redacted: &str) -> String {
     const UNRESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'/')

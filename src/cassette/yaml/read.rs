@@ -17,7 +17,7 @@ use crate::cassette::body::{Blob, Events, RecordedBody, RecordedPart};
 use crate::cassette::{Cassette, History, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
-use crate::http::{Layout, Spacing};
+use crate::http::{JsonLayout, JsonSpacing};
 
 /// The maximum number of aliases in the YAML of other tools: the YAML library of Python writes an alias for every value
 /// that occurs twice.
@@ -326,18 +326,18 @@ enum FloatsIn {
 }
 
 #[derive(Default)]
-struct SpacingIn(Spacing);
+struct SpacingIn(JsonSpacing);
 
 impl<'de> Deserialize<'de> for SpacingIn {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let spacing = match name.as_str() {
-            "compact" => Some(Spacing::Compact),
-            "spaced" => Some(Spacing::Spaced),
+            "compact" => Some(JsonSpacing::Compact),
+            "spaced" => Some(JsonSpacing::Spaced),
             other => other
                 .strip_prefix("indented-")
                 .and_then(|step| step.parse().ok())
-                .map(Spacing::Indented),
+                .map(JsonSpacing::Indented),
         };
         spacing.map(Self).ok_or_else(|| {
             serde::de::Error::custom(format!(
@@ -366,7 +366,7 @@ impl TryFrom<BodyFields> for BodyIn {
     type Error = String;
 
     fn try_from(fields: BodyFields) -> Result<Self, String> {
-        let layout = Layout {
+        let layout = JsonLayout {
             spacing: fields.spacing.0,
             ascii: fields.ascii,
             python_floats: fields.floats == FloatsIn::Python,

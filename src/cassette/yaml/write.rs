@@ -17,7 +17,7 @@ use super::version::VERSION;
 use crate::cassette::body::{Blob, Events, Form, RecordedBody, RecordedPart};
 use crate::cassette::{Cassette, History, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Spacing, serialize_number};
+use crate::http::{JsonSpacing, serialize_number};
 
 /// Returns the document of a cassette.
 ///
@@ -222,9 +222,9 @@ impl Serialize for BlobOut<'_> {
             Form::Empty => {}
             Form::Json(value, layout) => {
                 match layout.spacing {
-                    Spacing::Compact => {}
-                    Spacing::Spaced => map.serialize_entry("spacing", "spaced")?,
-                    Spacing::Indented(step) => map.serialize_entry("spacing", &format!("indented-{step}"))?,
+                    JsonSpacing::Compact => {}
+                    JsonSpacing::Spaced => map.serialize_entry("spacing", "spaced")?,
+                    JsonSpacing::Indented(step) => map.serialize_entry("spacing", &format!("indented-{step}"))?,
                 }
                 if layout.ascii {
                     map.serialize_entry("ascii", &true)?;

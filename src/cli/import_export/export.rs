@@ -4,7 +4,7 @@ use super::{Exchange, Timing, split_url, time};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
 use crate::engine::{CacheEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Part, parse, write_parts};
+use crate::http::{Part, parse_json, write_multipart};
 use crate::key::Scope;
 
 /// The interactions of a cassette, one a response, with the bodies that are kept beside it; `place` names it in errors.
@@ -28,18 +28,20 @@ pub(crate) async fn exported(
     let (body, kind) = match &request.body {
         RecordedBody::Blob(blob) => {
             let body = bytes(blob.clone());
-            let is_json = parse(&body).is_some_and(|value| value.is_object() || value.is_array());
+            let is_json = parse_json(&body).is_some_and(|value| value.is_object() || value.is_array());
             (body, is_json.then(|| "application/json".to_owned()))
         }
         RecordedBody::Multipart(parts) => {
             let boundary = format!("mistral-cassette-{}", &cassette.key.get(..16).unwrap_or("form"));
             let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
-            let body = parts.and_then(|parts| write_parts(&parts, &boundary)).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Cassette,
-                    format!("{place}: the parts of its form cannot be written as one body"),
-                )
-            })?;
+            let body = parts
+                .and_then(|parts| write_multipart(&parts, &boundary))
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Cassette,
+                        format!("{place}: the parts of its form cannot be written as one body"),
+                    )
+                })?;
             (body, Some(format!("multipart/form-data; boundary={boundary}")))
         }
     };
