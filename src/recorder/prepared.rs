@@ -32,8 +32,8 @@ pub(super) struct PreparedRequest {
 
 impl PreparedRequest {
     fn new(effective: &EffectiveSettings, scope: &Scope, request: &Request, secrets: &[String]) -> Result<Self> {
-        let redactor = effective.redactor.knowing(secrets.iter().map(String::as_str));
-        if redactor.text(scope.as_str()) != scope.as_str() {
+        let redactor = effective.redactor.with_secrets(secrets.iter().map(String::as_str));
+        if redactor.redact_text(scope.as_str()) != scope.as_str() {
             return Err(Error::new(
                 ErrorKind::Request,
                 "the name of the scope contains a secret, and would become the name of a folder",
