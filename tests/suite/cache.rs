@@ -334,7 +334,7 @@ async fn a_hanging_engine_costs_its_time_limit_once() {
     let since = Instant::now();
     let error = strict.answer(question("hello"), upstream(&server)).await.unwrap_err();
     assert_eq!(error.message(), "the engine did not respond within 200 ms");
-    assert!(since.elapsed() < Duration::from_secs(5));
+    assert!(since.elapsed() < Duration::from_secs(60));
     assert_eq!(session.finish().await.unwrap().skipped, 10);
 }
 
@@ -469,7 +469,7 @@ async fn a_near_copy_is_used_for_its_ttl() {
     assert_eq!(ask(&recorder(Mode::Strict, &engine, ""), &server, "hello").await, first);
     let since = Instant::now();
     while ask(&recorder(Mode::Strict, &engine, ""), &server, "hello").await == first {
-        assert!(since.elapsed() < Duration::from_secs(10), "the near copy never ends");
+        assert!(since.elapsed() < Duration::from_secs(60), "the near copy never expires");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -486,14 +486,14 @@ async fn a_lock_is_renewed_during_its_call() {
         let url = format!("sqlite:{}", folder.path().join("cache.db").display());
         Recorder::builder(mistral_cassette::engine::open(&url).unwrap())
             .mode(Mode::Replay)
-            .lock_ttl(Duration::from_millis(600))
+            .lock_ttl(Duration::from_millis(1500))
             .build()
             .unwrap()
     };
     let (one, other) = (session(), session());
     let response = one.answer(question("hello"), upstream(&server)).await.unwrap();
     let mut waiting = std::pin::pin!(ask(&other, &server, "hello"));
-    let early = tokio::time::timeout(Duration::from_millis(2400), &mut waiting).await;
+    let early = tokio::time::timeout(Duration::from_millis(4000), &mut waiting).await;
     assert!(early.is_err(), "the lock ended before its call");
     steps.send(Step::Send(r#"{"id":"1"}"#.into())).unwrap();
     drop(steps);

@@ -1218,7 +1218,8 @@ async fn open_connections_do_not_prevent_shutdown() {
     assert_eq!(used.answer().await.status, 200);
     let since = std::time::Instant::now();
     assert_eq!(stop(proxy).await.code(), 0);
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    // The proxy waits three seconds for requests that are not complete, and not for idle connections.
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
 }
 
 // Concurrency.

