@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cassette::{Blob, History, Recorded, RecordedBody, RecordedResponse, yaml};
 use crate::cli::change;
-use crate::cli::import_export::{self, Import, TargetFormat};
+use crate::cli::import_export::{self, Import};
 use crate::diff::{self, Difference};
 use crate::engine::CacheEngine;
 use crate::error::Result;
@@ -94,15 +94,15 @@ impl Cassette {
     /// # Errors
     /// The cassette cannot be exported, or the format is unknown.
     pub async fn exported(&self, engine: &dyn CacheEngine, scope: &Scope, to: &str) -> Result<String> {
-        let exchanges = import_export::exported(engine, self.0.clone(), scope, "fuzz.yaml").await?;
-        Ok(to.parse::<TargetFormat>()?.write(&exchanges))
+        let interactions = import_export::interactions_of(engine, self.0.clone(), scope, "fuzz.yaml").await?;
+        Ok(import_export::write(to.parse()?, &interactions))
     }
 
     /// Compares its responses with those of a newer cassette: the kind of the change, and the differences as lines.
     pub fn change(&self, new: &Self) -> (&'static str, Vec<String>) {
         let change = change::compare(&self.0.responses, &new.0.responses);
         let lines = change.differences.iter().flat_map(Difference::lines);
-        (change.grade.name(), lines.collect())
+        (change.kind.name(), lines.collect())
     }
 
     /// Returns the messages about certain secrets in its interactions.
@@ -187,7 +187,7 @@ pub async fn import(engine: &dyn CacheEngine, document: &[u8], format: Option<&s
         scope: None,
         force: false,
     };
-    Ok(import.all(vec![("fuzz".to_owned(), found)]).await?.problems)
+    Ok(import.run(vec![("fuzz".to_owned(), found)]).await?.problems)
 }
 
 /// Compares two values: the differences as lines, and the similarity.

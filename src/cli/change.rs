@@ -1,4 +1,4 @@
-//! What a change of an answer means: the same again, other words, another tool call, another ending, another shape.
+//! Compares the responses of two recordings and classifies the change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,24 +9,25 @@ use crate::cassette::{Blob, RecordedResponse};
 use crate::diff::{Difference, differences};
 use crate::http::{Event, parse_events, parse_json};
 
-/// What a change means, from what says nothing to what breaks a program.
+/// The kind of a change, in the order of its effect on a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ChangeKind {
-    /// Not a byte has changed.
+    /// No byte differs.
     Same,
-    /// Ids, times, padding, token counts.
+    /// Only ids, times, padding or token counts differ.
     Volatile,
-    /// What the model says, or the numbers that it computes.
+    /// The text of the model differs, or the numbers that it computes.
     Wording,
-    /// Which tool is called, and with what.
+    /// Another tool is called, or with other arguments.
     ToolCall,
-    /// Why it ended: finish reason, status, an error.
+    /// The finish reason, the status or the error differs.
     Ending,
-    /// A member is new, gone or of another type.
+    /// A member is added, removed or has another type.
     Shape,
 }
 
 impl ChangeKind {
+    /// The name in the output of `diff`, `refresh` and `report`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Same => "same",
@@ -45,14 +46,14 @@ impl fmt::Display for ChangeKind {
     }
 }
 
-/// A change with its grade, and the differences that count.
+/// The kind of a change, and the differences that are not volatile.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    pub(crate) grade: ChangeKind,
+    pub(crate) kind: ChangeKind,
     pub(crate) differences: Vec<Difference>,
 }
 
-/// Names of members that differ each time.
+/// The names of members that differ in every response.
 const VOLATILE: [&str; 12] = [
     "id",
     "created",
@@ -68,14 +69,14 @@ const VOLATILE: [&str; 12] = [
     "expires_at",
 ];
 
-/// Compares the responses of two recordings of one request; their bodies must be there.
+/// Compares the responses of two recordings of one request. Their bodies must be inline.
 pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Change {
     let mut change = Change {
-        grade: ChangeKind::Same,
+        kind: ChangeKind::Same,
         differences: Vec::new(),
     };
     if old.len() != new.len() {
-        change.grade = ChangeKind::Shape;
+        change.kind = ChangeKind::Shape;
         change.differences.push(Difference {
             pointer: "/responses".to_owned(),
             old: Some(json!(old.len())),
@@ -86,10 +87,10 @@ pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Cha
         if old.status == new.status && old.body == new.body && old.headers == new.headers {
             continue;
         }
-        change.grade = change.grade.max(ChangeKind::Volatile);
+        change.kind = change.kind.max(ChangeKind::Volatile);
         if old.status != new.status {
-            // An answer and an error have nothing else in common.
-            change.grade = change.grade.max(ChangeKind::Ending);
+            // The bodies of a result and of an error have no members in common.
+            change.kind = change.kind.max(ChangeKind::Ending);
             change.differences.push(Difference {
                 pointer: "/status".to_owned(),
                 old: Some(json!(old.status.as_u16())),
@@ -97,10 +98,10 @@ pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Cha
             });
             continue;
         }
-        for mut difference in differences(&meaning(old), &meaning(new)) {
-            let grade = grade_of(&difference);
-            change.grade = change.grade.max(grade);
-            if grade > ChangeKind::Volatile {
+        for mut difference in differences(&normalized_content(old), &normalized_content(new)) {
+            let kind = kind_of(&difference);
+            change.kind = change.kind.max(kind);
+            if kind > ChangeKind::Volatile {
                 if number > 0 {
                     difference.pointer = format!("/responses/{number}{}", difference.pointer);
                 }
@@ -111,7 +112,7 @@ pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Cha
     change
 }
 
-fn grade_of(difference: &Difference) -> ChangeKind {
+fn kind_of(difference: &Difference) -> ChangeKind {
     let names: Vec<&str> = difference.pointer.split('/').skip(1).collect();
     if names.iter().any(|name| VOLATILE.contains(name)) {
         return ChangeKind::Volatile;
@@ -125,7 +126,7 @@ fn grade_of(difference: &Difference) -> ChangeKind {
     {
         return ChangeKind::Ending;
     }
-    // None at all may be written in several ways.
+    // A missing member, null and an empty list all mean that no tool is called.
     let is_none = |calls: &Option<Value>| match calls {
         None | Some(Value::Null) => true,
         Some(calls) => calls.as_array().is_some_and(Vec::is_empty),
@@ -138,10 +139,10 @@ fn grade_of(difference: &Difference) -> ChangeKind {
         return ChangeKind::ToolCall;
     }
     match (&difference.old, &difference.new) {
-        (Some(old), Some(new)) if kind(old) == kind(new) => ChangeKind::Wording,
-        // More or fewer pages, chunks or vectors are other words.
+        (Some(old), Some(new)) if json_type(old) == json_type(new) => ChangeKind::Wording,
+        // An added or removed item: a page, a chunk, a vector.
         (None, Some(item)) | (Some(item), None)
-            if names.last().is_some_and(|name| is_number(name)) && !item.is_null() =>
+            if names.last().is_some_and(|name| is_index(name)) && !item.is_null() =>
         {
             ChangeKind::Wording
         }
@@ -149,11 +150,11 @@ fn grade_of(difference: &Difference) -> ChangeKind {
     }
 }
 
-fn is_number(name: &str) -> bool {
+fn is_index(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn kind(value: &Value) -> u8 {
+fn json_type(value: &Value) -> u8 {
     match value {
         Value::Null => 0,
         Value::Bool(_) => 1,
@@ -164,14 +165,15 @@ fn kind(value: &Value) -> u8 {
     }
 }
 
-/// What an answer says, in one value: streams put together, so that it does not count where they were cut into events.
-pub(crate) fn meaning(response: &RecordedResponse) -> Value {
+/// Returns the content of a response as one value. The events of a stream are joined, so that their boundaries do not
+/// matter.
+pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
     let bytes = match &response.body {
         Blob::Inline(bytes) => bytes.clone(),
         Blob::External { sha256 } => return json!({ "status": response.status.as_u16(), "body": sha256 }),
     };
     let mut value = if response.is_event_stream() {
-        put_together(&bytes)
+        join_events(&bytes)
     } else {
         parse_json(&bytes).unwrap_or_else(|| match std::str::from_utf8(&bytes) {
             Ok(text) => json!({ "text": text }),
@@ -186,23 +188,24 @@ pub(crate) fn meaning(response: &RecordedResponse) -> Value {
     value
 }
 
-/// The events of a stream as one value: of chunks the choices with their texts joined, of other events a text for each kind.
-fn put_together(body: &[u8]) -> Value {
+/// Joins the events of a stream: completion chunks become choices with their texts joined, other events a text for each
+/// type.
+fn join_events(body: &[u8]) -> Value {
     let mut choices = BTreeMap::<u64, Map<String, Value>>::new();
     let mut others = Map::new();
-    let mut is_whole = false;
+    let mut is_complete = false;
     for Event { name, data } in parse_events(body) {
         if data == "[DONE]" {
-            is_whole = true;
+            is_complete = true;
             continue;
         }
         let Some(event) = parse_json(data.as_bytes()) else {
-            add(&mut others, "text", &data);
+            append(&mut others, "text", &data);
             continue;
         };
         if let Some(chunk) = event["choices"].as_array() {
             for choice in chunk {
-                add_choice(
+                append_choice(
                     choices.entry(choice["index"].as_u64().unwrap_or_default()).or_default(),
                     choice,
                 );
@@ -214,7 +217,7 @@ fn put_together(body: &[u8]) -> Value {
             .iter()
             .find_map(|member| event[*member].as_str());
         match text {
-            Some(text) => add(&mut others, name, text),
+            Some(text) => append(&mut others, name, text),
             None => {
                 let list = others.entry(name).or_insert_with(|| json!([]));
                 if let Some(list) = list.as_array_mut() {
@@ -226,26 +229,26 @@ fn put_together(body: &[u8]) -> Value {
     let mut value = Value::Object(others);
     if !choices.is_empty() {
         value["choices"] = choices.into_values().collect();
-        value["is_whole"] = json!(is_whole);
+        value["is_complete"] = json!(is_complete);
     }
     value
 }
 
-fn add(members: &mut Map<String, Value>, name: &str, text: &str) {
+fn append(members: &mut Map<String, Value>, name: &str, text: &str) {
     let joined = members.entry(name).or_insert_with(|| json!(""));
     if let Value::String(joined) = joined {
         joined.push_str(text);
     }
 }
 
-fn add_choice(joined: &mut Map<String, Value>, choice: &Value) {
+fn append_choice(joined: &mut Map<String, Value>, choice: &Value) {
     match &choice["delta"]["content"] {
-        Value::String(text) => add(joined, "content", text),
+        Value::String(text) => append(joined, "content", text),
         Value::Array(chunks) => {
             let texts = chunks
                 .iter()
                 .map(|chunk| chunk["text"].as_str().map_or_else(|| chunk.to_string(), str::to_owned));
-            texts.for_each(|text| add(joined, "content", &text));
+            texts.for_each(|text| append(joined, "content", &text));
         }
         _ => {}
     }
@@ -261,7 +264,7 @@ fn add_choice(joined: &mut Map<String, Value>, choice: &Value) {
                     }
                 }
                 match &call["function"]["arguments"] {
-                    Value::String(text) => add(one, "arguments", text),
+                    Value::String(text) => append(one, "arguments", text),
                     Value::Null => {}
                     other => drop(one.insert("arguments".to_owned(), other.clone())),
                 }
@@ -294,12 +297,12 @@ mod tests {
         response(200, "application/json", &body.to_string())
     }
 
-    fn grade(old: RecordedResponse, new: RecordedResponse) -> ChangeKind {
-        compare(&[old], &[new]).grade
+    fn kind(old: RecordedResponse, new: RecordedResponse) -> ChangeKind {
+        compare(&[old], &[new]).kind
     }
 
     #[test]
-    fn each_change_has_its_grade() {
+    fn each_change_is_classified() {
         let says = |text: &str| chat(&json!({ "content": text }), "stop");
         let calls = |id: &str, arguments: &str| {
             chat(
@@ -308,48 +311,48 @@ mod tests {
             )
         };
         let json = |text: &str| response(200, "application/json", text);
-        assert_eq!(grade(says("a"), says("a")), ChangeKind::Same);
+        assert_eq!(kind(says("a"), says("a")), ChangeKind::Same);
         assert_eq!(
-            grade(json(r#"{"id":"a","usage":{"x":1}}"#), json(r#"{"id":"b","usage":{}}"#)),
+            kind(json(r#"{"id":"a","usage":{"x":1}}"#), json(r#"{"id":"b","usage":{}}"#)),
             ChangeKind::Volatile
         );
-        assert_eq!(grade(says("a"), says("b")), ChangeKind::Wording);
+        assert_eq!(kind(says("a"), says("b")), ChangeKind::Wording);
         assert_eq!(
-            grade(json(r#"{"data":[0.1,0.2]}"#), json(r#"{"data":[0.1,0.3]}"#)),
+            kind(json(r#"{"data":[0.1,0.2]}"#), json(r#"{"data":[0.1,0.3]}"#)),
             ChangeKind::Wording
         );
         assert_eq!(
-            grade(
+            kind(
                 json(r#"{"pages":[{"a":"b"}]}"#),
                 json(r#"{"pages":[{"a":"b"},{"a":"c"}]}"#)
             ),
             ChangeKind::Wording
         );
-        assert_eq!(grade(calls("1", "{}"), calls("2", "{}")), ChangeKind::Volatile);
-        assert_eq!(grade(calls("1", "{}"), calls("1", r#"{"a":1}"#)), ChangeKind::ToolCall);
+        assert_eq!(kind(calls("1", "{}"), calls("2", "{}")), ChangeKind::Volatile);
+        assert_eq!(kind(calls("1", "{}"), calls("1", r#"{"a":1}"#)), ChangeKind::ToolCall);
         let without_calls = chat(&json!({ "content": "a", "tool_calls": null }), "stop");
-        assert_eq!(grade(without_calls, says("a")), ChangeKind::Shape);
+        assert_eq!(kind(without_calls, says("a")), ChangeKind::Shape);
         assert_eq!(
-            grade(says("a"), chat(&json!({ "content": "a" }), "length")),
+            kind(says("a"), chat(&json!({ "content": "a" }), "length")),
             ChangeKind::Ending
         );
         assert_eq!(
-            grade(says("a"), response(429, "application/json", r#"{"message":"busy"}"#)),
+            kind(says("a"), response(429, "application/json", r#"{"message":"busy"}"#)),
             ChangeKind::Ending
         );
         assert_eq!(
-            grade(
+            kind(
                 json(r#"{"message":"a"}"#),
                 response(200, "application/json", r#"{"message":"b"}"#)
             ),
             ChangeKind::Ending
         );
-        assert_eq!(grade(json(r#"{"a":1}"#), json(r#"{"a":1,"b":2}"#)), ChangeKind::Shape);
-        assert_eq!(grade(json(r#"{"a":1}"#), json(r#"{"a":"1"}"#)), ChangeKind::Shape);
+        assert_eq!(kind(json(r#"{"a":1}"#), json(r#"{"a":1,"b":2}"#)), ChangeKind::Shape);
+        assert_eq!(kind(json(r#"{"a":1}"#), json(r#"{"a":"1"}"#)), ChangeKind::Shape);
     }
 
     #[test]
-    fn it_does_not_count_where_a_stream_is_cut_into_events() {
+    fn the_boundaries_of_events_do_not_matter() {
         let stream = |pieces: &[&str]| {
             let event = |piece: &&str| {
                 format!(
@@ -364,11 +367,11 @@ mod tests {
             )
         };
         assert_eq!(
-            grade(stream(&["The cap", "ital"]), stream(&["The ", "capital"])),
+            kind(stream(&["The cap", "ital"]), stream(&["The ", "capital"])),
             ChangeKind::Volatile
         );
         assert_eq!(
-            grade(stream(&["The cap", "ital"]), stream(&["A capital"])),
+            kind(stream(&["The cap", "ital"]), stream(&["A capital"])),
             ChangeKind::Wording
         );
         let change = compare(
@@ -383,11 +386,11 @@ mod tests {
                 "+ The capital is Lyon."
             ]
         );
-        let cut = response(
+        let truncated = response(
             200,
             "text/event-stream",
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
         );
-        assert!(grade(stream(&["a"]), cut) >= ChangeKind::Wording);
+        assert!(kind(stream(&["a"]), truncated) >= ChangeKind::Wording);
     }
 }

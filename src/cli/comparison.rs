@@ -65,8 +65,8 @@ pub(crate) fn compare_sides(mut old_side: Side, new_side: Side) -> Vec<Row> {
         let (status, differences) = match &old {
             None => (Status::New, Vec::new()),
             Some(old) => {
-                let Change { grade, differences } = compare(&old.responses, &new.responses);
-                (Status::Both(grade), differences)
+                let Change { kind, differences } = compare(&old.responses, &new.responses);
+                (Status::Both(kind), differences)
             }
         };
         rows.push(Row {
@@ -100,9 +100,9 @@ pub(crate) fn compare_files(old: &Path, new: &Path) -> Result<Row> {
     let (old, new) = (read(old)?, read(new)?);
     let canonical = |cassette: &Cassette| CanonicalRequest::of(&cassette.request, &Matching::default()).into_value();
     let of_request = differences(&canonical(&old), &canonical(&new));
-    let Change { grade, mut differences } = compare(&old.responses, &new.responses);
+    let Change { kind, mut differences } = compare(&old.responses, &new.responses);
     let status = if of_request.is_empty() {
-        Status::Both(grade)
+        Status::Both(kind)
     } else {
         Status::OtherRequest
     };

@@ -1,4 +1,4 @@
-// Opens a report in Chromium and goes through one case: `node cases.mjs CASE report.html`, the browser in CHROMIUM.
+// Opens a report in Chromium and runs one case: `node cases.mjs CASE report.html`. CHROMIUM is the path of the browser.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,8 +20,8 @@ const ARGUMENTS = [
 const [, , name, file] = process.argv;
 const address = pathToFileURL(file).href;
 
-/** Everything that must not happen, whatever the case. */
-const wrong = [];
+/** Events that must not happen in any case. */
+const violations = [];
 
 async function watched(page) {
   await page.addInitScript(() => {
@@ -29,11 +29,11 @@ async function watched(page) {
       console.error(`violation: ${event.violatedDirective} ${event.blockedURI}`),
     );
   });
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
-  page.on("pageerror", (error) => wrong.push(String(error)));
-  page.on("request", (request) => /^(file|data):/.test(request.url()) || wrong.push(`request: ${request.url()}`));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && violations.push(message.text()));
+  page.on("pageerror", (error) => violations.push(String(error)));
+  page.on("request", (request) => /^(file|data):/.test(request.url()) || violations.push(`request: ${request.url()}`));
   page.on("dialog", (dialog) => {
-    wrong.push(`dialog: ${dialog.message()}`);
+    violations.push(`dialog: ${dialog.message()}`);
     return dialog.dismiss();
   });
   await page.goto(address);
@@ -42,7 +42,7 @@ async function watched(page) {
 
 const titles = (page) => page.locator("#list .title").allTextContents();
 
-/** What the recording shows in which these words stand first. */
+/** Opens the first recording that contains this phrase and returns its text. */
 async function opened(page, words) {
   await page.fill("#search", `"${words}"`);
   assert.doesNotMatch(await count(page), /^0 /, words);
@@ -54,7 +54,7 @@ async function opened(page, words) {
   return text;
 }
 
-/** The count in the list, when it is no longer searching. */
+/** The count above the list, once the search is finished. */
 async function count(page) {
   await page.waitForFunction(() => !document.getElementById("count").textContent.includes("searching"));
   return page.locator("#count").innerText();
@@ -109,7 +109,7 @@ const cases = {
     await page.getByText('"finish_reason"').waitFor();
     await page.getByText("Raw request", { exact: true }).click();
     await page.getByText("POST /v1/chat/completions").last().waitFor();
-    // Full text, over what was asked and what was said; streams as they add up.
+    // The search covers the text of requests and responses; streams are joined.
     for (const [words, expected] of [
       ["as far as", 0],
       ["It is Paris", 2],
@@ -160,7 +160,7 @@ const cases = {
     await page.waitForSelector("#detail h2");
     assert.equal(await page.evaluate(() => document.activeElement.id), "detail");
     assert.equal(await page.locator('#list a[aria-current="true"]').count(), 1);
-    // By Tab alone to the raw view and into it.
+    // Tab reaches the raw view.
     while (!(await focused()).startsWith("Raw request")) await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.locator("#detail .raw[open] .head").first().waitFor();
@@ -187,7 +187,7 @@ const cases = {
       await page.getByRole("button", { name: "Back to the list" }).click();
       await page.locator("#list").waitFor();
     }
-    // Paper has the recording and not the list.
+    // A printed page shows the recording but not the list.
     await page.setViewportSize({ width: 1000, height: 800 });
     await opened(page, "capital of france");
     await page.emulateMedia({ media: "print" });
@@ -197,14 +197,14 @@ const cases = {
 
   async plays(page) {
     assert.match(await opened(page, "count to four"), /first 150 ms, last 750 ms/);
-    const said = page.locator("#detail section").last().locator(".said");
-    assert.equal(await said.innerText(), "one two three four");
-    // Every text that is shown while it plays, and when.
+    const content = page.locator("#detail section").last().locator(".content");
+    assert.equal(await content.innerText(), "one two three four");
+    // Every text that is shown during playback, and its time.
     await page.evaluate(() => {
       const seen = (window.seen = []);
       const since = performance.now();
       new MutationObserver(() => {
-        const text = document.querySelector("#detail section:last-child .said").textContent;
+        const text = document.querySelector("#detail section:last-child .content").textContent;
         if (seen.at(-1)?.text !== text) seen.push({ text, at: performance.now() - since });
       }).observe(document.querySelector("#detail"), { childList: true, subtree: true });
     });
@@ -216,7 +216,7 @@ const cases = {
     const texts = seen.map(({ text }) => text);
     for (const text of ["one ", "one two "]) assert.ok(texts.includes(text), JSON.stringify(seen));
     const [one, all] = ["one ", "one two three four"].map((text) => seen.find((shown) => shown.text === text).at);
-    // Three pauses of 150 ms lie between the first word and the last.
+    // There are three pauses of 150 ms between the first word and the last.
     assert.ok(all - one > 300, JSON.stringify(seen));
   },
 
@@ -235,7 +235,7 @@ const cases = {
     await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
     assert.match(
       await opened(page, "long silence"),
-      /audio\/wav, 301\.6 kB: left out of this page, --with-media puts it in/,
+      /audio\/wav, 301\.6 kB: omitted, --with-media includes it/,
     );
   },
 
@@ -254,8 +254,8 @@ const cases = {
           link.querySelector(".badge")?.textContent ?? "",
         ]),
       );
-    const told = Object.fromEntries(badges);
-    assert.deepEqual(Object.values(told).sort(), ["", "gone", "new", "only volatile fields", "wording"]);
+    const changes = Object.fromEntries(badges);
+    assert.deepEqual(Object.values(changes).sort(), ["", "gone", "new", "only volatile fields", "wording"]);
     await page.getByLabel("Changed only").check();
     assert.equal(await count(page), "4 of 5 recordings");
     await page.selectOption("#filter-change", { label: "wording (1)" });
@@ -286,7 +286,7 @@ const cases = {
     for (const link of links) {
       await page.evaluate((hash) => (location.hash = hash), link);
       await page.waitForFunction((hash) => location.hash === hash && document.querySelector("#detail h2"), link);
-      // Everything that can be opened, and what is in it.
+      // Open every section and press every button.
       await page.evaluate(async () => {
         for (const details of document.querySelectorAll("#detail details")) details.open = true;
         await new Promise((done) => setTimeout(done));
@@ -307,7 +307,7 @@ const cases = {
       });
       assert.deepEqual(found, [], link);
     }
-    // It is all there, as text.
+    // The page shows all of it as text.
     for (const shown of [
       "</script><script>window.ran=1</script>",
       "<!--<script>window.ran=1//",
@@ -324,28 +324,28 @@ const cases = {
     }
     await page.fill("#search", "window.ran");
     await count(page);
-    // The list has the hostile names too.
+    // The list shows hostile names too.
     const list = await page.evaluate(() =>
       [...document.querySelectorAll("#list *, #filters *, #heading *")].map((element) => element.tagName),
     );
     assert.deepEqual([...new Set(list)].sort(), ["A", "H1", "INPUT", "LABEL", "LI", "OPTION", "P", "SELECT", "SPAN"]);
-    // What a mistake of the page would do, the browser refuses.
-    assert.deepEqual(wrong, []);
+    // The policy of the page blocks what a bug in its scripts could do.
+    assert.deepEqual(violations, []);
     const refused = await page.evaluate(async () => {
-      const told = [];
-      addEventListener("securitypolicyviolation", (event) => told.push(event.effectiveDirective));
+      const blocked = [];
+      addEventListener("securitypolicyviolation", (event) => blocked.push(event.effectiveDirective));
       try {
         document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=window.ran=1>");
       } catch (error) {
-        told.push(error.name);
+        blocked.push(error.name);
       }
       new Image().src = "https://example.com/beacon.png";
       await fetch("https://example.com/").catch(() => {});
       await new Promise((done) => setTimeout(done));
-      return told.sort();
+      return blocked.sort();
     });
     assert.deepEqual(refused, ["TypeError", "connect-src", "img-src", "require-trusted-types-for"]);
-    wrong.length = 0;
+    violations.length = 0;
   },
 
   async damaged(page) {
@@ -372,7 +372,7 @@ try {
     false,
     "a script of a recording has run",
   );
-  assert.deepEqual(wrong, []);
+  assert.deepEqual(violations, []);
   console.log("well");
 } finally {
   await browser.close();

@@ -423,13 +423,13 @@ fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
     let own = "version: 1\nkey: 0\nrecorded: {at: '', by: ''}\n";
     project.write("own.yaml", own);
     for (file, told) in [
-        ("notes.md", "notes.md: this is of no format that can be imported"),
-        ("bytes.bin", "bytes.bin: this is of no format"),
-        ("empty.yaml", "empty.yaml: this is of no format"),
-        ("damaged.json", "damaged.json:2: it cannot be read"),
+        ("notes.md", "notes.md: the format is not supported"),
+        ("bytes.bin", "bytes.bin: the format is not supported"),
+        ("empty.yaml", "empty.yaml: the format is not supported"),
+        ("damaged.json", "cannot read damaged.json: line 2: "),
         ("damaged.yaml", "damaged.yaml:"),
         ("gone.yaml", "cannot read gone.yaml"),
-        ("own.yaml", "own.yaml: this is a cassette of this tool already"),
+        ("own.yaml", "own.yaml: the file is already a cassette"),
     ] {
         let done = import(&project, &["lines.jsonl", file]);
         assert_eq!(done.code(), 2, "{done:?}");
@@ -447,7 +447,7 @@ fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
     let unknown = import(&project, &["lines.jsonl", "--from-format", "betamax"]);
     assert_eq!(unknown.code(), 2);
     assert!(
-        unknown.stderr.contains("there is no format \"betamax\""),
+        unknown.stderr.contains("unknown format \"betamax\""),
         "{}",
         unknown.stderr
     );
@@ -475,7 +475,7 @@ fn existing_recordings_are_not_replaced_without_force() {
     let other = import(&project, &["lines.jsonl"]);
     assert_eq!(other.code(), 1);
     assert!(other.stdout.contains("1 already there, 1 not imported"), "{other:?}");
-    let told = "not imported: lines.jsonl: line 1 (POST https://api.example.com/v1/chat/completions): already there, with other responses: cassettes/chat-completions/";
+    let told = "not imported: lines.jsonl: line 1 (POST https://api.example.com/v1/chat/completions): a cassette with other responses exists: cassettes/chat-completions/";
     assert!(other.stderr.starts_with(told), "{}", other.stderr);
     assert_eq!(cassettes(&project, "cassettes"), before);
     let forced = import(&project, &["lines.jsonl", "--force"]);
@@ -490,7 +490,7 @@ fn existing_recordings_are_not_replaced_without_force() {
     project.write(&format!("cassettes/{name}"), "version: 1\n");
     let damaged = import(&project, &["lines.jsonl"]);
     assert!(
-        damaged.code() == 1 && damaged.stderr.contains("already there, and damaged"),
+        damaged.code() == 1 && damaged.stderr.contains("a damaged cassette exists"),
         "{damaged:?}"
     );
 }
@@ -516,8 +516,8 @@ fn entries_over_the_limits_are_reported_and_not_written() {
     ]
     .concat();
     let (large, full) = (
-        "lines.jsonl: line 2 (POST /v1/embeddings): too large, 2000 bytes: limits.entry_bytes is 1000\n",
-        "lines.jsonl: line 3 (POST /v1/embeddings): too large, 1000 bytes: limits.total_bytes leaves 900\n",
+        "lines.jsonl: line 2 (POST /v1/embeddings): too large: 2000 bytes, and limits.entry_bytes is 1000\n",
+        "lines.jsonl: line 3 (POST /v1/embeddings): too large: 1000 bytes, and limits.total_bytes leaves 900\n",
     );
     let cases = [
         ("{entry_bytes: 1000}", "cassettes", vec![large], 3),

@@ -224,12 +224,13 @@ async fn recordings_that_cannot_be_requested_again_are_listed_and_not_changed() 
     let done = refresh(&project, &limited.url, &[]);
     assert_eq!(done.code(), 1);
     assert!(
-        done.stdout.contains("not sent: a secret in it was redacted"),
+        done.stdout.contains("not sent: it contains a redacted secret"),
         "{}",
         done.stdout
     );
     assert!(
-        done.stdout.contains("failed: the upstream answers 401"),
+        done.stdout
+            .contains("failed: the upstream returned the transient error 401"),
         "{}",
         done.stdout
     );
@@ -676,7 +677,11 @@ async fn only_one_refresh_runs_at_a_time() {
     for command in [&["refresh", "--upstream", &server.url][..], &["review"]] {
         let second = project.run(command);
         assert_eq!(second.code(), 2);
-        assert!(second.stderr.contains("another process holds"), "{}", second.stderr);
+        assert!(
+            second.stderr.contains("another process has locked"),
+            "{}",
+            second.stderr
+        );
     }
     first.kill().unwrap();
     first.wait().unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use crate::cli::arguments::Directory;
-use crate::cli::import_export::{TargetFormat, exported, recorded_at};
+use crate::cli::import_export::{TargetFormat, interactions_of, recorded_at, write};
 use crate::cli::output::{count, print, print_message, success_if};
 use crate::cli::runtime::runtime;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,12 +36,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 continue;
             }
             let location = store.location_of(&listed);
-            let exchanges = match cassette {
-                Ok(cassette) => exported(&*store.engine, cassette, &scope, &location).await,
+            let interactions = match cassette {
+                Ok(cassette) => interactions_of(&*store.engine, cassette, &scope, &location).await,
                 Err(error) => Err(error),
             };
-            match exchanges {
-                Ok(exchanges) => cassettes.push((recorded_at(&exchanges), arguments.to.write(&exchanges), exchanges)),
+            match interactions {
+                Ok(interactions) => cassettes.push((
+                    recorded_at(&interactions),
+                    write(arguments.to, &interactions),
+                    interactions,
+                )),
                 Err(error) => {
                     print_message(&format!("not exported: {}", error.report()));
                     is_success = false;
@@ -53,11 +57,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // In order of time, like the exports of other tools; equal times are in a fixed order that does not depend on file names.
     cassettes.sort_by(|(at, text, _), (other_at, other_text, _)| (at, text).cmp(&(other_at, other_text)));
     let number = cassettes.len();
-    let exchanges: Vec<_> = cassettes.into_iter().flat_map(|(_, _, exchanges)| exchanges).collect();
-    let document = arguments.to.write(&exchanges);
+    let interactions: Vec<_> = cassettes
+        .into_iter()
+        .flat_map(|(_, _, interactions)| interactions)
+        .collect();
+    let document = write(arguments.to, &interactions);
     let summary = format!(
         "{} in {} exported",
-        count(exchanges.len(), "interaction"),
+        count(interactions.len(), "interaction"),
         count(number, "cassette")
     );
     if arguments.out == "-" {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use crate::cli::arguments::Directory;
-use crate::cli::import_export::{Found, Import, Imported, SourceFormat, read};
+use crate::cli::import_export::{Import, Imported, SourceEntry, SourceFormat, read};
 use crate::cli::output::{count, print, print_message, success_if};
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 }
 
 /// A file, and the interactions in it.
-type Source = (String, Vec<Found>);
+type Source = (String, Vec<SourceEntry>);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
@@ -88,7 +88,7 @@ async fn import(arguments: &Arguments, store: &Store, scope: Option<Scope>, sour
         scope,
         force: arguments.force,
     };
-    import.all(sources).await
+    import.run(sources).await
 }
 
 /// Reads all sources; the errors are those of files of unknown format in folders.

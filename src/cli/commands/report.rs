@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::cli::arguments::{Directory, PriceTable};
 use crate::cli::comparison::{Row, Status, compare_sides, read_side, side_of};
 use crate::cli::output::{count, print, print_error, success_if};
-use crate::cli::report::{Change, MARK, Page, Recording};
+use crate::cli::report::{Change, GENERATOR_TAG, Page, Recording};
 use crate::cli::runtime::runtime;
 use crate::cli::store::without_password;
 use crate::engine::write_file;
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn check(out: &Path) -> Result<()> {
     let mut start = Vec::new();
     let read = File::open(out).and_then(|file| file.take(1024).read_to_end(&mut start));
-    let is_report = memchr::memmem::find(&start, MARK.as_bytes()).is_some();
+    let is_report = memchr::memmem::find(&start, GENERATOR_TAG.as_bytes()).is_some();
     match read {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Ok(_) if is_report || start.is_empty() => Ok(()),
@@ -115,7 +115,7 @@ fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
     }));
     recordings.sort_by(|a, b| a.name.cmp(&b.name));
     let page = Page {
-        place: store.location().to_owned(),
+        location: store.location().to_owned(),
         since: arguments
             .since
             .as_deref()
@@ -139,7 +139,7 @@ fn recording(row: Row) -> Option<Recording> {
         name: row.name,
         cassette: Ok(cassette),
         change: Some(Change {
-            what: status.name(),
+            kind: status.name(),
             differences: row.differences,
             old,
         }),

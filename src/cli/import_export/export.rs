@@ -1,23 +1,25 @@
-//! From cassettes to interactions that other tools read.
+//! Turns cassettes into interactions, for `export` to write in the format of another tool.
 
-use super::{Exchange, Timing, split_url, time};
+use super::fields::timestamp;
+use super::interaction::{Interaction, Timing, split_url};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
 use crate::engine::{CacheEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Part, parse_json, write_multipart};
 use crate::key::Scope;
 
-/// The interactions of a cassette, one a response, with the bodies that are kept beside it; `place` names it in errors.
+/// Returns the interactions of a cassette, one for each response, with external bodies loaded; `location` names the
+/// cassette in errors.
 ///
 /// # Errors
-/// [`ErrorKind::Cassette`] when a body is missing or damaged, or the parts of a form cannot be written as one body.
-pub(crate) async fn exported(
+/// [`ErrorKind::Cassette`] when an external body is missing or damaged, or the parts of a form cannot be written as one body.
+pub(crate) async fn interactions_of(
     engine: &dyn CacheEngine,
     cassette: Cassette,
     scope: &Scope,
-    place: &str,
-) -> Result<Vec<Exchange>> {
-    let cassette = inline_bodies(engine, cassette, place).await?;
+    location: &str,
+) -> Result<Vec<Interaction>> {
+    let cassette = inline_bodies(engine, cassette, location).await?;
     let bytes = |blob: Blob| match blob {
         Blob::Inline(bytes) => bytes,
         Blob::External { .. } => bytes::Bytes::new(),
@@ -39,28 +41,28 @@ pub(crate) async fn exported(
                 .ok_or_else(|| {
                     Error::new(
                         ErrorKind::Cassette,
-                        format!("{place}: the parts of its form cannot be written as one body"),
+                        format!("{location}: cannot write the parts of the form as one body"),
                     )
                 })?;
             (body, Some(format!("multipart/form-data; boundary={boundary}")))
         }
     };
-    let base = Exchange {
+    let base = Interaction {
         method: request.method.clone(),
-        // Where the URL alone tells who answered, it is enough.
+        // Redundant when it is the origin of the URL.
         from: from.filter(|from| split_url(&url).is_none_or(|(origin, _)| origin.as_ref() != Some(from))),
         url,
         request_headers: kind.into_iter().map(|kind| ("content-type".to_owned(), kind)).collect(),
         request_body: body,
-        at: Some(time(&cassette.recorded.at).unwrap_or_default()),
+        recorded_at: Some(timestamp(&cassette.recorded.at).unwrap_or_default()),
         scope: (!scope.is_root()).then(|| scope.to_string()),
         test: cassette.recorded.test.clone(),
-        is_ours: true,
-        ..Exchange::default()
+        is_own_export: true,
+        ..Interaction::default()
     };
     let responses = cassette.responses.into_iter();
     Ok(responses
-        .map(|response| Exchange {
+        .map(|response| Interaction {
             status: response.status.as_u16(),
             response_headers: response.headers,
             response_body: bytes(response.body),

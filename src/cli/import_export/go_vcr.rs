@@ -1,15 +1,18 @@
-//! go-vcr, in the forms of its versions 1 to 4: `body` is text or `!!binary`, `code` beside `status`, and a `duration`.
+//! Reads cassettes of go-vcr, versions 1 to 4: `body` is text or `!!binary`; `code`, `status` and `duration` are
+//! optional.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Exchange, Found, Timing, body, headers, interactions, status, wanted};
+use super::body;
+use super::fields::{headers, interactions, required_text, status};
+use super::interaction::{Interaction, SourceEntry, Timing};
 
-pub(super) fn read(document: &Value) -> Vec<Found> {
-    interactions(document, "interactions", "url", one)
+pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
+    interactions(document, "interactions", "url", read_interaction)
 }
 
-fn one(interaction: &Value) -> Result<Exchange, String> {
+fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
     let code = if response["code"].as_u64().unwrap_or_default() > 0 {
         &response["code"]
@@ -19,26 +22,26 @@ fn one(interaction: &Value) -> Result<Exchange, String> {
     let request_body: Bytes = body::bytes(&request["body"], "request")?;
     let has_form = request["form"].as_object().is_some_and(|form| !form.is_empty());
     if request_body.is_empty() && has_form {
-        return Err("the body of its request was kept as form fields only".to_owned());
+        return Err("the request body is recorded only as form fields".to_owned());
     }
-    Ok(Exchange {
-        method: wanted(&request["method"], "method")?,
-        url: wanted(&request["url"], "URL")?,
+    Ok(Interaction {
+        method: required_text(&request["method"], "method")?,
+        url: required_text(&request["url"], "URL")?,
         request_headers: headers(&request["headers"])?,
         request_body,
         status: status(code)?,
         response_headers: headers(&response["headers"])?,
         response_body: body::bytes(&response["body"], "response")?,
-        timing: duration(&response["duration"]),
-        ..Exchange::default()
+        timing: timing(&response["duration"]),
+        ..Interaction::default()
     })
 }
 
-/// A duration as Go writes it (`1m2.5s`, `412.3ms`), or in nanoseconds.
-fn duration(value: &Value) -> Timing {
+/// Reads a duration: text in the form of Go (`1m2.5s`, `412.3ms`), or a number of nanoseconds.
+fn timing(value: &Value) -> Timing {
     let milliseconds = match value {
         Value::Number(nanoseconds) => nanoseconds.as_f64().map(|nanoseconds| nanoseconds / 1e6),
-        Value::String(text) => in_words(text),
+        Value::String(text) => parse_go_duration(text),
         _ => None,
     };
     match milliseconds {
@@ -47,17 +50,18 @@ fn duration(value: &Value) -> Timing {
     }
 }
 
-fn in_words(text: &str) -> Option<f64> {
+/// Parses a duration in the form of Go; the result is in milliseconds.
+fn parse_go_duration(text: &str) -> Option<f64> {
     let (mut milliseconds, mut rest) = (0.0, text);
     while !rest.is_empty() {
-        let (number, behind) =
+        let (number, after) =
             rest.split_at(rest.find(|character: char| character != '.' && !character.is_ascii_digit())?);
-        let (unit, behind) = behind.split_at(
-            behind
+        let (unit, after) = after.split_at(
+            after
                 .find(|character: char| character == '.' || character.is_ascii_digit())
-                .unwrap_or(behind.len()),
+                .unwrap_or(after.len()),
         );
-        let worth = match unit {
+        let factor = match unit {
             "h" => 3_600_000.0,
             "m" => 60_000.0,
             "s" => 1000.0,
@@ -66,8 +70,8 @@ fn in_words(text: &str) -> Option<f64> {
             "ns" => 1e-6,
             _ => return None,
         };
-        milliseconds += number.parse::<f64>().ok()? * worth;
-        rest = behind;
+        milliseconds += number.parse::<f64>().ok()? * factor;
+        rest = after;
     }
     Some(milliseconds)
 }
@@ -77,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_read_as_go_writes_it() {
+    fn go_durations_are_parsed() {
         for (text, milliseconds) in [("412.4ms", 412), ("1m2.5s", 62_500), ("2h0m0.001s", 7_200_001)] {
-            assert_eq!(duration(&text.into()), Timing::Total(milliseconds));
+            assert_eq!(timing(&text.into()), Timing::Total(milliseconds));
         }
-        assert_eq!(duration(&412_000_000.into()), Timing::Total(412));
+        assert_eq!(timing(&412_000_000.into()), Timing::Total(412));
         for unknown in ["", "0s", "long", "3 ms", "ms"] {
-            assert_eq!(duration(&unknown.into()), Timing::Unknown);
+            assert_eq!(timing(&unknown.into()), Timing::Unknown);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From what other tools have recorded to cassettes, by the rules of a recording.
+//! Makes cassettes of imported interactions, by the rules of a recording.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -6,7 +6,10 @@ use std::str::FromStr;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 
-use super::{Exchange, Found, Headers, Timing, body, header, split_url, time};
+use super::capacity::Capacity;
+use super::content_decoding::{check_not_lossy, decode_response};
+use super::fields::timestamp;
+use super::interaction::{Headers, Interaction, SourceEntry, Timing, header, split_url};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
@@ -14,49 +17,48 @@ use crate::http::{EventSplitter, Request};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{mask, scan_exchange};
-use crate::settings::limits::Limits;
 use crate::settings::matching::PLACEHOLDER;
 use crate::settings::{Secrets, Settings};
 
-/// Where interactions are imported to, and how.
+/// The destination and the options of an import.
 pub(crate) struct Import<'a> {
     pub(crate) engine: &'a dyn CacheEngine,
     pub(crate) settings: &'a Settings,
-    /// Knows what a recording would know; what the interactions themselves were sent with comes to it.
+    /// Knows the same secrets as during recording. The import adds the credentials in the imported requests.
     pub(crate) redactor: Redactor,
-    /// In place of the scopes that an export names.
+    /// Replaces the scopes that an export names.
     pub(crate) scope: Option<Scope>,
-    /// Whether a cassette that is there already is replaced.
+    /// Whether to replace existing cassettes.
     pub(crate) force: bool,
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Debug, Default)]
 pub(crate) struct Imported {
-    /// How many interactions are in the cassettes that were written.
+    /// The number of interactions in the written cassettes.
     pub(crate) interactions: usize,
     pub(crate) cassettes: usize,
-    /// How many cassettes were there already with the same responses.
+    /// The number of cassettes that existed already with the same responses.
     pub(crate) same: usize,
-    /// What was not imported: a line each, with its place in the source.
+    /// One line for each interaction that was not imported, with its location in the source.
     pub(crate) problems: Vec<String>,
-    /// Whether some of it was not imported because of a secret.
+    /// Whether a secret is the reason of one of the problems.
     pub(crate) has_secrets: bool,
-    /// What was imported although a secret is in it, as the settings want it: a line each.
+    /// One line for each interaction that was imported with a secret, because the settings allow that.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Imported {
-    fn refuse(&mut self, places: &[String], what: &str) {
-        self.problems
-            .extend(places.iter().map(|place| format!("{place}: {what}")));
+    fn refuse(&mut self, locations: &[String], message: &str) {
+        let lines = locations.iter().map(|location| format!("{location}: {message}"));
+        self.problems.extend(lines);
     }
 }
 
-/// An interaction on its way to its cassette.
-struct PreparedRequest {
-    place: String,
-    exchange: Exchange,
+/// A valid interaction, before redaction.
+struct ValidInteraction {
+    location: String,
+    interaction: Interaction,
     request: Request,
     status: StatusCode,
     response_headers: HeaderMap,
@@ -64,191 +66,146 @@ struct PreparedRequest {
     from: Option<String>,
 }
 
-/// A cassette with the places that its responses came from.
-struct Made {
+/// A cassette with the locations of its responses in the sources.
+struct NewCassette {
     key: RequestKey,
     cassette: Cassette,
-    places: Vec<String>,
-    /// What is to be said when it is kept.
+    locations: Vec<String>,
+    /// To be reported once the cassette is written.
     warnings: Vec<String>,
 }
 
-/// How much may still be kept, in bytes.
-struct Room<'a> {
-    limits: &'a Limits,
-    /// `None` where there is no limit, or the engine cannot tell how much there is.
-    left: Option<u64>,
-}
-
-impl<'a> Room<'a> {
-    async fn of(engine: &dyn CacheEngine, limits: &'a Limits) -> Result<Self> {
-        let left = match limits.total_bytes {
-            Some(most) => engine
-                .extensions()
-                .size()
-                .await?
-                .map(|size| most.saturating_sub(size.bytes)),
-            None => None,
-        };
-        Ok(Self { limits, left })
-    }
-
-    /// Takes the room of a cassette; or why there is none.
-    fn take(&mut self, cassette: &mut Cassette) -> Result<(), String> {
-        let bytes: u64 = cassette.bodies_mut().iter().map(|blob| blob.len() as u64).sum();
-        let answers = cassette.responses.iter().map(|response| response.body.len() as u64);
-        // Where it is not set, it is for answers alone.
-        let limited = match self.limits.entry_bytes {
-            Some(_) => bytes,
-            None => answers.max().unwrap_or_default(),
-        };
-        let most = self.limits.max_response_bytes();
-        if limited > most {
-            return Err(format!("too large, {limited} bytes: limits.entry_bytes is {most}"));
-        }
-        if let Some(left) = &mut self.left {
-            let rest = left.checked_sub(bytes);
-            *left = rest.ok_or_else(|| format!("too large, {bytes} bytes: limits.total_bytes leaves {left}"))?;
-        }
-        Ok(())
-    }
-}
-
 impl Import<'_> {
-    /// Imports what was found in each source, under its name.
+    /// Imports the entries of all sources; each source has the name of its file.
     ///
     /// # Errors
-    /// When the engine cannot be read or written. What cannot be imported does not keep the rest from it: see
+    /// When the engine cannot be read or written. An interaction that cannot be imported is not an error: see
     /// [`Imported::problems`].
-    pub(crate) async fn all(mut self, sources: Vec<(String, Vec<Found>)>) -> Result<Imported> {
+    pub(crate) async fn run(mut self, sources: Vec<(String, Vec<SourceEntry>)>) -> Result<Imported> {
         let mut imported = Imported::default();
-        let mut asked = Vec::new();
-        for (source, found) in sources {
-            for Found { place, exchange } in found {
-                let place = format!("{source}: {place}");
-                match exchange.and_then(|exchange| self.ask(place.clone(), exchange)) {
-                    Ok(one) => asked.push(one),
-                    Err(what) => imported.problems.push(format!("{place}: {what}")),
-                }
-            }
-        }
-        // A key that one interaction was sent with may stand in the body of another.
-        let credentials = asked.iter().flat_map(|asked| asked.request.credentials());
+        let valid = self.validate_all(sources, &mut imported);
+        // A key in the headers of one interaction may also occur in the body of another one.
+        let credentials = valid.iter().flat_map(|one| one.request.credentials());
         self.redactor = self
             .redactor
             .with_secrets(credentials.filter(|token| !PLACEHOLDER.contains(token)));
-        let mut made: Vec<Made> = Vec::new();
-        let mut known: HashMap<RequestKey, usize> = HashMap::new();
-        for one in asked {
-            let mut new = self.make(one);
-            if !self.may_be_kept(&mut new, &mut imported) {
-                continue;
-            }
-            match known.get(&new.key) {
-                Some(at) => {
-                    made[*at].cassette.responses.extend(new.cassette.responses);
-                    made[*at].places.extend(new.places);
-                    made[*at].warnings.extend(new.warnings);
-                }
-                None => {
-                    known.insert(new.key.clone(), made.len());
-                    made.push(new);
-                }
-            }
-        }
-        let mut room = Room::of(self.engine, &self.settings.limits).await?;
-        for made in made {
-            self.keep(made, &mut room, &mut imported).await?;
+        let cassettes = self.group_by_key(valid, &mut imported);
+        let mut capacity = Capacity::of(self.engine, &self.settings.limits).await?;
+        for cassette in cassettes {
+            self.store(cassette, &mut capacity, &mut imported).await?;
         }
         for line in imported.problems.iter_mut().chain(&mut imported.warnings) {
-            // A URL in it may be where a secret is.
+            // A line names a URL, which can contain a secret.
             *line = mask(&self.redactor.redact_text(line)).replace(['\n', '\r'], " ");
         }
         Ok(imported)
     }
 
-    /// The request as a client would have sent it.
-    fn ask(&self, place: String, mut exchange: Exchange) -> Result<PreparedRequest, String> {
-        let scheme = exchange
-            .url
-            .split("://")
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if exchange.status == 101 || matches!(&*scheme, "ws" | "wss") {
-            return Err("it is a WebSocket, which is no HTTP call".to_owned());
+    fn validate_all(&self, sources: Vec<(String, Vec<SourceEntry>)>, imported: &mut Imported) -> Vec<ValidInteraction> {
+        let mut valid = Vec::new();
+        for (source, entries) in sources {
+            for SourceEntry { location, interaction } in entries {
+                let location = format!("{source}: {location}");
+                match interaction.and_then(|interaction| self.validate(location.clone(), interaction)) {
+                    Ok(one) => valid.push(one),
+                    Err(message) => imported.problems.push(format!("{location}: {message}")),
+                }
+            }
         }
-        let (origin, target) =
-            split_url(&exchange.url).ok_or_else(|| "its URL is neither absolute nor a path".to_owned())?;
-        let behind = exchange
-            .from
-            .as_ref()
-            .and_then(|from| exchange.url.strip_prefix(from.as_str()));
-        let (from, target) = match behind.filter(|behind| behind.starts_with('/')) {
-            Some(behind) => (exchange.from.clone(), behind.to_owned()),
-            None => (origin, target),
-        };
-        let method = Method::from_str(&exchange.method.to_ascii_uppercase());
-        let method = method.map_err(|_| format!("{:?} is no HTTP method", exchange.method))?;
+        valid
+    }
+
+    /// Checks an interaction and builds the request that a client would have sent.
+    fn validate(&self, location: String, mut interaction: Interaction) -> Result<ValidInteraction, String> {
+        if is_web_socket(&interaction) {
+            return Err("WebSocket connections are not supported".to_owned());
+        }
+        let (from, target) = base_and_target(&interaction)?;
+        let method = Method::from_str(&interaction.method.to_ascii_uppercase());
+        let method = method.map_err(|_| format!("the HTTP method is invalid: {:?}", interaction.method))?;
         let request = Request::new(method, &target).map_err(|error| error.message().to_owned())?;
         if !["/v1/", "/v2/"]
             .iter()
             .any(|version| request.path().starts_with(version))
         {
-            return Err("skipped, since its path begins with neither /v1/ nor /v2/".to_owned());
+            return Err("skipped: the path begins with neither /v1/ nor /v2/".to_owned());
         }
-        if !exchange.is_ours {
-            let kind = header(&exchange.request_headers, "content-type");
-            body::check_request(&exchange.request_body, kind)?;
-            exchange.response_body = body::decoded(exchange.response_body, &mut exchange.response_headers)?;
+        if !interaction.is_own_export {
+            let content_type = header(&interaction.request_headers, "content-type");
+            check_not_lossy(&interaction.request_body, content_type, "request")?;
+            interaction.response_body = decode_response(interaction.response_body, &mut interaction.response_headers)?;
         }
-        let scope = match (&self.scope, &exchange.scope) {
+        let scope = match (&self.scope, &interaction.scope) {
             (Some(scope), _) => scope.clone(),
             (None, Some(name)) => Scope::new(name).map_err(|error| error.message().to_owned())?,
             (None, None) => Scope::root(),
         };
         let request = request
-            .headers(header_map(&exchange.request_headers)?)
-            .body(exchange.request_body.clone());
-        let status =
-            StatusCode::from_u16(exchange.status).map_err(|_| format!("{} is no HTTP status", exchange.status))?;
-        Ok(PreparedRequest {
-            place,
+            .headers(header_map(&interaction.request_headers)?)
+            .body(interaction.request_body.clone());
+        let status = StatusCode::from_u16(interaction.status)
+            .map_err(|_| format!("the HTTP status is invalid: {}", interaction.status))?;
+        Ok(ValidInteraction {
+            location,
             request,
             status,
-            response_headers: header_map(&exchange.response_headers)?,
-            exchange,
+            response_headers: header_map(&interaction.response_headers)?,
+            interaction,
             scope,
             from,
         })
     }
 
-    /// The cassette of one interaction.
-    fn make(&self, asked: PreparedRequest) -> Made {
-        let PreparedRequest { exchange, scope, .. } = asked;
-        let recorded_request: RecordedRequest = self.redactor.redact_request(&asked.request);
+    /// Makes one cassette for each key, with the responses in the order of the interactions.
+    fn group_by_key(&self, interactions: Vec<ValidInteraction>, imported: &mut Imported) -> Vec<NewCassette> {
+        let mut cassettes: Vec<NewCassette> = Vec::new();
+        let mut positions: HashMap<RequestKey, usize> = HashMap::new();
+        for interaction in interactions {
+            let mut new = self.redacted_cassette(interaction);
+            if !self.passes_secret_scan(&mut new, imported) {
+                continue;
+            }
+            match positions.get(&new.key) {
+                Some(at) => {
+                    cassettes[*at].cassette.responses.extend(new.cassette.responses);
+                    cassettes[*at].locations.extend(new.locations);
+                    cassettes[*at].warnings.extend(new.warnings);
+                }
+                None => {
+                    positions.insert(new.key.clone(), cassettes.len());
+                    cassettes.push(new);
+                }
+            }
+        }
+        cassettes
+    }
+
+    /// Makes a cassette of one interaction and redacts it.
+    fn redacted_cassette(&self, valid: ValidInteraction) -> NewCassette {
+        let ValidInteraction { interaction, scope, .. } = valid;
+        let recorded_request: RecordedRequest = self.redactor.redact_request(&valid.request);
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
-        // What only says where it comes from is no reason to refuse it.
+        // A secret in these two is hidden; it is no reason to refuse the interaction.
         let redacted = |text: &str| mask(&self.redactor.redact_text(text)).into_owned();
         let mut recorded = Recorded::now(
-            asked.from.as_deref().map(redacted),
-            exchange.test.as_deref().map(redacted),
+            valid.from.as_deref().map(redacted),
+            interaction.test.as_deref().map(redacted),
         );
-        let said = || header(&exchange.response_headers, "date").and_then(time);
-        if let Some(at) = exchange.at.or_else(said) {
+        let date = || header(&interaction.response_headers, "date").and_then(timestamp);
+        if let Some(at) = interaction.recorded_at.or_else(date) {
             recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
         }
-        let body = self.redactor.redact_body(&exchange.response_body);
+        let body = self.redactor.redact_body(&interaction.response_body);
         let mut response = RecordedResponse {
-            status: asked.status,
-            headers: self.redactor.recorded_headers(&asked.response_headers),
+            status: valid.status,
+            headers: self.redactor.recorded_headers(&valid.response_headers),
             body: Blob::Inline(body.clone()),
             timing_ms: Vec::new(),
         };
-        response.timing_ms = match exchange.timing {
+        response.timing_ms = match interaction.timing {
             Timing::Pieces(pieces) => pieces,
-            Timing::Total(total) => vec![total; pieces_of(&body, &response)],
-            Timing::Unknown => vec![0; pieces_of(&body, &response)],
+            Timing::Total(total) => vec![total; piece_count(&body, &response)],
+            Timing::Unknown => vec![0; piece_count(&body, &response)],
         };
         let cassette = Cassette {
             key: key.hash().to_owned(),
@@ -257,17 +214,17 @@ impl Import<'_> {
             request: recorded_request,
             responses: vec![response],
         };
-        Made {
+        NewCassette {
             key,
             cassette,
-            places: vec![asked.place],
+            locations: vec![valid.location],
             warnings: Vec::new(),
         }
     }
 
-    /// Whether the settings allow what redaction has left in an interaction.
-    fn may_be_kept(&self, made: &mut Made, imported: &mut Imported) -> bool {
-        let Cassette { request, responses, .. } = &made.cassette;
+    /// Whether the settings allow the secrets that are left after redaction; reports them.
+    fn passes_secret_scan(&self, new: &mut NewCassette, imported: &mut Imported) -> bool {
+        let Cassette { request, responses, .. } = &new.cassette;
         let policy = self.settings.secrets;
         let finding = responses
             .iter()
@@ -275,58 +232,58 @@ impl Import<'_> {
         let Some(finding) = finding else { return true };
         let reason = finding.reason();
         if policy == Secrets::Warn {
-            made.warnings
-                .extend(made.places.iter().map(|place| format!("{place}: {reason}")));
+            let lines = new.locations.iter().map(|location| format!("{location}: {reason}"));
+            new.warnings.extend(lines);
             return true;
         }
-        imported.refuse(&made.places, &reason);
+        imported.refuse(&new.locations, &reason);
         imported.has_secrets = true;
         false
     }
 
-    /// Writes a cassette, unless it is there already or too large.
-    async fn keep(&self, made: Made, room: &mut Room<'_>, imported: &mut Imported) -> Result<()> {
-        let Made {
+    /// Writes a cassette, unless it exists or exceeds a limit.
+    async fn store(&self, new: NewCassette, capacity: &mut Capacity<'_>, imported: &mut Imported) -> Result<()> {
+        let NewCassette {
             key,
             mut cassette,
-            places,
+            locations,
             warnings,
-        } = made;
+        } = new;
         if !self.force
             && let Some(document) = self.engine.get(&key).await?
         {
-            let place = self.engine.location_of(&key);
-            let what = match yaml::read(&document, &place) {
-                Ok(there) if self.is_same(&there, &cassette, &place).await => {
+            let location = self.engine.location_of(&key);
+            let problem = match yaml::read(&document, &location) {
+                Ok(existing) if self.has_same_responses(&existing, &cassette, &location).await => {
                     imported.same += 1;
                     return Ok(());
                 }
-                Ok(_) => format!("already there, with other responses: {place} (--force replaces it)"),
-                Err(error) => format!("already there, and damaged: {} (--force replaces it)", error.message()),
+                Ok(_) => format!("a cassette with other responses exists: {location} (--force replaces it)"),
+                Err(error) => format!("a damaged cassette exists: {} (--force replaces it)", error.message()),
             };
-            imported.refuse(&places, &what);
+            imported.refuse(&locations, &problem);
             return Ok(());
         }
-        if let Err(what) = room.take(&mut cassette) {
-            imported.refuse(&places, &what);
+        if let Err(problem) = capacity.reserve(&mut cassette) {
+            imported.refuse(&locations, &problem);
             return Ok(());
         }
         engine::write_cassette(self.engine, &key, &mut cassette, None, self.settings).await?;
-        imported.interactions += places.len();
+        imported.interactions += locations.len();
         imported.cassettes += 1;
         imported.warnings.extend(warnings);
         Ok(())
     }
 
-    /// Whether a cassette has these responses, whenever they were recorded.
-    async fn is_same(&self, there: &Cassette, new: &Cassette, place: &str) -> bool {
-        if there.responses.len() != new.responses.len() {
+    /// Whether an existing cassette has the responses of a new one; times are ignored.
+    async fn has_same_responses(&self, existing: &Cassette, new: &Cassette, location: &str) -> bool {
+        if existing.responses.len() != new.responses.len() {
             return false;
         }
-        for (there, new) in there.responses.iter().zip(&new.responses) {
-            let body = read_body(self.engine, &there.body, || place.to_owned()).await;
-            let is_same = there.status == new.status
-                && there.headers == new.headers
+        for (existing, new) in existing.responses.iter().zip(&new.responses) {
+            let body = read_body(self.engine, &existing.body, || location.to_owned()).await;
+            let is_same = existing.status == new.status
+                && existing.headers == new.headers
                 && body.is_ok_and(|body| Blob::Inline(body) == new.body);
             if !is_same {
                 return false;
@@ -336,8 +293,28 @@ impl Import<'_> {
     }
 }
 
-/// How many times a response has: one, or one an event of a stream.
-fn pieces_of(body: &[u8], response: &RecordedResponse) -> usize {
+fn is_web_socket(interaction: &Interaction) -> bool {
+    let scheme = interaction.url.split("://").next().unwrap_or_default();
+    interaction.status == 101 || matches!(&*scheme.to_ascii_lowercase(), "ws" | "wss")
+}
+
+/// Splits the URL into the base URL of the upstream and the target of the request. An export can name a base URL with a
+/// path.
+fn base_and_target(interaction: &Interaction) -> Result<(Option<String>, String), String> {
+    let (origin, target) =
+        split_url(&interaction.url).ok_or_else(|| "the URL is neither absolute nor a path".to_owned())?;
+    let rest = interaction
+        .from
+        .as_ref()
+        .and_then(|from| interaction.url.strip_prefix(from.as_str()));
+    Ok(match rest.filter(|rest| rest.starts_with('/')) {
+        Some(rest) => (interaction.from.clone(), rest.to_owned()),
+        None => (origin, target),
+    })
+}
+
+/// The number of times in `timing_ms`: one, or one for each event of a stream.
+fn piece_count(body: &[u8], response: &RecordedResponse) -> usize {
     if !response.is_event_stream() {
         return 1;
     }
@@ -352,7 +329,7 @@ fn header_map(headers: &Headers) -> Result<HeaderMap, String> {
         let header = HeaderName::from_bytes(name.as_bytes())
             .ok()
             .zip(HeaderValue::from_bytes(value.as_bytes()).ok());
-        let (name, value) = header.ok_or_else(|| format!("{name:?} with its value is no HTTP header"))?;
+        let (name, value) = header.ok_or_else(|| format!("the name or the value of header {name:?} is invalid"))?;
         map.append(name, value);
     }
     Ok(map)
@@ -360,52 +337,46 @@ fn header_map(headers: &Headers) -> Result<HeaderMap, String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::cassette::RecordedBody;
 
-    fn cassette(asked: usize, answered: usize) -> Cassette {
-        let body = |bytes| Blob::Inline(Bytes::from(vec![b'x'; bytes]));
-        Cassette {
-            key: String::new(),
-            recorded: Recorded::now(None, None),
-            history: None,
-            request: RecordedRequest {
-                method: "POST".to_owned(),
-                path: "/v1/x".to_owned(),
-                query: None,
-                body: RecordedBody::Blob(body(asked)),
-            },
-            responses: vec![RecordedResponse {
-                status: StatusCode::OK,
-                headers: Vec::new(),
-                body: body(answered),
-                timing_ms: vec![1],
-            }],
-        }
+    #[test]
+    fn the_base_url_of_an_export_can_have_a_path() {
+        let split = |url: &str, from: Option<&str>| {
+            base_and_target(&Interaction {
+                url: url.to_owned(),
+                from: from.map(str::to_owned),
+                ..Interaction::default()
+            })
+        };
+        let base = |base: &str, target: &str| Ok((Some(base.to_owned()), target.to_owned()));
+        assert_eq!(
+            split("https://a.example/v1/x", None),
+            base("https://a.example", "/v1/x")
+        );
+        assert_eq!(
+            split("https://a.example/proxy/v1/x", Some("https://a.example/proxy")),
+            base("https://a.example/proxy", "/v1/x")
+        );
+        assert_eq!(
+            split("https://a.example/proxy/v1/x", Some("https://a.example/pro")),
+            base("https://a.example", "/proxy/v1/x")
+        );
+        assert_eq!(split("/v1/x", None), Ok((None, "/v1/x".to_owned())));
+        assert!(split("a.example/v1/x", None).is_err());
     }
 
-    /// As a recording has it: what was asked with counts only where the settings say how much a cassette may take.
     #[test]
-    fn a_limit_that_is_not_set_is_for_answers_alone() {
-        let large = usize::try_from(Limits::default().max_response_bytes()).unwrap();
-        for (entry_bytes, asked, answered, is_taken) in [
-            (None, large + 1, large, true),
-            (None, 0, large + 1, false),
-            (Some(10), 5, 5, true),
-            (Some(10), 6, 5, false),
-        ] {
-            let limits = Limits {
-                entry_bytes,
-                ..Limits::default()
-            };
-            let mut room = Room {
-                limits: &limits,
-                left: None,
-            };
-            let taken = room.take(&mut cassette(asked, answered));
-            assert_eq!(taken.is_ok(), is_taken, "{entry_bytes:?}: {taken:?}");
-        }
+    fn web_sockets_are_recognised_by_scheme_or_status() {
+        let is_web_socket = |url: &str, status| {
+            is_web_socket(&Interaction {
+                url: url.to_owned(),
+                status,
+                ..Interaction::default()
+            })
+        };
+        assert!(is_web_socket("WSS://a.example/v1/audio", 200));
+        assert!(is_web_socket("https://a.example/v1/audio", 101));
+        assert!(!is_web_socket("https://a.example/v1/audio", 200));
+        assert!(!is_web_socket("/v1/audio", 200));
     }
 }

@@ -1,18 +1,20 @@
-//! JSON lines: an interaction a line, which is easy to write for a tool that is none of the others.
+//! Reads and writes JSON lines: one interaction per line, a form that is easy to write for any tool.
 //!
 //! ```json
 //! {"request":{"method":"POST","url":"https://…","headers":{},"body":"…","body_encoding":"utf-8"},"response":{"status":200,"headers":{},"body":"…"}}
 //! ```
 //!
-//! `path` may stand in place of `url`; a body is text, or base64 where `body_encoding` says so.
+//! A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Exchange, Found, Headers, OURS, Timing, body, headers, status, time, wanted};
+use super::body;
+use super::fields::{headers, required_text, status, timestamp};
+use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing};
 
-/// Whether the first line is an interaction.
-pub(super) fn begins(document: &[u8]) -> bool {
+/// Whether the first line of a document is an interaction.
+pub(super) fn is_jsonl(document: &[u8]) -> bool {
     let first = document
         .split(|byte| *byte == b'\n')
         .find(|line| !line.trim_ascii().is_empty());
@@ -20,34 +22,33 @@ pub(super) fn begins(document: &[u8]) -> bool {
     first.is_some_and(|value| value["request"].is_object())
 }
 
-pub(super) fn read(document: &[u8]) -> Vec<Found> {
-    // An object on several lines is one interaction all the same.
-    if let Ok(whole) = serde_json::from_slice::<Value>(document) {
-        return vec![found(1, &whole)];
+pub(super) fn read(document: &[u8]) -> Vec<SourceEntry> {
+    // One interaction can also be written on several lines.
+    if let Ok(single) = serde_json::from_slice::<Value>(document) {
+        return vec![read_line(1, &single)];
     }
     let lines = document.split(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     lines
         .map(|(at, line)| match serde_json::from_slice::<Value>(line) {
-            Ok(value) => found(at + 1, &value),
+            Ok(value) => read_line(at + 1, &value),
             Err(error) => {
-                let said = error.to_string();
-                // The line stands in the place.
-                let what = said.rsplit_once(" at line ").map_or(&*said, |(what, _)| what);
-                Found::new(
-                    "line",
-                    at + 1,
-                    [&Value::Null; 2],
-                    Err(format!("it is not JSON: {what}")),
-                )
+                let message = error.to_string();
+                // The location names the line already.
+                let message = message
+                    .rsplit_once(" at line ")
+                    .map_or(&*message, |(message, _)| message);
+                let unknown = [&Value::Null; 2];
+                SourceEntry::new("line", at + 1, unknown, Err(format!("invalid JSON: {message}")))
             }
         })
         .collect()
 }
 
-fn found(line: usize, value: &Value) -> Found {
-    let request = &value["request"];
-    Found::new("line", line, [&request["method"], url(request)], one(value))
+fn read_line(number: usize, line: &Value) -> SourceEntry {
+    let request = &line["request"];
+    let named = [&request["method"], url(request)];
+    SourceEntry::new("line", number, named, read_interaction(line))
 }
 
 fn url(request: &Value) -> &Value {
@@ -58,94 +59,99 @@ fn url(request: &Value) -> &Value {
     }
 }
 
-fn one(row: &Value) -> Result<Exchange, String> {
-    let (request, response) = (&row["request"], &row["response"]);
-    let text = |name: &str| row[name].as_str().map(str::to_owned);
-    let timing = match &row["timing_ms"] {
+fn read_interaction(line: &Value) -> Result<Interaction, String> {
+    let (request, response) = (&line["request"], &line["response"]);
+    let text = |name: &str| line[name].as_str().map(str::to_owned);
+    let timing = match &line["timing_ms"] {
         Value::Array(pieces) => Timing::Pieces(pieces.iter().filter_map(Value::as_u64).collect()),
         value => value.as_u64().map_or(Timing::Unknown, Timing::Total),
     };
-    Ok(Exchange {
-        method: wanted(&request["method"], "method")?,
-        url: wanted(url(request), "URL")?,
+    Ok(Interaction {
+        method: required_text(&request["method"], "method")?,
+        url: required_text(url(request), "URL")?,
         request_headers: headers(&request["headers"])?,
-        request_body: body_of(request, "request")?,
+        request_body: read_body(request, "request")?,
         status: status(&response["status"])?,
         response_headers: headers(&response["headers"])?,
-        response_body: body_of(response, "response")?,
-        at: row["recorded_at"].as_str().and_then(time),
+        response_body: read_body(response, "response")?,
+        recorded_at: line["recorded_at"].as_str().and_then(timestamp),
         timing,
         from: text("from"),
         scope: text("scope"),
         test: text("test"),
-        is_ours: row["by"].as_str().is_some_and(|by| by.starts_with(OURS)),
+        is_own_export: line["by"].as_str().is_some_and(|by| by.starts_with(CREATOR)),
     })
 }
 
-fn body_of(side: &Value, whose: &str) -> Result<Bytes, String> {
-    match (side["body_encoding"].as_str(), &side["body"]) {
+/// Reads the body of a request or response; `side` says which.
+fn read_body(message: &Value, side: &str) -> Result<Bytes, String> {
+    match (message["body_encoding"].as_str(), &message["body"]) {
         (Some("base64"), Value::String(text)) => body::from_base64(text),
-        (None | Some("" | "utf-8" | "utf8" | "json" | "absent"), kept) => body::bytes(kept, whose),
+        (None | Some("" | "utf-8" | "utf8" | "json" | "absent"), body) => body::bytes(body, side),
         (Some(_), Value::Null) => Ok(Bytes::new()),
-        (Some(other), _) => Err(body::unknown_encoding(whose, other)),
+        (Some(other), _) => Err(body::unsupported_encoding(side, other)),
     }
 }
 
-pub(super) fn write(exchanges: &[Exchange]) -> String {
-    exchanges
+pub(super) fn write(interactions: &[Interaction]) -> String {
+    interactions
         .iter()
-        .map(|exchange| format!("{}\n", row(exchange)))
+        .map(|interaction| format!("{}\n", write_line(interaction)))
         .collect()
 }
 
-fn row(exchange: &Exchange) -> Value {
+fn write_line(interaction: &Interaction) -> Value {
     let mut request = Map::new();
-    request.insert("method".to_owned(), exchange.method.as_str().into());
-    let name = if exchange.url.starts_with('/') { "path" } else { "url" };
-    request.insert(name.to_owned(), exchange.url.as_str().into());
-    request.insert("headers".to_owned(), grouped(&exchange.request_headers));
-    put_body(&mut request, &exchange.request_body);
+    request.insert("method".to_owned(), interaction.method.as_str().into());
+    let name = if interaction.url.starts_with('/') {
+        "path"
+    } else {
+        "url"
+    };
+    request.insert(name.to_owned(), interaction.url.as_str().into());
+    request.insert("headers".to_owned(), header_lists(&interaction.request_headers));
+    write_body(&mut request, &interaction.request_body);
     let mut response = Map::new();
-    response.insert("status".to_owned(), exchange.status.into());
-    response.insert("headers".to_owned(), grouped(&exchange.response_headers));
-    put_body(&mut response, &exchange.response_body);
-    let mut row = Map::new();
-    let mut add = |name: &str, value: Value| row.insert(name.to_owned(), value);
+    response.insert("status".to_owned(), interaction.status.into());
+    response.insert("headers".to_owned(), header_lists(&interaction.response_headers));
+    write_body(&mut response, &interaction.response_body);
+    let mut line = Map::new();
+    let mut add = |name: &str, value: Value| line.insert(name.to_owned(), value);
     add("request", request.into());
     add("response", response.into());
-    if let Some(at) = exchange.at {
+    if let Some(at) = interaction.recorded_at {
         add("recorded_at", at.to_string().into());
     }
     add("by", concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")).into());
-    match &exchange.timing {
+    match &interaction.timing {
         Timing::Pieces(pieces) => drop(add("timing_ms", json!(pieces))),
         Timing::Total(total) => drop(add("timing_ms", json!(total))),
         Timing::Unknown => {}
     }
     for (name, value) in [
-        ("from", &exchange.from),
-        ("scope", &exchange.scope),
-        ("test", &exchange.test),
+        ("from", &interaction.from),
+        ("scope", &interaction.scope),
+        ("test", &interaction.test),
     ] {
         if let Some(value) = value {
             add(name, value.as_str().into());
         }
     }
-    row.into()
+    line.into()
 }
 
-fn put_body(side: &mut Map<String, Value>, bytes: &Bytes) {
+fn write_body(message: &mut Map<String, Value>, bytes: &Bytes) {
     let (body, encoding) = match std::str::from_utf8(bytes) {
         Ok("") => (Value::Null, "absent"),
         Ok(text) => (text.into(), "utf-8"),
         Err(_) => (body::to_base64(bytes).into(), "base64"),
     };
-    side.insert("body".to_owned(), body);
-    side.insert("body_encoding".to_owned(), encoding.into());
+    message.insert("body".to_owned(), body);
+    message.insert("body_encoding".to_owned(), encoding.into());
 }
 
-/// Headers as an object of lists.
-fn grouped(headers: &Headers) -> Value {
+/// Writes headers as an object of lists of values.
+fn header_lists(headers: &Headers) -> Value {
     let mut names = Map::new();
     for (name, value) in headers {
         let values = names.entry(name.clone()).or_insert_with(|| json!([]));

@@ -1,26 +1,33 @@
-//! Polly.js: a HAR whose bodies of binary and of compressed responses are kept in a way of its own.
+//! Reads recordings of Polly.js: HAR files with their own form of binary and compressed response bodies.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Headers, body, har, header};
+use super::body;
+use super::har;
+use super::interaction::{Headers, SourceEntry, header};
 
-/// The body of a response: one that came compressed is a JSON list of its chunks, each in base64, or in hex as older
-/// versions had it.
-pub(super) fn body(content: &Value, headers: &Headers) -> Result<Bytes, String> {
+pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
+    har::read_entries(document, |content, headers, _| read_body(content, headers))
+}
+
+/// Reads the body of a response. A compressed body is a JSON list of chunks, each in base64, or in hex in older
+/// versions.
+fn read_body(content: &Value, headers: &Headers) -> Result<Bytes, String> {
     let Some(text) = content["text"].as_str() else {
         return Ok(Bytes::new());
     };
-    let is_encoded =
+    let is_compressed =
         header(headers, "content-encoding").is_some_and(|name| !name.trim().is_empty() && name != "identity");
     let decode = |chunk: &str| match content["encoding"].as_str() {
         Some("base64") => body::from_base64(chunk),
-        Some("hex") | None => {
-            from_hex(chunk).ok_or_else(|| "its response has chunks that are no hex digits".to_owned())
-        }
-        Some(other) => Err(body::unknown_encoding("response", other)),
+        Some("hex") | None => from_hex(chunk).ok_or_else(|| "a chunk of the response body is not valid hex".to_owned()),
+        Some(other) => Err(body::unsupported_encoding("response", other)),
     };
-    let chunks = || serde_json::from_str::<Vec<String>>(text).ok().filter(|_| is_encoded);
+    let chunks = || {
+        let chunks = serde_json::from_str::<Vec<String>>(text).ok();
+        chunks.filter(|_| is_compressed)
+    };
     if let Some(chunks) = chunks() {
         let chunks: Vec<Bytes> = chunks.iter().map(|chunk| decode(chunk)).collect::<Result<_, _>>()?;
         return Ok(chunks.concat().into());
@@ -28,7 +35,7 @@ pub(super) fn body(content: &Value, headers: &Headers) -> Result<Bytes, String> 
     if content["_isBinary"] == true {
         return decode(text);
     }
-    har::body(content)
+    har::read_content(content)
 }
 
 fn from_hex(text: &str) -> Option<Bytes> {
@@ -38,4 +45,24 @@ fn from_hex(text: &str) -> Option<Bytes> {
         _ => None,
     });
     pairs.collect::<Option<Vec<u8>>>().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn chunks_of_a_compressed_body_are_joined() {
+        let headers = vec![("content-encoding".to_owned(), "gzip".to_owned())];
+        let base64 = json!({ "text": r#"["H4s=","AA=="]"#, "encoding": "base64" });
+        assert_eq!(read_body(&base64, &headers).unwrap(), b"\x1f\x8b\x00"[..]);
+        let hex = json!({ "text": r#"["1f8b","00"]"# });
+        assert_eq!(read_body(&hex, &headers).unwrap(), b"\x1f\x8b\x00"[..]);
+        let invalid = json!({ "text": r#"["1f8"]"# });
+        assert!(read_body(&invalid, &headers).is_err());
+        // Without a content encoding, a JSON list is the body itself.
+        assert_eq!(read_body(&hex, &Headers::new()).unwrap(), r#"["1f8b","00"]"#);
+    }
 }

@@ -1,46 +1,49 @@
-//! Ruby's VCR, and those that took its members: the Rust crates rvcr and vcr-cassette, Betamax for Python, vcr for R.
+//! Reads cassettes of Ruby's VCR and of the tools that use its format: the Rust crates rvcr and vcr-cassette, Betamax
+//! for Python, vcr for R.
 //!
-//! A body is `{encoding, string}` or `{encoding, base64_string}`, or a string; `recorded_at` is written as in an HTTP
-//! header, or without a time zone.
+//! A body is `{encoding, string}`, `{encoding, base64_string}` or a string. `recorded_at` has the form of an HTTP
+//! header, or no time zone.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Exchange, Found, body, headers, interactions, status, time, wanted};
+use super::body;
+use super::fields::{headers, interactions, required_text, status, timestamp};
+use super::interaction::{Interaction, SourceEntry};
 
-pub(super) fn read(document: &Value) -> Vec<Found> {
-    interactions(document, "http_interactions", "uri", one)
+pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
+    interactions(document, "http_interactions", "uri", read_interaction)
 }
 
-fn one(interaction: &Value) -> Result<Exchange, String> {
+fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
-    let kept = &response["status"];
+    let code = &response["status"];
     let code = ["code", "status_code"]
         .iter()
-        .find_map(|name| kept.get(*name))
-        .unwrap_or(kept);
-    Ok(Exchange {
-        method: wanted(&request["method"], "method")?,
-        url: wanted(&request["uri"], "URL")?,
+        .find_map(|name| code.get(*name))
+        .unwrap_or(code);
+    Ok(Interaction {
+        method: required_text(&request["method"], "method")?,
+        url: required_text(&request["uri"], "URL")?,
         request_headers: headers(&request["headers"])?,
-        request_body: body_of(&request["body"], "request")?,
+        request_body: read_body(&request["body"], "request")?,
         status: status(code)?,
         response_headers: headers(&response["headers"])?,
-        response_body: body_of(&response["body"], "response")?,
-        at: interaction["recorded_at"].as_str().and_then(time),
-        ..Exchange::default()
+        response_body: read_body(&response["body"], "response")?,
+        recorded_at: interaction["recorded_at"].as_str().and_then(timestamp),
+        ..Interaction::default()
     })
 }
 
-fn body_of(kept: &Value, whose: &str) -> Result<Bytes, String> {
-    if let Some(base64) = kept["base64_string"].as_str() {
+fn read_body(body: &Value, side: &str) -> Result<Bytes, String> {
+    if let Some(base64) = body["base64_string"].as_str() {
         return body::from_base64(base64);
     }
-    if let Some(text) = kept.get("string") {
-        return body::in_encoding(text, kept["encoding"].as_str(), whose);
+    if let Some(text) = body.get("string") {
+        return body::in_encoding(text, body["encoding"].as_str(), side);
     }
-    if let Some(json) = kept.get("json") {
+    if let Some(json) = body.get("json") {
         return body::json(json);
     }
-    body::bytes(kept, whose)
+    body::bytes(body, side)
 }

@@ -1,53 +1,56 @@
-//! VCR.py, in its YAML and its JSON form, and what test suites make of it.
+//! Reads cassettes of VCR.py, in YAML and JSON, and the variants that test suites make of them.
 //!
-//! A body is text, `!!binary`, or bytes that a file of the time held; a response has it in `body.string`, as older
-//! versions had that of httpx in `content`. Suites that want to read their bodies keep a `parsed_body` in place of it.
+//! A body is text, `!!binary`, or a serialized `BytesIO` object. A response has its body in `body.string`; older
+//! versions wrote `content` for httpx. Some test suites replace a JSON body with the member `parsed_body`.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Exchange, Found, body, headers, interactions, status, wanted};
+use super::body;
+use super::fields::{headers, interactions, required_text, status};
+use super::interaction::{Interaction, SourceEntry};
 
-pub(super) fn read(document: &Value) -> Vec<Found> {
-    interactions(document, "interactions", "uri", one)
+pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
+    interactions(document, "interactions", "uri", read_interaction)
 }
 
-fn one(interaction: &Value) -> Result<Exchange, String> {
+fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
     let code = if response.get("status_code").is_some() {
         &response["status_code"]
     } else {
         &response["status"]["code"]
     };
-    Ok(Exchange {
-        method: wanted(&request["method"], "method")?,
-        url: wanted(&request["uri"], "URL")?,
+    Ok(Interaction {
+        method: required_text(&request["method"], "method")?,
+        url: required_text(&request["uri"], "URL")?,
         request_headers: headers(&request["headers"])?,
-        request_body: body_of(request, "request")?,
+        request_body: read_body(request, "request")?,
         status: status(code)?,
         response_headers: headers(&response["headers"])?,
-        response_body: body_of(response, "response")?,
-        ..Exchange::default()
+        response_body: read_body(response, "response")?,
+        ..Interaction::default()
     })
 }
 
-fn body_of(side: &Value, whose: &str) -> Result<Bytes, String> {
-    if let Some(parsed) = side.get("parsed_body").filter(|parsed| !parsed.is_null()) {
+/// Reads the body of a request or response; `side` says which.
+fn read_body(message: &Value, side: &str) -> Result<Bytes, String> {
+    if let Some(parsed) = message.get("parsed_body").filter(|parsed| !parsed.is_null()) {
         return body::json(parsed);
     }
-    let kept = match &side["body"] {
-        Value::Null => &side["content"],
-        kept => kept,
+    let body = match &message["body"] {
+        Value::Null => &message["content"],
+        body => body,
     };
-    if let Some(text) = kept.get("string") {
-        return body::bytes(text, whose);
+    if let Some(text) = body.get("string") {
+        return body::bytes(text, side);
     }
-    if let Some(base64) = kept.get("base64_string").and_then(Value::as_str) {
+    if let Some(base64) = body.get("base64_string").and_then(Value::as_str) {
         return body::from_base64(base64);
     }
-    // A Python object: its first member is what it held.
-    if let Some(state) = kept.get("state") {
-        return body::bytes(&state[0], whose);
+    // A serialized Python object: the first item of its state is the content.
+    if let Some(state) = body.get("state") {
+        return body::bytes(&state[0], side);
     }
-    body::bytes(kept, whose)
+    body::bytes(body, side)
 }

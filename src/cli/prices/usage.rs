@@ -1,4 +1,4 @@
-//! What an answer took: tokens, pages, seconds of sound; of which model.
+//! Reads the usage and the model of a recording: tokens, pages, seconds of audio.
 
 use std::ops::AddAssign;
 
@@ -7,19 +7,19 @@ use serde_json::Value;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::http::{parse_events, parse_json};
 
-/// What answers took, as the API counted it.
+/// The usage of one or more responses, as counted by the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
-    /// With those that were cached.
+    /// Includes the cached tokens.
     pub(crate) input_tokens: u64,
     pub(crate) cached_tokens: u64,
     pub(crate) output_tokens: u64,
-    /// Of documents that were read.
+    /// The pages of documents without annotations.
     pub(crate) pages: u64,
-    /// Those of them that were annotated too.
+    /// The pages of documents with annotations.
     pub(crate) annotated_pages: u64,
     pub(crate) audio_seconds: u64,
-    /// Of text that was spoken.
+    /// The characters of text for speech synthesis.
     pub(crate) characters: u64,
 }
 
@@ -36,28 +36,30 @@ impl AddAssign for Usage {
 }
 
 impl Usage {
-    /// Of one response; its body and that of the request must be there. `None` where the API counted nothing.
+    /// Reads the usage of one response. The bodies of request and response must be inline. `None` when there is no
+    /// usage.
     pub(crate) fn of(request: &RecordedRequest, response: &RecordedResponse) -> Option<Self> {
-        let counted = answer(response).and_then(|answer| Self::counted(&answer, request));
-        // Speech is counted by what is spoken, and its answer does not say how much that is.
-        let spoken = || {
+        let reported = json_with_usage(response).and_then(|json| Self::reported(&json, request));
+        // Speech is charged by the characters of the request, and the response has no usage.
+        let speech = || {
             let text = member(request, "input")?;
-            let is_speech = request.path.ends_with("/audio/speech") && response.status.is_success();
-            is_speech.then(|| Self {
+            let is_successful = request.path.ends_with("/audio/speech") && response.status.is_success();
+            is_successful.then(|| Self {
                 characters: text.chars().count() as u64,
                 ..Self::default()
             })
         };
-        spoken().or(counted)
+        speech().or(reported)
     }
 
-    fn counted(answer: &Value, request: &RecordedRequest) -> Option<Self> {
+    /// Reads the usage that the API reports in the JSON of a response.
+    fn reported(json: &Value, request: &RecordedRequest) -> Option<Self> {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
-        let usage = &answer["usage"];
+        let usage = &json["usage"];
         if usage.is_object() {
             let either = |one: &str, other: &str| number(usage.get(one).unwrap_or(&usage[other]));
             return Some(Self {
-                // What connectors have read counts as input.
+                // The API charges the tokens of connectors as input.
                 input_tokens: either("prompt_tokens", "input_tokens") + number(&usage["connector_tokens"]),
                 cached_tokens: number(&usage["prompt_tokens_details"]["cached_tokens"])
                     .max(number(&usage["input_tokens_details"]["cached_tokens"]))
@@ -67,7 +69,7 @@ impl Usage {
                 ..Self::default()
             });
         }
-        let pages = answer["usage_info"]["pages_processed"].as_u64()?;
+        let pages = json["usage_info"]["pages_processed"].as_u64()?;
         let is_annotated = ["bbox_annotation_format", "document_annotation_format"]
             .iter()
             .any(|name| body(request).is_some_and(|body| !body[*name].is_null()));
@@ -78,23 +80,29 @@ impl Usage {
         })
     }
 
-    /// All tokens.
+    /// Returns the input and output tokens together.
     pub(crate) fn tokens(&self) -> u64 {
         self.input_tokens + self.output_tokens
     }
 }
 
-/// The model that a cassette's answers are of: as it was asked for, else as they name it.
+/// Returns the model that the request names, else the model that a response names.
 pub(crate) fn model_of(cassette: &Cassette) -> Option<String> {
     let named = |value: &Value| value["model"].as_str().map(str::to_owned);
-    let said = |answer: Value| {
-        let outputs = answer["outputs"].as_array().into_iter().flatten();
-        named(&answer).or_else(|| outputs.rev().find_map(named))
+    let in_response = |json: Value| {
+        let outputs = json["outputs"].as_array().into_iter().flatten();
+        named(&json).or_else(|| outputs.rev().find_map(named))
     };
-    member(&cassette.request, "model").or_else(|| cassette.responses.iter().filter_map(answer).find_map(said))
+    member(&cassette.request, "model").or_else(|| {
+        cassette
+            .responses
+            .iter()
+            .filter_map(json_with_usage)
+            .find_map(in_response)
+    })
 }
 
-/// A member of a JSON body that is a text, or a part of a form.
+/// Returns a text member of a JSON body, or a part of a form.
 fn member(request: &RecordedRequest, name: &str) -> Option<String> {
     match &request.body {
         RecordedBody::Blob(_) => body(request)?[name].as_str().map(str::to_owned),
@@ -112,23 +120,23 @@ fn body(request: &RecordedRequest) -> Option<Value> {
     }
 }
 
-/// The JSON of an answer; of a stream the last event that counts anything.
-fn answer(response: &RecordedResponse) -> Option<Value> {
+/// Returns the JSON of a response; for a stream, the last event with usage.
+fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
     if !response.is_event_stream() {
         return parse_json(bytes);
     }
-    let counts = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
+    let has_usage = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
     parse_events(bytes).iter().rev().find_map(|event| {
         let event = parse_json(event.data.as_bytes())?;
-        // The event that ends a response holds it as a member.
+        // The last event of the Responses API has the response as a member.
         let inner = &event["response"];
-        if counts(inner) {
+        if has_usage(inner) {
             Some(inner.clone())
         } else {
-            Some(event).filter(counts)
+            Some(event).filter(has_usage)
         }
     })
 }
@@ -140,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(path: &str, body: &str) -> RecordedRequest {
+    fn request(path: &str, body: &str) -> RecordedRequest {
         RecordedRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
@@ -149,7 +157,7 @@ mod tests {
         }
     }
 
-    fn answered(kind: &str, body: &str) -> RecordedResponse {
+    fn response(kind: &str, body: &str) -> RecordedResponse {
         RecordedResponse {
             status: StatusCode::OK,
             headers: vec![("content-type".to_owned(), kind.to_owned())],
@@ -159,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_answer_is_counted() {
+    fn the_usage_of_every_endpoint_is_read() {
         let json = "application/json";
-        let of = |path: &str, request: &str, kind: &str, response: &str| {
-            Usage::of(&asked(path, request), &answered(kind, response))
+        let of = |path: &str, request_body: &str, content_type: &str, response_body: &str| {
+            Usage::of(&request(path, request_body), &response(content_type, response_body))
         };
         let chat = r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":2}}}"#;
         let tokens = Usage {
@@ -182,25 +190,25 @@ data: {"response":{"usage":{"input_tokens":7,"output_tokens":3,"input_tokens_det
 
 "#;
         assert_eq!(of("/v1/responses", "{}", "text/event-stream", responses), Some(tokens));
-        let connected = r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"connector_tokens":90}}"#;
-        let connected = of("/v1/conversations", "{}", json, connected).map(|usage| usage.input_tokens);
-        assert_eq!(connected, Some(97));
-        let read = r#"{"usage_info":{"pages_processed":4,"doc_size_bytes":1}}"#;
-        let pages = of("/v1/ocr", "{}", json, read).map(|usage| (usage.pages, usage.annotated_pages));
+        let connectors = r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"connector_tokens":90}}"#;
+        let input = of("/v1/conversations", "{}", json, connectors).map(|usage| usage.input_tokens);
+        assert_eq!(input, Some(97));
+        let document = r#"{"usage_info":{"pages_processed":4,"doc_size_bytes":1}}"#;
+        let pages = of("/v1/ocr", "{}", json, document).map(|usage| (usage.pages, usage.annotated_pages));
         assert_eq!(pages, Some((4, 0)));
         let format = r#"{"bbox_annotation_format":{"type":"json_schema"}}"#;
-        let pages = of("/v1/ocr", format, json, read).map(|usage| (usage.pages, usage.annotated_pages));
+        let pages = of("/v1/ocr", format, json, document).map(|usage| (usage.pages, usage.annotated_pages));
         assert_eq!(pages, Some((0, 4)));
-        let heard = r#"{"usage":{"prompt_audio_seconds":12,"prompt_tokens":3,"completion_tokens":9}}"#;
-        let seconds = of("/v1/audio/transcriptions", "", json, heard).map(|usage| usage.audio_seconds);
+        let transcription = r#"{"usage":{"prompt_audio_seconds":12,"prompt_tokens":3,"completion_tokens":9}}"#;
+        let seconds = of("/v1/audio/transcriptions", "", json, transcription).map(|usage| usage.audio_seconds);
         assert_eq!(seconds, Some(12));
-        let spoken = of(
+        let speech = of(
             "/v1/audio/speech",
             r#"{"input":"Grüße"}"#,
             json,
             r#"{"audio_data":"AA=="}"#,
         );
-        assert_eq!(spoken.map(|usage| usage.characters), Some(5));
+        assert_eq!(speech.map(|usage| usage.characters), Some(5));
         assert_eq!(of("/v1/models", "", json, r#"{"data":[]}"#), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a refresh has done so far, so that one that was broken off goes on where it was.
+//! The journal of a refresh: it records what is done, so that the next refresh resumes after an interruption.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -8,21 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::chain::Changes;
-use crate::engine::DirectoryEngine;
+use super::substitutions::Substitutions;
+use crate::engine::{CacheEngine, DirectoryEngine};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::sha256_hex;
+use crate::key::RequestKey;
 
 const FOLDER: &str = ".refresh";
 const JOURNAL: &str = "journal.jsonl";
 const PENDING: &str = "pending";
 
-/// A file of JSON lines, `.refresh/journal.jsonl` in the cassette directory, held by one process at a time.
+/// A file of JSON lines, `.refresh/journal.jsonl` in the cassette directory. One process at a time has it locked.
 ///
 /// ```text
 /// cassettes/.refresh/
-///   .gitignore         all of it
-///   journal.jsonl      a line for the refresh, one for each recording that was asked again, one when all of them were
-///   pending/           with --review: the new recordings, as a cassette directory of their own
+///   .gitignore         ignores the folder
+///   journal.jsonl      one line for the refresh, one for each recording that was sent again, one at the end
+///   pending/           with --review: the new recordings, as a cassette directory
 /// ```
 pub(crate) struct Journal {
     folder: PathBuf,
@@ -30,26 +32,26 @@ pub(crate) struct Journal {
     pub(crate) head: Head,
     /// One for each recording, sorted by name.
     pub(crate) entries: Vec<Entry>,
-    /// Whether all that was chosen was asked again.
+    /// Whether every selected recording was sent again.
     pub(crate) is_finished: bool,
-    /// Whether this is an earlier refresh that goes on.
-    pub(crate) goes_on: bool,
-    /// Whether a line was added.
-    is_begun: AtomicBool,
+    /// Whether this continues an earlier refresh.
+    pub(crate) is_resumed: bool,
+    /// Whether this process added a line.
+    has_new_lines: AtomicBool,
 }
 
 /// The first line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Head {
-    /// The version of this form.
+    /// The version of the file format.
     refresh: u32,
-    /// When it began: RFC 3339, in UTC.
+    /// When the refresh started: RFC 3339, in UTC.
     pub(crate) at: String,
-    /// Whether the new recordings are put aside for review.
+    /// Whether the new recordings wait for review.
     pub(crate) for_review: bool,
 }
 
-/// A line behind the first one.
+/// Any line after the first one.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Line {
@@ -57,33 +59,69 @@ enum Line {
     Finished { finished: String },
 }
 
-/// A recording that was asked again. The line is written before the recording; a later line of the same name replaces it.
+/// A recording that was sent again. The journal has the line before the new recording is written; a later line with the
+/// same name replaces it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
-    /// What it was called.
+    /// The name of the old recording.
     pub(crate) name: String,
-    /// What it is called now, and the SHA-256 of its document; `None` when it stays as it was.
-    pub(crate) now: Option<(String, String)>,
-    /// What later requests take over from it.
-    pub(crate) changes: Changes,
+    /// The name of the new recording and the SHA-256 of its document; `None` when the recording does not change.
+    #[serde(rename = "now")]
+    pub(crate) replacement: Option<(String, String)>,
+    /// The new values for later requests.
+    #[serde(rename = "changes")]
+    pub(crate) substitutions: Substitutions,
+}
+
+impl Entry {
+    /// Returns the key of the old recording.
+    pub(crate) fn old_key(&self) -> Option<RequestKey> {
+        RequestKey::from_file_name(&self.name)
+    }
+
+    /// Returns the key of the new recording, if the engine has exactly this document.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub(crate) async fn written_key(&self, engine: &dyn CacheEngine) -> Result<Option<RequestKey>> {
+        let Some((name, sha256)) = &self.replacement else {
+            return Ok(None);
+        };
+        let Some(key) = RequestKey::from_file_name(name) else {
+            return Ok(None);
+        };
+        let document = engine.get(&key).await?;
+        Ok(document
+            .is_some_and(|document| sha256_hex(&document) == *sha256)
+            .then_some(key))
+    }
+
+    /// Removes the old recording when the new one has another key.
+    ///
+    /// # Errors
+    /// When the engine cannot be written.
+    pub(crate) async fn remove_old(&self, engine: &dyn CacheEngine, new: &RequestKey) -> Result<()> {
+        match self.old_key() {
+            Some(old) if old.short() != new.short() => engine.remove(&old).await,
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Journal {
-    /// The folder of the new recordings that wait for review.
-    pub(crate) fn pending(directory: &Path) -> PathBuf {
+    /// Returns the folder of the new recordings that wait for review.
+    pub(crate) fn pending_folder(directory: &Path) -> PathBuf {
         directory.join(FOLDER).join(PENDING)
     }
 
-    /// The journal of a refresh that was broken off or waits for review.
+    /// Loads the journal of a refresh that was interrupted or waits for review.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be read, or another process holds it.
-    pub(crate) fn of(directory: &Path) -> Result<Option<Self>> {
+    /// [`ErrorKind::Io`] when the file cannot be read, or another process has it locked.
+    pub(crate) fn load(directory: &Path) -> Result<Option<Self>> {
         let folder = directory.join(FOLDER);
         let path = folder.join(JOURNAL);
-        let failed = |what: &str, error| {
-            Error::new(ErrorKind::Io, format!("cannot {what} {}", path.display())).with_source(error)
-        };
+        let failed = |what: &str, error| io_error(what, &path, error);
         let mut file = match OpenOptions::new().read(true).append(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -92,76 +130,66 @@ impl Journal {
         lock(&file, &path)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| failed("read", error))?;
-        let Some((head, rest)) = text.split_once('\n') else {
-            // Killed before its first line: nothing was asked.
+        let Some(Lines {
+            head,
+            entries,
+            is_finished,
+        }) = parse(&text, &path)?
+        else {
             return Ok(None);
         };
-        let damaged = |number: usize, error| {
-            Error::new(ErrorKind::Io, format!("{}:{number}: this is no line of a refresh", path.display()))
-                .with_source(error)
-                .with_hint("--restart begins again; ids that were asked for since are lost to the recordings that follow from them")
-        };
-        let head: Head = serde_json::from_str(head).map_err(|error| damaged(1, error))?;
-        let mut entries = BTreeMap::new();
-        let mut is_finished = false;
-        for (number, line) in rest.split_inclusive('\n').enumerate() {
-            match serde_json::from_str(line) {
-                Ok(Line::Entry(entry)) => drop(entries.insert(entry.name.clone(), entry)),
-                Ok(Line::Finished { .. }) => is_finished = true,
-                // Half a line at the end: killed while it was written, and so before the recording.
-                Err(_) if !line.ends_with('\n') => {}
-                Err(error) => return Err(damaged(number + 2, error)),
-            }
-        }
-        // What follows half a line begins a line of its own.
+        // The next line must not continue an incomplete one.
         if !text.ends_with('\n') {
-            let whole = text.rfind('\n').map_or(0, |at| at + 1);
-            file.set_len(whole as u64).map_err(|error| failed("write", error))?;
+            let complete = text.rfind('\n').map_or(0, |at| at + 1);
+            file.set_len(complete as u64).map_err(|error| failed("write", error))?;
         }
         Ok(Some(Self {
             folder,
             file,
             head,
-            entries: entries.into_values().collect(),
+            entries,
             is_finished,
-            goes_on: true,
-            is_begun: AtomicBool::new(false),
+            is_resumed: true,
+            has_new_lines: AtomicBool::new(false),
         }))
     }
 
-    /// Goes on with the journal in this directory, or begins one.
+    /// Loads the journal in this directory, or creates one.
     ///
     /// # Errors
-    /// As [`of`](Self::of); [`ErrorKind::Settings`] when new recordings of another refresh wait for review.
+    /// As [`load`](Self::load); [`ErrorKind::Settings`] when recordings of an earlier refresh wait for review, or the earlier
+    /// refresh had other flags.
     pub(crate) fn open(directory: &Path, for_review: bool, restart: bool) -> Result<Self> {
+        let pending = Self::pending_folder(directory);
+        if has_recordings(&pending) && (restart || !for_review) {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!("new recordings wait for review in {}", pending.display()),
+            )
+            .with_hint("mistral-cassette review shows them one by one; review --reject-all deletes them"));
+        }
+        let earlier = if restart { None } else { Self::load(directory)? };
+        // Without an entry there is nothing to resume.
+        let Some(journal) = earlier.filter(|journal| !journal.is_empty()) else {
+            return Self::create(directory, for_review);
+        };
+        if journal.head.for_review == for_review {
+            return Ok(journal);
+        }
+        let flag = if for_review { "without" } else { "with" };
+        let message = format!(
+            "the interrupted refresh of {} was started {flag} --review",
+            journal.head.at
+        );
+        Err(Error::new(ErrorKind::Settings, message).with_hint("use the same flags to resume it, or --restart"))
+    }
+
+    fn create(directory: &Path, for_review: bool) -> Result<Self> {
         let folder = directory.join(FOLDER);
-        let pending = Self::pending(directory);
-        if is_waiting(&pending) && (restart || !for_review) {
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!("new recordings wait in {}", pending.display()),
-            )
-            .with_hint("mistral-cassette review steps through them; with --reject-all it drops them"));
-        }
-        let earlier = if restart { None } else { Self::of(directory)? };
-        // One without a line has done nothing.
-        if let Some(journal) = earlier.filter(|journal| !journal.is_empty()) {
-            if journal.head.for_review == for_review {
-                return Ok(journal);
-            }
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "the refresh that began at {} was broken off, and was asked for otherwise",
-                    journal.head.at
-                ),
-            )
-            .with_hint("go on with the same flags, or begin again with --restart"));
-        }
         let path = folder.join(JOURNAL);
-        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", path.display())).with_source(error);
+        let failed = |error| io_error("write", &path, error);
         fs::create_dir_all(&folder).map_err(failed)?;
-        // What is half done is of this machine, and in no commit.
+        // The state of a refresh belongs in no commit.
         fs::write(folder.join(".gitignore"), "*\n").map_err(failed)?;
         let mut file = OpenOptions::new()
             .create(true)
@@ -182,33 +210,33 @@ impl Journal {
             head,
             entries: Vec::new(),
             is_finished: false,
-            goes_on: false,
-            is_begun: AtomicBool::new(false),
+            is_resumed: false,
+            has_new_lines: AtomicBool::new(false),
         })
     }
 
-    /// Whether nothing was done, so that there is nothing to go on with.
+    /// Whether the journal has no entry, so that there is nothing to resume.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && !self.is_begun.load(Ordering::Relaxed)
+        self.entries.is_empty() && !self.has_new_lines.load(Ordering::Relaxed)
     }
 
     /// Whether new recordings wait for review.
-    pub(crate) fn is_waiting(&self) -> bool {
-        is_waiting(&self.folder.join(PENDING))
+    pub(crate) fn has_pending(&self) -> bool {
+        has_recordings(&self.folder.join(PENDING))
     }
 
-    /// Adds a line.
+    /// Adds the line of a recording.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be written.
+    /// [`ErrorKind::Io`] when the file cannot be written.
     pub(crate) fn add(&self, entry: Entry) -> Result<()> {
         self.write(&Line::Entry(entry))
     }
 
-    /// Adds the line that says that all was asked again.
+    /// Adds the last line: every recording was sent again.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be written.
+    /// [`ErrorKind::Io`] when the file cannot be written.
     pub(crate) fn finish(&self) -> Result<()> {
         self.write(&Line::Finished {
             finished: crate::cassette::now(),
@@ -216,7 +244,7 @@ impl Journal {
     }
 
     fn write(&self, line: &Line) -> Result<()> {
-        self.is_begun.store(true, Ordering::Relaxed);
+        self.has_new_lines.store(true, Ordering::Relaxed);
         write(&self.file, line).map_err(|error| {
             Error::new(
                 ErrorKind::Io,
@@ -226,10 +254,10 @@ impl Journal {
         })
     }
 
-    /// Removes the journal, and with it the folder: all is done.
+    /// Removes the journal with its folder after a complete refresh.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be removed.
+    /// [`ErrorKind::Io`] when the folder cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.folder).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot remove {}", self.folder.display())).with_source(error)
@@ -237,18 +265,60 @@ impl Journal {
     }
 }
 
-/// What has done nothing leaves nothing.
+/// Removes a journal without entries.
 impl Drop for Journal {
     fn drop(&mut self) {
-        if self.is_empty() && !self.is_waiting() {
-            // The next one begins anew, whether or not it is there.
+        if self.is_empty() && !self.has_pending() {
+            // If this fails, the next refresh replaces the empty journal.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-fn is_waiting(pending: &Path) -> bool {
-    DirectoryEngine::new(pending)
+/// The parsed lines of a journal.
+struct Lines {
+    head: Head,
+    /// Sorted by name.
+    entries: Vec<Entry>,
+    is_finished: bool,
+}
+
+/// Parses a journal; `None` when the process was killed before it wrote the first line.
+fn parse(text: &str, path: &Path) -> Result<Option<Lines>> {
+    let Some((head, rest)) = text.split_once('\n') else {
+        return Ok(None);
+    };
+    let damaged = |number: usize, error| {
+        let message = format!("{}:{number}: the line of the journal is invalid", path.display());
+        Error::new(ErrorKind::Io, message)
+            .with_source(error)
+            .with_hint("--restart starts again; recordings that depend on refreshed ids then keep the old ids")
+    };
+    let head: Head = serde_json::from_str(head).map_err(|error| damaged(1, error))?;
+    let mut entries = BTreeMap::new();
+    let mut is_finished = false;
+    for (number, line) in rest.split_inclusive('\n').enumerate() {
+        match serde_json::from_str(line) {
+            Ok(Line::Entry(entry)) => drop(entries.insert(entry.name.clone(), entry)),
+            Ok(Line::Finished { .. }) => is_finished = true,
+            // The process was killed while it wrote the last line, and so before it wrote the recording.
+            Err(_) if !line.ends_with('\n') => {}
+            Err(error) => return Err(damaged(number + 2, error)),
+        }
+    }
+    Ok(Some(Lines {
+        head,
+        entries: entries.into_values().collect(),
+        is_finished,
+    }))
+}
+
+fn io_error(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot {what} {}", path.display())).with_source(error)
+}
+
+fn has_recordings(folder: &Path) -> bool {
+    DirectoryEngine::new(folder)
         .list()
         .is_ok_and(|listed| !listed.is_empty())
 }
@@ -264,10 +334,52 @@ fn lock(file: &File, path: &Path) -> Result<()> {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Io,
-            format!("another process holds {}", path.display()),
+            format!("another process has locked {}", path.display()),
         )
-        .with_hint("one refresh or review of a directory at a time")),
-        // A file system without locks.
+        .with_hint("only one refresh or review of a directory can run at a time")),
+        // The file system has no locks.
         Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = r#"{"refresh":1,"at":"2026-11-21T10:00:00Z","for_review":false}"#;
+
+    fn lines(text: &str) -> Result<Option<Lines>> {
+        parse(text, Path::new("journal.jsonl"))
+    }
+
+    fn entry(name: &str, new: &str) -> String {
+        format!(r#"{{"name":"{name}","now":["{new}","00"],"changes":{{"ids":[],"said":[]}}}}"#)
+    }
+
+    #[test]
+    fn a_later_line_replaces_an_earlier_one_with_the_same_name() {
+        let text = [HEAD, &entry("b", "1"), &entry("a", "2"), &entry("b", "3"), ""].join("\n");
+        let read = lines(&text).unwrap().unwrap();
+        let new = |entry: &Entry| (entry.name.clone(), entry.replacement.clone().unwrap().0);
+        let new: Vec<_> = read.entries.iter().map(new).collect();
+        assert_eq!(
+            new,
+            [("a".to_owned(), "2".to_owned()), ("b".to_owned(), "3".to_owned())]
+        );
+        assert!(!read.is_finished);
+    }
+
+    #[test]
+    fn an_incomplete_last_line_is_ignored() {
+        let text = [HEAD, &entry("a", "1"), r#"{"name":"b""#].join("\n");
+        assert_eq!(lines(&text).unwrap().unwrap().entries.len(), 1);
+        assert!(lines(r#"{"refresh":1"#).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_invalid_line_is_an_error_with_its_number() {
+        let text = [HEAD, "{}", &entry("a", "1"), ""].join("\n");
+        let error = lines(&text).map(drop).unwrap_err();
+        assert!(error.message().starts_with("journal.jsonl:2: "), "{error}");
     }
 }

@@ -1,38 +1,37 @@
-//! A recording as the data that the page reads: bodies as the text that was sent, and little else, since the page can
-//! read JSON and events by itself.
+//! Turns recordings into the JSON data of the page. Bodies stay text: the scripts of the page parse JSON and events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Change, Recording};
+use super::recording::{Change, Recording};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
-use crate::cli::prices::{Prices, Spent, Usage};
+use crate::cli::prices::{CostEstimate, Prices, Usage};
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
 use crate::key::scope_and_endpoint;
 
-/// More base64 in one piece than this is left out of the page, in bytes: a picture, a recording of sound, a file.
-const MOST_MEDIA: usize = 256 * 1024;
+/// The page omits a longer run of base64, in bytes: an image, a sound, a file.
+const MAX_MEDIA: usize = 256 * 1024;
 
-/// How much of what is left out is kept, so that its kind can be told: a multiple of four.
-const KEPT: usize = 64;
+/// How much of omitted base64 stays, to detect its media type: a multiple of four.
+const MEDIA_PREFIX: usize = 64;
 
-/// A text body that is larger than this without its media is left out, in bytes.
-const MOST_TEXT: usize = 4 * 1024 * 1024;
+/// The page omits a larger text body, in bytes without its media.
+const MAX_TEXT: usize = 4 * 1024 * 1024;
 
-/// How many differences of a recording are shown: two vectors differ in every number.
-const MOST_DIFFERENCES: usize = 100;
+/// How many differences of a recording the page shows: two vectors differ in every number.
+const MAX_DIFFERENCES: usize = 100;
 
-/// A value in a difference is shown up to here, in characters of its JSON.
-const MOST_VALUE: usize = 20_000;
+/// The page truncates a longer value in a difference, in characters of its JSON.
+const MAX_VALUE: usize = 20_000;
 
-/// What the list shows of a recording, and what it is chosen by.
+/// Returns what the list shows of a recording, and the values of the filters.
 pub(super) fn summary(recording: &Recording, prices: &Prices) -> Value {
     let (scope, endpoint) = scope_and_endpoint(&recording.name);
     let mut summary = json!({ "name": recording.name, "scope": scope.unwrap_or_default(), "endpoint": endpoint });
     if let Some(change) = &recording.change {
-        summary["change"] = json!(change.what);
+        summary["change"] = json!(change.kind);
     }
     match &recording.cassette {
         Ok(cassette) => {
@@ -40,18 +39,18 @@ pub(super) fn summary(recording: &Recording, prices: &Prices) -> Value {
             summary["line"] = json!(cassette.request.line());
             summary["test"] = json!(cassette.recorded.test);
             summary["statuses"] = statuses.collect();
-            let Spent { model, usage, cost } = prices.spent(cassette);
+            let CostEstimate { model, usage, cost } = prices.estimate(cassette);
             summary["model"] = json!(model);
-            // In US dollars; null where a price is not known.
+            // In US dollars; null when the price is unknown.
             summary["cost"] = json!(cost);
-            summary["usage"] = of_usage(&usage);
+            summary["usage"] = usage_value(&usage);
         }
         Err(_) => summary["is_damaged"] = json!(true),
     }
     summary
 }
 
-fn of_usage(usage: &Usage) -> Value {
+fn usage_value(usage: &Usage) -> Value {
     json!({
         "input": usage.input_tokens,
         "output": usage.output_tokens,
@@ -61,33 +60,33 @@ fn of_usage(usage: &Usage) -> Value {
     })
 }
 
-/// Everything that the page shows of a recording.
-pub(super) fn whole(recording: &Recording, with_media: bool) -> Value {
-    let mut whole = match &recording.cassette {
-        Ok(cassette) => of_cassette(cassette, with_media),
+/// Returns everything that the page shows of a recording.
+pub(super) fn details(recording: &Recording, with_media: bool) -> Value {
+    let mut details = match &recording.cassette {
+        Ok(cassette) => cassette_value(cassette, with_media),
         Err(error) => json!({ "error": Error::report(error) }),
     };
     if let Some(Change { differences, old, .. }) = &recording.change {
-        whole["differences"] = differences.iter().take(MOST_DIFFERENCES).map(of_difference).collect();
-        whole["more_differences"] = json!(differences.len().saturating_sub(MOST_DIFFERENCES));
-        whole["old"] = old.as_ref().map_or(Value::Null, |old| of_cassette(old, with_media));
+        details["differences"] = differences.iter().take(MAX_DIFFERENCES).map(difference_value).collect();
+        details["more_differences"] = json!(differences.len().saturating_sub(MAX_DIFFERENCES));
+        details["old"] = old.as_ref().map_or(Value::Null, |old| cassette_value(old, with_media));
     }
-    whole
+    details
 }
 
-fn of_cassette(cassette: &Cassette, with_media: bool) -> Value {
-    let of_response = |response: &RecordedResponse| {
+fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
+    let response_value = |response: &RecordedResponse| {
         json!({
             "status": response.status.as_u16(),
             "reason": response.status.canonical_reason(),
             "headers": response.headers,
             "timing_ms": response.timing_ms,
-            "usage": Usage::of(&cassette.request, response).as_ref().map(of_usage),
-            "body": of_body(bytes(&response.body), with_media),
+            "usage": Usage::of(&cassette.request, response).as_ref().map(usage_value),
+            "body": body_value(bytes(&response.body), with_media),
         })
     };
     let body = match &cassette.request.body {
-        RecordedBody::Blob(blob) => of_body(bytes(blob), with_media),
+        RecordedBody::Blob(blob) => body_value(bytes(blob), with_media),
         RecordedBody::Multipart(parts) => {
             let parts = parts.iter().map(|part| {
                 json!({
@@ -95,7 +94,7 @@ fn of_cassette(cassette: &Cassette, with_media: bool) -> Value {
                     "filename": part.filename,
                     "content_type": part.content_type,
                     "bytes": bytes(&part.content).len(),
-                    "body": of_body(bytes(&part.content), with_media),
+                    "body": body_value(bytes(&part.content), with_media),
                 })
             });
             json!({ "parts": parts.collect::<Vec<_>>() })
@@ -109,11 +108,11 @@ fn of_cassette(cassette: &Cassette, with_media: bool) -> Value {
         "test": cassette.recorded.test,
         "line": cassette.request.line(),
         "body": body,
-        "responses": cassette.responses.iter().map(of_response).collect::<Vec<_>>(),
+        "responses": cassette.responses.iter().map(response_value).collect::<Vec<_>>(),
     })
 }
 
-/// Bodies in files have been brought back before.
+/// Returns the bytes of a body. External bodies were loaded before.
 fn bytes(blob: &Blob) -> &[u8] {
     match blob {
         Blob::Inline(bytes) => bytes,
@@ -121,40 +120,40 @@ fn bytes(blob: &Blob) -> &[u8] {
     }
 }
 
-/// A body: `null` for none, its text, or its bytes in base64; of what is large its size, and how it begins.
-fn of_body(bytes: &[u8], with_media: bool) -> Value {
+/// Returns a body: null, its text, or base64. A large body becomes its size and, for media, its first bytes.
+fn body_value(bytes: &[u8], with_media: bool) -> Value {
     if bytes.is_empty() {
         return Value::Null;
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
         let base64 = STANDARD.encode(bytes);
-        return match with_media || base64.len() <= MOST_MEDIA {
+        return match with_media || base64.len() <= MAX_MEDIA {
             true => json!({ "base64": base64 }),
-            false => json!({ "left_out": bytes.len(), "base64": &base64[..KEPT] }),
+            false => json!({ "omitted": bytes.len(), "base64": &base64[..MEDIA_PREFIX] }),
         };
     };
     if with_media {
         return json!({ "text": text });
     }
     let text = without_media(text);
-    match text.len() <= MOST_TEXT {
+    match text.len() <= MAX_TEXT {
         true => json!({ "text": text }),
-        false => json!({ "left_out": bytes.len() }),
+        false => json!({ "omitted": bytes.len() }),
     }
 }
 
-/// The text with a note in the place of each long run of base64.
+/// Replaces each long run of base64 with a note.
 fn without_media(text: &str) -> String {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     let mut shorter = String::new();
     let mut copied = 0;
     let mut at = 0;
-    // Every byte of base64 is a character of its own, so a run begins and ends at characters.
+    // Base64 is ASCII, so a run begins and ends at a character boundary.
     while at < text.len() {
         let run = text.as_bytes()[at..].iter().take_while(|byte| is_base64(byte)).count();
-        if run > MOST_MEDIA {
-            shorter.push_str(&text[copied..at + KEPT]);
-            shorter.push_str(&format!("[left out: {run} characters of base64]"));
+        if run > MAX_MEDIA {
+            shorter.push_str(&text[copied..at + MEDIA_PREFIX]);
+            shorter.push_str(&format!("[omitted: {run} characters of base64]"));
             copied = at + run;
         }
         at += run.max(1);
@@ -163,7 +162,7 @@ fn without_media(text: &str) -> String {
     shorter
 }
 
-fn of_difference(difference: &Difference) -> Value {
+fn difference_value(difference: &Difference) -> Value {
     let mut value = json!({ "pointer": difference.pointer });
     if let (Some(Value::String(old)), Some(Value::String(new))) = (&difference.old, &difference.new) {
         let pieces = pieces(&without_media(old), &without_media(new));
@@ -177,7 +176,7 @@ fn of_difference(difference: &Difference) -> Value {
     }
     for (side, text) in [("old", &difference.old), ("new", &difference.new)] {
         if let Some(text) = text {
-            value[side] = json!(cut(&without_media(&text.to_string()), MOST_VALUE));
+            value[side] = json!(cut(&without_media(&text.to_string()), MAX_VALUE));
         }
     }
     value
@@ -188,38 +187,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_base64_is_left_out_and_nothing_else() {
-        let long = "QUJD".repeat(MOST_MEDIA / 4 + 1);
+    fn only_long_base64_is_omitted() {
+        let long = "QUJD".repeat(MAX_MEDIA / 4 + 1);
         let text = format!(
             "{{\"é\":\"data:image/png;base64,{long}\",\"b\":\"{}\"}}",
-            &long[..MOST_MEDIA]
+            &long[..MAX_MEDIA]
         );
         let shorter = without_media(&text);
         assert_eq!(
             shorter,
             format!(
-                "{{\"é\":\"data:image/png;base64,{}[left out: {} characters of base64]\",\"b\":\"{}\"}}",
-                &long[..KEPT],
+                "{{\"é\":\"data:image/png;base64,{}[omitted: {} characters of base64]\",\"b\":\"{}\"}}",
+                &long[..MEDIA_PREFIX],
                 long.len(),
-                &long[..MOST_MEDIA]
+                &long[..MAX_MEDIA]
             )
         );
         assert_eq!(without_media("ü"), "ü");
-        assert_eq!(of_body(text.as_bytes(), true)["text"], json!(text));
+        assert_eq!(body_value(text.as_bytes(), true)["text"], json!(text));
     }
 
     #[test]
-    fn large_bytes_are_a_note() {
-        let body = of_body(&vec![0xff; MOST_MEDIA], false);
+    fn a_large_body_is_omitted() {
+        let body = body_value(&vec![0xff; MAX_MEDIA], false);
         assert_eq!(
-            (&body["left_out"], body["base64"].as_str().map(str::len)),
-            (&json!(MOST_MEDIA), Some(KEPT))
+            (&body["omitted"], body["base64"].as_str().map(str::len)),
+            (&json!(MAX_MEDIA), Some(MEDIA_PREFIX))
         );
-        assert!(of_body(&vec![0xff; MOST_MEDIA], true)["left_out"].is_null());
+        assert!(body_value(&vec![0xff; MAX_MEDIA], true)["omitted"].is_null());
         assert_eq!(
-            of_body("word ".repeat(MOST_TEXT).as_bytes(), false)["left_out"],
-            json!(5 * MOST_TEXT)
+            body_value("word ".repeat(MAX_TEXT).as_bytes(), false)["omitted"],
+            json!(5 * MAX_TEXT)
         );
-        assert_eq!(of_body(b"", false), Value::Null);
+        assert_eq!(body_value(b"", false), Value::Null);
     }
 }

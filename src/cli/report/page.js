@@ -1,55 +1,55 @@
-// What is on the page. Elements are made one by one and texts are set as texts, so that nothing of a recording becomes markup.
+// Renders the page. Elements are created one by one and texts are set as text, so that no recorded text becomes markup.
 
-/** How many rows of the list are made at once; more come when they are looked for. */
+/** How many rows are created at once; scrolling creates more. */
 const ROWS = 200;
-/** A text is shown up to here at first, in characters. */
-const LONGEST = 6000;
-/** How long searching may keep the page from answering, in milliseconds. */
+/** A longer text is truncated at first, in characters. */
+const MAX_SHOWN = 6000;
+/** How long a search may block the page, in milliseconds. */
 const SLICE = 30;
 
 const byId = (id) => document.getElementById(id);
 const index = parsed(byId("index").textContent);
 const all = index.recordings;
-const topOfPage = byId("top");
-const rowsOf = byId("list");
+const header = byId("top");
+const listElement = byId("list");
 const detail = byId("detail");
 const search = byId("search");
 
-/** A new element: its class names, then what is inside. */
-function make(tag, names, ...inside) {
+/** Creates an element with class names and children; empty children are skipped. */
+function make(tag, names, ...children) {
   const element = document.createElement(tag);
   if (names) element.className = names;
-  element.append(...inside.filter((one) => one !== null && one !== undefined && one !== ""));
+  element.append(...children.filter((one) => one !== null && one !== undefined && one !== ""));
   return element;
 }
 
-function button(label, does) {
+function button(label, onClick) {
   const element = make("button", "", label);
   element.type = "button";
-  element.addEventListener("click", does);
+  element.addEventListener("click", onClick);
   return element;
 }
 
 const recordingAt = (at) => parsed(byId(`r${at}`).textContent);
 
-// The head: what there is, and the filters
+// The header: a summary and the filters
 
 function writeHead() {
-  document.title = `${index.place}: recordings`;
-  const kept = all.filter((one) => one.change !== "gone");
-  const sum = (name) => kept.reduce((total, one) => total + (one.usage?.[name] ?? 0), 0);
-  const responses = kept.reduce((sum, one) => sum + (one.statuses?.length ?? 0), 0);
-  const told = [
-    index.place,
-    counted(kept.length, "recording"),
+  document.title = `${index.location}: recordings`;
+  const present = recordings.filter((one) => one.change !== "gone");
+  const sum = (name) => present.reduce((total, one) => total + (one.usage?.[name] ?? 0), 0);
+  const responses = present.reduce((sum, one) => sum + (one.statuses?.length ?? 0), 0);
+  const summary = [
+    index.location,
+    counted(present.length, "recording"),
     counted(responses, "response"),
     ...inWords({ input: sum("input"), output: sum("output") }),
-    costOf(kept),
+    costOf(present),
   ];
-  const damaged = all.filter((one) => one.is_damaged).length;
-  if (damaged) told.push(`${damaged} damaged`);
-  if (index.since) told.push(`compared with ${index.since}`);
-  byId("about").textContent = told.filter(Boolean).join(" · ");
+  const damaged = recordings.filter((one) => one.is_damaged).length;
+  if (damaged) summary.push(`${damaged} damaged`);
+  if (index.since) summary.push(`compared with ${index.since}`);
+  byId("about").textContent = summary.filter(Boolean).join(" · ");
   const { date, source } = index.prices;
   byId("about").title = `written ${index.at} by ${index.by}; cost estimated at the prices of ${date}, from ${source}`;
   if (index.problems.length) {
@@ -59,11 +59,11 @@ function writeHead() {
       make("summary", "bad", `${counted(index.problems.length, "recording")} of ${index.since} cannot be read`),
     );
     problems.append(make("pre", "", index.problems.join("\n")));
-    topOfPage.append(problems);
+    header.append(problems);
   }
 }
 
-/** What recordings cost, where there is anything to tell; more where a price is not known. */
+/** The cost of recordings, with `>` when a price is unknown; empty when there is no cost. */
 function costOf(recordings) {
   const known = recordings.reduce((sum, one) => sum + (one.cost ?? 0), 0);
   const unknown = recordings.some((one) => one.cost === null);
@@ -74,7 +74,7 @@ function costOf(recordings) {
 const statusKinds = (one) =>
   one.is_damaged ? ["damaged"] : [...new Set(one.statuses.map((status) => `${String(status)[0]}xx`))];
 
-/** What the list can be narrowed by: a label, and the values that a recording has. */
+/** The filters: a label, and the values of a recording. */
 const FILTERS = [
   ["Endpoint", (one) => [one.endpoint]],
   ["Scope", (one) => [one.scope || "(none)"]],
@@ -93,7 +93,8 @@ function writeFilters() {
   form.addEventListener("submit", (event) => event.preventDefault());
   for (const [label, valuesOf] of FILTERS) {
     const numbers = new Map();
-    for (const one of all) for (const value of valuesOf(one)) numbers.set(value, (numbers.get(value) ?? 0) + 1);
+    for (const one of recordings)
+      for (const value of valuesOf(one)) numbers.set(value, (numbers.get(value) ?? 0) + 1);
     if (numbers.size < 2) continue;
     const select = make("select", "", new Option("all", ""));
     select.id = `filter-${label.toLowerCase()}`;
@@ -121,75 +122,76 @@ function writeFilters() {
 
 // The list
 
-/** The numbers of the recordings that are shown, in their order; how many of them have a row. */
+/** The positions of the recordings that match, and how many of them have a row. */
 let shown = [];
-let made = 0;
+let rowCount = 0;
 const texts = [];
-let searching = 0;
+let searches = 0;
 
-const textOf = (at) => (texts[at] ??= searchable(all[at].name, recordingAt(at)));
+const textOf = (at) => (texts[at] ??= searchable(recordings[at].name, recordingAt(at)));
 
-/** The words that are looked for: each for itself, or several in quotes as one. */
-const wanted = () => [...search.value.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g)].map((found) => found[1] ?? found[2]);
+/** The words to search for; words in quotes are one phrase. */
+const searchWords = () =>
+  [...search.value.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g)].map((found) => found[1] ?? found[2]);
 
-/** Shows what fits the filters and the search; a long search goes on between the frames. */
+/** Shows what matches the filters and the search. A long search pauses so that the page stays responsive. */
 function narrow() {
-  const mine = (searching += 1);
-  const words = wanted();
-  const fits = (one) =>
+  const current = (searches += 1);
+  const words = searchWords();
+  const matches = (one) =>
     (!onlyChanged || isChanged(one)) && [...chosen].every(([valuesOf, value]) => valuesOf(one).includes(value));
-  const candidates = [...all.keys()].filter((at) => fits(all[at]));
+  const candidates = [...recordings.keys()].filter((at) => matches(recordings[at]));
   let next = 0;
   shown = [];
-  made = 0;
-  rowsOf.replaceChildren();
-  rowsOf.scrollTop = 0;
-  const go = () => {
-    if (mine !== searching) return;
+  rowCount = 0;
+  listElement.replaceChildren();
+  listElement.scrollTop = 0;
+  const step = () => {
+    if (current !== searches) return;
     const until = performance.now() + SLICE;
     while (next < candidates.length && performance.now() < until) {
       const at = candidates[next++];
       if (words.every((word) => textOf(at).includes(word))) shown.push(at);
     }
     const isDone = next === candidates.length;
-    if (made < ROWS) writeRows();
+    if (rowCount < ROWS) writeRows();
     byId("count").textContent =
-      `${isDone ? "" : "searching… "}${shown.length.toLocaleString("en")} of ${counted(all.length, "recording")}`;
-    if (!isDone) setTimeout(go);
+      `${isDone ? "" : "searching… "}${shown.length.toLocaleString("en")} of ${counted(recordings.length, "recording")}`;
+    if (!isDone) setTimeout(step);
   };
-  go();
+  step();
 }
 
 function writeRows(upTo = ROWS) {
-  const end = Math.min(shown.length, Math.max(upTo, made));
-  rowsOf.append(...shown.slice(made, end).map(row));
-  made = end;
-  lookForEnd.disconnect();
-  if (made < shown.length && rowsOf.lastElementChild) lookForEnd.observe(rowsOf.lastElementChild);
+  const end = Math.min(shown.length, Math.max(upTo, rowCount));
+  listElement.append(...shown.slice(rowCount, end).map(row));
+  rowCount = end;
+  endObserver.disconnect();
+  if (rowCount < shown.length && listElement.lastElementChild) endObserver.observe(listElement.lastElementChild);
 }
 
-const lookForEnd = new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting)) writeRows(made + ROWS);
+const endObserver = new IntersectionObserver((entries) => {
+  if (entries.some((entry) => entry.isIntersecting)) writeRows(rowCount + ROWS);
 });
 
-/** A few words of the request, as they stand in the name of the file; where these say nothing, the line of the request. */
+/** The words in the name of the file, or the request line when the name has only the method. */
 function titleOf({ name, line }) {
   const words = name.replace(/^.*\//, "").replace(/(-[0-9a-f]{16})?\.yaml$/, "");
   return line && /^(get|post|put|patch|delete)$/.test(words) ? line : words.replaceAll("-", " ");
 }
 
 function badges(one) {
-  const told = [];
-  if (one.is_damaged) told.push(make("span", "badge bad", "damaged"));
+  const badges = [];
+  if (one.is_damaged) badges.push(make("span", "badge bad", "damaged"));
   for (const status of new Set(one.statuses ?? []))
-    if (status >= 400) told.push(make("span", "badge bad", String(status)));
+    if (status >= 400) badges.push(make("span", "badge bad", String(status)));
   if (isChanged(one))
-    told.push(make("span", one.change === "only volatile fields" ? "badge quiet" : "badge changed", one.change));
-  return told;
+    badges.push(make("span", one.change === "only volatile fields" ? "badge quiet" : "badge changed", one.change));
+  return badges;
 }
 
 function row(at) {
-  const one = all[at];
+  const one = recordings[at];
   const where = make(
     "span",
     "where",
@@ -197,24 +199,24 @@ function row(at) {
     one.scope && make("span", "", one.scope),
     one.model && make("span", "", one.model),
   );
-  const [took] = inWords(one.usage ?? {});
-  if (took) where.append(make("span", "", took.replace(/ \(.*/, "")));
+  const [usage] = inWords(one.usage ?? {});
+  if (usage) where.append(make("span", "", usage.replace(/ \(.*/, "")));
   if (one.statuses?.length > 1) where.append(make("span", "", counted(one.statuses.length, "response")));
   const link = make("a", "", make("span", "first", make("span", "title", titleOf(one)), ...badges(one)), where);
-  link.href = placeOf(at);
+  link.href = addressOf(at);
   link.title = one.name;
   link.dataset.at = at;
   if (at === open) link.setAttribute("aria-current", "true");
   return make("li", "", link);
 }
 
-const placeOf = (at) => `#/${encodeURIComponent(all[at].name)}`;
-const linkOf = (at) => rowsOf.querySelector(`a[data-at="${at}"]`);
+const addressOf = (at) => `#/${encodeURIComponent(recordings[at].name)}`;
+const linkOf = (at) => listElement.querySelector(`a[data-at="${at}"]`);
 
-/** Brings the row of a recording into view, which may not have one yet. */
+/** Scrolls the row of a recording into view, and creates it if needed. */
 function showRow(at) {
-  const place = shown.indexOf(at);
-  if (place >= made) writeRows(place + ROWS);
+  const position = shown.indexOf(at);
+  if (position >= rowCount) writeRows(position + ROWS);
   linkOf(at)?.scrollIntoView({ block: "nearest" });
 }
 
@@ -228,29 +230,29 @@ function focusRow(at) {
 let open = -1;
 let stopPlaying = () => {};
 
-/** Shows what the address names. */
-function follow() {
+/** Shows the recording that the address names. */
+function showAddressed() {
   const name = /^#\/(.*)$/.exec(location.hash)?.[1];
-  let wantedName;
+  let decoded;
   try {
-    wantedName = name === undefined ? undefined : decodeURIComponent(name);
+    decoded = name === undefined ? undefined : decodeURIComponent(name);
   } catch {
-    wantedName = name;
+    decoded = name;
   }
   const before = open;
-  open = wantedName === undefined ? -1 : all.findIndex((one) => one.name === wantedName);
+  open = decoded === undefined ? -1 : recordings.findIndex((one) => one.name === decoded);
   linkOf(before)?.removeAttribute("aria-current");
   if (open >= 0 && !isNarrow()) showRow(open);
   linkOf(open)?.setAttribute("aria-current", "true");
   document.body.classList.toggle("is-open", open >= 0);
   stopPlaying();
   if (open < 0) {
-    detail.replaceChildren(make("p", "empty", all.length ? "Choose a recording." : "There are no recordings here."));
+    detail.replaceChildren(make("p", "empty", recordings.length ? "Choose a recording." : "No recordings."));
     if (before >= 0) focusRow(before);
     return;
   }
-  detail.replaceChildren(...written(open));
-  detail.setAttribute("aria-label", titleOf(all[open]));
+  detail.replaceChildren(...detailOf(open));
+  detail.setAttribute("aria-label", titleOf(recordings[open]));
   detail.scrollTop = 0;
   if (isNarrow()) scrollTo(0, 0);
   if (before !== open) detail.focus({ preventScroll: true });
@@ -260,14 +262,14 @@ function follow() {
 const isNarrow = () => matchMedia("(max-width: 52rem)").matches;
 const close = () => (location.hash = "");
 
-/** Opens the recording that comes this far behind the open one in the list. */
+/** Opens the recording at this distance from the open one in the list. */
 function step(by) {
   const to = shown[shown.indexOf(open) + by];
-  if (to !== undefined && shown.includes(open)) location.hash = placeOf(to);
+  if (to !== undefined && shown.includes(open)) location.hash = addressOf(to);
 }
 
-function written(at) {
-  const one = all[at];
+function detailOf(at) {
+  const one = recordings[at];
   const recording = recordingAt(at);
   const bar = make(
     "div",
@@ -290,22 +292,22 @@ function written(at) {
 }
 
 function facts(one, recording) {
-  const told = make("div", "facts");
-  const tell = (...inside) => told.append(make("span", "", ...inside));
-  told.append(...badges(one));
-  if (recording.line) tell(make("code", "", recording.line));
-  if (one.model) tell(one.model);
-  if (one.usage) inWords(one.usage).forEach((words) => tell(words));
-  if (costOf([one])) tell(costOf([one]));
-  if (recording.at) tell(`recorded ${recording.at}`, recording.from ? ` from ${recording.from}` : "");
-  if (recording.test) tell(`by ${recording.test}`);
-  tell(make("code", "", one.name));
-  return told;
+  const facts = make("div", "facts");
+  const add = (...children) => facts.append(make("span", "", ...children));
+  facts.append(...badges(one));
+  if (recording.line) add(make("code", "", recording.line));
+  if (one.model) add(one.model);
+  if (one.usage) inWords(one.usage).forEach((words) => add(words));
+  if (costOf([one])) add(costOf([one]));
+  if (recording.at) add(`recorded ${recording.at}`, recording.from ? ` from ${recording.from}` : "");
+  if (recording.test) add(`by ${recording.test}`);
+  add(make("code", "", one.name));
+  return facts;
 }
 
 function requestOf(recording) {
   const section = make("section", "", make("div", "line", make("h3", "", "Request")));
-  const read = attempt(() => readRequest(recording.body), { settings: [], tools: [], turns: asItIs(recording.body) });
+  const read = attempt(() => readRequest(recording.body), { settings: [], tools: [], turns: bodyTurns(recording.body) });
   if (read.settings.length) {
     section.append(make("div", "settings", ...read.settings.map(setting)));
   }
@@ -314,17 +316,17 @@ function requestOf(recording) {
   return section;
 }
 
-/** What can be read, or this: recordings may hold what nobody has thought of. */
-function attempt(reading, otherwise) {
+/** The result of `read`, or `fallback` when it throws: a recording can have any content. */
+function attempt(read, fallback) {
   try {
-    return reading();
+    return read();
   } catch (error) {
     console.warn(error);
-    return otherwise;
+    return fallback;
   }
 }
 
-const asItIs = (body) => [{ who: "body", blocks: bodyBlocks(body, "Body") }];
+const bodyTurns = (body) => [{ who: "body", blocks: bodyBlocks(body, "Body") }];
 
 function setting([name, value]) {
   const brief = typeof value === "string" ? value : JSON.stringify(value);
@@ -363,43 +365,40 @@ function responseOf(response, number, of) {
   const section = make(
     "section",
     "",
-    make("div", "line", make("h3", "", title), status, make("span", "note", tookOf(response))),
+    make("div", "line", make("h3", "", title), status, make("span", "note", timingOf(response))),
   );
-  section.append(answerTurns(response));
+  section.append(responseTurns(response));
   section.append(raw("Raw response", headOf(response), response.body));
   return section;
 }
 
-function tookOf(response) {
+function timingOf(response) {
   const last = response.timing_ms.at(-1);
-  const told = [last ? inSeconds(last) : "", ...inWords(response.usage ?? {})];
-  if (isStream(response)) told.push(counted(response.timing_ms.length, "event"));
-  return told.filter(Boolean).join(" · ");
+  const facts = [last ? inSeconds(last) : "", ...inWords(response.usage ?? {})];
+  if (isStream(response)) facts.push(counted(response.timing_ms.length, "event"));
+  return facts.filter(Boolean).join(" · ");
 }
 
-/** The answer of a response; of a stream with what plays it at its pace. */
-function answerTurns(response) {
+/** The turns of a response; a stream gets a player. */
+function responseTurns(response) {
   const holder = make("div");
-  const show = (answer) => turnsOf(attempt(() => readAnswer(answer, response), asItIs(response.body)));
-  holder.append(show(attempt(() => answerOf(response))));
+  const show = (content) => turnsOf(attempt(() => readContent(content, response), bodyTurns(response.body)));
+  holder.append(show(attempt(() => contentOf(response))));
   if (!isStream(response) || response.body?.text === undefined || !(response.timing_ms.at(-1) > response.timing_ms[0]))
     return holder;
-  holder.prepend(player(response, (answer) => holder.lastElementChild.replaceWith(show(answer))));
+  holder.prepend(player(response, (content) => holder.lastElementChild.replaceWith(show(content))));
   return holder;
 }
 
-/** A strip with a mark for each event, and a button that shows the answer again as it came. */
-function player(response, show) {
-  const times = response.timing_ms;
+/** A canvas with a mark for each event, and a function that draws it for a given time. */
+function timeline(times) {
   const last = times.at(-1);
-  const blocks = events(response.body.text);
-  const strip = make("canvas");
-  const clock = make("span", "", `first ${inSeconds(times[0])}, last ${inSeconds(last)}`);
+  const canvas = make("canvas");
   const draw = (now) => {
-    const [width, height] = [strip.clientWidth * devicePixelRatio, strip.clientHeight * devicePixelRatio];
-    [strip.width, strip.height] = [width, height];
-    const pen = strip.getContext("2d");
-    const style = getComputedStyle(strip);
+    const [width, height] = [canvas.clientWidth * devicePixelRatio, canvas.clientHeight * devicePixelRatio];
+    [canvas.width, canvas.height] = [width, height];
+    const pen = canvas.getContext("2d");
+    const style = getComputedStyle(canvas);
     const x = (time) => 2 + (time / last) * (width - 4);
     for (const time of times) {
       pen.fillStyle = style.getPropertyValue(time <= now ? "--accent" : "--faint");
@@ -410,39 +409,51 @@ function player(response, show) {
       pen.fillRect(x(now), 0, 1, height);
     }
   };
-  strip.setAttribute("role", "img");
-  strip.setAttribute(
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute(
     "aria-label",
     `${counted(times.length, "event")}, the first after ${inSeconds(times[0])}, the last after ${inSeconds(last)}`,
   );
-  new ResizeObserver(() => draw(last)).observe(strip);
+  new ResizeObserver(() => draw(last)).observe(canvas);
+  return [canvas, draw];
+}
+
+/** A timeline, and a button that plays the response at the recorded pace. */
+function player(response, show) {
+  const times = response.timing_ms;
+  const last = times.at(-1);
+  const blocks = events(response.body.text);
+  const [canvas, draw] = timeline(times);
+  const range = `first ${inSeconds(times[0])}, last ${inSeconds(last)}`;
+  const clock = make("span", "", range);
   let isPlaying = false;
+  const setIsPlaying = (value) => {
+    isPlaying = value;
+    play.textContent = value ? "■ Stop" : "▶ Play";
+    play.setAttribute("aria-label", value ? "Stop playing" : "Play at the recorded pace");
+  };
   const finish = () => {
-    isPlaying = false;
-    play.textContent = "▶ Play";
-    play.setAttribute("aria-label", "Play at the recorded pace");
+    setIsPlaying(false);
     const complete = new Stream();
     blocks.forEach((event) => complete.add(event));
-    show(complete.answer());
+    show(complete.content());
     draw(last);
-    clock.textContent = `first ${inSeconds(times[0])}, last ${inSeconds(last)}`;
+    clock.textContent = range;
   };
   const start = () => {
     stopPlaying();
-    isPlaying = true;
+    setIsPlaying(true);
     stopPlaying = () => isPlaying && finish();
-    play.textContent = "■ Stop";
-    play.setAttribute("aria-label", "Stop playing");
     const since = performance.now();
     const stream = new Stream();
     let next = 0;
-    show(stream.answer());
+    show(stream.content());
     const frame = () => {
       if (!isPlaying) return;
       const now = performance.now() - since;
       const before = next;
       while (next < blocks.length && (times[next] ?? last) <= now) stream.add(blocks[next++]);
-      if (next > before) show(stream.answer());
+      if (next > before) show(stream.content());
       draw(Math.min(now, last));
       clock.textContent = inSeconds(Math.round(Math.min(now, last)));
       if (next < blocks.length) requestAnimationFrame(frame);
@@ -450,12 +461,12 @@ function player(response, show) {
     };
     requestAnimationFrame(frame);
   };
-  const play = button("▶ Play", () => (isPlaying ? finish() : start()));
-  play.setAttribute("aria-label", "Play at the recorded pace");
-  return make("div", "pace", play, strip, clock);
+  const play = button("", () => (isPlaying ? finish() : start()));
+  setIsPlaying(false);
+  return make("div", "pace", play, canvas, clock);
 }
 
-// Turns and what they are made of
+// Turns and their blocks
 
 const turnsOf = (turns) => make("div", "turns", ...turns.map(turnOf));
 
@@ -466,8 +477,8 @@ function turnOf({ who, name, blocks, notes }) {
       ? "assistant"
       : "other";
   const small = [name, ...(notes ?? [])].filter(Boolean).map((one) => make("small", "", String(one)));
-  const inside = blocks.length ? blocks.map(blockOf) : [make("span", "note", "(nothing)")];
-  return make("div", `turn ${role}`, make("div", "who", who, ...small), make("div", "said", ...inside));
+  const inside = blocks.length ? blocks.map(blockOf) : [make("span", "note", "(empty)")];
+  return make("div", `turn ${role}`, make("div", "who", who, ...small), make("div", "content", ...inside));
 }
 
 function blockOf(block) {
@@ -527,14 +538,14 @@ function tableOf({ head, rows }) {
   return holder;
 }
 
-/** A text, of which the end can be asked for when it is long. */
+/** A text. A long one is truncated, with a button that shows all of it. */
 function clipped(text, tag, names, write = (element, shown) => (element.textContent = shown)) {
   const element = make(tag, names);
-  if (text.length <= LONGEST) {
+  if (text.length <= MAX_SHOWN) {
     write(element, text);
     return element;
   }
-  write(element, `${text.slice(0, LONGEST)}…`);
+  write(element, `${text.slice(0, MAX_SHOWN)}…`);
   const more = button(`Show all ${text.length.toLocaleString("en")} characters`, () => {
     write(element, text);
     more.parentElement.remove();
@@ -542,27 +553,27 @@ function clipped(text, tag, names, write = (element, shown) => (element.textCont
   return make("div", "", element, make("p", "more", more));
 }
 
-/** A JSON text with line ends and colours. */
+/** A JSON text, indented and coloured. */
 function jsonOf(text) {
   const tokens = indented(text);
   if (tokens.length > 3000) return clipped(tokens.map(([, token]) => token).join(""), "pre", "");
   const pre = make("pre");
   for (const [kind, token] of tokens) {
     if (kind === "space" || kind === "sign") pre.append(token);
-    else if (token.length > LONGEST) pre.append(clipped(token, "span", kind));
+    else if (token.length > MAX_SHOWN) pre.append(clipped(token, "span", kind));
     else pre.append(make("span", kind, token));
   }
   return pre;
 }
 
-/** A part that is made when it is opened. */
-function lazy(names, label, inside) {
+/** A section whose content is created when it is opened. */
+function lazy(names, label, content) {
   const element = make("details", names, make("summary", "", label));
-  element.addEventListener("toggle", () => element.append(inside()), { once: true });
+  element.addEventListener("toggle", () => element.append(content()), { once: true });
   return element;
 }
 
-/** A body as it was sent. */
+/** A section with a raw body. */
 function raw(label, head, body) {
   return lazy("raw", label, () => {
     const inside = make("div", "", make("pre", "head", head.join("\n")));
@@ -580,17 +591,17 @@ function rawBody(body) {
     });
   }
   const parts = [];
-  if (body.left_out !== undefined)
-    parts.push(make("p", "note", `${inBytes(body.left_out)}, left out of this page: --with-media puts it in`));
+  if (body.omitted !== undefined)
+    parts.push(make("p", "note", `${inBytes(body.omitted)}, omitted: --with-media includes it`));
   else if (body.base64 !== undefined)
-    parts.push(make("p", "note", "bytes that are no text, in base64"), clipped(body.base64, "pre", "box"));
+    parts.push(make("p", "note", "binary data in base64"), clipped(body.base64, "pre", "box"));
   else {
     let isIndented = false;
     const holder = make("div", "box", clipped(body.text, "pre", ""));
     if (parsed(body.text) !== undefined) {
       const change = button("Indent", () => {
         isIndented = !isIndented;
-        change.textContent = isIndented ? "As it was sent" : "Indent";
+        change.textContent = isIndented ? "Show raw" : "Indent";
         holder.replaceChildren(isIndented ? jsonOf(body.text) : clipped(body.text, "pre", ""));
       });
       parts.push(make("div", "", change));
@@ -600,7 +611,7 @@ function rawBody(body) {
   return parts;
 }
 
-// What has changed
+// Changes
 
 function changes(one, recording) {
   const section = make(
@@ -609,22 +620,22 @@ function changes(one, recording) {
     make(
       "div",
       "line",
-      make("h3", "", "What has changed"),
+      make("h3", "", "Changes"),
       make("span", isChanged(one) ? "badge changed" : "badge quiet", one.change),
     ),
   );
   const { differences, more_differences, old } = recording;
   if (one.change === "gone")
-    section.append(make("p", "note", `It is in ${index.since} and not here any more; this is what it was.`));
-  if (one.change === "new") section.append(make("p", "note", `It is not in ${index.since}.`));
-  if (one.change === "same") section.append(make("p", "note", `The same as in ${index.since}, byte for byte.`));
+    section.append(make("p", "note", `Removed since ${index.since}. This is the earlier version.`));
+  if (one.change === "new") section.append(make("p", "note", `New since ${index.since}.`));
+  if (one.change === "same") section.append(make("p", "note", `Identical to ${index.since}.`));
   if (one.change === "only volatile fields")
-    section.append(make("p", "note", "Ids, times, padding or token counts differ, and nothing else."));
+    section.append(make("p", "note", "Only ids, times, padding or token counts differ."));
   section.append(...differences.map(field));
   if (more_differences) section.append(make("p", "note", counted(more_differences, "more difference")));
   if (!old) return [section];
-  const side = (title, responses) => make("div", "", make("h3", "", title), ...responses.map(answerTurns));
-  const both = lazy("answers", "Both answers side by side", () =>
+  const side = (title, responses) => make("div", "", make("h3", "", title), ...responses.map(responseTurns));
+  const both = lazy("versions", "Both versions side by side", () =>
     make("div", "both", side(`Before: ${index.since}`, old.responses), side("Now", recording.responses)),
   );
   both.open = isChanged(one) && one.change !== "only volatile fields";
@@ -649,7 +660,7 @@ function field({ pointer, old, new: now, pieces }) {
     return text;
   };
   const value = (tag, text) =>
-    make("pre", tag, text === undefined ? make("span", "note", "(not there)") : make(tag, "", text));
+    make("pre", tag, text === undefined ? make("span", "note", "(missing)") : make(tag, "", text));
   const sides = pieces ? [marked("del", -1), marked("ins", 1)] : [value("del", old), value("ins", now)];
   sides.forEach((side, at) => {
     side.setAttribute("role", "group");
@@ -658,7 +669,7 @@ function field({ pointer, old, new: now, pieces }) {
   return make("div", "field", make("code", "", pointer || "/"), make("div", "both", ...sides));
 }
 
-/** What has not changed of a long text, up to what stands around the changes. */
+/** An unchanged piece of a text; of a long piece only the parts next to the changes. */
 function shortened(text, isFirst, isLast) {
   const most = 400;
   if (text.length <= 2 * most) return text;
@@ -667,11 +678,11 @@ function shortened(text, isFirst, isLast) {
   return `${text.slice(0, most)} … ${text.slice(-most)}`;
 }
 
-// Words that were looked for are marked, where the browser can do so without a change of the page.
+// Highlights the search words, in browsers with the CSS Custom Highlight API.
 function highlight() {
   if (!globalThis.CSS?.highlights) return;
   CSS.highlights.delete("found");
-  const words = wanted();
+  const words = searchWords();
   if (!words.length || open < 0) return;
   const ranges = [];
   const walker = document.createTreeWalker(detail, NodeFilter.SHOW_TEXT);
@@ -690,9 +701,9 @@ function highlight() {
   CSS.highlights.set("found", new Highlight(...ranges));
 }
 
-// Keys
+// Keyboard
 
-/** Moves the focus in the list; where the list is not to be seen, to the next recording. */
+/** Moves the focus in the list, or opens the next recording when the list is hidden. */
 function move(by) {
   if (open >= 0 && isNarrow()) return step(by);
   const focused = document.activeElement?.dataset?.at;
@@ -705,7 +716,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const { target, key } = event;
   const isTyping = target === search || target.tagName === "SELECT";
-  const isInList = rowsOf.contains(target);
+  const isInList = listElement.contains(target);
   if (key === "Escape") {
     if (target === search && search.value) search.value = "";
     else if (open >= 0) return close();
@@ -726,8 +737,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-addEventListener("hashchange", follow);
+addEventListener("hashchange", showAddressed);
 writeHead();
 writeFilters();
 narrow();
-follow();
+showAddressed();

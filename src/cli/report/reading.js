@@ -1,7 +1,7 @@
 "use strict";
-// What a recording says. Bodies become turns `{who, name, blocks, notes}` of blocks `{kind, …}`; no elements are made here.
+// Reads bodies into turns `{who, name, blocks, notes}` of blocks `{kind, …}`, which page.js turns into elements.
 
-/** The value of a JSON text; undefined when it is none. */
+/** Parses a JSON text; undefined when it is invalid. */
 function parsed(text) {
   try {
     return JSON.parse(text);
@@ -23,14 +23,14 @@ function inSeconds(milliseconds) {
   return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-// JSON as people read it
+// Indented JSON
 
-/** The tokens of a JSON text with line ends and indents, as `[kind, text]`; numbers and strings stay as they were sent. */
+/** The tokens of a JSON text with line breaks and indents, as `[kind, text]`. Numbers and strings do not change. */
 function indented(text) {
   const tokens = text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/gs) ?? [];
   const out = [];
   let depth = 0;
-  // What is nested deeper is not indented further: no one reads it, and it would fill the memory.
+  // Deeper nesting is not indented further: the spaces would fill the memory.
   const line = () => out.push(["space", "\n" + "  ".repeat(Math.min(depth, 40))]);
   // Vectors stay on one line.
   const flat = new Set();
@@ -69,11 +69,11 @@ function indented(text) {
   return out;
 }
 
-// Pictures and sound
+// Images and audio
 
-const LEFT_OUT = /\[left out: \d+ characters of base64\]/;
+const OMITTED = /\[omitted: \d+ characters of base64\]/;
 
-/** The media types that are shown, each by how its bytes begin; a type that a recording claims counts for nothing. */
+/** The media types that the page shows, by their first bytes. The type that a recording claims is ignored. */
 const MEDIA = [
   ["image/png", /^\x89PNG/],
   ["image/jpeg", /^\xff\xd8\xff/],
@@ -88,28 +88,28 @@ const MEDIA = [
   ["audio/mp4", /^[^]{4}ftyp/],
 ];
 
-/** A block for a `data:` URL or bare base64: a picture, sound, or a note of what it is. `what` names it. */
+/** A block for a `data:` URL or bare base64: an image, audio, or a note with the type. `what` names it. */
 function media(source, what) {
   const [, claimed, data] = /^data:([^,]*?)(?:;base64)?,([^]*)$/.exec(source) ?? [null, "", source];
-  const base64 = data.replace(LEFT_OUT, "").replace(/\s/g, "");
-  const kept = Number(/\[left out: (\d+)/.exec(data)?.[1] ?? base64.length);
+  const base64 = data.replace(OMITTED, "").replace(/\s/g, "");
+  const length = Number(/\[omitted: (\d+)/.exec(data)?.[1] ?? base64.length);
   let head = "";
   try {
     head = atob(base64.slice(0, 64));
   } catch {
     return { kind: "text", text: source };
   }
-  const type = MEDIA.find(([, begins]) => begins.test(head))?.[0];
+  const type = MEDIA.find(([, start]) => start.test(head))?.[0];
   const pdf = head.startsWith("%PDF") ? "application/pdf" : "";
-  const told = [what, type ?? (pdf || claimed || "no known media type"), inBytes(Math.floor((kept * 3) / 4))].join(
+  const label = [what, type ?? (pdf || claimed || "unknown media type"), inBytes(Math.floor((length * 3) / 4))].join(
     ", ",
   );
-  if (LEFT_OUT.test(data)) return { kind: "note", text: `${told}: left out of this page, --with-media puts it in` };
-  if (!type) return { kind: "note", text: told };
-  return { kind: type.split("/")[0], url: `data:${type};base64,${base64}`, text: told };
+  if (OMITTED.test(data)) return { kind: "note", text: `${label}: omitted, --with-media includes it` };
+  if (!type) return { kind: "note", text: label };
+  return { kind: type.split("/")[0], url: `data:${type};base64,${base64}`, text: label };
 }
 
-/** Pieces of base64, each whole in itself, as one. */
+/** Joins pieces of base64 that were encoded separately. */
 function joinedBase64(pieces) {
   try {
     return btoa(pieces.map(atob).join(""));
@@ -124,15 +124,15 @@ const textBlock = (value) => ({ kind: "text", text: value });
 const noteBlock = (value) => ({ kind: "note", text: value });
 const jsonBlock = (value) => ({ kind: "json", text: JSON.stringify(value) ?? "null" });
 
-/** A text; as JSON where it is an object or a list, as structured output is. */
-function saidBlock(value) {
+/** A text block, or a JSON block when the text is an object or a list, such as structured output. */
+function contentBlock(value) {
   const isJson = /^\s*[{[]/.test(value) && typeof parsed(value) === "object";
   return isJson ? { kind: "json", text: value } : textBlock(value);
 }
 
 function blocksOf(content) {
   if (content === null || content === undefined || content === "") return [];
-  if (typeof content === "string") return [saidBlock(content)];
+  if (typeof content === "string") return [contentBlock(content)];
   if (Array.isArray(content)) return content.flatMap(chunk);
   return chunk(content);
 }
@@ -147,7 +147,7 @@ function linked(value, what) {
   return [url.startsWith("data:") ? media(url, what) : noteBlock(`${what}: ${url}`)];
 }
 
-/** One part of a content, of any API of theirs: chat, conversations, responses. */
+/** One part of the content of a message, in any of the APIs: chat, conversations, responses. */
 function chunk(part) {
   if (typeof part === "string") return blocksOf(part);
   if (!isObject(part)) return [jsonBlock(part)];
@@ -162,16 +162,16 @@ function chunk(part) {
       return [{ kind: "thinking", blocks: blocksOf(part.thinking) }];
     case "image_url":
     case "input_image":
-      return linked(part.image_url, "Picture");
+      return linked(part.image_url, "Image");
     case "document_url":
       return linked(part.document_url, part.document_name ?? "Document");
     case "input_audio": {
-      const sound = isObject(part.input_audio) ? part.input_audio.data : part.input_audio;
-      if (typeof sound !== "string") return [jsonBlock(part)];
-      return [/^https?:/.test(sound) ? noteBlock(`Sound: ${sound}`) : media(sound, "Sound")];
+      const audio = isObject(part.input_audio) ? part.input_audio.data : part.input_audio;
+      if (typeof audio !== "string") return [jsonBlock(part)];
+      return [/^https?:/.test(audio) ? noteBlock(`Audio: ${audio}`) : media(audio, "Audio")];
     }
     case "reference":
-      return [noteBlock(`refers to ${list(part.reference_ids).join(", ")}`)];
+      return [noteBlock(`references: ${list(part.reference_ids).join(", ")}`)];
     case "tool_reference":
       return [noteBlock([`source: ${part.title}`, part.url, part.description].filter(Boolean).join(" · "))];
     case "file":
@@ -187,12 +187,12 @@ function chunk(part) {
 }
 
 function call(name, id, given) {
-  const written = typeof given === "string" ? given : JSON.stringify(given ?? {});
+  const text = typeof given === "string" ? given : JSON.stringify(given ?? {});
   return {
     kind: "call",
     name: String(name ?? "?"),
     id: typeof id === "string" && id !== "null" ? id : "",
-    text: written,
+    text,
   };
 }
 
@@ -208,9 +208,9 @@ function turn(entry) {
     case "function_call_output":
       return { who: "tool", name: id, blocks: blocksOf(entry.result ?? entry.output) };
     case "tool.execution": {
-      const did = [call(entry.name, "", entry.arguments)];
-      if (entry.info) did.push(jsonBlock(entry.info));
-      return { who: "tool", name: entry.name, blocks: did };
+      const blocks = [call(entry.name, "", entry.arguments)];
+      if (entry.info) blocks.push(jsonBlock(entry.info));
+      return { who: "tool", name: entry.name, blocks };
     }
     case "agent.handoff": {
       const [from, to] = ["previous", "next"].map((side) => entry[`${side}_agent_name`] ?? entry[`${side}_agent_id`]);
@@ -232,7 +232,7 @@ function turn(entry) {
 
 // Requests
 
-/** The turns of a value that holds them: one text, texts, one message, messages. */
+/** The turns of an input: one text, several texts, one message or several messages. */
 function turnsIn(value, who) {
   const isText = (one) => typeof one === "string";
   if (Array.isArray(value) && !value.every(isObject)) {
@@ -244,7 +244,7 @@ function turnsIn(value, who) {
   return isObject(value) ? [turn(value)] : [{ who, blocks: blocksOf(value) }];
 }
 
-/** What was asked: `{settings: [[name, value]], tools, turns}`. */
+/** Reads a request: `{settings: [[name, value]], tools, turns}`. */
 function readRequest(body) {
   const read = { settings: [], tools: [], turns: [] };
   if (!body) return read;
@@ -276,13 +276,13 @@ function readRequest(body) {
     } else if (typeof member === "string" && (member.length > 200 || member.startsWith("data:"))) {
       read.turns.push({
         who: name,
-        blocks: [/^data:|^[A-Za-z0-9+/=]{200}/.test(member) ? media(member, name) : saidBlock(member)],
+        blocks: [/^data:|^[A-Za-z0-9+/=]{200}/.test(member) ? media(member, name) : contentBlock(member)],
       });
     } else {
       read.settings.push([name, member]);
     }
   }
-  // Instructions come before what they are for, wherever they stand.
+  // Instructions come first, whatever their position in the request.
   read.turns.sort((a, b) => (b.who === "system") - (a.who === "system"));
   return read;
 }
@@ -302,18 +302,18 @@ function readPart(part, read) {
   });
 }
 
-/** A body that is no JSON object. */
+/** The blocks of a body that is not a JSON object. */
 function bodyBlocks(body, what) {
   if (!body) return [noteBlock("empty")];
-  if (body.left_out !== undefined) {
-    return [noteBlock(`${what}, ${inBytes(body.left_out)}: left out of this page, --with-media puts it in`)];
+  if (body.omitted !== undefined) {
+    return [noteBlock(`${what}, ${inBytes(body.omitted)}: omitted, --with-media includes it`)];
   }
-  return body.base64 !== undefined ? [media(body.base64, what)] : [saidBlock(body.text)];
+  return body.base64 !== undefined ? [media(body.base64, what)] : [contentBlock(body.text)];
 }
 
 // Responses
 
-/** The events of a stream: `{name, data}`, data undefined for a comment; in the places that `timing_ms` counts. */
+/** The events of a stream: `{name, data}`. A comment has no data, and counts because `timing_ms` has a time for it. */
 function events(body) {
   return (body.match(/[^]*?(?:\r\n\r\n|\n\n|\r\r)+|[^]+$/g) ?? []).map((block) => {
     let name;
@@ -327,7 +327,7 @@ function events(body) {
   });
 }
 
-/** Adds text or chunks to what was said so far; neighbours of one kind grow together. */
+/** Appends text or chunks to the content so far; adjacent chunks of one type are joined. */
 function merged(soFar, more) {
   if (more === null || more === undefined) return soFar;
   if (soFar === null || soFar === undefined || soFar === "") return more;
@@ -345,12 +345,12 @@ function merged(soFar, more) {
   return all;
 }
 
-/** A stream so far, put together as the answer that would have come in one piece. */
+/** Joins the events of a stream to the content that a response without streaming would have. */
 class Stream {
   #choices = new Map();
   #outputs = new Map();
   #audio = [];
-  #answer = {};
+  #content = {};
   #others = [];
 
   add({ name, data }) {
@@ -360,7 +360,7 @@ class Stream {
       this.#others.push(event ?? data);
       return;
     }
-    if (isObject(event.usage)) this.#answer.usage = event.usage;
+    if (isObject(event.usage)) this.#content.usage = event.usage;
     if (Array.isArray(event.choices)) {
       for (const choice of event.choices) this.#choice(choice);
     } else this.#event(event.type ?? name, event);
@@ -422,21 +422,21 @@ class Stream {
       case "agent.handoff.done":
         return Object.assign(this.#output(id, { type: "agent.handoff" }), event, { type: "agent.handoff" });
       case "conversation.response.started":
-        this.#answer.conversation_id = event.conversation_id;
+        this.#content.conversation_id = event.conversation_id;
         return;
       case "conversation.response.done":
       case "transcription.done":
       case "speech.audio.done":
         for (const member of ["text", "language", "segments"])
-          this.#answer[member] = event[member] ?? this.#answer[member];
+          this.#content[member] = event[member] ?? this.#content[member];
         return;
       case "transcription.text.delta":
-        return grow(this.#answer, "text", event.text);
+        return grow(this.#content, "text", event.text);
       case "transcription.language":
-        this.#answer.language = event.audio_language;
+        this.#content.language = event.audio_language;
         return;
       case "transcription.segment":
-        (this.#answer.segments ??= []).push(event);
+        (this.#content.segments ??= []).push(event);
         return;
       case "speech.audio.delta":
         return void this.#audio.push(String(event.audio_data ?? ""));
@@ -452,24 +452,24 @@ class Stream {
         return grow(this.#output(item_id, { type: "function_call", arguments: "" }), "arguments", event.delta);
       case "response.completed":
       case "response.incomplete":
-        this.#answer.usage = event.response?.usage ?? this.#answer.usage;
+        this.#content.usage = event.response?.usage ?? this.#content.usage;
         return;
       default:
-        // What these say was said by deltas before, or will be.
+        // The deltas have the content of these events.
         if (!/^response\.(created|in_progress|content_part|output_item|.*\.done$)/.test(type ?? ""))
           this.#others.push(event);
     }
   }
 
-  /** The answer so far. */
-  answer() {
-    const answer = { ...this.#answer };
-    for (const name of Object.keys(answer)) if (answer[name] === undefined) delete answer[name];
-    if (this.#choices.size) answer.choices = [...this.#choices.values()];
-    if (this.#outputs.size) answer.outputs = [...this.#outputs.values()];
-    if (this.#audio.length) answer.audio_data = joinedBase64(this.#audio);
-    if (this.#others.length) answer.events = this.#others;
-    return answer;
+  /** The content so far. */
+  content() {
+    const content = { ...this.#content };
+    for (const name of Object.keys(content)) if (content[name] === undefined) delete content[name];
+    if (this.#choices.size) content.choices = [...this.#choices.values()];
+    if (this.#outputs.size) content.outputs = [...this.#outputs.values()];
+    if (this.#audio.length) content.audio_data = joinedBase64(this.#audio);
+    if (this.#others.length) content.events = this.#others;
+    return content;
   }
 }
 
@@ -481,51 +481,51 @@ const headOf = (response) => [
   ...response.headers.map((header) => header.join(": ")),
 ];
 
-/** What was taken, in words; nothing for nothing. */
+/** The usage as texts; units without usage are skipped. */
 function inWords({ input = 0, output = 0, pages, seconds, characters }) {
   const tokens = `${counted(input + output, "token")} (${input.toLocaleString("en")} in, ${output.toLocaleString("en")} out)`;
   return [
     input + output ? tokens : "",
     pages ? counted(pages, "page") : "",
-    seconds ? `${counted(seconds, "second")} of sound` : "",
-    characters ? `${counted(characters, "character")} spoken` : "",
+    seconds ? `${counted(seconds, "second")} of audio` : "",
+    characters ? `${counted(characters, "character")} of speech` : "",
   ].filter(Boolean);
 }
 
-/** An amount of US dollars, as `stats` has it. */
+/** An amount of US dollars, in the form of `stats`. */
 function inDollars(amount) {
   if (amount === 0 || amount >= 1) return `$${amount.toFixed(2)}`;
   if (amount < 0.000001) return "< $0.000001";
   return `$${amount.toFixed(6).replace(/0+$/, "")}`;
 }
 
-/** The answer of a response: the value of its JSON, its stream put together, or undefined. */
-function answerOf(response) {
+/** The content of a response: its JSON, its joined stream, or undefined. */
+function contentOf(response) {
   const body = response.body?.text;
   if (body === undefined) return undefined;
   if (!isStream(response)) return parsed(body);
   const stream = new Stream();
   events(body).forEach((event) => stream.add(event));
-  return stream.answer();
+  return stream.content();
 }
 
-/** The turns of an answer. */
-function readAnswer(answer, response) {
+/** The turns of the content of a response. */
+function readContent(content, response) {
   if (!response.body) return [];
-  if (answer === undefined)
-    return [{ who: response.status < 400 ? "answer" : "error", blocks: bodyBlocks(response.body, "Body") }];
-  if (response.status >= 400) return [failure(answer)];
-  if (Array.isArray(answer)) return [{ who: "answer", blocks: [idTable(answer) ?? jsonBlock(answer)] }];
-  if (!isObject(answer)) return [{ who: "answer", blocks: [jsonBlock(answer)] }];
-  const { usage, usage_info, ...rest } = answer;
+  if (content === undefined)
+    return [{ who: response.status < 400 ? "response" : "error", blocks: bodyBlocks(response.body, "Body") }];
+  if (response.status >= 400) return [failure(content)];
+  if (Array.isArray(content)) return [{ who: "response", blocks: [idTable(content) ?? jsonBlock(content)] }];
+  if (!isObject(content)) return [{ who: "response", blocks: [jsonBlock(content)] }];
+  const { usage, usage_info, ...rest } = content;
   const read = KINDS.flatMap(([member, reading]) => {
     if (rest[member] === undefined || rest[member] === null) return [];
     const found = reading(rest[member], rest);
-    if (found.length) for (const name of [member, ...PLAIN]) delete rest[name];
+    if (found.length) for (const name of [member, ...RAW_ONLY]) delete rest[name];
     return found;
   });
-  if (!read.length) return [{ who: "answer", blocks: [jsonBlock(answer)] }];
-  // What no reading has taken is shown too.
+  if (!read.length) return [{ who: "response", blocks: [jsonBlock(content)] }];
+  // The remaining members are shown too.
   const left = Object.entries(rest).filter(
     ([, value]) => value !== null && value !== undefined && String(value) !== "",
   );
@@ -539,12 +539,12 @@ function readAnswer(answer, response) {
   return read;
 }
 
-/** Members of answers that say nothing to a reader; they stand in the raw view. */
-const PLAIN = ["id", "object", "created", "created_at", "model", "has_more", "total"];
+/** Members that only the raw view shows. */
+const RAW_ONLY = ["id", "object", "created", "created_at", "model", "has_more", "total"];
 
 const isEntry = (value) => typeof (value?.type ?? value?.role) === "string";
 
-/** What an answer may hold, and how that is read. */
+/** The members that can have content, and how to read them. */
 const KINDS = [
   ["choices", (choices) => list(choices).map(readChoice)],
   ["outputs", (outputs) => (list(outputs).every(isEntry) ? list(outputs).map(turn) : [])],
@@ -554,41 +554,41 @@ const KINDS = [
   ["pages", (pages) => list(pages).map(readPage)],
   ["document_annotation", (annotation) => [{ who: "annotation", blocks: blocksOf(annotation) }]],
   ["text", (spoken, rest) => readTranscript(spoken, rest)],
-  ["audio_data", (sound) => (typeof sound === "string" ? [{ who: "assistant", blocks: [media(sound, "Sound")] }] : [])],
+  ["audio_data", (audio) => (typeof audio === "string" ? [{ who: "assistant", blocks: [media(audio, "Audio")] }] : [])],
   ["data", (data) => readData(list(data))],
   ["results", (results) => list(results).map(readResult)],
 ];
 
-function failure(answer) {
-  const { message, detail, type, code, ...rest } = isObject(answer) ? answer : { message: answer };
-  const why = message ?? detail ?? answer;
-  const told = [];
+function failure(content) {
+  const { message, detail, type, code, ...rest } = isObject(content) ? content : { message: content };
+  const why = message ?? detail ?? content;
+  const blocks = [];
   for (const one of Array.isArray(why) ? why : [why]) {
-    if (isObject(one) && one.msg) told.push(textBlock(`${list(one.loc).join(" › ")}: ${one.msg}`));
-    else if (typeof one === "string") told.push(textBlock(one));
-    else told.push(jsonBlock(one));
+    if (isObject(one) && one.msg) blocks.push(textBlock(`${list(one.loc).join(" › ")}: ${one.msg}`));
+    else if (typeof one === "string") blocks.push(textBlock(one));
+    else blocks.push(jsonBlock(one));
   }
   const left = Object.entries(rest).filter(
     ([name, value]) => value !== null && name !== "object" && name !== "raw_status_code",
   );
-  if (left.length && why !== answer) told.push(jsonBlock(Object.fromEntries(left)));
-  return { who: "error", blocks: told, notes: [type, code && `code ${code}`].filter(Boolean) };
+  if (left.length && why !== content) blocks.push(jsonBlock(Object.fromEntries(left)));
+  return { who: "error", blocks, notes: [type, code && `code ${code}`].filter(Boolean) };
 }
 
 function readChoice(choice, at) {
   const read = turn(choice?.message ?? {});
   read.who = choice?.message?.role ?? "assistant";
   if (at > 0) read.name = `choice ${at + 1}`;
-  read.notes = choice?.finish_reason && choice.finish_reason !== "stop" ? [`finished: ${choice.finish_reason}`] : [];
+  read.notes = choice?.finish_reason && choice.finish_reason !== "stop" ? [`finish reason: ${choice.finish_reason}`] : [];
   return read;
 }
 
 function readPage(page) {
-  const pictures = list(page?.images).flatMap((image) => {
+  const images = list(page?.images).flatMap((image) => {
     const shown =
       typeof image?.image_base64 === "string"
-        ? media(image.image_base64, image.id ?? "Picture")
-        : noteBlock(image?.id ?? "Picture");
+        ? media(image.image_base64, image.id ?? "Image")
+        : noteBlock(image?.id ?? "Image");
     return image?.image_annotation ? [shown, ...blocksOf(image.image_annotation)] : [shown];
   });
   const tables = list(page?.tables).map((table) => textBlock(String(table?.content ?? "")));
@@ -598,7 +598,7 @@ function readPage(page) {
     blocks: [page?.header, page?.markdown, page?.footer]
       .filter((part) => typeof part === "string" && part !== "")
       .map(textBlock)
-      .concat(tables, pictures),
+      .concat(tables, images),
     notes: width ? [`${width} × ${height} px, ${dpi} dpi`] : [],
   };
 }
@@ -617,11 +617,11 @@ function readTranscript(spoken, rest) {
 }
 
 function readData(data) {
-  if (!data.length) return [{ who: "answer", blocks: [noteBlock("an empty list")] }];
+  if (!data.length) return [{ who: "response", blocks: [noteBlock("empty list")] }];
   const isVector = (item) => Array.isArray(item?.embedding) || typeof item?.embedding === "string";
   if (!data.every(isVector)) {
     const table = idTable(data);
-    return table ? [{ who: "answer", blocks: [table] }] : [];
+    return table ? [{ who: "response", blocks: [table] }] : [];
   }
   const short = (number) => (Number.isInteger(number) ? number : Number(number).toPrecision(4));
   const body = data.map(({ index, embedding }) => {
@@ -636,15 +636,15 @@ function readData(data) {
     ];
   });
   return [
-    { who: "embeddings", blocks: [{ kind: "table", head: ["#", "numbers", "length", "begins with"], rows: body }] },
+    { who: "embeddings", blocks: [{ kind: "table", head: ["#", "numbers", "norm", "first numbers"], rows: body }] },
   ];
 }
 
-/** A list of objects with ids as a table; undefined when it is none. */
+/** A table of objects with ids; undefined for any other list. */
 function idTable(items) {
   if (!items.length || !items.every((item) => isObject(item) && item.id !== undefined)) return undefined;
   const isPlain = (value) => typeof value !== "object" && value !== "";
-  const wanted = [
+  const columns = [
     "id",
     "name",
     "filename",
@@ -657,7 +657,7 @@ function idTable(items) {
     "created_at",
     "created",
   ];
-  const head = wanted
+  const head = columns
     .filter((name) => items.some((item) => item[name] !== undefined && isPlain(item[name])))
     .slice(0, 5);
   return {
@@ -681,9 +681,9 @@ function readResult(result, at) {
   return read;
 }
 
-// Searching
+// Search
 
-/** Every name and value in this, into a list. */
+/** Adds every name and value to a list. */
 function collect(value, into) {
   const left = [value];
   while (left.length) {
@@ -691,7 +691,7 @@ function collect(value, into) {
     if (typeof one === "string") into.push(one);
     else if (typeof one === "number" || typeof one === "boolean") into.push(String(one));
     else if (Array.isArray(one)) {
-      // Nobody looks for a number of a vector.
+      // The numbers of a vector are not searchable.
       if (!(one.length > 16 && typeof one[0] === "number")) left.push(...one.slice(0, 10000).reverse());
     } else if (one) {
       for (const [name, member] of Object.entries(one).reverse()) {
@@ -702,20 +702,20 @@ function collect(value, into) {
   }
 }
 
-/** All that a recording says, in lower case; of streams what they add up to. */
+/** The searchable text of a recording in lower case; streams are joined. */
 function searchable(name, recording) {
-  const said = [name, recording.line ?? "", recording.key ?? "", recording.error ?? "", recording.from ?? ""];
+  const texts = [name, recording.line ?? "", recording.key ?? "", recording.error ?? "", recording.from ?? ""];
   const add = (body, value) => {
-    if (value !== undefined) collect(value, said);
-    else if (body?.text !== undefined) said.push(body.text);
+    if (value !== undefined) collect(value, texts);
+    else if (body?.text !== undefined) texts.push(body.text);
     for (const part of body?.parts ?? []) {
-      said.push(part.name, part.filename ?? "", part.content_type ?? "", part.body?.text ?? "");
+      texts.push(part.name, part.filename ?? "", part.content_type ?? "", part.body?.text ?? "");
     }
   };
   add(recording.body, recording.body?.text === undefined ? undefined : parsed(recording.body.text));
   for (const response of recording.responses ?? []) {
-    said.push(...headOf(response));
-    add(response.body, answerOf(response));
+    texts.push(...headOf(response));
+    add(response.body, contentOf(response));
   }
-  return said.join("\n").toLowerCase();
+  return texts.join("\n").toLowerCase();
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::cli::output::count;
-use crate::cli::prices::{Prices, dollars};
+use crate::cli::prices::{Prices, format_dollars};
 use crate::cli::refresh::Recording;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,7 +30,7 @@ impl Estimate {
         };
         for recording in chosen {
             estimate.requests += recording.cassette.responses.len();
-            let spent = prices.spent(&recording.cassette);
+            let spent = prices.estimate(&recording.cassette);
             match spent.cost {
                 Some(cost) => estimate.cost += cost,
                 None => {
@@ -67,7 +67,7 @@ impl fmt::Display for Estimate {
             "refreshing {} with {}: about {} at the prices of {}",
             count(self.recordings, "recording"),
             count(self.requests, "request"),
-            dollars(self.cost),
+            format_dollars(self.cost),
             self.date
         )?;
         if !self.without_price.is_empty() {

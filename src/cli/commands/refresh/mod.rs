@@ -14,7 +14,7 @@ use self::estimate::Estimate;
 use self::selection::Selection;
 use crate::cli::arguments::{ComparisonOutput, Directory, Format, PriceTable};
 use crate::cli::output::{count, print_differences, print_message, success_if};
-use crate::cli::refresh::{Budget, Journal, Outcome, Recording, Refreshed, Refresher, is_drift};
+use crate::cli::refresh::{Budget, Journal, Outcome, Recording, RefreshResult, Refresher};
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
 use crate::client::{Client, Retries};
@@ -59,13 +59,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     runtime()?.block_on(async {
         let mut refresher = arguments.refresher(key, &store).await?;
-        if let Some(journal) = refresher.journal.as_ref().filter(|journal| journal.goes_on) {
+        if let Some(journal) = refresher.journal.as_ref().filter(|journal| journal.is_resumed) {
             print_message(&format!(
                 "resuming the refresh of {}; --restart starts over",
                 journal.head.at
             ));
         }
-        let done = refresher.done().await?;
+        let done = refresher.resume().await?;
         let (chosen, mut is_success) = arguments.selection.apply(&store, &refresher, &done).await?;
         let estimate = Estimate::of(&chosen, &refresher.prices);
         if arguments.max_cost.is_some() {
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let all = send(&refresher, chosen).await;
         is_success &= !all.iter().any(|refreshed| match &refreshed.outcome {
             Outcome::Failed(_) | Outcome::NotSent(_) => true,
-            outcome => arguments.dry_run && is_drift(outcome),
+            outcome => arguments.dry_run && outcome.is_drift(),
         });
         is_success &= !refresher.stop.is_cancelled();
         print_differences(&match arguments.comparison.output.format {
@@ -112,17 +112,17 @@ impl Arguments {
             .retries(Retries::new(5))
             .build()?;
         Ok(Refresher {
-            aside: self.review_engine(store)?,
+            pending: self.review_engine(store)?,
             engine: store.engine.clone(),
             settings: store.settings().await?,
             client,
-            is_dry: self.dry_run,
+            dry_run: self.dry_run,
             budget: Budget {
                 requests: self.max_requests,
                 cost: self.max_cost.unwrap_or(f64::INFINITY),
             },
             prices,
-            at_once: self.at_once,
+            concurrency: self.at_once,
             journal,
             stop: CancellationToken::new(),
         })
@@ -150,12 +150,14 @@ impl Arguments {
                 ),
             ));
         };
-        Ok(Some(Arc::new(DirectoryEngine::new(Journal::pending(directory.root())))))
+        Ok(Some(Arc::new(DirectoryEngine::new(Journal::pending_folder(
+            directory.root(),
+        )))))
     }
 }
 
 /// Sends all requests, and shows a progress bar. The first interrupt waits for the running requests, the second does not.
-async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<Refreshed> {
+async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<RefreshResult> {
     let bar = ProgressBar::new(chosen.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} recordings, {eta} left") {
         bar.set_style(style);
@@ -178,13 +180,13 @@ async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<Refreshed> {
 }
 
 /// Closes the journal, unless the refresh is incomplete and can resume.
-fn close_journal(refresher: Refresher, all: &[Refreshed]) -> Result<()> {
+fn close_journal(refresher: Refresher, all: &[RefreshResult]) -> Result<()> {
     let Some(journal) = refresher.journal else {
         return Ok(());
     };
-    let is_left = |refreshed: &&Refreshed| matches!(refreshed.outcome, Outcome::Failed(_) | Outcome::Left(_));
+    let is_left = |refreshed: &&RefreshResult| matches!(refreshed.outcome, Outcome::Failed(_) | Outcome::Skipped(_));
     match all.iter().filter(is_left).count() {
-        0 if journal.is_waiting() => {
+        0 if journal.has_pending() => {
             print_message(
                 "no cassette has changed yet: run mistral-cassette review to accept or reject the new recordings",
             );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cassette::Cassette;
 use crate::cli::output::{print_error, print_message};
 use crate::cli::prices::model_of;
-use crate::cli::refresh::{Recording, Refresher, with_followers};
+use crate::cli::refresh::{Recording, Refresher, with_dependents};
 use crate::cli::select::find;
 use crate::cli::store::{Read, Store};
 use crate::engine::{Listed, inline_bodies};
@@ -66,9 +66,9 @@ impl Selection {
         }
         let is_chosen = |recording: &Recording| {
             let is_named = named.is_empty() || named.contains(&recording.name);
-            (is_named && self.selects(recording)) || refresher.is_behind(recording)
+            (is_named && self.selects(recording)) || refresher.depends_on_finished(recording)
         };
-        Ok((with_followers(recordings, is_chosen), is_success))
+        Ok((with_dependents(recordings, is_chosen), is_success))
     }
 
     /// The names of the cassettes that the command line names.

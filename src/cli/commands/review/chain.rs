@@ -3,7 +3,7 @@
 use crate::cassette::Cassette;
 use crate::cli::change::{Change, compare};
 use crate::cli::output::count;
-use crate::cli::refresh::{Changes, Entry};
+use crate::cli::refresh::{Entry, Substitutions};
 use crate::diff::Difference;
 use crate::key::RequestKey;
 
@@ -25,17 +25,17 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether its request, and so its key, has changed. Compares keys and not file names, which people may change.
     pub(super) fn is_moved(&self) -> bool {
-        self.entry.key().is_none_or(|old| old.short() != self.key.short())
+        self.entry.old_key().is_none_or(|old| old.short() != self.key.short())
     }
 
     fn depends_on(&self, other: &Self) -> bool {
-        touches(&other.entry.changes, self) || touches(&self.entry.changes, other)
+        touches(&other.entry.substitutions, self) || touches(&self.entry.substitutions, other)
     }
 }
 
 /// Whether these changes have changed the request of a recording.
-fn touches(changes: &Changes, other: &Pending) -> bool {
-    other.is_moved() && other.old.as_ref().is_some_and(|old| changes.touch(&old.request))
+fn touches(changes: &Substitutions, other: &Pending) -> bool {
+    other.is_moved() && other.old.as_ref().is_some_and(|old| changes.affects(&old.request))
 }
 
 /// Adds a recording to the chains, and joins those that depend on it.
@@ -58,9 +58,9 @@ impl Chain {
         let mut text = String::new();
         for (at, pending) in self.members.iter().enumerate() {
             let old = pending.old.as_ref().map_or(&[][..], |old| &old.responses);
-            let Change { grade, differences } = compare(old, &pending.new.responses);
+            let Change { kind, differences } = compare(old, &pending.new.responses);
             text.push_str(&format!(
-                "\n{} of {total}  {}: {grade}\n",
+                "\n{} of {total}  {}: {kind}\n",
                 seen + at + 1,
                 pending.entry.name
             ));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::chain::{self, Chain, Pending};
 use crate::cassette::{Cassette, yaml};
-use crate::cli::refresh::{Changes, Entry, Journal};
+use crate::cli::refresh::{Entry, Journal, Substitutions};
 use crate::cli::store::Store;
 use crate::engine::{self, CacheEngine, DirectoryEngine, inline_bodies};
 use crate::error::Result;
@@ -24,7 +24,7 @@ impl Review {
     pub(super) async fn new(store: &Store, directory: &DirectoryEngine, journal: Journal) -> Result<Self> {
         Ok(Self {
             engine: store.engine.clone(),
-            pending: Arc::new(DirectoryEngine::new(Journal::pending(directory.root()))),
+            pending: Arc::new(DirectoryEngine::new(Journal::pending_folder(directory.root()))),
             settings: store.settings().await?,
             journal,
         })
@@ -43,13 +43,13 @@ impl Review {
 
     /// The new recording of an entry; `None` when there is none, or when it was reviewed before.
     async fn pending(&self, entry: &Entry) -> Result<Option<Pending>> {
-        let Some(key) = entry.kept_in(&*self.pending).await? else {
+        let Some(key) = entry.written_key(&*self.pending).await? else {
             return Ok(None);
         };
         let Some(new) = read(&*self.pending, &key).await? else {
             return Ok(None);
         };
-        let old = match entry.key() {
+        let old = match entry.old_key() {
             Some(old) => read(&*self.engine, &old).await?,
             None => None,
         };
@@ -66,31 +66,31 @@ impl Review {
             let mut cassette = pending.new.clone();
             // Write the new cassette before removing the old one, so that one of them always exists.
             engine::write_cassette(&*self.engine, &pending.key, &mut cassette, None, &self.settings).await?;
-            pending.entry.leave(&*self.engine, &pending.key).await?;
-            if let Some((now, _)) = pending.entry.now.as_ref().filter(|_| pending.is_moved()) {
+            pending.entry.remove_old(&*self.engine, &pending.key).await?;
+            if let Some((now, _)) = pending.entry.replacement.as_ref().filter(|_| pending.is_moved()) {
                 // Marks the new name as done, so that a resumed refresh does not send its request again.
                 self.journal.add(Entry {
                     name: now.clone(),
-                    now: None,
-                    changes: Changes::default(),
+                    replacement: None,
+                    substitutions: Substitutions::default(),
                 })?;
             }
         }
-        self.close(chain, |entry| entry.changes.clone()).await
+        self.close(chain, |entry| entry.substitutions.clone()).await
     }
 
     pub(super) async fn reject(&self, chain: &Chain) -> Result<()> {
         // The old recordings stay valid, so no other request changes.
-        self.close(chain, |_| Changes::default()).await
+        self.close(chain, |_| Substitutions::default()).await
     }
 
     /// Removes the new recordings of a chain.
-    async fn close(&self, chain: &Chain, changes: impl Fn(&Entry) -> Changes) -> Result<()> {
+    async fn close(&self, chain: &Chain, changes: impl Fn(&Entry) -> Substitutions) -> Result<()> {
         for pending in &chain.members {
             self.journal.add(Entry {
                 name: pending.entry.name.clone(),
-                now: None,
-                changes: changes(&pending.entry),
+                replacement: None,
+                substitutions: changes(&pending.entry),
             })?;
             self.pending.remove(&pending.key).await?;
         }

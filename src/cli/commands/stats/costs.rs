@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::cassette::Cassette;
-use crate::cli::prices::{Prices, Spent, dollars};
+use crate::cli::prices::{CostEstimate, Prices, format_dollars};
 use crate::key::RequestKey;
 use crate::recorder::Used;
 
@@ -31,7 +31,7 @@ struct Row {
 
 impl Costs {
     pub(super) fn add(&mut self, key: &RequestKey, cassette: &Cassette, prices: &Prices, used: Option<&Used>) {
-        let Spent { model, usage, cost } = prices.spent(cassette);
+        let CostEstimate { model, usage, cost } = prices.estimate(cassette);
         let none = || "-".to_owned();
         let model = model.unwrap_or_else(none);
         let test = cassette.recorded.test.clone();
@@ -85,16 +85,16 @@ impl Costs {
             });
             for (name, row) in rows {
                 let cost = match (row.without_price, row.cost) {
-                    (0, cost) => dollars(cost),
+                    (0, cost) => format_dollars(cost),
                     (_, 0.0) => "no price".to_owned(),
-                    (_, cost) => format!("> {}", dollars(cost)),
+                    (_, cost) => format!("> {}", format_dollars(cost)),
                 };
                 text.push_str(&format!(
                     "{name:width$}  {:>9}  {:>10}  {cost:>10}",
                     row.cassettes, row.tokens
                 ));
                 if has_replays {
-                    text.push_str(&format!("  {:>10}  {:>10}", row.replays, dollars(row.saved)));
+                    text.push_str(&format!("  {:>10}  {:>10}", row.replays, format_dollars(row.saved)));
                 }
                 text.push('\n');
             }

@@ -1,0 +1,78 @@
+//! A recording to refresh, and the result of refreshing it.
+
+use crate::cassette::Cassette;
+use crate::cli::change::{Change, ChangeKind};
+use crate::error::Error;
+use crate::key::RequestKey;
+
+/// A recording to send again, with its bodies inline.
+#[derive(Clone, Debug)]
+pub(crate) struct Recording {
+    pub(crate) name: String,
+    pub(crate) key: RequestKey,
+    pub(crate) cassette: Cassette,
+}
+
+/// The result for one recording.
+#[derive(Clone, Debug)]
+pub(crate) struct RefreshResult {
+    pub(crate) name: String,
+    pub(crate) outcome: Outcome,
+    /// The cost of the requests in US dollars; `None` when the price is unknown.
+    pub(crate) cost: Option<f64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The request was sent again. `moved` is the new name of the recording when its request has changed.
+    Refreshed { change: Change, moved: Option<String> },
+    /// The request cannot be sent again, and why.
+    NotSent(String),
+    /// The upstream returned no response that can be recorded.
+    Failed(Error),
+    /// The request was not sent yet, and why.
+    Skipped(&'static str),
+}
+
+impl Outcome {
+    /// Whether the responses differ in more than volatile fields such as ids and times.
+    pub(crate) fn is_drift(&self) -> bool {
+        matches!(self, Self::Refreshed { change, .. } if change.kind > ChangeKind::Volatile)
+    }
+}
+
+/// The limits of a refresh.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) requests: usize,
+    /// In US dollars.
+    pub(crate) cost: f64,
+}
+
+impl Budget {
+    /// Reserves `requests` and their estimated cost. Returns `false`, and reserves nothing, when the budget is too
+    /// small.
+    pub(super) fn reserve(&mut self, requests: usize, cost: f64) -> bool {
+        if requests > self.requests || cost > self.cost {
+            return false;
+        }
+        self.requests -= requests;
+        self.cost -= cost;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_limits_requests_and_cost() {
+        let mut budget = Budget { requests: 3, cost: 1.0 };
+        assert!(budget.reserve(2, 0.5));
+        assert!(!budget.reserve(2, 0.1));
+        assert!(!budget.reserve(1, 0.6));
+        assert!(budget.reserve(1, 0.5));
+        assert!(!budget.reserve(1, 0.0));
+    }
+}

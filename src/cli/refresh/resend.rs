@@ -1,0 +1,151 @@
+//! Sends a recorded request again and records the responses in memory.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, header};
+
+use super::recording::Recording;
+use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart, RecordedRequest, yaml};
+use crate::client::Client;
+use crate::engine::{CacheEngine, MemoryEngine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Part, Request, parse_json, write_form};
+use crate::mode::Mode;
+use crate::recorder::{Recorder, is_transient};
+use crate::settings::Settings;
+use crate::settings::matching::PLACEHOLDER;
+
+/// Sends `request` once for each response of the recording. Returns the new cassette once all responses are complete.
+///
+/// # Errors
+/// When a request fails, or the upstream returns a transient error that is not in the recording.
+pub(super) async fn resend(
+    recording: &Recording,
+    request: &RecordedRequest,
+    client: &Client,
+    mut settings: Settings,
+) -> Result<Cassette> {
+    let memory = Arc::new(MemoryEngine::new());
+    let old = &recording.cassette;
+    // A recorded error shows that the test needs one.
+    settings.save_errors |= old.responses.iter().any(|response| response.status.as_u16() >= 400);
+    let mut recorder = Recorder::builder(memory.clone())
+        .mode(Mode::Record)
+        .allow_record_in_ci()
+        .settings(settings)
+        .scope(recording.key.scope().clone());
+    if let Some(test) = &old.recorded.test {
+        recorder = recorder.test(test.clone());
+    }
+    let recorder = recorder.build()?;
+    for response in &old.responses {
+        let accept = if response.is_event_stream() {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        let request = http_request(request)?.header(header::ACCEPT, HeaderValue::from_static(accept));
+        // A transient error in the recording is intended, so the client does not retry it.
+        let upstream = client.settled(!is_transient(response.status));
+        let answer = recorder.answer(request, upstream).await?;
+        let status = answer.status();
+        answer.bytes().await?;
+        if status != response.status && is_transient(status) {
+            return Err(Error::new(
+                ErrorKind::Upstream,
+                format!("the upstream returned the transient error {status}"),
+            ));
+        }
+    }
+    recorder.finish().await?;
+    let keys = memory.keys().await?;
+    let [key] = keys.as_slice() else {
+        return Err(Error::new(
+            ErrorKind::Upstream,
+            "the upstream returned no response that can be recorded",
+        ));
+    };
+    let document = memory.get(key).await?.unwrap_or_default();
+    yaml::read(&document, &recording.name)
+}
+
+/// Returns why a request cannot be sent again.
+pub(super) fn reason_not_to_send(request: &RecordedRequest) -> Option<String> {
+    let is_redacted = |bytes: &[u8]| memchr::memmem::find(bytes, PLACEHOLDER.as_bytes()).is_some();
+    let has_redacted_body = match &request.body {
+        RecordedBody::Blob(Blob::Inline(bytes)) => is_redacted(bytes),
+        RecordedBody::Blob(Blob::External { .. }) => return Some("its external body is missing".to_owned()),
+        RecordedBody::Multipart(parts) => parts.iter().any(|part| match &part.content {
+            Blob::Inline(bytes) => is_redacted(bytes),
+            Blob::External { .. } => true,
+        }),
+    };
+    let line = request.line();
+    (has_redacted_body || is_redacted(line.as_bytes()) || line.contains("REDACTED"))
+        .then(|| "it contains a redacted secret: record it again with the program that has the secret".to_owned())
+}
+
+/// Makes an HTTP request of a recorded one.
+fn http_request(recorded: &RecordedRequest) -> Result<Request> {
+    let invalid = |message: &'static str| Error::new(ErrorKind::Cassette, message);
+    let method = Method::from_bytes(recorded.method.as_bytes())
+        .map_err(|error| invalid("the HTTP method is invalid").with_source(error))?;
+    let request = Request::new(method, &recorded.target())?;
+    Ok(match &recorded.body {
+        RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => request,
+        RecordedBody::Blob(Blob::Inline(bytes)) => {
+            let kind = if parse_json(bytes).is_some() {
+                "application/json"
+            } else {
+                "application/octet-stream"
+            };
+            request
+                .header(header::CONTENT_TYPE, HeaderValue::from_static(kind))
+                .body(bytes.clone())
+        }
+        RecordedBody::Blob(Blob::External { .. }) => request,
+        RecordedBody::Multipart(parts) => {
+            let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
+            let parts = parts.ok_or_else(|| invalid("the content of a form part is missing"))?;
+            let (kind, body) = write_form(&parts);
+            let kind = HeaderValue::from_str(&kind)
+                .map_err(|error| invalid("the boundary of the form is invalid").with_source(error))?;
+            request.header(header::CONTENT_TYPE, kind).body(body)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn request(path: &str, body: &str) -> RecordedRequest {
+        RecordedRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            body: RecordedBody::Blob(Bytes::copy_from_slice(body.as_bytes()).into()),
+        }
+    }
+
+    #[test]
+    fn a_redacted_request_is_not_sent() {
+        assert_eq!(reason_not_to_send(&request("/v1/x", "{}")), None);
+        let body = format!(r#"{{"key":"{PLACEHOLDER}"}}"#);
+        assert!(reason_not_to_send(&request("/v1/x", &body)).is_some());
+        assert!(reason_not_to_send(&request("/v1/REDACTED", "{}")).is_some());
+    }
+
+    #[test]
+    fn the_content_type_follows_from_the_body() {
+        let content_type = |body| {
+            let request = http_request(&request("/v1/x", body)).unwrap();
+            request.content_type().map(str::to_owned)
+        };
+        assert_eq!(content_type("{}").as_deref(), Some("application/json"));
+        assert_eq!(content_type("\0").as_deref(), Some("application/octet-stream"));
+        assert_eq!(content_type(""), None);
+    }
+}

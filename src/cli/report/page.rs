@@ -1,0 +1,144 @@
+//! Builds the HTML page of `report` from its frame, style, scripts and data.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::data;
+use super::recording::Recording;
+use crate::cli::prices::Prices;
+use crate::hash::sha256;
+
+const FRAME: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = concat!(include_str!("reading.js"), include_str!("page.js"));
+
+/// A tag near the beginning of each page, by which `report` recognises its own files.
+pub(crate) const GENERATOR_TAG: &str = "<meta name=\"generator\" content=\"mistral-cassette";
+
+/// The content of a page.
+pub(crate) struct Page {
+    /// The location of the recordings, as text.
+    pub(crate) location: String,
+    /// What the recordings are compared with, as text.
+    pub(crate) since: Option<String>,
+    /// The errors in what the recordings are compared with.
+    pub(crate) problems: Vec<String>,
+    /// Sorted by name.
+    pub(crate) recordings: Vec<Recording>,
+    pub(crate) prices: Prices,
+    /// Whether the page includes large media.
+    pub(crate) with_media: bool,
+}
+
+impl Page {
+    /// Returns the page as one document that loads nothing.
+    pub(crate) fn html(&self) -> String {
+        let summary = |recording| data::summary(recording, &self.prices);
+        let index = json!({
+            "location": self.location,
+            "since": self.since,
+            "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
+            "at": jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            "problems": self.problems,
+            "prices": { "date": self.prices.date, "source": self.prices.source },
+            "recordings": self.recordings.iter().map(summary).collect::<Vec<_>>(),
+        });
+        let mut recordings = block("index", &index);
+        for (number, recording) in self.recordings.iter().enumerate() {
+            recordings.push_str(&block(
+                &format!("r{number}"),
+                &data::details(recording, self.with_media),
+            ));
+        }
+        let policy = format!(
+            "default-src 'none'; img-src data:; media-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; \
+             form-action 'none'; require-trusted-types-for 'script'",
+            csp_hash(STYLE),
+            csp_hash(SCRIPT)
+        );
+        fill_frame(&[
+            ("{policy}", &policy),
+            ("{style}", STYLE),
+            ("{recordings}", &recordings),
+            ("{script}", SCRIPT),
+        ])
+    }
+}
+
+/// Writes a value as a `script` element that the browser does not run. Escapes the characters that could end the
+/// element, and the line separators of JavaScript.
+fn block(id: &str, value: &Value) -> String {
+    let mut text = format!("<script type=\"application/json\" id=\"{id}\">");
+    let json = value.to_string();
+    let mut copied = 0;
+    for (at, character) in json.char_indices() {
+        if matches!(character, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') {
+            text.push_str(&json[copied..at]);
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+            copied = at + character.len_utf8();
+        }
+    }
+    text.push_str(&json[copied..]);
+    text.push_str("</script>\n");
+    text
+}
+
+/// Returns the hash of a style or script, in the form of a Content-Security-Policy.
+fn csp_hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(sha256(text.as_bytes())))
+}
+
+/// Replaces the placeholders of the frame, each once and in this order, so that a placeholder in a text stays as it is.
+fn fill_frame(texts: &[(&str, &str)]) -> String {
+    let (mut page, mut rest) = (String::new(), FRAME);
+    for (placeholder, text) in texts {
+        if let Some((before, after)) = rest.split_once(placeholder) {
+            page.push_str(before);
+            page.push_str(text);
+            rest = after;
+        }
+    }
+    page.push_str(rest);
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_text_cannot_end_its_element() {
+        let value = json!({ "</script>": "<!-- & \u{2028}\u{2029} \u{fffd} {script}" });
+        let text = block("r0", &value);
+        let inside = text
+            .strip_prefix("<script type=\"application/json\" id=\"r0\">")
+            .and_then(|rest| rest.strip_suffix("</script>\n"))
+            .unwrap();
+        assert!(!inside.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
+        assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), value);
+    }
+
+    #[test]
+    fn every_placeholder_is_replaced_and_the_policy_has_the_hashes() {
+        let page = Page {
+            location: "{script}".to_owned(),
+            since: None,
+            problems: Vec::new(),
+            recordings: Vec::new(),
+            prices: Prices::new(None).unwrap(),
+            with_media: false,
+        };
+        let html = page.html();
+        let between = |before: &str, after: &str| {
+            let (_, rest) = html.split_once(before).unwrap();
+            rest.split_once(after).unwrap().0.to_owned()
+        };
+        assert_eq!(between("<style>", "</style>"), STYLE);
+        assert_eq!(between("<script>", "</script>"), SCRIPT);
+        let policy = between("Content-Security-Policy\" content=\"", "\"");
+        assert!(policy.contains(&csp_hash(STYLE)) && policy.contains(&csp_hash(SCRIPT)));
+        assert!(html[..1024].contains(GENERATOR_TAG));
+        assert!(between("id=\"index\">", "</script>").contains("\"location\":\"{script}\""));
+    }
+}

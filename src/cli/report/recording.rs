@@ -1,0 +1,23 @@
+//! The recordings on the page.
+
+use crate::cassette::Cassette;
+use crate::diff::Difference;
+use crate::error::Error;
+
+/// A recording on the page.
+pub(crate) struct Recording {
+    pub(crate) name: String,
+    /// The cassette with its bodies inline, or the error that reading it returned.
+    pub(crate) cassette: Result<Cassette, Error>,
+    /// `None` without `--since`.
+    pub(crate) change: Option<Change>,
+}
+
+/// The change of a recording since an earlier version.
+pub(crate) struct Change {
+    /// The kind of the change, as `diff` names it.
+    pub(crate) kind: &'static str,
+    pub(crate) differences: Vec<Difference>,
+    /// The earlier version; `None` when there is none, or it does not differ.
+    pub(crate) old: Option<Cassette>,
+}
