@@ -408,8 +408,8 @@ async fn a_memory_engine_with_a_limit_evicts_the_least_recently_used_entry() {
         ask(&session, &server, &number.to_string()).await;
         assert_eq!(ask(&session, &server, "0").await, first, "{number}");
     }
-    let kept = engine.keys().await.unwrap().len();
-    assert!((2..15).contains(&kept), "{kept}");
+    let stored = engine.keys().await.unwrap().len();
+    assert!((2..15).contains(&stored), "{stored}");
 }
 
 #[tokio::test]

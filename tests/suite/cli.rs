@@ -47,16 +47,16 @@ fn streamed_chat(text: &str) -> Request {
 }
 
 /// A chat with a tool: before the tool call, or with its result.
-fn chat_with_tool(said: Option<&str>) -> Request {
+fn chat_with_tool(outcome: Option<&str>) -> Request {
     let mut messages = vec![
         json!({ "role": "system", "content": "You know the weather." }),
         json!({ "role": "user", "content": "How warm is it in Paris?" }),
     ];
-    if let Some(said) = said {
+    if let Some(outcome) = outcome {
         let call =
             json!({ "id": "abc123def", "function": { "name": "weather", "arguments": "{\"city\": \"Paris\"}" } });
         messages.push(json!({ "role": "assistant", "content": "", "tool_calls": [call] }));
-        messages.push(json!({ "role": "tool", "tool_call_id": "abc123def", "name": "weather", "content": said }));
+        messages.push(json!({ "role": "tool", "tool_call_id": "abc123def", "name": "weather", "content": outcome }));
     }
     let parameters = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
     let tool = json!({ "type": "function", "function": { "name": "weather", "parameters": parameters } });
@@ -199,7 +199,7 @@ fn pid(child: &Child) -> rustix::process::Pid {
 }
 
 /// The exit status and the output, for a snapshot.
-fn told(done: &Done) -> String {
+fn reported(done: &Done) -> String {
     format!(
         "exit status: {}\n--- stdout\n{}\n--- stderr\n{}",
         done.code(),
@@ -255,7 +255,7 @@ async fn recordings_are_replayed_byte_for_byte_and_a_hit_writes_nothing() {
     let upstream = api::start().await;
     let (recorded, done) = session(&project, "record", &upstream.url, "", &requests).await;
     assert_eq!(upstream.call_count(), 6);
-    insta::assert_snapshot!(told(&done), @r"
+    insta::assert_snapshot!(reported(&done), @r"
     exit status: 0
     --- stdout
 
@@ -271,7 +271,7 @@ async fn recordings_are_replayed_byte_for_byte_and_a_hit_writes_nothing() {
         let (replayed, done) = session(&project, mode, &url, "", &requests).await;
         assert_eq!(replayed, recorded, "{mode}");
         assert_eq!(
-            told(&done),
+            reported(&done),
             "exit status: 0\n--- stdout\n\n--- stderr\nmistral-cassette: 6 replayed, 0 recorded"
         );
         assert!(
@@ -307,7 +307,7 @@ async fn the_api_key_and_cookies_are_not_on_disk() {
 async fn list_prints_a_line_for_each_recording() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat(FRANCE), chat(FRANCE), upload(), download(), unknown_path()]).await;
-    insta::assert_snapshot!(told(&project.run(&["list"])), @r"
+    insta::assert_snapshot!(reported(&project.run(&["list"])), @r"
     exit status: 0
     --- stdout
     chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml                  POST /v1/chat/completions                                   200 json ×2  [time]
@@ -326,14 +326,14 @@ async fn list_as_json_counts_readable_and_damaged_cassettes() {
     let done = project.run(&["list", "--format", "json"]);
     let document: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(document["summary"]["readable_percent"], 66.7);
-    insta::assert_snapshot!(told(&done));
+    insta::assert_snapshot!(reported(&done));
 }
 
 #[test]
 fn list_of_an_empty_directory_is_empty() {
     let project = Project::new();
     fs::create_dir(project.cassettes()).unwrap();
-    insta::assert_snapshot!(told(&project.run(&["list"])), @r"
+    insta::assert_snapshot!(reported(&project.run(&["list"])), @r"
     exit status: 0
     --- stdout
     0 cassettes, 0 responses, 0 of 0 bodies readable (100 %)
@@ -361,7 +361,7 @@ async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat(FRANCE), embeddings()]).await;
     edit(&cassettes(&project)[0], "responses:", "responses: [");
-    insta::assert_snapshot!(told(&project.run(&["list"])), @r#"
+    insta::assert_snapshot!(reported(&project.run(&["list"])), @r#"
     exit status: 1
     --- stdout
     embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml  POST /v1/embeddings  200 json  [time]
@@ -381,14 +381,14 @@ async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
 async fn show_prints_a_chat_with_tool_calls() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat_with_tool(None), chat_with_tool(Some("21 °C"))]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "chat-completions"])));
+    insta::assert_snapshot!(reported(&project.run(&["show", "chat-completions"])));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn show_assembles_a_stream() {
     let _redacted = without_what_varies();
     let project = recorded(&[streamed_chat("Tell me about the mistral.")]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "mistral"])), @r"
+    insta::assert_snapshot!(reported(&project.run(&["show", "mistral"])), @r"
     exit status: 0
     --- stdout
     # chat-completions/tell-me-about-the-mistral-022a1f02885eb4f5.yaml
@@ -417,7 +417,7 @@ async fn show_assembles_a_streamed_tool_call() {
     let mut body: Value = serde_json::from_slice(chat_with_tool(None).body_bytes()).unwrap();
     body["stream"] = json!(true);
     let project = recorded(&[post("/v1/chat/completions", &body)]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "paris"])), @r#"
+    insta::assert_snapshot!(reported(&project.run(&["show", "paris"])), @r#"
     exit status: 0
     --- stdout
     # chat-completions/how-warm-is-it-in-paris-6a2e5d0ff20adf47.yaml
@@ -448,7 +448,7 @@ async fn show_shortens_embeddings() {
     let project = recorded(&[embeddings()]).await;
     let done = project.run(&["show", "embeddings"]);
     // Eight numbers are printed completely, sixteen are shortened.
-    insta::assert_snapshot!(told(&done), @r"
+    insta::assert_snapshot!(reported(&done), @r"
     exit status: 0
     --- stdout
     # embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml
@@ -491,7 +491,7 @@ async fn show_shortens_embeddings() {
 async fn show_names_the_parts_of_an_upload() {
     let _redacted = without_what_varies();
     let project = recorded(&[upload()]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "menu"])), @r"
+    insta::assert_snapshot!(reported(&project.run(&["show", "menu"])), @r"
     exit status: 0
     --- stdout
     # files/menu-pdf-b9b45af23df80a6a.yaml
@@ -517,7 +517,7 @@ async fn show_names_the_parts_of_an_upload() {
 async fn show_prints_an_api_error_and_describes_binary_data() {
     let _redacted = without_what_varies();
     let project = recorded(&[unknown_path(), download()]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "winds", "files-content"])), @r#"
+    insta::assert_snapshot!(reported(&project.run(&["show", "winds", "files-content"])), @r#"
     exit status: 0
     --- stdout
     # winds/get-b91901ddea5a505a.yaml
@@ -545,7 +545,7 @@ async fn show_prints_an_api_error_and_describes_binary_data() {
 async fn show_numbers_several_responses() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat("And now?"), chat("And now?")]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "now"])), @r"
+    insta::assert_snapshot!(reported(&project.run(&["show", "now"])), @r"
     exit status: 0
     --- stdout
     # chat-completions/and-now-7d18d6e2ba76df0b.yaml
@@ -603,7 +603,7 @@ async fn show_finds_a_cassette_by_key_by_name_and_by_path() {
 #[tokio::test(flavor = "multi_thread")]
 async fn show_reports_a_cassette_that_does_not_exist() {
     let project = recorded(&[chat(FRANCE)]).await;
-    insta::assert_snapshot!(told(&project.run(&["show", "weather"])), @r#"
+    insta::assert_snapshot!(reported(&project.run(&["show", "weather"])), @r#"
     exit status: 2
     --- stdout
 
@@ -618,8 +618,8 @@ async fn show_of_a_damaged_cassette_ends_with_the_status_for_invalid_recordings(
     let project = recorded(&[chat(FRANCE)]).await;
     edit(&the_cassette(&project), "responses:", "responses: [");
     let done = project.run(&["show", "capital"]);
-    let place = format!("cassettes/chat-completions/{}:", file_name(&the_cassette(&project)));
-    assert!(done.stderr.contains(&place), "{}", done.stderr);
+    let location = format!("cassettes/chat-completions/{}:", file_name(&the_cassette(&project)));
+    assert!(done.stderr.contains(&location), "{}", done.stderr);
     assert_eq!(done.code(), 1, "as for list and verify");
 }
 
@@ -641,7 +641,7 @@ async fn verify_accepts_new_recordings() {
     )
     .await;
     assert_eq!(
-        told(&project.run(&["verify"])),
+        reported(&project.run(&["verify"])),
         "exit status: 0\n--- stdout\n7 cassettes, 0 problems\n--- stderr\n"
     );
     let json: Value = serde_json::from_str(&project.run(&["verify", "--format", "json"]).stdout).unwrap();
@@ -651,7 +651,7 @@ async fn verify_accepts_new_recordings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_a_damaged_file() {
     let done = verify_after(|cassette| edit(cassette, "responses:", "responses: [")).await;
-    insta::assert_snapshot!(told(&done), @r#"
+    insta::assert_snapshot!(reported(&done), @r#"
     exit status: 1
     --- stdout
     cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 18: "-" is only valid inside a block (restore it from version control, or delete it and record the request again)
@@ -663,7 +663,7 @@ async fn verify_finds_a_damaged_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_an_empty_file() {
     let done = verify_after(|cassette| fs::write(cassette, "").unwrap()).await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 1: the file is empty (restore it from version control, or delete it and record the request again)
@@ -689,7 +689,7 @@ async fn verify_refuses_a_newer_version_with_advice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_a_request_that_was_edited() {
     let done = verify_after(|cassette| edit(cassette, "capital of France?", "capital of Spain?")).await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, but the key of its request is 8f3eb232c77e252cd3631a1a57230d9ccb439e41be0e445614b402bb0dcc9eed: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again
@@ -704,7 +704,7 @@ async fn verify_finds_a_file_renamed_to_another_key() {
         rename(cassette, "capital-france-0123456789abcdef.yaml");
     })
     .await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/capital-france-0123456789abcdef.yaml: its name ends in 0123456789abcdef, but its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
@@ -728,7 +728,7 @@ async fn verify_finds_a_file_in_the_folder_of_another_endpoint() {
         rename(cassette, &format!("../embeddings/{}", file_name(cassette)));
     })
     .await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/embeddings/capital-of-france-83d8b2b94cb13f9b.yaml: it is in the folder embeddings, but the folder of POST /v1/chat/completions is chat-completions, so it is never found: move it there
@@ -743,7 +743,7 @@ async fn verify_finds_a_file_outside_of_the_endpoint_folders() {
         rename(cassette, &format!("../{}", file_name(cassette)));
     })
     .await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/capital-of-france-83d8b2b94cb13f9b.yaml: its name does not end in its key, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
@@ -758,7 +758,7 @@ async fn verify_finds_a_file_without_a_key_in_its_name() {
         rename(cassette, "france.yaml");
     })
     .await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/france.yaml: its name does not end in its key, so it is never found: rename it to chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml
@@ -774,7 +774,7 @@ async fn verify_finds_the_same_request_twice() {
         fs::copy(cassette, copy).unwrap();
     })
     .await;
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the same request is recorded in chat-completions/a-copy-83d8b2b94cb13f9b.yaml: delete one of them
@@ -787,7 +787,7 @@ async fn verify_finds_the_same_request_twice() {
 async fn verify_finds_recordings_that_the_settings_make_unreachable() {
     let project = recorded(&[chat(FRANCE)]).await;
     project.write("cassettes/settings.yaml", "matching:\n  ignore: [/temperature]\n");
-    insta::assert_snapshot!(told(&project.run(&["verify"])), @"
+    insta::assert_snapshot!(reported(&project.run(&["verify"])), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: its key is 83d8b2b94cb13f9be54286a1eae2e33ac90a4ea8b39edb528ef9cdb39f882031, but the key of its request is bb32a3af6672c1e415709db3f3863d37f72ae481edeafc517f0e78f44954d4f1: the request or the matching settings have changed; undo the change, or update the key (mistral-cassette rekey), or record the request again
@@ -824,7 +824,7 @@ async fn verify_finds_secrets_and_does_not_print_them() {
                     .env("MISTRAL_API_KEY", "correct-horse-battery-staple"),
             );
             assert_eq!(done.code(), 1, "{secret}: {}", done.stdout);
-            assert!(!told(&done).contains(secret), "{}", done.stdout);
+            assert!(!reported(&done).contains(secret), "{}", done.stdout);
             assert!(done.stdout.contains(is), "{}", done.stdout);
             assert!(done.stdout.contains(file_name(&cassette)), "{}", done.stdout);
         }
@@ -844,7 +844,7 @@ async fn verify_finds_secrets_in_headers_and_binary_data() {
     assert!(
         done.code() == 1 && done.stdout.contains("it contains a bearer token"),
         "{}",
-        told(&done)
+        reported(&done)
     );
 
     // As base64: a zero byte, the value of MISTRAL_API_KEY, and 0xff.
@@ -862,7 +862,7 @@ async fn verify_finds_secrets_in_headers_and_binary_data() {
     assert!(
         done.code() == 1 && done.stdout.contains("the value of MISTRAL_API_KEY"),
         "{}",
-        told(&done)
+        reported(&done)
     );
 }
 
@@ -912,7 +912,7 @@ async fn verify_reads_the_bodies_beside_the_cassettes() {
         .find(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("**Paris**")))
         .unwrap();
     assert_eq!(
-        told(&project.run(&["verify"])),
+        reported(&project.run(&["verify"])),
         "exit status: 0\n--- stdout\n2 cassettes, 0 problems\n--- stderr\n"
     );
 
@@ -920,7 +920,7 @@ async fn verify_reads_the_bodies_beside_the_cassettes() {
     let damaged = project.run(&["verify"]);
     fs::remove_file(&body).unwrap();
     let missing = project.run(&["verify"]);
-    insta::assert_snapshot!(format!("{}\n\n{}", told(&damaged), told(&missing)), @"
+    insta::assert_snapshot!(format!("{}\n\n{}", reported(&damaged), reported(&missing)), @"
     exit status: 1
     --- stdout
     cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: the body bodies/386b5e534d257e0f3aa4a33085e03249ee2a1602752684de53ec0c2fab6179bd is damaged: its SHA-256 differs
@@ -951,7 +951,7 @@ async fn verify_as_json_has_a_problem_for_each_file() {
     let [chat, embeddings, _] = cassettes(&project).try_into().unwrap();
     edit(&chat, "capital of France?", "capital of Spain?");
     rename(&embeddings, "winds.yaml");
-    insta::assert_snapshot!(told(&project.run(&["verify", "--format", "json"])), @r#"
+    insta::assert_snapshot!(reported(&project.run(&["verify", "--format", "json"])), @r#"
     exit status: 1
     --- stdout
     {
@@ -992,7 +992,7 @@ fn run_sets_every_base_url_variable_in_the_form_that_its_client_expects() {
     let _redacted = without_what_varies();
     let project = Project::new();
     let script = "env | grep -E '^(MISTRAL|OPENAI|NO_PROXY|no_proxy)' | sort";
-    insta::assert_snapshot!(told(&run_in_shell(&project, &["--mode", "strict"], script)), @r"
+    insta::assert_snapshot!(reported(&run_in_shell(&project, &["--mode", "strict"], script)), @r"
     exit status: 0
     --- stdout
     MISTRAL_API_KEY=mistral-cassette-needs-no-key
@@ -1055,7 +1055,7 @@ fn run_returns_the_exit_status_of_the_command() {
 fn run_reports_a_command_that_does_not_exist() {
     let project = Project::new();
     let done = project.run(&["run", "--mode", "strict", "--", "no-such-command", "x"]);
-    insta::assert_snapshot!(told(&done), @"
+    insta::assert_snapshot!(reported(&done), @"
     exit status: 2
     --- stdout
 
@@ -1090,7 +1090,7 @@ async fn run_records_and_then_replays_with_the_upstream_stopped() {
     let url = upstream.url.clone();
     let recording = run_in_shell(&project, &["--mode", "record", "--upstream", &url], &curl(FRANCE));
     assert_eq!(
-        told(&recording),
+        reported(&recording),
         "exit status: 0\n--- stdout\n200\n--- stderr\nmistral-cassette: 0 replayed, 1 recorded"
     );
     drop(upstream);
@@ -1098,7 +1098,7 @@ async fn run_records_and_then_replays_with_the_upstream_stopped() {
     assert!(String::from_utf8_lossy(&tree["answer.json"]).contains("**Paris**"));
     let strict = run_in_shell(&project, &["--mode", "strict", "--upstream", &url], &curl(FRANCE));
     assert_eq!(
-        told(&strict),
+        reported(&strict),
         "exit status: 0\n--- stdout\n200\n--- stderr\nmistral-cassette: 1 replayed, 0 recorded"
     );
     assert!(project.tree() == tree, "{}", as_text(&project.tree()));
@@ -1124,7 +1124,7 @@ async fn run_with_a_scope_stores_its_recordings_in_a_separate_folder() {
     assert_eq!((outside.code(), outside.stdout.as_str()), (1, "424\n"));
 
     let refused = run_in_shell(&project, &["--mode", "strict", "--scope", "../elsewhere"], "echo ran");
-    insta::assert_snapshot!(told(&refused), @r#"
+    insta::assert_snapshot!(reported(&refused), @r#"
     exit status: 2
     --- stdout
 
@@ -1291,7 +1291,7 @@ async fn a_flag_overrides_the_variable_and_the_variable_overrides_the_default() 
 fn an_unknown_mode_is_an_error_that_lists_the_modes() {
     let project = Project::new();
     let by_flag = run_in_shell(&project, &["--mode", "Replay"], "echo ran");
-    insta::assert_snapshot!(told(&by_flag), @r#"
+    insta::assert_snapshot!(reported(&by_flag), @r#"
     exit status: 2
     --- stdout
 
@@ -1302,7 +1302,7 @@ fn an_unknown_mode_is_an_error_that_lists_the_modes() {
     "#);
     let mut command = project.command(&run_flags(&[], "echo ran"));
     let by_variable = done(command.env("MISTRAL_CASSETTE_MODE", "rerecord"));
-    insta::assert_snapshot!(told(&by_variable), @r#"
+    insta::assert_snapshot!(reported(&by_variable), @r#"
     exit status: 2
     --- stdout
 
@@ -1323,7 +1323,7 @@ fn record_is_refused_in_ci_unless_it_is_allowed() {
         done(command.env("CI", "true"))
     };
     let refused = in_ci(&["--mode", "record"], None);
-    insta::assert_snapshot!(told(&refused), @r"
+    insta::assert_snapshot!(reported(&refused), @r"
     exit status: 2
     --- stdout
 
@@ -1331,7 +1331,7 @@ fn record_is_refused_in_ci_unless_it_is_allowed() {
     error: refusing mode record because the variable CI is set: it replaces recordings
     hint: use mode strict to replay the committed cassettes, or allow recording with --allow-ci or allow_record_in_ci()
     ");
-    assert_eq!(told(&in_ci(&[], Some("record"))), told(&refused));
+    assert_eq!(reported(&in_ci(&[], Some("record"))), reported(&refused));
     let allowed = in_ci(&["--mode", "record", "--allow-ci"], None);
     assert_eq!((allowed.code(), allowed.stdout.as_str()), (0, "ran\n"));
     assert_eq!(in_ci(&["--allow-ci"], Some("record")).code(), 0);
@@ -1355,13 +1355,13 @@ fn invalid_settings_are_reported_with_file_and_line() {
         let done = project.run(&["verify"]);
         assert_eq!((done.code(), done.stdout.as_str()), (2, ""), "{what}");
         assert_eq!(
-            told(&run_in_shell(&project, &["--mode", "strict"], "echo ran")),
-            told(&done),
+            reported(&run_in_shell(&project, &["--mode", "strict"], "echo ran")),
+            reported(&done),
             "{what}"
         );
         all.push_str(&format!("# {what}: line {line}\n{}\n", done.stderr));
-        let place = format!("cannot read cassettes/settings.yaml: line {line}: ");
-        assert!(done.stderr.contains(&place), "{place} is not in:\n{all}");
+        let location = format!("cannot read cassettes/settings.yaml: line {line}: ");
+        assert!(done.stderr.contains(&location), "{location} is not in:\n{all}");
     }
     assert!(!all.contains("the cassette"), "the error is about the settings:\n{all}");
     assert!(!all.contains("\\n"), "a line break is shown as \\n:\n{all}");
@@ -1375,7 +1375,7 @@ async fn a_miss_shows_the_temperature_that_changed() {
     let project = recorded(&[chat(FRANCE), chat("Tell me about the mistral."), embeddings()]).await;
     let (message, done) = missed(&project, "", conversation(&[("user", FRANCE)], 0.7)).await;
     insta::assert_snapshot!(message);
-    insta::assert_snapshot!("a_miss_shows_the_temperature_that_changed_at_the_end", told(&done));
+    insta::assert_snapshot!("a_miss_shows_the_temperature_that_changed_at_the_end", reported(&done));
 }
 
 /// Twelve turns with instructions of several lines, in which one word may differ.
@@ -1501,8 +1501,8 @@ async fn a_closed_pipe_does_not_cause_a_panic() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = project.command(arguments).stdout(writer).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{arguments:?}");
+        let outcome = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*outcome), (Some(0), ""), "{arguments:?}");
     }
 }
 
@@ -1513,7 +1513,7 @@ async fn a_transient_error_is_not_recorded_unless_requested() {
     let (answers, done) = session(&project, "record", &upstream.url, "", &[chat(FRANCE)]).await;
     assert_eq!(answers[0].0, 429);
     assert_eq!(
-        told(&done),
+        reported(&done),
         "exit status: 0\n--- stdout\n\n--- stderr\n WARN transient error not recorded: 429 Too Many Requests for \
          POST /v1/chat/completions (to record such responses set save_errors; to test with one inject it)\n\
          mistral-cassette: 0 replayed, 0 recorded, 1 passed on"
@@ -1542,7 +1542,7 @@ async fn verify_finds_a_secret_in_an_unreferenced_body() {
     assert!(
         done.stdout.contains("bodies/000") && !done.stdout.contains(KEY),
         "{}",
-        told(&done)
+        reported(&done)
     );
 }
 
@@ -1568,14 +1568,14 @@ async fn the_verbose_log_has_the_outcome_of_each_request_and_no_secrets() {
             &script,
         ]);
         let done = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
-        assert_eq!(done.code(), 0, "{}", told(&done));
-        let said = if mode == "record" {
+        assert_eq!(done.code(), 0, "{}", reported(&done));
+        let outcome = if mode == "record" {
             "recorded models/get"
         } else {
             "replayed 1 of 1 from models/get"
         };
         assert!(
-            done.stderr.contains(said) && !done.stderr.contains(KEY),
+            done.stderr.contains(outcome) && !done.stderr.contains(KEY),
             "{}",
             done.stderr
         );
@@ -1591,7 +1591,7 @@ async fn strict_needs_no_root_certificates() {
             .env("SSL_CERT_FILE", "/dev/null")
             .env("SSL_CERT_DIR", "/nonexistent"),
     );
-    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert_eq!(done.code(), 0, "{}", reported(&done));
 }
 
 #[tokio::test]
@@ -1602,7 +1602,7 @@ async fn verify_does_not_report_prose_and_placeholders() {
         "sk-xxxxxxxxxxxxxxxxxxxxxxxx and sk-learn-contrib-packages",
     ] {
         let done = recorded(&[chat(prose)]).await.run(&["verify"]);
-        assert_eq!(done.code(), 0, "{prose}: {}", told(&done));
+        assert_eq!(done.code(), 0, "{prose}: {}", reported(&done));
     }
 }
 
@@ -1624,7 +1624,7 @@ async fn run_never_sends_the_dummy_key_to_the_upstream() {
     ]);
     command.env_remove("MISTRAL_API_KEY");
     let done = tokio::task::spawn_blocking(move || done(&mut command)).await.unwrap();
-    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert_eq!(done.code(), 0, "{}", reported(&done));
     assert_eq!(server.calls()[0].header("authorization"), None);
 }
 

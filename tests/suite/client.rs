@@ -152,7 +152,7 @@ async fn an_error_status_becomes_an_api_error_with_status_and_body() {
         (500, "upstream connect error", "upstream connect error"),
         (503, "", "(no body)"),
     ];
-    for (status, body, said) in bodies {
+    for (status, body, output) in bodies {
         let (_server, client) = answering(move || Reply::new(status, "application/json", body)).await;
         for error in [
             client.chat(ChatRequest::new("x").user("?")).await.unwrap_err(),
@@ -162,7 +162,7 @@ async fn an_error_status_becomes_an_api_error_with_status_and_body() {
                 (error.kind(), error.status(), error.body()),
                 (ErrorKind::Api, Some(status), Some(body.as_bytes()))
             );
-            assert!(error.message().ends_with(said), "{error}");
+            assert!(error.message().ends_with(output), "{error}");
         }
     }
 }
@@ -537,8 +537,8 @@ async fn every_resource_replays_without_the_api() {
         .build()
         .unwrap();
     let live = everything(&client).await;
-    let asked = recorder.finish().await.unwrap();
-    assert_eq!((asked.recorded, asked.replayed), (live.len(), 0));
+    let requested = recorder.finish().await.unwrap();
+    assert_eq!((requested.recorded, requested.replayed), (live.len(), 0));
     drop(server);
     assert_eq!(everything(&client).await, live);
     assert_eq!(recorder.finish().await.unwrap().replayed, live.len());
@@ -656,9 +656,9 @@ async fn a_stream_without_its_last_event_is_an_error() {
     );
     let (_server, client) = answering(|| Reply::events("event: transcription.text.delta\ndata: {}\n\n")).await;
     let request = TranscriptionRequest::new("m").file("a.wav", "x");
-    let heard: Vec<_> = client.transcribe_stream(request).await.unwrap().collect().await;
+    let received: Vec<_> = client.transcribe_stream(request).await.unwrap().collect().await;
     assert!(
-        heard
+        received
             .last()
             .unwrap()
             .as_ref()

@@ -256,14 +256,14 @@ async fn a_streamed_response_of_real_traffic_is_assembled() {
             let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
             choices.filter(|choice| choice["index"] == 0)
         };
-        let said: String = deltas()
+        let output: String = deltas()
             .map(|choice| match &choice["delta"]["content"] {
                 Value::String(text) => text.clone(),
                 Value::Array(chunks) => chunks.iter().filter_map(|chunk| chunk["text"].as_str()).collect(),
                 _ => String::new(),
             })
             .collect();
-        assert_eq!(answer.text(), said, "{}", row.id);
+        assert_eq!(answer.text(), output, "{}", row.id);
         let called: Vec<_> = deltas()
             .filter_map(|choice| choice["delta"]["tool_calls"].as_array())
             .flatten()

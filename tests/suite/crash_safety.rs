@@ -59,8 +59,11 @@ async fn record(project: &Project, texts: impl IntoIterator<Item = String>) {
     recorder.finish().await.unwrap();
 }
 
+/// Files with their content, by path.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// The files of the cassette directories without temporary ones, which a later session removes.
-fn recordings(project: &Project) -> BTreeMap<String, Vec<u8>> {
+fn recordings(project: &Project) -> Files {
     let mut files = project.tree();
     files.retain(|name, _| {
         let is_temporary = name.rsplit('/').next().unwrap().starts_with(".mistral-cassette-");
@@ -89,7 +92,7 @@ fn killed(
     what: &'static str,
     arguments: &[&str],
     prepare: impl Fn(&Project),
-    mut check: impl FnMut(&Project, &Ended),
+    mut check: impl FnMut(&Project, &Files, &Ended),
 ) {
     let copy = || {
         let project = Project::new();
@@ -134,12 +137,12 @@ fn killed(
         let unchanged = changed(&project);
         let round = kills.end(&mut run(&project), Signal::KILL, || changed(&project) != unchanged);
         let left = recordings(&project);
-        kills.note(match left {
-            left if left == before => Hit::Before,
-            left if left == behind => Hit::Behind,
+        kills.note(match &left {
+            left if *left == before => Hit::Before,
+            left if *left == behind => Hit::Behind,
             _ => Hit::Middle,
         });
-        check(&project, &round);
+        check(&project, &left, &round);
     }
     kills.tell();
 }
@@ -154,10 +157,10 @@ async fn a_killed_prune_deletes_no_used_recording() {
     for number in 0..2000 {
         project.write(&format!("cassettes/bodies/{number:064x}"), "nobody's");
     }
-    let ledger = project.path().join("ledger");
+    let log_file = project.path().join("ledger");
     let session = Recorder::builder(DirectoryEngine::new(project.cassettes()))
         .mode(Mode::Strict)
-        .usage_log(&ledger);
+        .usage_log(&log_file);
     let session = session.build().unwrap();
     for number in 0..USED {
         let upstream = async |_: Request| unreachable!();
@@ -168,8 +171,8 @@ async fn a_killed_prune_deletes_no_used_recording() {
     }
     drop(session);
     // A usage log contains the path of the directory, so each copy has its own.
-    let text = fs::read_to_string(&ledger).unwrap();
-    fs::remove_file(&ledger).unwrap();
+    let text = fs::read_to_string(&log_file).unwrap();
+    fs::remove_file(&log_file).unwrap();
     let here = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
     let redirect = |project: &Project| {
         let there = fs::canonicalize(project.cassettes()).unwrap().display().to_string();
@@ -178,13 +181,14 @@ async fn a_killed_prune_deletes_no_used_recording() {
     commit(&project);
     let before = recordings(&project);
     let prune = ["prune", "--ledger", "ledger", "--yes"];
-    killed(&project, "prune", &prune, redirect, |project, round| {
-        assert!((USED..=USED + UNUSED).contains(&cassettes_of(project)), "{round}");
-        assert!(recordings(project).iter().all(|(name, text)| before[name] == *text));
+    killed(&project, "prune", &prune, redirect, |project, left, round| {
+        assert!((USED..=USED + UNUSED).contains(&cassettes_of(left)), "{round}");
+        assert!(left.iter().all(|(name, text)| before[name] == *text));
         let again = project.run(&prune);
         assert_eq!(again.code(), 0, "{round}: {}{}", again.stdout, again.stderr);
-        assert_eq!(recordings(project).len(), USED, "{round}");
-        assert_eq!(cassettes_of(project), USED, "{round}");
+        let left = recordings(project);
+        assert_eq!(left.len(), USED, "{round}");
+        assert_eq!(cassettes_of(&left), USED, "{round}");
         assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
     });
 }
@@ -204,8 +208,7 @@ async fn a_killed_rekey_loses_nothing() {
     );
     commit(&project);
     let rekey = ["rekey", "--yes"];
-    killed(&project, "rekey", &rekey, as_it_is, |project, round| {
-        let left = recordings(project);
+    killed(&project, "rekey", &rekey, as_it_is, |project, left, round| {
         let answers = |text: &[u8]| String::from_utf8_lossy(text).matches("answer:").count();
         let cassettes: Vec<_> = left.iter().filter(|(_, text)| answers(text) > 0).collect();
         for number in 0..DATED {
@@ -225,15 +228,12 @@ async fn a_killed_rekey_loses_nothing() {
         assert_eq!(again.code(), 0, "{round}: {}{}", again.stdout, again.stderr);
         let verified = project.run(&["verify"]);
         assert_eq!(verified.code(), 0, "{round}: {}", verified.stdout);
-        assert_eq!(cassettes_of(project), DATED, "{round}");
+        assert_eq!(cassettes_of(&recordings(project)), DATED, "{round}");
     });
 }
 
-fn cassettes_of(project: &Project) -> usize {
-    recordings(project)
-        .keys()
-        .filter(|name| name.contains("/chat-completions/"))
-        .count()
+fn cassettes_of(files: &Files) -> usize {
+    files.keys().filter(|name| name.contains("/chat-completions/")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,11 +246,8 @@ async fn a_killed_copy_resumes_and_is_identical() {
     .await;
     let original = recordings(&project);
     let copy = ["copy", "cassettes", "copied"];
-    killed(&project, "copy", &copy, as_it_is, |project, round| {
-        for (name, text) in recordings(project)
-            .iter()
-            .filter(|(name, _)| name.starts_with("copied/"))
-        {
+    killed(&project, "copy", &copy, as_it_is, |project, left, round| {
+        for (name, text) in left.iter().filter(|(name, _)| name.starts_with("copied/")) {
             assert_eq!(
                 original[&name.replace("copied/", "cassettes/")],
                 *text,
@@ -265,7 +262,7 @@ async fn a_killed_copy_resumes_and_is_identical() {
 /// Eight concurrent callers with 20 questions each; returns the requests and responses before the proxy was killed.
 async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
     let callers = (0..8).map(|caller| async move {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for number in 0..20 {
             let text = format!("{caller} {number}");
             let sent = client
@@ -273,9 +270,9 @@ async fn ask_all(client: &reqwest::Client, url: &str) -> Vec<(String, Bytes)> {
                 .body(question(&text).to_string());
             let Ok(answer) = sent.send().await else { break };
             let Ok(body) = answer.bytes().await else { break };
-            heard.push((text, body));
+            received.push((text, body));
         }
-        heard
+        received
     });
     futures_util::future::join_all(callers).await.concat()
 }
@@ -305,12 +302,12 @@ async fn an_acknowledged_recording_survives_a_kill() {
             tokio::time::sleep(moment).await;
             rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
         };
-        let (heard, ()) = tokio::join!(ask_all(&client, &proxy.url), killing);
+        let (received, ()) = tokio::join!(ask_all(&client, &proxy.url), killing);
         drop(proxy);
         let round = format!("round {round}, killed after {moment:?} of {undisturbed:?}");
-        kills.note(match heard.len() {
+        kills.note(match received.len() {
             _ if !project.cassettes().exists() => Hit::Before,
-            heard if heard == all => Hit::Behind,
+            received if received == all => Hit::Behind,
             _ => Hit::Middle,
         });
         assert_eq!(
@@ -319,13 +316,13 @@ async fn an_acknowledged_recording_survives_a_kill() {
             "{round}"
         );
         let strict = recorder(&project.cassettes(), Mode::Strict);
-        for (text, body) in &heard {
+        for (text, body) in &received {
             let upstream = async |_: Request| unreachable!();
             let replayed = strict.answer(request(text), upstream).await;
             let replayed = replayed.unwrap_or_else(|error| panic!("{round}, {text}: {error}"));
             assert_eq!(replayed.bytes().await.unwrap(), body, "{round}, {text}");
         }
-        acknowledged += heard.len();
+        acknowledged += received.len();
     }
     kills.tell();
     print(&format!(
@@ -356,24 +353,24 @@ async fn a_full_disk_is_reported_and_leaves_complete_files() {
     };
     let recording = recorder(&folder, Mode::Record);
     let long = "Words of an answer. ".repeat(300);
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     let error = loop {
-        let text = format!("question {}", kept.len());
+        let text = format!("question {}", stored.len());
         let answer = Bytes::from(json!({ "answer": text, "long": long }).to_string());
         let upstream = async |_: Request| Ok(Response::new(http::StatusCode::OK, answer.clone()));
         match recording.answer(request(&text), upstream).await.unwrap().bytes().await {
-            Ok(body) => kept.push((text, body)),
+            Ok(body) => stored.push((text, body)),
             Err(error) => break error,
         }
     };
     assert_eq!(error.kind(), ErrorKind::Engine, "{error}");
     assert!(error.message().contains("cannot write"), "{error}");
     assert!(recording.finish().await.is_err());
-    assert!(kept.len() > 3);
+    assert!(stored.len() > 3);
     // Files are complete, nothing is lost, and recording continues once there is space.
     assert_eq!(project.run(&["verify"]).code(), 0);
     let strict = recorder(&folder, Mode::Strict);
-    for (text, body) in &kept {
+    for (text, body) in &stored {
         let upstream = async |_: Request| unreachable!();
         assert_eq!(
             strict
@@ -401,7 +398,7 @@ async fn a_full_disk_is_reported_and_leaves_complete_files() {
             "{refresh}"
         );
     }
-    let (text, body) = &kept[0];
+    let (text, body) = &stored[0];
     let upstream = async |_: Request| unreachable!();
     assert_eq!(
         recorder(&folder, Mode::Strict)
@@ -433,9 +430,9 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
         "matching:\n  replace:\n  - { pattern: '\\d{4}-\\d\\d-\\d\\d', with: <date> }\n",
     );
     record(&project, ["one".to_owned(), "two".to_owned()]).await;
-    let ledger = project.path().join("ledger");
+    let log_file = project.path().join("ledger");
     let used = Recorder::builder(DirectoryEngine::new(project.cassettes())).mode(Mode::Strict);
-    let used = used.usage_log(&ledger).build().unwrap();
+    let used = used.usage_log(&log_file).build().unwrap();
     let replayed = used.answer(request("two"), async |_: Request| unreachable!()).await;
     let two = replayed.unwrap().text().await.unwrap();
     drop(used);
@@ -492,7 +489,7 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
     let elsewhere = tempfile::tempdir().unwrap();
     let done = project.run(&["copy", "cassettes", elsewhere.path().to_str().unwrap()]);
     assert_eq!(done.stdout, "2 copied, 0 already there\n", "{}", done.stderr);
-    for (writing, code, place) in [
+    for (writing, code, at_location) in [
         (
             &["prune", "--ledger", "ledger", "--yes"][..],
             2,
@@ -508,10 +505,10 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
         (&["export", "--to", "jsonl", "--out", "all.jsonl"], 2, "all.jsonl"),
     ] {
         let done = project.run(writing);
-        let told = format!("{writing:?}, {}: {}{}", done.code(), done.stdout, done.stderr);
-        assert_eq!(done.code(), code, "{told}");
-        assert!(done.stderr.contains(place), "{told}");
-        assert!(done.stderr.contains("Read-only file system"), "{told}");
+        let report_text = format!("{writing:?}, {}: {}{}", done.code(), done.stdout, done.stderr);
+        assert_eq!(done.code(), code, "{report_text}");
+        assert!(done.stderr.contains(at_location), "{report_text}");
+        assert!(done.stderr.contains("Read-only file system"), "{report_text}");
     }
     assert_eq!(server.call_count(), 1, "what cannot be kept is not asked for");
     let drift = project.run(&["refresh", "--upstream", &server.url, "--dry-run"]);
@@ -564,11 +561,11 @@ async fn a_directory_may_disappear_and_its_files_may_change_during_a_session() {
     let project = Project::new();
     record(&project, ["one".to_owned(), "two".to_owned()]).await;
     let session = recorder(&project.cassettes(), Mode::Strict);
-    let asked = async |text: &str| {
+    let requested = async |text: &str| {
         let answer = session.answer(request(text), async |_: Request| unreachable!()).await?;
         answer.text().await
     };
-    assert!(asked("one").await.unwrap().contains("one"));
+    assert!(requested("one").await.unwrap().contains("one"));
     // An editor replaces a file or writes into it: the next request uses the new content.
     let (name, text) = recordings(&project)
         .into_iter()
@@ -581,18 +578,18 @@ async fn a_directory_may_disappear_and_its_files_may_change_during_a_session() {
             text.replace("answer: one", &format!("answer: {with}")),
         )
         .unwrap();
-        assert!(asked("one").await.unwrap().contains(with), "{length} length");
+        assert!(requested("one").await.unwrap().contains(with), "{length} length");
     }
     fs::write(project.path().join(&name), &text[..text.len() / 2]).unwrap();
-    assert_eq!(asked("one").await.unwrap_err().kind(), ErrorKind::Cassette);
+    assert_eq!(requested("one").await.unwrap_err().kind(), ErrorKind::Cassette);
     fs::write(project.path().join(&name), &text).unwrap();
-    assert!(asked("one").await.unwrap().contains("one"));
+    assert!(requested("one").await.unwrap().contains("one"));
     fs::remove_dir_all(project.cassettes()).unwrap();
-    let error = asked("two").await.unwrap_err();
+    let error = requested("two").await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Miss | ErrorKind::Engine), "{error}");
     // A session that records creates it again.
     record(&project, ["three".to_owned()]).await;
-    assert_eq!(cassettes_of(&project), 1);
+    assert_eq!(cassettes_of(&recordings(&project)), 1);
 }
 
 /// The clock was wrong while recording, or is wrong while replaying.
@@ -639,7 +636,7 @@ async fn a_clock_that_jumps_loses_nothing() {
 }
 
 /// The response that a caller gets from an upstream that sends these bytes, and whether it was recorded.
-async fn told(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
+async fn report_text(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
     let folder = tempfile::tempdir().unwrap();
     let raw = RawUpstream::saying(bytes).await;
     let session = recorder(folder.path(), Mode::Record);
@@ -692,7 +689,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
     ] {
         let said = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{content}").into_bytes();
         for cut in 0..said.len() {
-            let (answer, is_kept) = told(&said[..cut]).await;
+            let (answer, is_kept) = report_text(&said[..cut]).await;
             // A client may not wait for the last bytes of a chunked body.
             assert!(
                 !is_kept || answer.as_deref() == Ok(whole.as_bytes()),
@@ -704,7 +701,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
             );
             cuts += 1;
         }
-        let (answer, is_kept) = told(&said).await;
+        let (answer, is_kept) = report_text(&said).await;
         assert_eq!((answer.as_deref(), is_kept), (Ok(whole.as_bytes()), true));
     }
     print(&format!(
@@ -733,11 +730,11 @@ async fn a_gigabyte_is_passed_through_within_the_memory_limit() {
             .post(format!("{}/v1/audio/speech", proxy.url))
             .body(r#"{"input":"all of it"}"#);
         let mut answer = sent.send().await.unwrap();
-        let mut heard = 0;
+        let mut received = 0;
         while let Some(piece) = answer.chunk().await.unwrap() {
-            heard += piece.len() as u64;
+            received += piece.len() as u64;
         }
-        assert_eq!(heard, GIGABYTE);
+        assert_eq!(received, GIGABYTE);
         let peak = peak_memory(proxy.pid());
         let said = tokio::task::spawn_blocking(move || proxy.stop()).await.unwrap();
         assert!(said.stderr.contains("1 not recorded"), "{}", said.stderr);
@@ -784,29 +781,29 @@ async fn callers_that_disconnect_at_any_byte_damage_nothing() {
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
     let address = crate::support::wire::address(&proxy.url).to_owned();
-    let asked = |text: &str| {
+    let requested = |text: &str| {
         let body = question(text).to_string();
         let length = body.len();
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}")
     };
-    let whole = asked("who leaves");
+    let whole = requested("who leaves");
     for cut in 0..=whole.len() {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(&whole.as_bytes()[..cut]).await.unwrap();
     }
     let mut length = 1;
-    for heard in 0.. {
+    for received in 0.. {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream
-            .write_all(asked(&format!("who hears {heard}")).as_bytes())
+            .write_all(requested(&format!("who hears {received}")).as_bytes())
             .await
             .unwrap();
-        let mut bytes = vec![0; heard];
+        let mut bytes = vec![0; received];
         stream.read_exact(&mut bytes).await.unwrap();
         if String::from_utf8_lossy(&bytes).ends_with("\r\n0\r\n\r\n") {
             break;
         }
-        length = heard;
+        length = received;
     }
     assert!(length > answer.len());
     let last = ask(&proxy.url, CHAT, question("who stays").to_string()).await;
@@ -821,7 +818,11 @@ async fn callers_that_disconnect_at_any_byte_damage_nothing() {
     );
     assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
     // A complete request is recorded, whether its caller reads the response or not.
-    assert!(cassettes_of(&project) >= length, "{}", cassettes_of(&project));
+    assert!(
+        cassettes_of(&recordings(&project)) >= length,
+        "{}",
+        cassettes_of(&recordings(&project))
+    );
     assert_eq!(project.run(&["verify"]).code(), 0);
     print(&format!(
         "callers left behind each of {} bytes sent and {length} bytes heard\n",
@@ -851,6 +852,6 @@ async fn sixty_four_processes_record_into_one_directory() {
     for proxy in proxies {
         assert_eq!(proxy.stop().code(), 0);
     }
-    assert_eq!(cassettes_of(&project), 65);
+    assert_eq!(cassettes_of(&recordings(&project)), 65);
     assert_eq!(project.run(&["verify"]).code(), 0);
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 /// Records three questions, a stream and an upload from a server with these responses.
 async fn record(project: &Project, dir: &str, answer: impl Fn(&str) -> Reply + Send + Sync + 'static) {
     let server = Server::start(move |_, call| {
-        let asked = String::from_utf8_lossy(&call.body).into_owned();
-        answer(&asked)
+        let requested = String::from_utf8_lossy(&call.body).into_owned();
+        answer(&requested)
     })
     .await;
     let script = r#"
@@ -26,8 +26,8 @@ async fn record(project: &Project, dir: &str, answer: impl Fn(&str) -> Reply + S
     assert_eq!(done.code(), 0, "{}", done.stderr);
 }
 
-fn old(asked: &str) -> Reply {
-    if asked.contains("stream") {
+fn old(requested: &str) -> Reply {
+    if requested.contains("stream") {
         return Reply::events(
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"It is Paris.\"}}]}\n\ndata: [DONE]\n\n",
         );
@@ -37,14 +37,14 @@ fn old(asked: &str) -> Reply {
     )
 }
 
-fn new(asked: &str) -> Reply {
+fn new(requested: &str) -> Reply {
     let body = r#"{"id":"2","choices":[{"finish_reason":"stop","message":{"content":"It is Paris.","tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#;
-    let (what, with) = match asked {
-        asked if asked.contains("wording") => ("It is Paris.", "It is Lyon."),
-        asked if asked.contains("tool") => ("\"{}\"", r#""{\"a\":1}""#),
-        asked if asked.contains("ending") => (r#""stop""#, r#""length""#),
-        asked if asked.contains("shape") => (r#""id":"2","#, r#""id":"2","new":true,"#),
-        asked if asked.contains("stream") => {
+    let (what, with) = match requested {
+        requested if requested.contains("wording") => ("It is Paris.", "It is Lyon."),
+        requested if requested.contains("tool") => ("\"{}\"", r#""{\"a\":1}""#),
+        requested if requested.contains("ending") => (r#""stop""#, r#""length""#),
+        requested if requested.contains("shape") => (r#""id":"2","#, r#""id":"2","new":true,"#),
+        requested if requested.contains("stream") => {
             return Reply::events(
                 "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"It is \"}}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Paris.\"}}]}\n\ndata: [DONE]\n\n",
             );
@@ -66,13 +66,13 @@ async fn each_change_is_reported_with_its_kind() {
     let project = Project::new();
     record(&project, "old", old).await;
     record(&project, "new", new).await;
-    let told = project.run(&["diff", "old", "new"]);
-    assert_eq!(told.code(), 1, "{}", told.stderr);
-    insta::assert_snapshot!("changes", told.stdout);
+    let reported = project.run(&["diff", "old", "new"]);
+    assert_eq!(reported.code(), 1, "{}", reported.stderr);
+    insta::assert_snapshot!("changes", reported.stdout);
     insta::assert_snapshot!("changes_shown", project.run(&["diff", "old", "new", "--show"]).stdout);
-    let told = project.run(&["diff", "old", "new", "--format", "json"]);
-    let told: Value = serde_json::from_str(&told.stdout).unwrap();
-    assert_eq!(told["cassettes"].as_array().unwrap().len(), 7);
+    let reported = project.run(&["diff", "old", "new", "--format", "json"]);
+    let reported: Value = serde_json::from_str(&reported.stdout).unwrap();
+    assert_eq!(reported["cassettes"].as_array().unwrap().len(), 7);
 
     let same = project.run(&["diff", "old", "old"]);
     assert_eq!(
@@ -106,9 +106,9 @@ async fn a_git_revision_is_compared_with_the_working_tree() {
     git(&["commit", "--quiet", "--message", "recorded"]);
     assert_eq!(project.run(&["diff", "HEAD"]).code(), 0);
     record(&project, "cassettes", new).await;
-    let told = project.run(&["diff", "HEAD"]);
-    assert_eq!(told.code(), 1, "{}", told.stderr);
-    insta::assert_snapshot!("changes_since_a_revision", told.stdout);
+    let reported = project.run(&["diff", "HEAD"]);
+    assert_eq!(reported.code(), 1, "{}", reported.stderr);
+    insta::assert_snapshot!("changes_since_a_revision", reported.stdout);
     // A cassette may be in any folder; hidden files are ignored.
     let files = project.tree();
     let (name, content) = files.iter().find(|(name, _)| name.ends_with(".yaml")).unwrap();
@@ -141,12 +141,13 @@ async fn the_diff_of_two_different_requests_shows_how_they_differ() {
     record(&project, "cassettes", old).await;
     let files: Vec<String> = project.tree().into_keys().collect();
     let file = |word: &str| files.iter().find(|name| name.contains(word)).unwrap().as_str();
-    let told = project.run(&["diff", file("wording"), file("tool"), "--show"]);
-    assert_eq!(told.code(), 1);
+    let reported = project.run(&["diff", file("wording"), file("tool"), "--show"]);
+    assert_eq!(reported.code(), 1);
     assert!(
-        told.stdout
+        reported
+            .stdout
             .contains("another request\n    @ /body/json/messages/0/content\n    - wording\n    + tool\n"),
         "{}",
-        told.stdout
+        reported.stdout
     );
 }

@@ -49,13 +49,13 @@ async fn every_example_runs_offline_from_the_committed_cassettes() {
         let recorded = tokio::task::spawn_blocking(move || done(&mut test)).await.unwrap();
         assert!(recorded.status.success(), "{}{}", recorded.stdout, recorded.stderr);
     }
-    let mut said = String::new();
+    let mut output = String::new();
     for name in EXAMPLES {
         let replayed = done(&mut example(name));
         assert!(replayed.status.success(), "{name}: {}", replayed.stderr);
-        said.push_str(&format!("$ cargo run --example {name}\n{}\n", replayed.stdout));
+        output.push_str(&format!("$ cargo run --example {name}\n{}\n", replayed.stdout));
     }
-    insta::assert_snapshot!(said);
+    insta::assert_snapshot!(output);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn ended(proxy: RunningProxy) -> String {
 }
 
 /// Sends a request with one of our headers.
-async fn wishing(url: &str, header: &str, value: &str, body: &str) -> Answer {
+async fn with_headers(url: &str, header: &str, value: &str, body: &str) -> Answer {
     let mut wire = Wire::to(url).await;
     let headers = format!("content-type: application/json\r\nmistral-cassette-{header}: {value}\r\n");
     wire.send(CHAT, &headers, body.as_bytes()).await;
@@ -107,16 +107,16 @@ async fn bodies_arrive_in_the_requested_fragments() {
     let plain = ask(&proxy.url, CHAT, question("a")).await;
     assert_eq!((plain.text().as_str(), lengths(&plain)), (whole, vec![1, 5, 2, 13]));
     // A request header overrides the flags.
-    let alone = wishing(&proxy.url, "fragment", "20", &question("a")).await;
+    let alone = with_headers(&proxy.url, "fragment", "20", &question("a")).await;
     assert_eq!(lengths(&alone), [20, 1]);
-    let as_it_is = wishing(&proxy.url, "fragment", "none", &question("a")).await;
+    let as_it_is = with_headers(&proxy.url, "fragment", "none", &question("a")).await;
     assert_eq!(as_it_is.header("content-length"), Some("21"));
     assert_eq!(ended(proxy), "4 replayed, 0 recorded");
 
     let proxy = replaying(&project, &[]);
     let stream = ask(&proxy.url, CHAT, streamed("a")).await;
     assert_eq!(stream.pieces.len(), 4, "event by event");
-    let stream = wishing(&proxy.url, "fragment", "7", &streamed("a")).await;
+    let stream = with_headers(&proxy.url, "fragment", "7", &streamed("a")).await;
     assert!(lengths(&stream)[..9].iter().all(|length| *length == 7), "{stream:?}");
     assert_eq!(stream.text(), STREAM);
     assert_eq!(project.tree(), tree);
@@ -145,7 +145,7 @@ async fn responses_are_replayed_with_their_recorded_delays() {
 
     // Unit tests check the delays with a paused clock; this test checks that the values are read.
     let sent = elapsed();
-    wishing(&proxy.url, "pace", "recorded", &streamed("a")).await;
+    with_headers(&proxy.url, "pace", "recorded", &streamed("a")).await;
     assert!(elapsed() - sent >= Duration::from_millis(599));
     project.write("cassettes/settings.yaml", "pace: 4x\n");
     let settings = replaying(&project, &[]);
@@ -175,7 +175,7 @@ async fn an_injected_status_looks_like_an_api_error_and_the_real_response_follow
     let expected: Vec<u64> = (0..20 - refused).map(|ask| ask.min(2)).collect();
     assert_eq!(real, expected);
     assert!((2..18).contains(&refused), "{refused}");
-    let other = wishing(&proxy.url, "inject", "503", &question("a")).await;
+    let other = with_headers(&proxy.url, "inject", "503", &question("a")).await;
     assert_eq!(other.error(503), "Service unavailable. (injected by mistral-cassette)");
     assert_eq!(
         ended(proxy),
@@ -197,7 +197,7 @@ async fn a_truncated_body_closes_its_connection_and_the_next_one_is_complete() {
     let plain = ask(&proxy.url, CHAT, question("a")).await;
     assert!(!plain.is_whole && plain.text() == r#"{"id":"1",""#[..10], "{plain:?}");
     for number in [1, 2, 2] {
-        let next = wishing(&proxy.url, "inject", "none", &question("a")).await;
+        let next = with_headers(&proxy.url, "inject", "none", &question("a")).await;
         assert!(next.is_whole);
         assert_eq!(next.text(), format!(r#"{{"id":"{number}","answer":{number}}}"#));
     }
@@ -210,11 +210,11 @@ async fn a_reset_connection_returns_no_response() {
     let proxy = replaying(&project, &["--inject", "reset"]);
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", question("a").as_bytes()).await;
-    let mut said = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut wire.stream, &mut said)
+    let mut output = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut wire.stream, &mut output)
         .await
         .unwrap();
-    assert_eq!(said, b"");
+    assert_eq!(output, b"");
     assert_eq!(ended(proxy), "0 replayed, 0 recorded, 1 injected");
 }
 
@@ -265,7 +265,7 @@ async fn a_delay_is_awaited_unless_the_proxy_shuts_down() {
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", question("a").as_bytes()).await;
     // The response to this request follows once the first one has been read.
-    wishing(&proxy.url, "inject", "none", &question("a")).await;
+    with_headers(&proxy.url, "inject", "none", &question("a")).await;
     let ended = tokio::task::spawn_blocking(|| ended(proxy));
     assert_eq!(wire.answer().await.status, 200);
     assert_eq!(ended.await.unwrap(), "2 replayed, 0 recorded, 1 delayed");
@@ -280,7 +280,7 @@ async fn requests_without_a_recording_are_forwarded_without_faults_and_without_f
         &["--inject", "429", "--fragment", "1", "--pace", "recorded"],
     );
     for text in ["a", "b"] {
-        let miss = wishing(&proxy.url, "inject", "cut", &question(text)).await;
+        let miss = with_headers(&proxy.url, "inject", "cut", &question(text)).await;
         assert_eq!((miss.status, miss.is_whole), (200, true));
     }
     let names: Vec<String> = server
@@ -297,7 +297,7 @@ async fn requests_without_a_recording_are_forwarded_without_faults_and_without_f
     );
     // The key is the same with and without them.
     assert_eq!(statuses(&proxy.url, &question("a"), 2).await, [429, 429]);
-    let hit = wishing(&proxy.url, "inject", "none", &question("a")).await;
+    let hit = with_headers(&proxy.url, "inject", "none", &question("a")).await;
     assert_eq!((hit.status, lengths(&hit).len()), (200, 21));
     assert_eq!(server.call_count(), 2);
     assert_eq!(ended(proxy), "1 replayed, 2 recorded, 2 injected");
@@ -312,7 +312,7 @@ async fn requests_without_a_recording_are_forwarded_without_faults_and_without_f
 async fn an_invalid_fault_header_is_an_error_and_no_request_is_sent() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
-    for (header, value, told) in [
+    for (header, value, reported) in [
         (
             "inject",
             "429:2",
@@ -330,8 +330,8 @@ async fn an_invalid_fault_header_is_an_error_and_no_request_is_sent() {
         ),
         ("injct", "429", "unknown header mistral-cassette-injct"),
     ] {
-        let message = wishing(&proxy.url, header, value, &question("a")).await.error(400);
-        assert!(message.starts_with(told) && message.contains("hint: "), "{message}");
+        let message = with_headers(&proxy.url, header, value, &question("a")).await.error(400);
+        assert!(message.starts_with(reported) && message.contains("hint: "), "{message}");
     }
     assert_eq!(server.connection_count(), 0);
     let done = proxy.stop();
@@ -487,7 +487,7 @@ async fn delays_and_paces_use_the_clock_of_the_runtime() {
 
 #[tokio::test(start_paused = true)]
 async fn the_client_accepts_fault_headers_and_retries_without_waiting() {
-    for (fault, told) in [("429", 429), ("reset", 0)] {
+    for (fault, reported) in [("429", 429), ("reset", 0)] {
         let mut injected = 0;
         for seed in 0..8 {
             let playback = Playback::new().inject(&format!("{fault}:0.5,seed:{seed}")).unwrap();
@@ -505,10 +505,10 @@ async fn the_client_accepts_fault_headers_and_retries_without_waiting() {
             injected += summary.injected;
 
             // Without retries it is an error.
-            let wishing = asking("a").header("mistral-cassette-inject".parse().unwrap(), fault.parse().unwrap());
+            let with_headers = asking("a").header("mistral-cassette-inject".parse().unwrap(), fault.parse().unwrap());
             let once = Client::builder().base_url(CLOSED).recorder(recorder).build().unwrap();
-            let answered = once.request(wishing).await;
-            assert_eq!(answered.map_or(0, |answer| answer.status().as_u16()), told);
+            let answered = once.request(with_headers).await;
+            assert_eq!(answered.map_or(0, |answer| answer.status().as_u16()), reported);
         }
         assert!(injected > 0, "{fault}");
     }
@@ -518,9 +518,9 @@ async fn the_client_accepts_fault_headers_and_retries_without_waiting() {
 #[tokio::test]
 async fn fault_headers_reach_the_upstream_through_no_front_end() {
     let server = api().await;
-    let wishing = || asking("a").header("mistral-cassette-pace".parse().unwrap(), "2x".parse().unwrap());
+    let with_headers = || asking("a").header("mistral-cassette-pace".parse().unwrap(), "2x".parse().unwrap());
     let client = Client::builder().base_url(&server.url).api_key(KEY).build().unwrap();
-    client.request(wishing()).await.unwrap();
+    client.request(with_headers()).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::builder(DirectoryEngine::new(folder.path()))
@@ -547,8 +547,8 @@ async fn fault_headers_reach_the_upstream_through_no_front_end() {
     assert!(cut.bytes().await.is_err());
     let reset = send("mistral-cassette-inject", "reset").await.unwrap_err();
     assert!(reset.to_string().contains("connection was closed"), "{reset}");
-    let told = send("mistral-cassette-pace", "fast").await.unwrap_err();
-    assert!(told.to_string().contains("\"fast\" is not a pace"), "{told}");
+    let reported = send("mistral-cassette-pace", "fast").await.unwrap_err();
+    assert!(reported.to_string().contains("\"fast\" is not a pace"), "{reported}");
     assert_eq!(server.call_count(), 2);
     for call in server.calls() {
         assert_eq!(call.header("mistral-cassette-pace"), None);

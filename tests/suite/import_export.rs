@@ -53,7 +53,7 @@ fn bytes() -> Vec<u8> {
 }
 
 /// Sends a request with curl; returns the status and the body.
-fn asked(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
+fn requested(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
     let output = Command::new("curl")
         .args(["--silent", "--write-out", "%{stderr}%{http_code}", url])
         .args(arguments)
@@ -88,14 +88,14 @@ fn replays(name: &str, summary: &str, asks: &Asks<'_>) {
     assert_eq!(verified.code(), 0, "{name}: {}", verified.stdout);
     let proxy = project.proxy("strict", "http://127.0.0.1:9", &[]);
     for (path, arguments, status, body) in asks {
-        let mut told = arguments.clone();
+        let mut reported = arguments.clone();
         // curl finds the files of a form in the project.
-        let form: Vec<String> = told
+        let form: Vec<String> = reported
             .iter()
-            .map(|told| told.replace("=@", &format!("=@{}/", project.path().display())))
+            .map(|reported| reported.replace("=@", &format!("=@{}/", project.path().display())))
             .collect();
-        told = form.iter().map(String::as_str).collect();
-        let (got, answer) = asked(&format!("{}{path}", proxy.url), &told);
+        reported = form.iter().map(String::as_str).collect();
+        let (got, answer) = requested(&format!("{}{path}", proxy.url), &reported);
         let texts = (String::from_utf8_lossy(&answer), String::from_utf8_lossy(body));
         assert_eq!((got, &answer), (*status, body), "{name}: {path}: {texts:?}");
     }
@@ -280,14 +280,14 @@ fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted()
         .unwrap();
     assert!(name.starts_with("suite/ruby/chat-completions/"), "{name}");
     let chat = String::from_utf8(chat.clone()).unwrap();
-    for told in [
+    for reported in [
         "at: \"2026-11-21T09:59:58Z\"",
         concat!("by: mistral-cassette ", env!("CARGO_PKG_VERSION"), "\n"),
         "from: https://api.example.com\n",
         "message: Too fast, [REDACTED].",
         "retry-after: \"1\"",
     ] {
-        assert!(chat.contains(told), "{told}: {chat}");
+        assert!(chat.contains(reported), "{reported}: {chat}");
     }
     let project = with_file("browser.har");
     project.write(
@@ -321,17 +321,17 @@ fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted()
 fn entries_that_cannot_be_represented_are_reported_with_their_location() {
     let project = Project::new();
     let vcrpy = |request: &str, response: &str| format!("- request:\n{request}\n  response:\n{response}\n");
-    let asked = "    method: GET\n    uri: https://a.example/v1/models\n    body: null\n    headers: {}";
+    let requested = "    method: GET\n    uri: https://a.example/v1/models\n    body: null\n    headers: {}";
     let answered = "    body: {string: fine}\n    headers: {}\n    status: {code: 200, message: OK}";
     let interactions: String = [
         vcrpy("    method: GET\n    body: null", answered),
-        vcrpy(asked, "    body: {string: \"\\x1F\\uFFFD\\b\\0\"}\n    headers: {content-encoding: [gzip]}\n    status: {code: 200}"),
-        vcrpy(asked, "    body: {string: !!binary H4sIAA==}\n    headers: {content-encoding: [gzip]}\n    status: {code: 200}"),
-        vcrpy(asked, "    body: {string: !!binary '?'}\n    headers: {}\n    status: {code: 200}"),
-        vcrpy(asked, "    body: {string: fine}\n    headers: {}"),
-        vcrpy(asked, "    body: {string: \"ID3\\uFFFD\"}\n    headers: {content-type: [audio/mpeg]}\n    status: {code: 200}"),
-        vcrpy(&asked.replace("a.example/v1/models", "me:password@a.example/health"), answered),
-        vcrpy(asked, "    body: {string: fine}\n    headers: {}\n    status: {code: 1000}"),
+        vcrpy(requested, "    body: {string: \"\\x1F\\uFFFD\\b\\0\"}\n    headers: {content-encoding: [gzip]}\n    status: {code: 200}"),
+        vcrpy(requested, "    body: {string: !!binary H4sIAA==}\n    headers: {content-encoding: [gzip]}\n    status: {code: 200}"),
+        vcrpy(requested, "    body: {string: !!binary '?'}\n    headers: {}\n    status: {code: 200}"),
+        vcrpy(requested, "    body: {string: fine}\n    headers: {}"),
+        vcrpy(requested, "    body: {string: \"ID3\\uFFFD\"}\n    headers: {content-type: [audio/mpeg]}\n    status: {code: 200}"),
+        vcrpy(&requested.replace("a.example/v1/models", "me:password@a.example/health"), answered),
+        vcrpy(requested, "    body: {string: fine}\n    headers: {}\n    status: {code: 1000}"),
     ]
     .concat();
     project.write("in/a-vcrpy.yaml", format!("interactions:\n{interactions}version: 1\n"));
@@ -422,7 +422,7 @@ fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
     project.write("empty.yaml", "");
     let own = "version: 1\nkey: 0\nrecorded: {at: '', by: ''}\n";
     project.write("own.yaml", own);
-    for (file, told) in [
+    for (file, reported) in [
         ("notes.md", "notes.md: the format is not supported"),
         ("bytes.bin", "bytes.bin: the format is not supported"),
         ("empty.yaml", "empty.yaml: the format is not supported"),
@@ -433,7 +433,7 @@ fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
     ] {
         let done = import(&project, &["lines.jsonl", file]);
         assert_eq!(done.code(), 2, "{done:?}");
-        assert!(done.stderr.contains(told), "{}", done.stderr);
+        assert!(done.stderr.contains(reported), "{}", done.stderr);
         let names_formats = done.stderr.contains("vcrpy, ruby-vcr, go-vcr, rvcr, polly, har, jsonl");
         assert_eq!(
             names_formats,
@@ -475,8 +475,8 @@ fn existing_recordings_are_not_replaced_without_force() {
     let other = import(&project, &["lines.jsonl"]);
     assert_eq!(other.code(), 1);
     assert!(other.stdout.contains("1 already there, 1 not imported"), "{other:?}");
-    let told = "not imported: lines.jsonl: line 1 (POST https://api.example.com/v1/chat/completions): a cassette with other responses exists: cassettes/chat-completions/";
-    assert!(other.stderr.starts_with(told), "{}", other.stderr);
+    let reported = "not imported: lines.jsonl: line 1 (POST https://api.example.com/v1/chat/completions): a cassette with other responses exists: cassettes/chat-completions/";
+    assert!(other.stderr.starts_with(reported), "{}", other.stderr);
     assert_eq!(cassettes(&project, "cassettes"), before);
     let forced = import(&project, &["lines.jsonl", "--force"]);
     assert_eq!(forced.code(), 0, "{forced:?}");
@@ -531,7 +531,7 @@ fn entries_over_the_limits_are_reported_and_not_written() {
         ),
         ("{}", "cassettes", vec![], 4),
     ];
-    for (limits, dir, told, kept) in cases {
+    for (limits, dir, reported, stored) in cases {
         if !cfg!(feature = "sql") && dir.starts_with("sqlite:") {
             continue;
         }
@@ -542,12 +542,15 @@ fn entries_over_the_limits_are_reported_and_not_written() {
             assert_eq!(project.run(&["copy", "cassettes", dir]).code(), 0);
         }
         let done = import(&project, &["lines.jsonl", "--dir", dir]);
-        let expected: String = told.iter().map(|told| format!("not imported: {told}")).collect();
+        let expected: String = reported
+            .iter()
+            .map(|reported| format!("not imported: {reported}"))
+            .collect();
         assert_eq!(done.stderr, expected, "{limits} {dir}");
-        assert_eq!(done.code(), i32::from(!told.is_empty()));
+        assert_eq!(done.code(), i32::from(!reported.is_empty()));
         let list = project.run(&["list", "--dir", dir, "--format", "json"]);
         let list: Value = serde_json::from_str(&list.stdout).unwrap();
-        assert_eq!(list["cassettes"].as_array().unwrap().len(), kept, "{limits} {dir}");
+        assert_eq!(list["cassettes"].as_array().unwrap().len(), stored, "{limits} {dir}");
     }
 }
 
@@ -788,15 +791,15 @@ async fn recorded_traffic_is_imported_and_replays() {
             .as_str()
             .unwrap()
             .replace("https://api.mistral.ai", &proxy.url);
-        let mut asked = client
+        let mut requested = client
             .request(request["method"].as_str().unwrap().parse().unwrap(), url)
             .body(body(request));
         for (name, value) in request["headers"].as_object().unwrap() {
             if name.eq_ignore_ascii_case("content-type") {
-                asked = asked.header("content-type", value[0].as_str().unwrap());
+                requested = requested.header("content-type", value[0].as_str().unwrap());
             }
         }
-        let answer = asked.send().await.unwrap();
+        let answer = requested.send().await.unwrap();
         assert_eq!(answer.status().as_u16(), response["status"], "{}", row["id"]);
         assert!(
             answer.bytes().await.unwrap() == decoded(body(response)),

@@ -55,24 +55,31 @@ fn files(project: &Project, directory: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Copies to another location and back, which changes no byte, and replays from there.
-fn there_and_back(project: &Project, place: &str) {
-    let said = |arguments: &[&str]| {
+fn there_and_back(project: &Project, at_location: &str) {
+    let printed = |arguments: &[&str]| {
         let done = project.run(arguments);
         assert_eq!(done.code(), 0, "{}", done.stderr);
         done.stdout
     };
-    assert_eq!(said(&["copy", "cassettes", place]), "4 copied, 0 already there\n");
-    assert_eq!(said(&["copy", "cassettes", place]), "0 copied, 4 already there\n");
-    assert_eq!(said(&["copy", place, "back"]), "4 copied, 0 already there\n");
+    assert_eq!(
+        printed(&["copy", "cassettes", at_location]),
+        "4 copied, 0 already there\n"
+    );
+    assert_eq!(
+        printed(&["copy", "cassettes", at_location]),
+        "0 copied, 4 already there\n"
+    );
+    assert_eq!(printed(&["copy", at_location, "back"]), "4 copied, 0 already there\n");
     assert_eq!(files(project, "cassettes"), files(project, "back"));
-    let replayed = run(project, place, "strict", "http://127.0.0.1:9");
+    let replayed = run(project, at_location, "strict", "http://127.0.0.1:9");
     assert_eq!(replayed.code(), 0, "{}", replayed.stderr);
-    assert_eq!(said(&["verify", "--dir", place]), "4 cassettes, 0 problems\n");
-    assert_eq!(said(&["list", "--dir", place]), said(&["list"]));
-    assert!(said(&["show", "--dir", place, "capital-of-france"]).contains("Paris"));
-    let stats =
-        |place| -> Value { serde_json::from_str(&said(&["stats", "--format", "json", "--dir", place])).unwrap() };
-    let (mut here, mut there) = (stats("cassettes"), stats(place));
+    assert_eq!(printed(&["verify", "--dir", at_location]), "4 cassettes, 0 problems\n");
+    assert_eq!(printed(&["list", "--dir", at_location]), printed(&["list"]));
+    assert!(printed(&["show", "--dir", at_location, "capital-of-france"]).contains("Paris"));
+    let stats = |at_location| -> Value {
+        serde_json::from_str(&printed(&["stats", "--format", "json", "--dir", at_location])).unwrap()
+    };
+    let (mut here, mut there) = (stats("cassettes"), stats(at_location));
     assert_eq!(here["counts"].take(), Value::Null);
     let counts = there["counts"].take();
     if !counts.is_null() {
@@ -82,16 +89,22 @@ fn there_and_back(project: &Project, place: &str) {
     assert_eq!(here, there);
     std::fs::remove_dir_all(project.path().join("back")).unwrap();
 
-    let refused = project.run(&["clear", "--dir", place]);
+    let refused = project.run(&["clear", "--dir", at_location]);
     assert_eq!(refused.code(), 2);
     assert!(
         refused.stderr.contains("this would remove 4 cassettes"),
         "{}",
         refused.stderr
     );
-    assert!(said(&["remove", "--dir", place, "embeddings/wind"]).starts_with("removed suite/weather/embeddings/wind-"));
-    assert_eq!(said(&["clear", "--yes", "--dir", place]), "3 cassettes removed\n");
-    assert_eq!(said(&["list", "--dir", place]).lines().count(), 1);
+    assert!(
+        printed(&["remove", "--dir", at_location, "embeddings/wind"])
+            .starts_with("removed suite/weather/embeddings/wind-")
+    );
+    assert_eq!(
+        printed(&["clear", "--yes", "--dir", at_location]),
+        "3 cassettes removed\n"
+    );
+    assert_eq!(printed(&["list", "--dir", at_location]).lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,13 +161,13 @@ async fn statistics_are_printed_as_text_and_as_json() {
 async fn remove_requires_a_name_that_matches_one_cassette() {
     let project = recorded().await;
     let before = files(&project, "cassettes");
-    for (wanted, told) in [
+    for (wanted, reported) in [
         ("capital", "matches several cassettes"),
         ("nothing-like-it", "no cassette in cassettes matches"),
     ] {
         let done = project.run(&["remove", "embeddings/wind", wanted]);
         assert_eq!(done.code(), 2);
-        assert!(done.stderr.contains(told), "{}", done.stderr);
+        assert!(done.stderr.contains(reported), "{}", done.stderr);
     }
     // Nothing is removed unless all are found.
     assert_eq!(files(&project, "cassettes"), before);
@@ -163,12 +176,12 @@ async fn remove_requires_a_name_that_matches_one_cassette() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_location_is_reported_before_anything_is_done() {
     let project = Project::new();
-    let mut told = String::new();
-    for place in ["ftp://example.com", "memory:x", "memory:?max_bytes=few"] {
-        let done = project.run(&["list", "--dir", place]);
-        told.push_str(&format!("# {place}: exit {}\n{}\n", done.code(), done.stderr));
+    let mut reported = String::new();
+    for at_location in ["ftp://example.com", "memory:x", "memory:?max_bytes=few"] {
+        let done = project.run(&["list", "--dir", at_location]);
+        reported.push_str(&format!("# {at_location}: exit {}\n{}\n", done.code(), done.stderr));
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -747,12 +747,12 @@ async fn assert_later_is_recorded(name: &str, proxy: RunningProxy, project: &Pro
 #[tokio::test]
 async fn an_invalid_http_response_is_an_error_and_not_recorded() {
     let no_http = "gave no answer that is HTTP";
-    for (name, said) in [
+    for (name, printed) in [
         ("nothing", ""),
         ("another protocol", "SSH-2.0-OpenSSH_9.6\r\n\r\n"),
         ("half a head", "HTTP/1.1 200 OK\r\ncontent-ty"),
     ] {
-        assert_fails(name, Some(said.into()), 502, no_http).await;
+        assert_fails(name, Some(printed.into()), 502, no_http).await;
     }
 }
 
@@ -827,14 +827,17 @@ async fn an_upstream_timeout_is_an_error_and_not_recorded() {
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_an_error_and_not_recorded() {
-    let place = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let location = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let project = Project::new();
-    let upstream = format!("http://{place}");
+    let upstream = format!("http://{location}");
     let proxy = project.proxy("record", &upstream, &[]);
     let message = ask(&proxy.url, CHAT, question("early")).await.error(502);
     assert!(message.contains(&format!("{upstream} cannot be reached")), "{message}");
     assert_eq!(project.tree(), BTreeMap::new());
-    let serving = tokio::spawn(below_http(TcpListener::bind(place).await.unwrap(), vec![good_answer()]));
+    let serving = tokio::spawn(below_http(
+        TcpListener::bind(location).await.unwrap(),
+        vec![good_answer()],
+    ));
     assert_later_is_recorded("early", proxy, &project, &[&upstream, "cannot be reached"]).await;
     serving.abort();
 }
@@ -1072,10 +1075,10 @@ async fn a_damaged_cassette_is_an_error_with_file_and_line_and_is_not_changed() 
     let server = counting().await;
     for mode in ["replay", "strict", "record"] {
         let proxy = project.proxy(mode, &server.url, &[]);
-        for (name, damaged, place) in &damages {
+        for (name, damaged, location) in &damages {
             project.write(&path, damaged);
             let message = ask(&proxy.url, CHAT, question("x")).await.error(424);
-            assert!(message.contains(place), "{mode}, {name}: {place} in {message}");
+            assert!(message.contains(location), "{mode}, {name}: {location} in {message}");
             let expected = BTreeMap::from([(path.clone(), damaged.clone())]);
             assert_eq!(project.tree(), expected, "{mode}, {name}");
         }
@@ -1176,12 +1179,12 @@ async fn after_a_signal_a_pending_request_is_completed() {
     let proxy = project.proxy("record", &upstream, &[]);
     let mut wire = Wire::to(&proxy.url).await;
     wire.send(CHAT, "", &question("slow")).await;
-    let (mut asked, _) = listener.accept().await.unwrap();
+    let (mut requested, _) = listener.accept().await.unwrap();
     // A response that arrives before its request is invalid.
-    assert!(asked.read(&mut [0; 4096]).await.unwrap() > 0);
+    assert!(requested.read(&mut [0; 4096]).await.unwrap() > 0);
     proxy.signal(Signal::TERM);
     until_connections_are_refused(&proxy.url).await;
-    asked.write_all(&good_answer().unwrap()).await.unwrap();
+    requested.write_all(&good_answer().unwrap()).await.unwrap();
     assert_eq!(wire.answer().await.text(), r#"{"good":true}"#);
     assert_eq!(end(proxy).await.code(), 0);
     assert_eq!(cassettes(&project).len(), 1);
@@ -1236,8 +1239,8 @@ async fn a_process_killed_while_recording_leaves_complete_files() {
         let client = client.clone();
         tokio::spawn(async move {
             for number in 0.. {
-                let asked = client.request(asking(&format!("{caller} {number}"))).await;
-                if asked.is_err() {
+                let requested = client.request(asking(&format!("{caller} {number}"))).await;
+                if requested.is_err() {
                     return;
                 }
             }
@@ -1356,8 +1359,8 @@ async fn an_internal_error_is_a_response_and_fails_the_verdict() {
         for _ in 0..2 {
             let answer = ask(&proxy.url(), CHAT, question("Hello?")).await;
             assert_eq!(answer.status, 424);
-            let told = "this is a defect: this engine has a defect";
-            assert!(answer.text().contains(told), "{}", answer.text());
+            let reported = "this is a defect: this engine has a defect";
+            assert!(answer.text().contains(reported), "{}", answer.text());
         }
         let error = proxy.stop().await.unwrap_err();
         assert!(error.to_string().contains("this is a defect"), "{error}");

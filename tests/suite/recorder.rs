@@ -92,14 +92,14 @@ async fn each_mode_behaves_as_in_the_table_of_modes() {
                 }
                 _ => "nothing".to_owned(),
             };
-            let asked = server.call_count() - calls;
+            let sent_requests = server.call_count() - calls;
             let verdict = if session.finish().await.is_ok() {
                 "well"
             } else {
                 "fails"
             };
             table.push_str(&format!(
-                "{:8} {state:13} {answer:25} asked {asked}, on file: {on_file:9} verdict: {verdict}\n",
+                "{:8} {state:13} {answer:25} asked {sent_requests}, on file: {on_file:9} verdict: {verdict}\n",
                 mode.name()
             ));
         }
@@ -213,7 +213,7 @@ async fn the_first_event_is_passed_through_before_the_second_is_sent() {
     let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
     let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
-    let asked = tokio::spawn({
+    let sent_requests = tokio::spawn({
         let (recorder, upstream) = (recorder.clone(), upstream(&server));
         async move { recorder.answer(question("stream"), upstream).await.unwrap() }
     });
@@ -221,7 +221,7 @@ async fn the_first_event_is_passed_through_before_the_second_is_sent() {
         .send(Step::Send(Bytes::from_static(b"data: 1\n\n")))
         .ok()
         .unwrap();
-    let mut events = asked.await.unwrap().into_body().into_stream();
+    let mut events = sent_requests.await.unwrap().into_body().into_stream();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
     // The upstream continues only after the caller has received the first event.
     director
@@ -547,12 +547,12 @@ async fn an_unsupported_content_encoding_is_passed_through_and_not_recorded_unle
             )
         };
         assert_eq!((summary(&refusing), summary(&allowing)), ((0, 0), (1, 1)));
-        let told = refusing.finish().await.unwrap_err().to_string();
+        let reported = refusing.finish().await.unwrap_err().to_string();
         assert!(
-            told.contains(
+            reported.contains(
                 "POST chat-completions: it cannot be searched for secrets: its body has the content encoding compress"
             ),
-            "{told}"
+            "{reported}"
         );
         allowing.finish().await.unwrap();
     }
@@ -685,7 +685,7 @@ async fn an_equivalent_response_leaves_the_file_unchanged() {
     let server = Server::start(|_, _| Reply::json(r#"{"answer":"same"}"#)).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("settings.yaml"), "matching:\n  ignore: [/run]\n").unwrap();
-    let asked = |run: u32| {
+    let sent_requests = |run: u32| {
         Request::post("/v1/x")
             .unwrap()
             .json(&serde_json::json!({ "run": run }))
@@ -695,7 +695,7 @@ async fn an_equivalent_response_leaves_the_file_unchanged() {
     for run in 0..2 {
         let recorder = recorder(Mode::Record, DirectoryEngine::new(folder.path()));
         recorder
-            .answer(asked(run), upstream(&server))
+            .answer(sent_requests(run), upstream(&server))
             .await
             .unwrap()
             .bytes()
@@ -816,17 +816,17 @@ async fn an_engine_that_panics_fails_the_caller_and_the_verdict() {
 #[tokio::test]
 async fn a_stream_that_arrives_at_once_is_passed_through_before_it_is_stored() {
     for (kind, is_kept_first) in [("text/event-stream", false), ("application/json", true)] {
-        let kept = Arc::new(AtomicBool::new(false));
+        let was_stored = Arc::new(AtomicBool::new(false));
         let does = {
-            let kept = kept.clone();
-            move || kept.store(true, Ordering::SeqCst)
+            let was_stored = was_stored.clone();
+            move || was_stored.store(true, Ordering::SeqCst)
         };
         let recorder = recorder(Mode::Record, Keeps { does, at_once: true });
         let upstream = |_| at_once(kind, "data: [DONE]\n\n");
         let answer = recorder.answer(question("x"), upstream).await.unwrap();
-        assert_eq!(kept.load(Ordering::SeqCst), is_kept_first, "{kind}");
+        assert_eq!(was_stored.load(Ordering::SeqCst), is_kept_first, "{kind}");
         answer.bytes().await.unwrap();
-        assert!(kept.load(Ordering::SeqCst));
+        assert!(was_stored.load(Ordering::SeqCst));
     }
 }
 

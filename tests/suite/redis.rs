@@ -146,8 +146,8 @@ async fn errors_contain_no_credentials() {
     }
     let redis = Redis::start(&["--requirepass", PASSWORD]);
     let key = &keys(1).await[0];
-    let place = format!("redis://127.0.0.1:{}/0", redis.port);
-    for (login, told) in [
+    let at_location = format!("redis://127.0.0.1:{}/0", redis.port);
+    for (login, reported) in [
         (":wrong-secret@", "refused the credentials"),
         ("someone-else:wrong-secret@", "refused the credentials"),
         ("", "requires credentials"),
@@ -157,7 +157,7 @@ async fn errors_contain_no_credentials() {
         assert_eq!(error.kind(), ErrorKind::Engine);
         let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.location_of(key));
         assert!(
-            error.message().contains(told) && error.message().contains(&place),
+            error.message().contains(reported) && error.message().contains(&at_location),
             "{all}"
         );
         assert!(!all.contains("secret"), "{all}");

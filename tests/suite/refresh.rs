@@ -31,7 +31,7 @@ async fn program(directory: &Path, mode: Mode, upstream: &str) -> Vec<String> {
         .recorder(recorder.clone())
         .build()
         .unwrap();
-    let mut said = Vec::new();
+    let mut printed = Vec::new();
 
     let tool = Tool::with_parameters("get_weather", "The weather", json!({ "type": "object" }));
     let question = ChatRequest::new("m")
@@ -43,35 +43,35 @@ async fn program(directory: &Path, mode: Mode, upstream: &str) -> Vec<String> {
     let assistant: ChatMessage = first.choices[0].message.clone();
     let answered = question.message(assistant).tool(id.clone(), "get_weather", "sunny");
     let second = client.chat(answered.clone()).await.unwrap();
-    said.extend([id, second.text()]);
+    printed.extend([id, second.text()]);
     let third = client
         .chat(answered.assistant(second.text()).user("And tomorrow?"))
         .await
         .unwrap();
-    said.push(third.text());
+    printed.push(third.text());
 
     let started = client
         .start_conversation(ConversationRequest::with_model("m", "Which wind is cold?"))
         .await
         .unwrap();
-    said.extend([started.conversation_id.clone(), started.text()]);
+    printed.extend([started.conversation_id.clone(), started.text()]);
     for question in ["And which is warm?", "And which is dry?"] {
         let more = client
             .append_to_conversation(&started.conversation_id, AppendRequest::new(question))
             .await
             .unwrap();
-        said.push(more.text());
+        printed.push(more.text());
     }
     let history = client.conversation_history(&started.conversation_id).await.unwrap();
-    said.push(history.conversation_id);
+    printed.push(history.conversation_id);
 
     let file = client
         .upload_file(FileUpload::new("a.txt", "some text").purpose("ocr"))
         .await
         .unwrap();
-    said.push(client.file(&file.id).await.unwrap().id);
+    printed.push(client.file(&file.id).await.unwrap().id);
     recorder.finish().await.unwrap();
-    said
+    printed
 }
 
 fn refresh(project: &Project, upstream: &str, more: &[&str]) -> Done {
@@ -124,8 +124,8 @@ async fn chains_are_requested_with_the_new_ids_and_replay() {
 
 fn steady() -> impl Fn(usize, &crate::support::server::Call) -> Reply {
     |number, call| {
-        let asked = String::from_utf8_lossy(&call.body);
-        if asked.contains("stream") {
+        let sent_requests = String::from_utf8_lossy(&call.body);
+        if sent_requests.contains("stream") {
             return Reply::events(format!(
                 "data: {{\"id\":\"{number}\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"Paris\"}}}}]}}\n\ndata: [DONE]\n\n"
             ));
@@ -286,20 +286,20 @@ async fn recordings_are_selected_and_the_budget_is_respected() {
         body["model"] = model.into();
         ask(&project, &server.url, &body).await;
     }
-    let asked = |more: &[&str]| {
+    let sent_requests = |more: &[&str]| {
         let before = server.call_count();
         let done = refresh(&project, &server.url, more);
         assert_eq!(done.code(), 0, "{}", done.stderr);
         server.call_count() - before
     };
     let counts: BTreeMap<&str, usize> = BTreeMap::from([
-        ("model", asked(&["--model", "small"])),
-        ("name", asked(&["three"])),
-        ("endpoint", asked(&["--endpoint", "embeddings"])),
-        ("old", asked(&["--older-than", "1d"])),
-        ("scope", asked(&["--scope", "other"])),
-        ("test", asked(&["--test", "nothing"])),
-        ("budget", asked(&["--max-requests", "2"])),
+        ("model", sent_requests(&["--model", "small"])),
+        ("name", sent_requests(&["three"])),
+        ("endpoint", sent_requests(&["--endpoint", "embeddings"])),
+        ("old", sent_requests(&["--older-than", "1d"])),
+        ("scope", sent_requests(&["--scope", "other"])),
+        ("test", sent_requests(&["--test", "nothing"])),
+        ("budget", sent_requests(&["--max-requests", "2"])),
     ]);
     let expected = [
         ("budget", 2),
@@ -438,9 +438,9 @@ async fn a_retried_response_is_not_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_in_a_response_is_not_recorded() {
     let server = Server::start(|number, call| {
-        let said = call.header("authorization").unwrap();
-        assert!(said.contains(KEY));
-        Reply::json(json!({ "choices": [{ "message": { "content": format!("{number}: {said}") } }] }).to_string())
+        let printed = call.header("authorization").unwrap();
+        assert!(printed.contains(KEY));
+        Reply::json(json!({ "choices": [{ "message": { "content": format!("{number}: {printed}") } }] }).to_string())
     })
     .await;
     let project = Project::new();

@@ -158,13 +158,13 @@ fn every_format_version_is_read() {
             .join("tests/fixtures")
             .join(version);
         let project = Project::new();
-        let said = |command: &str| {
+        let output = |command: &str| {
             let done = project.run(&[command, "--dir", folder.to_str().unwrap()]);
             assert_eq!(done.code(), 0, "{}", done.stderr);
             done.stdout
         };
-        assert!(said("verify").ends_with(", 0 problems\n"));
-        let listed = said("list");
+        assert!(output("verify").ends_with(", 0 problems\n"));
+        let listed = output("list");
         assert!(listed.contains(" json") && listed.contains(" events"), "{listed}");
     }
 }

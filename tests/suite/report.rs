@@ -17,7 +17,7 @@ fn browser() -> Option<PathBuf> {
     let mut places = BROWSERS
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    places.find(|place| place.is_file())
+    places.find(|location| location.is_file())
 }
 
 fn script(name: &str) -> PathBuf {
@@ -68,7 +68,7 @@ impl Row {
     fn chat(question: &str, answer: &str) -> Self {
         Self::new(
             "/v1/chat/completions",
-            &asked(question),
+            &requested(question),
             &answered(&json!({ "role": "assistant", "content": answer })),
         )
     }
@@ -82,7 +82,7 @@ impl Row {
             )
         };
         let body = pieces.iter().map(event).collect::<String>() + "data: [DONE]\n\n";
-        let mut row = Self::of_text("/v1/chat/completions", &asked(question).to_string(), &body);
+        let mut row = Self::of_text("/v1/chat/completions", &requested(question).to_string(), &body);
         row.0["response"]["headers"]["content-type"] = json!(["text/event-stream"]);
         row.0["timing_ms"] = (1..=pieces.len() as u64 + 1).map(|number| number * pause).collect();
         row
@@ -99,7 +99,7 @@ impl Row {
     }
 }
 
-fn asked(question: &str) -> Value {
+fn requested(question: &str) -> Value {
     json!({ "model": "mistral-small-latest", "messages": [{ "role": "user", "content": question }] })
 }
 
@@ -175,7 +175,11 @@ fn recordings_can_be_searched_and_opened() {
     let rows = [
         Row::chat("What is the capital of France?", "It is Paris.").of_test("capitals::france"),
         Row::new("/v1/chat/completions", &tools, &answered(&call)),
-        Row::new("/v1/chat/completions", &asked("What is 6 * 7?"), &answered(&thinking)),
+        Row::new(
+            "/v1/chat/completions",
+            &requested("What is 6 * 7?"),
+            &answered(&thinking),
+        ),
         Row::chat("A city as JSON", "{\"city\":\"Lyon\",\"people\":12345678901234567890}"),
         Row::stream("Tell me about the mistral", &["A cold ", "wind."], 1),
         Row::new(
@@ -298,7 +302,7 @@ fn changes_are_shown_before_and_after() {
         [
             Row::chat("Where is it?", &format!("It is in {word} as far as I know.")),
             Row::chat("What stays?", "This does."),
-            Row::new("/v1/chat/completions", &asked("Other ids?"), &ids),
+            Row::new("/v1/chat/completions", &requested("Other ids?"), &ids),
         ]
     };
     let gone = Row::chat("What goes?", "I am gone.");

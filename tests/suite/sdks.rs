@@ -99,9 +99,9 @@ async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
     let (project, server) = (Project::new(), api::start().await);
     let upstream = server.url.clone();
     let recorded = program.record(&project, &upstream);
-    let asked = (server.call_count(), server.connection_count());
+    let requested = (server.call_count(), server.connection_count());
     assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
-    assert_eq!(asked, (server.call_count(), server.connection_count()));
+    assert_eq!(requested, (server.call_count(), server.connection_count()));
     drop(server);
     assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
     Some(answers(&recorded))
@@ -291,7 +291,7 @@ async fn one_cassette_serves_every_client() {
 
     // Recordings of Python replay for the others without the upstream, with the same responses.
     let python = &projects[0];
-    let said = answers(&PYTHON_OPERATIONS.replay(python, &upstream, &BTreeSet::new()));
+    let printed = answers(&PYTHON_OPERATIONS.replay(python, &upstream, &BTreeSet::new()));
     let ours = rust(&equal[3], Mode::Strict, &python.cassettes(), &upstream).await;
     assert_eq!(ours.keys().collect::<Vec<_>>(), equal[3].iter().collect::<Vec<_>>());
     let ours: BTreeMap<String, Value> = ours
@@ -317,7 +317,7 @@ async fn one_cassette_serves_every_client() {
         ("Rust", ours),
     ] {
         for (operation, answer) in answers {
-            let expected = ids(&said[&operation]);
+            let expected = ids(&printed[&operation]);
             assert_eq!(ids(&answer), expected, "{client}: {operation}");
             with_ids += usize::from(!expected.is_empty());
         }
@@ -422,7 +422,7 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
     assert_eq!(ask("record", &question).code(), 0);
     let missed = ask("strict", &question.replace("France", "Spain"));
     assert_eq!(missed.code(), 1);
-    for told in [
+    for report_text in [
         "not recorded: POST /v1/chat/completions",
         "the nearest recording is cassettes/chat-completions/",
         "@ /messages/0/content",
@@ -430,7 +430,11 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
         "What is the capital of Spain?",
     ] {
         // Once in the error that the client prints, and once in the verdict.
-        assert!(missed.stderr.matches(told).count() >= 2, "{told}: {}", missed.stderr);
+        assert!(
+            missed.stderr.matches(report_text).count() >= 2,
+            "{report_text}: {}",
+            missed.stderr
+        );
     }
     assert!(missed.stderr.contains("mistralai.client.errors"), "{}", missed.stderr);
 }
@@ -497,7 +501,7 @@ async fn the_official_python_client_handles_injected_faults() {
         return;
     }
     let (project, server) = (Project::new(), api::start().await);
-    let said = answers(&faults.record(&project, &server.url));
+    let printed = answers(&faults.record(&project, &server.url));
     drop(server);
     let run = |operations: &[&str]| {
         let operations = operations.iter().map(ToString::to_string).collect();
@@ -505,14 +509,14 @@ async fn the_official_python_client_handles_injected_faults() {
         (answers(&done.stdout), done)
     };
     let (retried, done) = run(&["retried"]);
-    assert_eq!(retried["retried"], said["plain"]);
+    assert_eq!(retried["retried"], printed["plain"]);
     assert!(
         done.code() == 0 && done.stderr.contains("1 replayed, 0 recorded, 1 injected"),
         "{done:?}"
     );
 
     let (torn, done) = run(&["torn stream"]);
-    assert_eq!(torn["torn stream"], said["streamed"]);
+    assert_eq!(torn["torn stream"], printed["streamed"]);
     assert!(
         done.code() == 0 && done.stderr.contains("1 replayed, 0 recorded\n"),
         "{done:?}"

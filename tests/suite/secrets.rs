@@ -377,8 +377,8 @@ fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
     let text = &plant.text;
     let ask =
         |text: &str| post(&json!({ "model": "m", "n": number, "messages": [{ "role": "user", "content": text }] }));
-    let said = |value: Value| value.to_string().into_bytes();
-    let well = || said(json!({ "choices": [{ "message": { "content": "Well." } }] }));
+    let output = |value: Value| value.to_string().into_bytes();
+    let well = || output(json!({ "choices": [{ "message": { "content": "Well." } }] }));
     let (request, kind, body) = match &plant.place {
         Prompt => (ask(text), JSON, well()),
         Escaped => {
@@ -393,7 +393,7 @@ fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
             (
                 ask("?"),
                 JSON,
-                said(json!({ "choices": [{ "message": { "tool_calls": [call] } }] })),
+                output(json!({ "choices": [{ "message": { "tool_calls": [call] } }] })),
             )
         }
         StreamEvent => {
@@ -404,9 +404,9 @@ fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
         ResponseText => (
             ask("?"),
             JSON,
-            said(json!({ "choices": [{ "message": { "content": text } }] })),
+            output(json!({ "choices": [{ "message": { "content": text } }] })),
         ),
-        Member(name) => (ask("?"), JSON, said(json!({ *name: text }))),
+        Member(name) => (ask("?"), JSON, output(json!({ *name: text }))),
         ResponseHeader(_) => (ask("?"), JSON, well()),
         Query(name) => {
             let query = format!("/v1/models?n={number}&{name}={text}");
@@ -517,8 +517,8 @@ async fn verify_finds_every_planted_secret_and_prints_none() {
         if !is_found || !has_line {
             wrong.push(format!("{number}: {} {}: {here:?}", plant.kind, plant.text));
         }
-        for said in [&done.stdout, &text.stdout, &done.stderr, &text.stderr] {
-            assert!(!said.contains(&plant.value), "{number}: {said}");
+        for output in [&done.stdout, &text.stdout, &done.stderr, &text.stderr] {
+            assert!(!output.contains(&plant.value), "{number}: {output}");
         }
         // Not in a file name either.
         let words = plant.value.to_lowercase();
@@ -546,30 +546,30 @@ async fn recording_refuses_certain_secrets_and_passes_the_response_through() {
             continue;
         }
         let error = verdict.unwrap_err();
-        let said = error.report();
+        let output = error.report();
         assert_eq!(error.kind(), ErrorKind::Cassette);
-        assert!(said.contains(plant.kind), "{number}: {said}");
+        assert!(output.contains(plant.kind), "{number}: {output}");
         assert!(
-            said.contains("settings.yaml") && said.contains("--allow-secrets"),
-            "{said}"
+            output.contains("settings.yaml") && output.contains("--allow-secrets"),
+            "{output}"
         );
-        assert!(!said.contains(&plant.value), "{number}: {said}");
+        assert!(!output.contains(&plant.value), "{number}: {output}");
         assert_eq!(files_below(folder.path()), 0, "{number}");
     }
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_location_of_the_secret() {
-    let mut said = String::new();
+    let mut output = String::new();
     for number in [0, 1, 4, 5, 9, 20, 32, 33, 34] {
         let folder = tempfile::tempdir().unwrap();
         let (request, response, _) = exchange(number, &planted()[number]);
         let recorder = recorder(folder.path(), |builder| builder);
         record(&recorder, request, response).await;
-        said.push_str(recorder.session().failures()[0].message());
-        said.push('\n');
+        output.push_str(recorder.session().failures()[0].message());
+        output.push('\n');
     }
-    insta::assert_snapshot!(said, @r#"
+    insta::assert_snapshot!(output, @r#"
     not recorded: POST chat-completions: it contains a secret: a Mistral API key in the request at /messages/0/content
     not recorded: POST chat-completions: it contains a secret: a Mistral API key in the response at /choices/0/message/tool_calls/0/function/arguments
     not recorded: POST chat-completions: it contains a secret: an API key in event 2 of the response at /choices/0/delta/content
@@ -663,8 +663,8 @@ async fn a_file_in_the_root_folder_is_reported_without_its_slug() {
     // The slug starts with the secret; the same request is in another file, which is listed later.
     project.write(&format!("cassettes/ab3de5gh-{short}"), content);
     let done = project.run(&["verify"]);
-    let told = format!("the same request is recorded in …-{short}: delete one of them");
-    assert!(done.stdout.contains(&told), "{}", done.stdout);
+    let report_text = format!("the same request is recorded in …-{short}: delete one of them");
+    assert!(done.stdout.contains(&report_text), "{}", done.stdout);
     assert!(
         done.stdout.contains(&format!("\ncassettes/…-{short}")),
         "{}",
@@ -683,19 +683,19 @@ fn sources() -> [(&'static str, String); 2] {
     for (number, plant) in planted().iter().enumerate() {
         let (request, response, body) = exchange(number, plant);
         let url = format!("https://api.example.com{}", request.target());
-        let (asked, answered) = (STANDARD.encode(request.body_bytes()), STANDARD.encode(body));
+        let (requested, answered) = (STANDARD.encode(request.body_bytes()), STANDARD.encode(body));
         let (method, heads) = (
             request.method().as_str(),
             (headers(request.header_map()), headers(response.header_map())),
         );
         let line = json!({
-            "request": { "method": method, "url": url, "headers": heads.0, "body": asked, "body_encoding": "base64" },
+            "request": { "method": method, "url": url, "headers": heads.0, "body": requested, "body_encoding": "base64" },
             "response": { "status": 200, "headers": heads.1, "body": answered, "body_encoding": "base64" },
         });
         lines.push_str(&format!("{line}\n"));
         let mut request = json!({ "method": method, "url": url, "headers": heads.0 });
-        if !asked.is_empty() {
-            request["postData"] = json!({ "mimeType": "", "text": asked, "encoding": "base64" });
+        if !requested.is_empty() {
+            request["postData"] = json!({ "mimeType": "", "text": requested, "encoding": "base64" });
         }
         let content = json!({ "text": answered, "encoding": "base64" });
         entries
@@ -714,18 +714,19 @@ fn import_refuses_what_recording_refuses() {
         project.write(name, source);
         let done = project.run(&["import", name]);
         assert_eq!(done.code(), 1, "{name}: {}", done.stderr);
-        let kept = planted.len() - sure;
-        let summary =
-            format!("{kept} interactions in {kept} cassettes imported, 0 already there, {sure} not imported\n");
+        let was_stored = planted.len() - sure;
+        let summary = format!(
+            "{was_stored} interactions in {was_stored} cassettes imported, 0 already there, {sure} not imported\n"
+        );
         assert_eq!(done.stdout, summary, "{name}: {}", done.stderr);
-        let told: Vec<&str> = done.stderr.lines().collect();
+        let report_text: Vec<&str> = done.stderr.lines().collect();
         for (number, plant) in planted.iter().enumerate() {
             let of_this = |line: &&&str| {
                 ["line", "entry"]
                     .iter()
                     .any(|kind| line.contains(&format!(": {kind} {} ", number + 1)))
             };
-            match told.iter().find(of_this) {
+            match report_text.iter().find(of_this) {
                 Some(line) => assert!(plant.is_sure && line.contains(plant.kind), "{name}: {line}"),
                 None => assert!(!plant.is_sure, "{name}: {number} is not told: {}", done.stderr),
             }
@@ -736,7 +737,7 @@ fn import_refuses_what_recording_refuses() {
             };
             assert!(!plant.is_sure || !files.iter().any(holds), "{name}: {number}");
         }
-        let hint = told.last().unwrap();
+        let hint = report_text.last().unwrap();
         assert!(
             hint.contains("settings.yaml") && hint.contains("--allow-secrets"),
             "{hint}"
@@ -823,8 +824,8 @@ fn settings_control_what_import_refuses() {
             "{}",
             done.stderr
         );
-        let kept = format!("{} interactions in", all - refused);
-        assert!(done.stdout.starts_with(&kept), "{settings}: {}", done.stdout);
+        let was_stored = format!("{} interactions in", all - refused);
+        assert!(done.stdout.starts_with(&was_stored), "{settings}: {}", done.stdout);
         // Existing recordings are not imported again, so there is no warning.
         let again = project.run(&[&["import", name], flags].concat());
         assert!(!again.stderr.contains("warning"), "{settings}: {}", again.stderr);
@@ -865,16 +866,16 @@ async fn real_traffic_contains_no_false_positives() {
     };
     let (mut number, mut sent) = (0, Vec::new());
     for row in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        let (asked, answered) = (&row["request"], &row["response"]);
-        let url = asked["url"].as_str().unwrap();
+        let (requested, answered) = (&row["request"], &row["response"]);
+        let url = requested["url"].as_str().unwrap();
         let target = format!("/{}", url.splitn(4, '/').nth(3).unwrap_or_default());
-        let method: Method = asked["method"].as_str().unwrap().parse().unwrap();
-        let all = headers(asked).into_iter().chain(headers(answered));
+        let method: Method = requested["method"].as_str().unwrap().parse().unwrap();
+        let all = headers(requested).into_iter().chain(headers(answered));
         sent.extend(all.map(|(name, value)| format!("{name}: {value}")));
         let Ok(mut request) = Request::new(method, &target) else {
             continue;
         };
-        if let Some((name, value)) = headers(asked).into_iter().find(|(name, _)| *name == CONTENT_TYPE) {
+        if let Some((name, value)) = headers(requested).into_iter().find(|(name, _)| *name == CONTENT_TYPE) {
             request = request.header(name, value.parse().unwrap());
         }
         let status = u16::try_from(answered["status"].as_u64().unwrap_or(200)).unwrap();
@@ -885,7 +886,7 @@ async fn real_traffic_contains_no_false_positives() {
             }
         }
         let recorder = root.scoped(Scope::new(&format!("row_{number}")).unwrap());
-        record(&recorder, request.body(bytes(asked)), response).await;
+        record(&recorder, request.body(bytes(requested)), response).await;
         number += 1;
     }
     let summary = root.finish().await.unwrap_or_else(|error| panic!("{}", error.report()));
@@ -920,8 +921,8 @@ async fn real_traffic_contains_no_false_positives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_passes_a_response_with_a_secret_through_and_fails_the_verdict_unless_allowed() {
     let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
-    let said = token.clone();
-    let server = Server::start(move |_, _| Reply::json(json!({ "content": said }).to_string())).await;
+    let output = token.clone();
+    let server = Server::start(move |_, _| Reply::json(json!({ "content": output }).to_string())).await;
     for (flags, code, files) in [(&[][..], 1, 0), (&["--allow-secrets"], 0, 1)] {
         let project = Project::new();
         let proxy = project.proxy("replay", &server.url, flags);

@@ -27,8 +27,8 @@ fn question(text: &str) -> String {
 /// Echoes the request, and allows every page to read the response.
 async fn api() -> Server {
     Server::start(|_, call| {
-        let asked = json!({ "target": call.target, "body": String::from_utf8_lossy(&call.body) });
-        Reply::json(asked.to_string()).header("access-control-allow-origin", "*")
+        let requested = json!({ "target": call.target, "body": String::from_utf8_lossy(&call.body) });
+        Reply::json(requested.to_string()).header("access-control-allow-origin", "*")
     })
     .await
 }
@@ -42,15 +42,15 @@ async fn exchange(url: &str, bytes: &[u8]) -> String {
     let mut wire = Wire::to(url).await;
     // It may be closed before everything is sent.
     let _ = wire.stream.write_all(bytes).await;
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     let mut buffer = [0; 4096];
     // The first bytes may take long on a busy machine.
     let mut limit = PATIENCE;
     while let Ok(Ok(count @ 1..)) = timeout(limit, wire.stream.read(&mut buffer)).await {
-        said.extend_from_slice(&buffer[..count]);
+        output.extend_from_slice(&buffer[..count]);
         limit = Duration::from_secs(2);
     }
-    String::from_utf8_lossy(&said).into_owned()
+    String::from_utf8_lossy(&output).into_owned()
 }
 
 async fn asking(url: &str, line: &str, headers: &str) -> Answer {
@@ -147,12 +147,12 @@ async fn other_sites_are_refused_and_pages_of_this_machine_may_read_responses() 
         for line in [CHAT, "GET /v1/models", "OPTIONS /v1/models"] {
             let answer = asking(&proxy.url, line, &format!("{host}{hostile}")).await;
             answer.error(403);
-            let told: Vec<_> = answer
+            let reported: Vec<_> = answer
                 .headers
                 .iter()
                 .filter(|(name, _)| name.starts_with("access-control"))
                 .collect();
-            assert!(told.is_empty(), "{told:?}");
+            assert!(reported.is_empty(), "{reported:?}");
         }
     }
     assert_eq!(server.connection_count(), 0);
@@ -195,7 +195,7 @@ async fn request_smuggling_cannot_bypass_the_key() {
     let (nobody, both) = (&[][..], &[("/v1/x", "{}"), ("/v1/hidden", "")][..]);
     // Chunked encoding overrides the length (RFC 9112, 6.3), and the connection is closed afterwards.
     let empty = &[("/v1/x", "")][..];
-    for (what, bytes, asked) in [
+    for (what, bytes, requested) in [
         ("one behind the other", post(length, "{}"), both),
         ("chunks", post(chunked, "2\r\n{}\r\n0\r\n\r\n"), both),
         (
@@ -257,21 +257,21 @@ async fn request_smuggling_cannot_bypass_the_key() {
     ] {
         let (project, server) = (Project::new(), api().await);
         let proxy = project.proxy("replay", &server.url, &[]);
-        let said = exchange(&proxy.url, bytes.as_bytes()).await;
-        let status = if asked.is_empty() {
+        let output = exchange(&proxy.url, bytes.as_bytes()).await;
+        let status = if requested.is_empty() {
             "HTTP/1.1 400 "
         } else {
             "HTTP/1.1 200 "
         };
-        assert!(said.starts_with(status), "{what}: {said}");
+        assert!(output.starts_with(status), "{what}: {output}");
         let calls = server.calls();
         let calls: Vec<_> = calls
             .iter()
             .map(|call| (call.target.as_str(), std::str::from_utf8(&call.body).unwrap()))
             .collect();
-        assert_eq!(calls, asked, "{what}");
-        assert_eq!(project.tree().len(), asked.len(), "{what}");
-        let is_verified = asked.is_empty() || project.run(&["verify"]).code() == 0;
+        assert_eq!(calls, requested, "{what}");
+        assert_eq!(project.tree().len(), requested.len(), "{what}");
+        let is_verified = requested.is_empty() || project.run(&["verify"]).code() == 0;
         assert!(is_verified, "{what}: each has the key of what was asked");
     }
 }
@@ -281,15 +281,15 @@ async fn request_smuggling_cannot_bypass_the_key() {
 async fn lenient_http_is_forwarded_in_canonical_form() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &[]);
-    let said = exchange(
+    let output = exchange(
         &proxy.url,
         b"POST /v1/x HTTP/1.1\nhost: localhost\ncontent-length: 2\nconnection: close\n\n{}",
     )
     .await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(output.starts_with("HTTP/1.1 200"), "{output}");
     let trailers = "POST /v1/y HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: authorization\r\n\r\n2;x=y\r\n{}\r\n0\r\nauthorization: Bearer other\r\n\r\n";
-    let said = exchange(&proxy.url, trailers.as_bytes()).await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let output = exchange(&proxy.url, trailers.as_bytes()).await;
+    assert!(output.starts_with("HTTP/1.1 200"), "{output}");
     let calls = server.calls();
     assert_eq!(calls.len(), 2);
     for (call, target) in calls.iter().zip(["/v1/x", "/v1/y"]) {
@@ -346,20 +346,20 @@ async fn an_oversized_request_head_is_refused() {
     let many: String = (0..1000).map(|number| format!("x-{number}: y\r\n")).collect();
     let long = format!("x: {}\r\n", "y".repeat(1 << 20));
     for headers in [&many, &long] {
-        let said = exchange(
+        let output = exchange(
             &proxy.url,
             format!("GET /v1/x HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n").as_bytes(),
         )
         .await;
-        assert!(said.starts_with("HTTP/1.1 431 ") || said.is_empty(), "{said}");
+        assert!(output.starts_with("HTTP/1.1 431 ") || output.is_empty(), "{output}");
     }
     let target = "y".repeat(1 << 17);
-    let said = exchange(
+    let output = exchange(
         &proxy.url,
         format!("GET /v1/{target} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes(),
     )
     .await;
-    assert!(said.starts_with("HTTP/1.1 414 "), "{said}");
+    assert!(output.starts_with("HTTP/1.1 414 "), "{output}");
     assert_eq!(server.connection_count(), 0);
     assert_eq!(ask(&proxy.url, "GET /v1/x", "").await.status, 200);
 }
@@ -368,14 +368,14 @@ async fn an_oversized_request_head_is_refused() {
 async fn a_body_above_the_limit_is_refused() {
     let (project, server) = (Project::new(), api().await);
     let proxy = project.proxy("replay", &server.url, &["--max-body", "10"]);
-    let said = exchange(
+    let output = exchange(
         &proxy.url,
         b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 11\r\n\r\n",
     )
     .await;
     assert!(
-        said.starts_with("HTTP/1.1 413 ") && said.contains("--max-body"),
-        "{said}"
+        output.starts_with("HTTP/1.1 413 ") && output.contains("--max-body"),
+        "{output}"
     );
     let chunks =
         "POST /v1/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n6\r\n123456\r\n6\r\n123456\r\n";
@@ -408,13 +408,13 @@ async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
             (true, 0) => (format!("{now:x}\r\n"), "\r\n0\r\n\r\n"),
             (true, _) => (format!("{now:x}\r\n"), "\r\n"),
         };
-        let said = async {
+        let output = async {
             wire.stream.write_all(before.as_bytes()).await?;
             wire.stream.write_all(&piece[..now]).await?;
             wire.stream.write_all(behind.as_bytes()).await
         };
         // The connection is closed after a refusal.
-        if said.await.is_err() {
+        if output.await.is_err() {
             break;
         }
     }
@@ -601,7 +601,7 @@ async fn an_endless_response_is_aborted_and_not_recorded() {
         let project = Project::new();
         project.write("cassettes/settings.yaml", "limits: { entry_bytes: 1000000 }\n");
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n");
-        let (endless, said) = RawUpstream::going_on(head, u64::MAX).await;
+        let (endless, output) = RawUpstream::going_on(head, u64::MAX).await;
         let proxy = project.proxy("replay", &endless.url, &[]);
         let mut wire = Wire::to(&proxy.url).await;
         wire.send("GET /v1/models", "", b"").await;
@@ -614,7 +614,9 @@ async fn an_endless_response_is_aborted_and_not_recorded() {
             assert!(most < READ as u64 / 2, "{kind}: {most} bytes");
         }
         drop(wire);
-        timeout(PATIENCE, said.end.notified()).await.expect("it is hung up on");
+        timeout(PATIENCE, output.end.notified())
+            .await
+            .expect("it is hung up on");
         let done = ended(proxy).await;
         assert!(
             done.stderr.contains("0 replayed, 0 recorded, 1 not recorded"),
@@ -917,7 +919,7 @@ async fn recordings_cannot_send_control_sequences_to_a_terminal() {
         format!("\u{9b}31m{text}"),
     );
 
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     for arguments in [
         &["list"][..],
         &["list", "--format", "json"],
@@ -933,17 +935,17 @@ async fn recordings_cannot_send_control_sequences_to_a_terminal() {
         if arguments.contains(&"json") {
             serde_json::from_str::<Value>(&done.stdout).unwrap();
         }
-        said.push((format!("{arguments:?}"), done.stdout));
-        said.push((format!("{arguments:?}"), done.stderr));
+        output.push((format!("{arguments:?}"), done.stdout));
+        output.push((format!("{arguments:?}"), done.stderr));
     }
     let proxy = project.proxy("strict", &server.url, &["--verbose"]);
     let miss = ask(&proxy.url, CHAT, question(&format!("{ESCAPES} what is that?"))).await;
-    said.push(("miss".to_owned(), miss.error(424)));
-    said.push(("verdict".to_owned(), ended(proxy).await.stderr));
+    output.push(("miss".to_owned(), miss.error(424)));
+    output.push(("verdict".to_owned(), ended(proxy).await.stderr));
 
-    let shown = said.iter().filter(|(_, text)| text.contains("\\u001b[2J")).count();
-    assert!(shown >= 6, "{said:#?}");
-    for (what, text) in said {
+    let shown = output.iter().filter(|(_, text)| text.contains("\\u001b[2J")).count();
+    assert!(shown >= 6, "{output:#?}");
+    for (what, text) in output {
         let steering = text
             .chars()
             .find(|letter| (letter.is_control() && !matches!(letter, '\n' | '\t')) || *letter == '\u{202e}');

@@ -42,8 +42,8 @@ async fn postgres_conforms() {
     can_all(conformance::check(open(&postgres.url("")).unwrap()).await);
     // A schema is created, and is a separate location.
     can_all(conformance::check(open(&postgres.url("?schema=Team")).unwrap()).await);
-    let kept = postgres.query(r#"select count(*) from "Team".mistral_cassette_counts"#);
-    assert_eq!(kept, "1");
+    let stored = postgres.query(r#"select count(*) from "Team".mistral_cassette_counts"#);
+    assert_eq!(stored, "1");
 }
 
 /// Many engines start at once, each with its own connections, like processes.
@@ -164,9 +164,9 @@ async fn a_killed_process_leaves_a_complete_file() {
 async fn what_is_over_is_removed(engine: SqlEngine, rows: impl AsyncFn() -> i64) {
     let keys = keys(130).await;
     let (brief, others) = keys.split_at(50);
-    let life = Duration::from_millis(1);
+    let ttl = Duration::from_millis(1);
     for key in brief {
-        engine.extensions().set_expiring(key, &"x".into(), life).await.unwrap();
+        engine.extensions().set_expiring(key, &"x".into(), ttl).await.unwrap();
     }
     engine.set(&brief[0], "x".into()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -252,8 +252,11 @@ async fn errors_contain_no_credentials() {
         let error = engine.get(key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Engine);
         let all = format!("{} {error:?} {engine:?} {}", error.report(), engine.location_of(key));
-        let place = format!("postgres://127.0.0.1:{}/postgres", postgres.port);
-        assert!(error.message().contains(&place) && !all.contains("secret"), "{all}");
+        let at_location = format!("postgres://127.0.0.1:{}/postgres", postgres.port);
+        assert!(
+            error.message().contains(&at_location) && !all.contains("secret"),
+            "{all}"
+        );
         assert!(error.message().contains("credentials"), "{all}");
     }
     // The password may come from the file that PostgreSQL's own clients use.

@@ -21,18 +21,18 @@ async fn panic_of(test: impl FnOnce(TestSession)) -> String {
 
 #[tokio::test]
 async fn an_ignored_miss_fails_the_test() {
-    let said = panic_of(drop).await;
-    assert!(said.contains("1 request was not recorded"), "{said}");
+    let output = panic_of(drop).await;
+    assert!(output.contains("1 request was not recorded"), "{output}");
     assert!(
-        said.contains("cassettes/suite/testing/panic_of/chat-completions/never-recorded-"),
-        "{said}"
+        output.contains("cassettes/suite/testing/panic_of/chat-completions/never-recorded-"),
+        "{output}"
     );
 }
 
 #[tokio::test]
 async fn the_panic_of_the_test_itself_is_not_hidden() {
-    let said = panic_of(|_session| panic!("the test's own")).await;
-    assert_eq!(said, "the test's own");
+    let output = panic_of(|_session| panic!("the test's own")).await;
+    assert_eq!(output, "the test's own");
 }
 
 #[tokio::test]

@@ -78,12 +78,12 @@ fn prune(project: &Project, flags: &[&str]) -> Done {
 }
 
 /// The output with machine-independent names and keys.
-fn told(done: &Done) -> String {
+fn report_text(done: &Done) -> String {
     format!("status {}\n{}{}", done.code(), done.stdout, done.stderr)
 }
 
-fn lines(ledger: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(ledger).unwrap();
+fn lines(log_file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log_file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -160,7 +160,7 @@ async fn the_usage_log_flag_and_variable_accept_their_former_names() {
         assert!(!lines(&project.path().join(&file)).is_empty(), "{flag}");
         for command in ["prune", "stats"] {
             let done = project.run(&[command, flag, &file]);
-            assert_eq!(done.code(), 0, "{}", told(&done));
+            assert_eq!(done.code(), 0, "{}", report_text(&done));
         }
         let pruned = project.run(&["prune", flag, &file]).stdout;
         assert!(
@@ -188,17 +188,17 @@ async fn the_usage_log_flag_and_variable_accept_their_former_names() {
     let script = "echo $MISTRAL_CASSETTE_LEDGER; echo $MISTRAL_CASSETTE_USAGE_LOG";
     let done = project.run(&["run", "--usage-log", "target/of-run", "--", "sh", "-c", script]);
     let named: Vec<&str> = done.stdout.lines().collect();
-    assert_eq!(named.len(), 2, "{}", told(&done));
+    assert_eq!(named.len(), 2, "{}", report_text(&done));
     assert!(named.iter().all(|name| name.ends_with("/target/of-run")), "{named:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_library_session_writes_its_test_and_its_recordings() {
     let project = Project::new();
-    let ledger = project.path().join("ledger");
+    let log_file = project.path().join("ledger");
     let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
         .mode(Mode::Replay)
-        .usage_log(&ledger)
+        .usage_log(&log_file)
         .test("winds::asks")
         .build()
         .unwrap();
@@ -207,7 +207,7 @@ async fn a_library_session_writes_its_test_and_its_recordings() {
         let response = recorder.answer(question("alpha"), upstream).await.unwrap();
         response.bytes().await.unwrap();
     }
-    let lines = lines(&ledger);
+    let lines = lines(&log_file);
     let used: Vec<_> = lines.iter().filter(|line| line["what"].is_string()).collect();
     assert_eq!(used.len(), 2);
     assert_eq!(
@@ -263,11 +263,11 @@ async fn many_processes_write_one_usage_log_and_a_killed_one_damages_nothing() {
     let whole = sessions.values().filter(|used| **used == 40).count();
     assert!(whole >= 8, "{sessions:?}");
     let pruned = prune(&project, &[]);
-    assert_eq!(pruned.code(), 0, "{}", told(&pruned));
+    assert_eq!(pruned.code(), 0, "{}", report_text(&pruned));
     assert!(
         pruned.stdout.starts_with("0 cassettes and 0 bodies to delete"),
         "{}",
-        told(&pruned)
+        report_text(&pruned)
     );
 }
 
@@ -276,22 +276,22 @@ async fn a_partial_line_affects_no_other_line_and_prevents_prune_from_deleting()
     let project = project(&[("", "alpha"), ("", "beta")]).await;
     committed(&project);
     run(&project, &["--ledger", LEDGER], &["alpha"]);
-    let ledger = project.path().join(LEDGER);
+    let log_file = project.path().join(LEDGER);
     // The disk was full while the previous line was written.
-    let text = fs::read_to_string(&ledger).unwrap();
-    fs::write(&ledger, format!("{{\"ledger\":1,\"at\":\"2026-{text}")).unwrap();
+    let text = fs::read_to_string(&log_file).unwrap();
+    fs::write(&log_file, format!("{{\"ledger\":1,\"at\":\"2026-{text}")).unwrap();
     let shown = prune(&project, &[]);
     assert!(
         shown.stdout.contains("would delete cassettes/chat-completions/beta-") && !shown.stdout.contains("alpha"),
         "{}",
-        told(&shown)
+        report_text(&shown)
     );
     let done = prune(&project, &["--yes"]);
     assert_eq!(done.code(), 2);
     assert!(
         done.stderr.contains("1 line of the usage log cannot be read"),
         "{}",
-        told(&done)
+        report_text(&done)
     );
     assert_eq!(cassettes(&project).len(), 2);
     assert_eq!(prune(&project, &["--yes", "--force"]).code(), 0);
@@ -321,7 +321,7 @@ async fn run_reports_unreadable_lines_of_the_usage_log() {
             "-c",
             &script,
         ]);
-        assert_eq!(done.code(), code, "{}", told(&done));
+        assert_eq!(done.code(), code, "{}", report_text(&done));
         let warnings: Vec<&str> = done
             .stderr
             .lines()
@@ -332,11 +332,11 @@ async fn run_reports_unreadable_lines_of_the_usage_log() {
                 "{LEDGER}:{line}: the line cannot be read, and may name used cassettes"
             ))
         };
-        assert_eq!(warnings.len(), 2, "{}", told(&done));
+        assert_eq!(warnings.len(), 2, "{}", report_text(&done));
         assert!(
             [before + 1, before + 3].into_iter().zip(&warnings).all(is_told),
             "{}",
-            told(&done)
+            report_text(&done)
         );
     }
 }
@@ -352,7 +352,7 @@ async fn run_fails_for_unused_recordings_in_the_scopes_that_were_used() {
     let beta = file(&project, "beta").unwrap();
     let beta = beta.strip_prefix(project.path()).unwrap().display().to_string();
     assert_eq!(
-        told(&done),
+        report_text(&done),
         format!(
             "status 1\nmistral-cassette: 1 replayed, 0 recorded\n\
              mistral-cassette: not checked without --all-scopes, because no request used these scopes: suite\n\
@@ -387,7 +387,7 @@ async fn run_counts_recordings_that_the_command_replays_itself() {
     );
     let mut command = project.command(&["run", "--mode", "strict", "--fail-unused", "--", "sh", "-c", &script]);
     let done = done(command.env("INNER", asking(&["beta"])));
-    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert_eq!(done.code(), 0, "{}", report_text(&done));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -404,7 +404,7 @@ async fn prune_lists_what_it_would_delete_and_deletes_with_yes() {
         });
         names.collect::<Vec<_>>().join(" ")
     };
-    insta::assert_snapshot!(names(&told(&prune(&project, &[]))), @"
+    insta::assert_snapshot!(names(&report_text(&prune(&project, &[]))), @"
     status 0
     would delete cassettes/chat-completions/beta-… (not used)
     would delete cassettes/old/suite/chat-completions/gamma-… (not used)
@@ -456,7 +456,7 @@ async fn prune_leaves_files_that_git_cannot_restore() {
     project.write(".git/info/exclude", "ignored-*\n");
     run(&project, &["--ledger", LEDGER], &["alpha"]);
     let done = prune(&project, &["--yes"]);
-    assert_eq!(done.code(), 1, "{}", told(&done));
+    assert_eq!(done.code(), 1, "{}", report_text(&done));
     for (name, why) in [
         ("changed", "modified in git"),
         ("staged", "staged and not committed in git"),
@@ -484,11 +484,11 @@ async fn prune_without_git_requires_force() {
     assert!(
         shown.code() == 0 && shown.stdout.contains("cassettes is not in a git repository"),
         "{}",
-        told(&shown)
+        report_text(&shown)
     );
     let without_git = project.with("PATH", "/nowhere");
     let shown = prune(&without_git, &[]);
-    assert!(shown.stdout.contains("git is not installed"), "{}", told(&shown));
+    assert!(shown.stdout.contains("git is not installed"), "{}", report_text(&shown));
     let project = without_git.with("PATH", &std::env::var("PATH").unwrap());
     // An error in a repository does not mean that there is no repository.
     project.git(&["init", "--quiet"]);
@@ -500,7 +500,7 @@ async fn prune_without_git_requires_force() {
                 && refused.stderr.contains("fatal: bad config")
                 && !refused.stderr.contains("not in a git repository"),
             "{}",
-            told(&refused)
+            report_text(&refused)
         );
     }
     fs::remove_dir_all(project.path().join(".git")).unwrap();
@@ -508,7 +508,7 @@ async fn prune_without_git_requires_force() {
     assert!(
         refused.code() == 2 && refused.stderr.contains("nothing was deleted"),
         "{}",
-        told(&refused)
+        report_text(&refused)
     );
     assert_eq!(cassettes(&project).len(), 2);
     assert_eq!(prune(&project, &["--yes", "--force"]).code(), 0);
@@ -523,11 +523,11 @@ async fn prune_deletes_unreferenced_bodies() {
     committed(&project);
     run(&project, &["--ledger", LEDGER], &["large one"]);
     let done = prune(&project, &["--yes"]);
-    assert_eq!(done.code(), 0, "{}", told(&done));
+    assert_eq!(done.code(), 0, "{}", report_text(&done));
     assert!(
         done.stdout.contains("1 cassette and 2 bodies deleted"),
         "{}",
-        told(&done)
+        report_text(&done)
     );
     let left = cassettes(&project);
     let bodies = left.iter().filter(|path| path.starts_with("cassettes/bodies/")).count();
@@ -545,7 +545,7 @@ async fn an_unreadable_cassette_prevents_the_deletion_of_bodies() {
     assert!(
         done.code() == 0 && done.stdout.contains("cannot be read, and may refer to it"),
         "{}",
-        told(&done)
+        report_text(&done)
     );
     assert_eq!(cassettes(&project).len(), 3);
 }
@@ -559,13 +559,13 @@ async fn prune_ignores_the_usage_log_of_another_directory() {
     assert!(
         done.stderr.contains("contains no session of cassettes") && done.stderr.contains("elsewhere"),
         "{}",
-        told(&done)
+        report_text(&done)
     );
     let missing = project.run(&["prune", "--ledger", "none"]);
     assert!(
         missing.code() == 2 && missing.stderr.contains("the usage log none does not exist"),
         "{}",
-        told(&missing)
+        report_text(&missing)
     );
     for command in [
         &["prune", "--ledger", LEDGER, "--dir", "memory:"][..],
@@ -578,7 +578,7 @@ async fn prune_ignores_the_usage_log_of_another_directory() {
                     .stderr
                     .contains("needs a cassette directory, but memory: is a cache"),
             "{}",
-            told(&cache)
+            report_text(&cache)
         );
     }
 }

@@ -136,8 +136,8 @@ pub async fn call(operation: &str, m: &Client) -> Option<Result<Value>> {
         "chat.complete, async" => m.chat(winter()).await.map(shown),
         "chat.stream, async" => stream(m.chat_stream(winter()).await).await,
         "chat.complete, four at once" => {
-            let asked = (0..4).map(|number| m.chat(ChatRequest::new(MODEL).user(format!("Question {number}"))));
-            try_join_all(asked).await.map(shown)
+            let requested = (0..4).map(|number| m.chat(ChatRequest::new(MODEL).user(format!("Question {number}"))));
+            try_join_all(requested).await.map(shown)
         }
         "agents.complete" => m
             .agent_chat(AgentChatRequest::new(AGENT).user(QUESTION))

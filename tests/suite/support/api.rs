@@ -112,7 +112,7 @@ fn text_of(content: &Value) -> String {
 }
 
 /// The text of the model: a known answer, or an echo with the number of the call.
-fn said(number: usize, request: &Value) -> String {
+fn printed(number: usize, request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = messages
         .last()
@@ -157,7 +157,7 @@ fn chat(number: usize, request: &Value) -> Reply {
             )
         }
         None => {
-            let answer = said(number, request);
+            let answer = printed(number, request);
             (
                 json!({ "role": "assistant", "tool_calls": null, "content": answer }),
                 "stop",
@@ -185,7 +185,7 @@ fn chat_stream(number: usize, request: &Value) -> Reply {
             ("tool_calls", String::new())
         }
         None => {
-            let answer = said(number, request);
+            let answer = printed(number, request);
             deltas.extend(answer.split_inclusive(' ').map(|word| json!({ "content": word })));
             deltas.push(json!({ "content": "" }));
             ("stop", answer)
@@ -275,7 +275,7 @@ fn ocr(number: usize, request: &Value) -> Reply {
 }
 
 fn conversation(number: usize, path: &str, request: &Value) -> Reply {
-    let said = format!("Answer {number} to: {}", request["inputs"]);
+    let printed = format!("Answer {number} to: {}", request["inputs"]);
     let conversation = match path.split('/').nth(3) {
         Some(id) => id.to_owned(),
         None => format!("conv_{}", id(number)),
@@ -287,7 +287,7 @@ fn conversation(number: usize, path: &str, request: &Value) -> Reply {
         let mut events = vec![
             json!({ "type": "conversation.response.started", "created_at": "2026-11-21T10:00:00Z", "conversation_id": conversation }),
         ];
-        events.extend(said.split_inclusive(' ').map(delta));
+        events.extend(printed.split_inclusive(' ').map(delta));
         events.push(
             json!({ "type": "conversation.response.done", "created_at": "2026-11-21T10:00:02Z", "usage": usage }),
         );
@@ -296,7 +296,7 @@ fn conversation(number: usize, path: &str, request: &Value) -> Reply {
             .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
         return Reply::events(named.collect::<String>());
     }
-    let entry = json!({ "object": "entry", "type": "message.output", "created_at": "2026-11-21T10:00:00Z", "completed_at": "2026-11-21T10:00:02Z", "model": request["model"], "id": message, "role": "assistant", "content": said });
+    let entry = json!({ "object": "entry", "type": "message.output", "created_at": "2026-11-21T10:00:00Z", "completed_at": "2026-11-21T10:00:02Z", "model": request["model"], "id": message, "role": "assistant", "content": printed });
     let body = json!({ "object": "conversation.response", "conversation_id": conversation, "outputs": [entry], "usage": usage, "guardrails": null });
     Reply::json(body.to_string())
 }

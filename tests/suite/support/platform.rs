@@ -59,10 +59,10 @@ pub fn answer(number: usize, path: &str, call: &Call) -> Option<Reply> {
         ("GET", ["conversations"]) => json!([conversation(&format!("conv_{}", id(number)))]),
         ("GET", ["conversations", id]) => conversation(id),
         ("GET", ["conversations", id, "history"]) => {
-            json!({ "object": "conversation.history", "conversation_id": id, "entries": said(number) })
+            json!({ "object": "conversation.history", "conversation_id": id, "entries": printed(number) })
         }
         ("GET", ["conversations", id, "messages"]) => {
-            json!({ "object": "conversation.messages", "conversation_id": id, "messages": said(number) })
+            json!({ "object": "conversation.messages", "conversation_id": id, "messages": printed(number) })
         }
 
         ("GET", ["audio", "voices"]) => {
@@ -149,7 +149,7 @@ fn conversation(id: &str) -> Value {
     json!({ "object": "conversation", "id": id, "model": "mistral-medium-latest", "name": null, "description": null, "created_at": DAY, "updated_at": DAY })
 }
 
-fn said(number: usize) -> Value {
+fn printed(number: usize) -> Value {
     json!([
         { "object": "entry", "type": "message.input", "created_at": DAY, "id": "msg_1", "role": "user", "content": "Which wind is cold?" },
         { "object": "entry", "type": "message.output", "created_at": DAY, "completed_at": DAY, "id": format!("msg_{}", id(number)), "role": "assistant", "model": "mistral-medium-latest", "content": "The mistral." },

@@ -69,12 +69,12 @@ impl Postgres {
         let (data, sockets) = (folder.path().join("data"), folder.path().join("sockets"));
         let password = folder.path().join("password");
         fs::write(&password, PASSWORD).unwrap();
-        for place in [&data, &sockets] {
-            fs::create_dir(place).unwrap();
+        for location in [&data, &sockets] {
+            fs::create_dir(location).unwrap();
         }
         if let Some((user, group)) = postgres_user() {
-            for place in [&data, &sockets, &password] {
-                std::os::unix::fs::chown(place, Some(user), Some(group)).unwrap();
+            for location in [&data, &sockets, &password] {
+                std::os::unix::fs::chown(location, Some(user), Some(group)).unwrap();
             }
         }
         let done = program("initdb")

@@ -154,9 +154,9 @@ impl RunningProxy {
             .read_line(&mut line)
             .unwrap();
         let Some(url) = line.trim().strip_prefix("listening on ") else {
-            let mut said = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            panic!("the proxy did not say where it listens: {line:?}, {said}");
+            let mut printed = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+            panic!("the proxy did not say where it listens: {line:?}, {printed}");
         };
         Self {
             url: url.to_owned(),
@@ -180,12 +180,12 @@ impl RunningProxy {
 
     /// Waits for its end.
     pub fn wait(mut self) -> Done {
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let mut printed = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
         Done {
             status: self.child.wait().unwrap(),
             stdout: String::new(),
-            stderr: said,
+            stderr: printed,
         }
     }
 }

@@ -56,7 +56,7 @@ impl Redis {
     pub fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
         let done = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
-        said(done.unwrap())
+        printed(done.unwrap())
     }
 }
 
@@ -105,7 +105,7 @@ fn free_port_with_bus() -> u16 {
     }
 }
 
-fn said(output: Output) -> String {
+fn printed(output: Output) -> String {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -124,7 +124,7 @@ impl Cluster {
         let flags: Vec<&str> = ["--cluster-enabled", "yes"].iter().chain(flags).copied().collect();
         let nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&flags)).collect();
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        said(
+        printed(
             Command::new("redis-cli")
                 .args(["--cluster", "create", "--cluster-yes"])
                 .args(&addresses)

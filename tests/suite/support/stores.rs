@@ -65,13 +65,13 @@ pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Se
         tasks.push(tokio::spawn(async move {
             let mut longest = Duration::ZERO;
             // The possible values of each key: the last acknowledged one, and those tried since.
-            let mut kept: HashMap<RequestKey, Vec<Option<Bytes>>> = HashMap::new();
+            let mut stored: HashMap<RequestKey, Vec<Option<Bytes>>> = HashMap::new();
             let mut round = 0;
             let mut rounds_left = 20;
             while rounds_left > 0 {
                 for key in &keys {
                     let was_back = is_back.load(Ordering::SeqCst);
-                    let may_be = kept.entry(key.clone()).or_insert_with(|| vec![None]);
+                    let may_be = stored.entry(key.clone()).or_insert_with(|| vec![None]);
                     let document = Bytes::from(format!("{} in round {round} ", key.name()).repeat(50));
                     let since = Instant::now();
                     let set = engine.set(key, document.clone()).await;
@@ -101,7 +101,7 @@ pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Se
                     rounds_left -= 1;
                 }
             }
-            (kept, longest)
+            (stored, longest)
         }));
     }
     let count = |counter: &Arc<AtomicUsize>| counter.load(Ordering::SeqCst);
@@ -126,9 +126,9 @@ pub async fn survives_restarts(engine: Arc<dyn CacheEngine>, mut server: impl Se
     is_back.store(true, Ordering::SeqCst);
     let mut longest = Duration::ZERO;
     for task in tasks {
-        let (kept, its_longest) = task.await.unwrap();
+        let (stored, its_longest) = task.await.unwrap();
         longest = longest.max(its_longest);
-        for (key, may_be) in kept {
+        for (key, may_be) in stored {
             let got = engine.get(&key).await.unwrap();
             assert!(may_be.contains(&got), "{} is lost", key.name());
         }

@@ -61,10 +61,10 @@ impl RawUpstream {
     /// Sends this head and this number of bytes to each caller, until the connection is closed.
     pub async fn going_on(head: String, bytes: u64) -> (Self, Arc<Said>) {
         static PIECE: [u8; 1 << 16] = [b'x'; 1 << 16];
-        let (head, said) = (Arc::new(head), Arc::new(Said::default()));
-        let telling = said.clone();
+        let (head, output) = (Arc::new(head), Arc::new(Said::default()));
+        let telling = output.clone();
         let upstream = Self::start(move |mut wire| {
-            let (head, said) = (head.clone(), telling.clone());
+            let (head, output) = (head.clone(), telling.clone());
             async move {
                 let mut is_heard = wire.stream.write_all(head.as_bytes()).await.is_ok();
                 let mut left = bytes;
@@ -72,13 +72,13 @@ impl RawUpstream {
                     let piece = &PIECE[..PIECE.len().min(usize::try_from(left).unwrap())];
                     is_heard = wire.stream.write_all(piece).await.is_ok();
                     left -= piece.len() as u64;
-                    said.bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+                    output.bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
                 }
                 let _ = wire.stream.shutdown().await;
-                said.end.notify_one();
+                output.end.notify_one();
             }
         });
-        (upstream.await, said)
+        (upstream.await, output)
     }
 }
 
