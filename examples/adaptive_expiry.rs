@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mistral_cassette::{Adaptive, History};
+use mistral_cassette::settings::{Adaptive, History};
 
 const KEYS: usize = 5_000;
 const REQUESTS_PER_SECOND: f64 = 1.0;

@@ -1,4 +1,4 @@
-//! Record real Mistral API calls once into readable files, and replay them in tests: offline, with no key, byte for byte.
+//! Records real Mistral API calls once into readable files, and replays them in tests: offline, without a key, byte for byte.
 //!
 //! ```
 //! use mistral_cassette::DirectoryEngine;
@@ -12,40 +12,71 @@
 //! # }).unwrap();
 //! ```
 //!
-//! Three things to know:
+//! The first run sends the request to the API and writes
+//! `cassettes/chat-completions/capital-of-france-<16 hex digits>.yaml`. Every later run reads the response from that file:
+//! it opens no socket and needs no key.
 //!
-//! - A [`Mode`] says when recordings are read and what a miss means: `record`, `replay`, `strict` or `live`.
-//! - A [`Recorder`] is one session with an [engine](CacheEngine): a [directory](DirectoryEngine), [memory](MemoryEngine), a store for
-//!   a team ([`engine`]), or one of your own in two methods. At its end it gives the [verdict](Session::verdict).
-//! - A door is a way in: the typed [`client::Client`], the localhost [`proxy`] for every other language, or
-//!   [`Recorder::answer`] with any [`Transport`].
+//! # Four things to know
 //!
-//! In a test, [`cassette!`] starts a session that is named after it and gives the verdict at its end.
+//! - A **cassette** is one YAML file with one request and its recorded responses. The [`RequestKey`] that finds it is the
+//!   SHA-256 of the method, the path, the query and the whole body.
+//! - A [`Mode`] decides when recordings are read and what happens on a miss: `record`, `replay` (the default), `strict` (the
+//!   default where the variable `CI` is set) or `live`.
+//! - A [`Recorder`] is one session on a [`CacheEngine`]: a [directory](DirectoryEngine), [memory](MemoryEngine), a store that
+//!   a team shares ([`engine`]), or your own type. At the end of the session, its [verdict](Session::verdict) is an error if
+//!   a request was missed or failed.
+//! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on `reqwest`,
+//!   the localhost [`proxy`] for every other language, or your own code that calls [`Recorder::answer`] with a [`Transport`].
 //!
-//! What is on disk, the settings and the command line are in the
-//! [README](https://docs.rs/crate/mistral-cassette/latest); why it is so is in [`design`].
+//! In a test, [`cassette!`] starts a session that is named after the test and checks the verdict when the test ends:
 //!
-//! # Layout
+//! ```no_run
+//! use mistral_cassette::cassette;
+//! use mistral_cassette::client::ChatRequest;
 //!
-//! `recorder` is the road that every request takes; read it first. Above it are the doors (`client`, `middleware`, `proxy`, with
-//! `upstream` as the way out) and the command line (`cli`); below it `miss`, `engine`, `cassette` (`format` alone knows
-//! YAML), `key`, `redaction`, `secrets`, `ledger`, `mode`, `settings`, and at the bottom `message` and `error`.
+//! #[tokio::test]
+//! # async fn ignored() {}
+//! async fn answers_with_the_capital() {
+//!     let session = cassette!();
+//!     let question = ChatRequest::new("mistral-small-latest").user("What is the capital of France?");
+//!     assert!(session.client().chat(question).await.unwrap().text().contains("Paris"));
+//! }
+//! ```
+//!
+//! # Modules
+//!
+//! - [`client`]: the typed client for the Mistral API.
+//! - [`recorder`]: the session, its builder and its summary.
+//! - [`settings`]: the content of `settings.yaml`: matching, redaction, expiry, limits.
+//! - [`engine`]: the stores for cassettes, and the traits and checks for your own.
+//! - [`upstream`]: the connection to the real API.
+//! - [`proxy`]: the localhost server, with the feature `proxy`.
+//! - [`testing`]: the session that [`cassette!`] starts.
+//!
+//! The [README](https://docs.rs/crate/mistral-cassette/latest) describes the files on disk and the command line; [`design`]
+//! gives the reasons.
 //!
 //! # Features
 //!
-//! - `middleware` (default): [`CassetteMiddleware`] for programs on `reqwest` and `reqwest-middleware`.
-//! - `cli` (default): the `mistral-cassette` command; it brings `proxy` along.
+//! - `middleware` (default): [`CassetteMiddleware`].
+//! - `cli` (default): the `mistral-cassette` command; includes `proxy`.
 //! - `proxy`: the localhost proxy.
+//! - `redis`: `engine::RedisEngine`, for a single Redis server and for a cluster.
+//! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; needs Rust 1.94.
+//! - `object-store`: `engine::ObjectStoreEngine`, for buckets (S3, Google Cloud Storage, Azure).
 //! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
 //!   `passed_on`, `skipped`, `missed`, `failed`, `injected`, `refused`), `mistral_cassette_saved_tokens_total` and
-//!   `mistral_cassette_saved_milliseconds_total`. Events go to `tracing` in any case.
-//! - `redis`: `engine::RedisEngine`, for Redis alone and as a cluster.
-//! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; it needs Rust 1.94.
-//! - `object-store`: `engine::ObjectStoreEngine`, cassettes in a bucket (S3, Google Cloud Storage, Azure).
-//! - `schemars`: tools and answers from Rust types, [`client::Tool`] and [`client::ChatRequest`].
-//! - `insta`: `insta_settings`, for snapshots of answers.
+//!   `mistral_cassette_saved_milliseconds_total`. `tracing` events need no feature.
+//! - `schemars`: tools and structured output from Rust types, see [`client::Tool`] and [`client::ChatRequest`].
+//! - `insta`: `testing::insta_settings`, for snapshots of responses.
 //!
-//! Without default features there are the client, the recorder and the engines.
+//! The client, the recorder, and the directory, memory and layered engines need no feature.
+//!
+//! # Reading the source
+//!
+//! Start with `recorder/mod.rs`: every request passes through `Recorder::answer`. The front ends are above it (`client`,
+//! `middleware`, `proxy`), and so is `upstream`, which sends requests to the API. Below it are `engine`, `redaction`, `key`,
+//! `settings`, `cassette` (the only module that knows YAML) and `http`. [`design`] has the whole table of layers.
 
 mod cassette;
 #[cfg(feature = "cli")]
@@ -67,11 +98,11 @@ mod middleware;
 mod mode;
 #[cfg(feature = "proxy")]
 pub mod proxy;
-mod recorder;
+pub mod recorder;
 mod redaction;
-mod settings;
-mod testing;
-mod upstream;
+pub mod settings;
+pub mod testing;
+pub mod upstream;
 
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
@@ -96,24 +127,20 @@ struct Faults;
 #[doc = include_str!("../docs/rust.md")]
 struct Rust;
 
+#[doc(no_inline)]
 pub use async_trait::async_trait;
 
-pub use crate::cassette::History;
-pub use crate::engine::{CacheEngine, DirectoryEngine, LayeredEngine, MemoryEngine};
+#[doc(inline)]
+pub use crate::engine::{CacheEngine, DirectoryEngine, MemoryEngine};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::http::{BackgroundTransport, Body, Request, Response, Transport};
+pub use crate::http::{Body, Request, Response, Transport};
 pub use crate::key::{RequestKey, Scope};
 #[cfg(feature = "middleware")]
 pub use crate::middleware::CassetteMiddleware;
 pub use crate::mode::Mode;
-pub use crate::recorder::{Recorder, RecorderBuilder, Session, Summary};
-pub use crate::settings::expiry::{Adaptive, Expiry};
-pub use crate::settings::limits::Limits;
-pub use crate::settings::matching::{Matching, Pointer, Replacement};
-pub use crate::settings::pace::Pace;
-pub use crate::settings::playback::Playback;
-pub use crate::settings::{Exhausted, Headers, Secrets, Settings};
-pub use crate::testing::TestSession;
-#[cfg(feature = "insta")]
-pub use crate::testing::insta_settings;
-pub use crate::upstream::{Upstream, UpstreamBuilder};
+#[doc(inline)]
+pub use crate::recorder::{Recorder, Session};
+#[doc(inline)]
+pub use crate::settings::{Playback, Settings};
+#[doc(inline)]
+pub use crate::upstream::Upstream;

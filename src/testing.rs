@@ -127,7 +127,7 @@ macro_rules! cassette {
     };
     (@ $mode:expr) => {{
         fn here() {}
-        $crate::TestSession::start(
+        $crate::testing::TestSession::start(
             concat!(env!("CARGO_MANIFEST_DIR"), "/cassettes"),
             ::std::any::type_name_of_val(&here),
             $mode,
@@ -143,7 +143,7 @@ macro_rules! cassette {
 ///
 /// ```no_run
 /// # let answer = "";
-/// mistral_cassette::insta_settings().bind(|| insta::assert_debug_snapshot!(answer));
+/// mistral_cassette::testing::insta_settings().bind(|| insta::assert_debug_snapshot!(answer));
 /// ```
 #[cfg(feature = "insta")]
 pub fn insta_settings() -> insta::Settings {

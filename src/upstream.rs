@@ -10,8 +10,9 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{Error, ErrorKind, Result};
+pub use crate::http::BackgroundTransport;
+use crate::http::Transport;
 use crate::http::tls;
-use crate::http::{BackgroundTransport, Transport};
 use crate::http::{
     Body, Request, Response, Splitter, content_type, is_done, is_event_stream, strip_connection_headers,
     strip_control_headers,

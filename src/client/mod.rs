@@ -215,7 +215,7 @@ impl Client {
     /// to choose, make a [`Recorder`] and give it to [`ClientBuilder::recorder`].
     ///
     /// # Errors
-    /// As [`RecorderBuilder::build`](crate::RecorderBuilder::build).
+    /// As [`RecorderBuilder::build`](crate::recorder::RecorderBuilder::build).
     pub fn cached(self, engine: impl CacheEngine + 'static) -> Result<Self> {
         let recorder = Recorder::builder(engine).build()?;
         Ok(Self {

@@ -23,7 +23,7 @@ use crate::upstream::Upstream;
 /// 60 seconds. A stream that has begun is not sent again.
 ///
 /// # With recordings
-/// Statuses are handled above the recorder: with [`save_errors`](crate::RecorderBuilder::save_errors) in mode `record`,
+/// Statuses are handled above the recorder: with [`save_errors`](crate::recorder::RecorderBuilder::save_errors) in mode `record`,
 /// a 429 that was followed by a 200 is kept as both, and a replay sees both. Nobody waits for an answer that was
 /// replayed. Connections that fail are handled below it: they are no answers, and are not counted as failures when
 /// a later one holds.

@@ -15,7 +15,7 @@ use crate::http::Response;
 /// A body that is whole, or still arriving.
 pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
-    Arriving(Pin<Box<dyn Stream<Item = crate::Result<Bytes>> + Send>>),
+    Arriving(Pin<Box<dyn Stream<Item = crate::error::Result<Bytes>> + Send>>),
     /// Broken off: what came before is sent, then the connection breaks off as well.
     BrokenOff(Option<Error>),
 }

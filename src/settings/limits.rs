@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// Size limits. A response that exceeds one is passed to the caller, not recorded, and counted as
-/// [skipped](crate::Summary::skipped).
+/// [skipped](crate::recorder::Summary::skipped).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -10,12 +10,14 @@ pub(crate) mod playback;
 
 use serde::Deserialize;
 
+pub use self::expiry::{Adaptive, Expiry};
+pub use self::limits::Limits;
+pub use self::matching::{Matching, Pointer, Replacement};
+pub use self::pace::Pace;
+pub use self::playback::Playback;
+pub use crate::cassette::History;
 use crate::cassette::yaml;
 use crate::error::{ErrorKind, Result};
-use crate::settings::expiry::Expiry;
-use crate::settings::limits::Limits;
-use crate::settings::matching::{Matching, Replacement};
-use crate::settings::pace::Pace;
 
 /// How requests are matched, what is redacted, which headers are recorded, and how recordings are replayed.
 ///
@@ -99,7 +101,7 @@ impl Settings {
     /// Reads settings from YAML. `source` names the text in errors.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with the line and the reason.
+    /// [`ErrorKind::Settings`] with the line and the reason.
     pub fn from_yaml(text: &[u8], source: &str) -> Result<Self> {
         let is_content = |line: &[u8]| !matches!(line.trim_ascii().first(), None | Some(b'#'));
         if !text.split(|byte| *byte == b'\n').any(is_content) {

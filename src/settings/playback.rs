@@ -18,7 +18,8 @@ const INJECT: &str = "mistral-cassette-inject";
 /// It does not affect recordings: a request without a recording is sent and recorded as usual.
 ///
 /// ```
-/// use mistral_cassette::{MemoryEngine, Mode, Pace, Playback, Recorder};
+/// use mistral_cassette::settings::Pace;
+/// use mistral_cassette::{MemoryEngine, Mode, Playback, Recorder};
 ///
 /// let playback = Playback::new()
 ///     .pace(Pace::Times(2.0))

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use mistral_cassette::engine::LayeredEngine;
 use mistral_cassette::engine::{conformance, open};
-use mistral_cassette::{DirectoryEngine, LayeredEngine, MemoryEngine};
+use mistral_cassette::{DirectoryEngine, MemoryEngine};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_conforms() {

@@ -11,8 +11,9 @@ use crate::support::wire::{Answer, Wire, ask};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use mistral_cassette::client::{Client, Retries};
+use mistral_cassette::settings::Pace;
 use mistral_cassette::{
-    CacheEngine, CassetteMiddleware, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Pace, Playback, Recorder, Request,
+    CacheEngine, CassetteMiddleware, DirectoryEngine, ErrorKind, MemoryEngine, Mode, Playback, Recorder, Request,
     Response, Upstream,
 };
 use serde_json::{Value, json};

@@ -14,9 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use mistral_cassette::client::Client;
-use mistral_cassette::{
-    DirectoryEngine, ErrorKind, Mode, Recorder, RecorderBuilder, Request, Response, Scope, Settings,
-};
+use mistral_cassette::recorder::RecorderBuilder;
+use mistral_cassette::{DirectoryEngine, ErrorKind, Mode, Recorder, Request, Response, Scope, Settings};
 use serde_json::{Value, json};
 
 const SURE: bool = true;

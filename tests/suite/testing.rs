@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mistral_cassette::client::ChatRequest;
-use mistral_cassette::{Mode, TestSession, cassette};
+use mistral_cassette::testing::TestSession;
+use mistral_cassette::{Mode, cassette};
 
 /// The panic of a test whose session has an ignored miss.
 async fn panic_of(test: impl FnOnce(TestSession)) -> String {
@@ -51,7 +52,7 @@ fn snapshots_replace_values_that_change_with_each_response() {
         );
         serde_json::from_str::<mistral_cassette::client::ChatChunk>(&text).unwrap()
     };
-    mistral_cassette::insta_settings().bind(|| {
+    mistral_cassette::testing::insta_settings().bind(|| {
         for number in [1, 2] {
             let json = serde_json::to_string_pretty(&chunk(number)).unwrap();
             insta::assert_snapshot!("chunk_as_json", json);
