@@ -1,7 +1,8 @@
-//! One question and its answer, offline: `cargo run --example chat`.
+//! Replays a chat completion from a cassette, offline: `cargo run --example chat`.
 //!
-//! The answer is in `cassettes/chat-completions/`. Change the question, and this fails with the nearest recording and
-//! the difference; with a key in `MISTRAL_API_KEY` it asks the API once and writes a new cassette.
+//! The cassette is in `cassettes/chat-completions/`. If you change the question, the example fails and prints the
+//! nearest recording and the difference. With a key in `MISTRAL_API_KEY` it sends the request to the API and writes a
+//! new cassette.
 
 use mistral_cassette::DirectoryEngine;
 use mistral_cassette::client::{ChatRequest, Client};
@@ -10,7 +11,7 @@ use mistral_cassette::client::{ChatRequest, Client};
 async fn main() -> mistral_cassette::Result<()> {
     let client = Client::from_env()?.cached(DirectoryEngine::new("cassettes"))?;
 
-    let answer = client
+    let response = client
         .chat(
             ChatRequest::new("mistral-small-latest")
                 .system("You answer in one sentence.")
@@ -18,7 +19,7 @@ async fn main() -> mistral_cassette::Result<()> {
                 .temperature(0.2),
         )
         .await?;
-    println!("{}", answer.text());
+    println!("{}", response.text());
 
     if let Some(recorder) = client.recorder() {
         println!("({})", recorder.session().summary());

@@ -1,12 +1,12 @@
-//! Which of two texts is nearer to a question, offline: `cargo run --example embeddings`.
+//! Compares two texts with a question by their embeddings, offline: `cargo run --example embeddings`.
 //!
-//! The vectors are in `cassettes/embeddings/`, one line each. They are made up by the tests' stand-in for the API and
-//! measure nothing; record them with a key for real ones.
+//! The vectors are in `cassettes/embeddings/`, one line each. They come from the mock API of the tests and have no
+//! meaning. Record them again with a key to get real ones.
 
 use mistral_cassette::DirectoryEngine;
 use mistral_cassette::client::{Client, EmbeddingsRequest};
 
-/// The cosine of the angle between two vectors: 1 is the same direction.
+/// Returns the cosine of the angle between two vectors. 1 is the same direction.
 fn similarity(a: &[f64], b: &[f64]) -> f64 {
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     product(a, b) / (product(a, a) * product(b, b)).sqrt()
@@ -21,10 +21,10 @@ async fn main() -> mistral_cassette::Result<()> {
         "Paris is the capital of France.",
     ];
 
-    let answer = client
+    let response = client
         .embeddings(EmbeddingsRequest::new("mistral-embed", texts))
         .await?;
-    let vectors: Vec<&[f64]> = answer.vectors().collect();
+    let vectors: Vec<&[f64]> = response.vectors().collect();
     for (text, vector) in texts.iter().zip(&vectors).skip(1) {
         println!("{:.3} {text}", similarity(vectors[0], vector));
     }

@@ -1,7 +1,7 @@
-//! A program on plain `reqwest`, recorded and replayed by a middleware: `cargo run --example middleware`.
+//! Records and replays a program on plain `reqwest` with the middleware, offline: `cargo run --example middleware`.
 //!
-//! The program is the function `ask`, which knows nothing of cassettes. Its request says the same as that of the typed
-//! client in `custom_engine.rs`, so one cassette serves both.
+//! The program is the function `ask`, which has no code for cassettes. Its request is equivalent to that of the typed
+//! client in `custom_engine.rs`, so both use the same cassette.
 
 use mistral_cassette::{CassetteMiddleware, DirectoryEngine, Recorder};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
@@ -17,8 +17,8 @@ async fn ask(client: &ClientWithMiddleware, question: &str) -> Result<String, Bo
         .bearer_auth(key)
         .header("content-type", "application/json")
         .body(body.to_string());
-    let answer: Value = serde_json::from_slice(&request.send().await?.error_for_status()?.bytes().await?)?;
-    Ok(answer["choices"][0]["message"]["content"]
+    let response: Value = serde_json::from_slice(&request.send().await?.error_for_status()?.bytes().await?)?;
+    Ok(response["choices"][0]["message"]["content"]
         .as_str()
         .unwrap_or_default()
         .to_owned())
@@ -26,7 +26,7 @@ async fn ask(client: &ClientWithMiddleware, question: &str) -> Result<String, Bo
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // This reqwest is built without a TLS provider; with reqwest's default features, leave this line out.
+    // This build of reqwest has no TLS provider. With reqwest's default features, omit this line.
     rustls::crypto::ring::default_provider().install_default().ok();
 
     let recorder = Recorder::builder(DirectoryEngine::new("cassettes")).build()?;

@@ -1,6 +1,6 @@
-//! A streamed answer, offline and word by word: `cargo run --example stream`.
+//! Replays a streamed chat completion, offline: `cargo run --example stream`.
 //!
-//! While it is recorded, each event is handed on as it arrives; a replay hands on the same events, one by one.
+//! While the response is recorded, the program gets each event as it arrives. A replay has the same events, one by one.
 
 use std::io::Write as _;
 

@@ -1,7 +1,7 @@
-//! A tool that the model asks for, and the answer that it makes of it, offline: `cargo run --example tools`.
+//! Replays a chat with a tool call, offline: `cargo run --example tools`.
 //!
-//! Two requests, two cassettes in `cassettes/chat-completions/`: the second one holds what the tool returned, so a tool
-//! that returns something else is another request. With feature `schemars` the schema comes from `Args` itself:
+//! The two requests have two cassettes in `cassettes/chat-completions/`. The second request contains the result of the
+//! tool, so a different result is a different request. With the feature `schemars`, the schema comes from `Args`:
 //! `Tool::function::<Args>("get_weather", "…")`.
 
 use mistral_cassette::DirectoryEngine;
@@ -29,9 +29,9 @@ async fn main() -> mistral_cassette::Result<()> {
         .user("What is the weather in Paris?")
         .with_tool(tool);
 
-    let answer = client.chat(chat.clone()).await?;
-    chat = chat.message(answer.choices[0].message.clone());
-    for call in answer.tool_calls() {
+    let response = client.chat(chat.clone()).await?;
+    chat = chat.message(response.choices[0].message.clone());
+    for call in response.tool_calls() {
         let args: Args = call.function.parse()?;
         let result = get_weather(&args);
         println!("{}({})", call.function.name, args.city);

@@ -1,4 +1,5 @@
-//! Records real Mistral API calls once into readable files, and replays them in tests: offline, without a key, byte for byte.
+//! Records real Mistral API calls once into readable files and replays them in tests: offline, without a key, byte for
+//! byte.
 //!
 //! ```
 //! use mistral_cassette::DirectoryEngine;
@@ -12,21 +13,22 @@
 //! # }).unwrap();
 //! ```
 //!
-//! The first run sends the request to the API and writes
-//! `cassettes/chat-completions/capital-of-france-<16 hex digits>.yaml`. Every later run reads the response from that file:
-//! it opens no socket and needs no key.
+//! The first run sends the request to the API and writes a file such as
+//! `cassettes/chat-completions/capital-of-france-f3eaf5bd5e053e0e.yaml`. Every later run reads the response from that
+//! file: it opens no socket and needs no key.
 //!
 //! # Four things to know
 //!
-//! - A **cassette** is one YAML file with one request and its recorded responses. The [`RequestKey`] that finds it is the
-//!   SHA-256 of the method, the path, the query and the whole body.
-//! - A [`Mode`] decides when recordings are read and what happens on a miss: `record`, `replay` (the default), `strict` (the
-//!   default where the variable `CI` is set) or `live`.
-//! - A [`Recorder`] is one session on a [`CacheEngine`]: a [directory](DirectoryEngine), [memory](MemoryEngine), a store that
-//!   a team shares ([`engine`]), or your own type. At the end of the session, its [verdict](Session::verdict) is an error if
-//!   a request was missed or failed.
-//! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on `reqwest`,
-//!   the localhost [`proxy`] for every other language, or your own code that calls [`Recorder::answer`] with a [`Transport`].
+//! - A **cassette** is one YAML file with one request and its recorded responses. The [`RequestKey`] that finds it is
+//!   the SHA-256 of the method, the path, the query and the whole body.
+//! - A [`Mode`] decides when recordings are read and what happens on a miss: `record`, `replay` (the default), `strict`
+//!   (the default where the variable `CI` is set) or `live`.
+//! - A [`Recorder`] is one session on a [`CacheEngine`]: a [directory](DirectoryEngine), [memory](MemoryEngine), a
+//!   store that a team shares ([`engine`]), or your own type. At the end of the session, its
+//!   [verdict](Session::verdict) is an error if a request was missed or failed.
+//! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on
+//!   `reqwest`, the localhost [`proxy`] for every other language, or your own code that calls [`Recorder::answer`] with
+//!   a [`Transport`].
 //!
 //! In a test, [`cassette!`] starts a session that is named after the test and checks the verdict when the test ends:
 //!
@@ -53,8 +55,8 @@
 //! - [`proxy`]: the localhost server, with the feature `proxy`.
 //! - [`testing`]: the session that [`cassette!`] starts.
 //!
-//! The [README](https://docs.rs/crate/mistral-cassette/latest) describes the files on disk and the command line; [`design`]
-//! gives the reasons.
+//! The [README](https://docs.rs/crate/mistral-cassette/latest) describes the files on disk and the command line;
+//! [`design`] gives the reasons.
 //!
 //! # Features
 //!
@@ -64,9 +66,10 @@
 //! - `redis`: `engine::RedisEngine`, for a single Redis server and for a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; needs Rust 1.94.
 //! - `object-store`: `engine::ObjectStoreEngine`, for buckets (S3, Google Cloud Storage, Azure).
-//! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`, `recorded`,
-//!   `passed_on`, `skipped`, `missed`, `failed`, `injected`, `refused`), `mistral_cassette_saved_tokens_total` and
-//!   `mistral_cassette_saved_milliseconds_total`. `tracing` events need no feature.
+//! - `metrics`: counters through the `metrics` crate: `mistral_cassette_requests_total` by `outcome` (`replayed`,
+//!   `recorded`, `passed_on`, `skipped`, `missed`, `failed`, `injected`, `refused`),
+//!   `mistral_cassette_saved_tokens_total` and `mistral_cassette_saved_milliseconds_total`. `tracing` events need no
+//!   feature.
 //! - `schemars`: tools and structured output from Rust types, see [`client::Tool`] and [`client::ChatRequest`].
 //! - `insta`: `testing::insta_settings`, for snapshots of responses.
 //!
@@ -74,9 +77,10 @@
 //!
 //! # Reading the source
 //!
-//! Start with `recorder/mod.rs`: every request passes through `Recorder::answer`. The front ends are above it (`client`,
-//! `middleware`, `proxy`), and so is `upstream`, which sends requests to the API. Below it are `engine`, `redaction`, `key`,
-//! `settings`, `cassette` (the only module that knows YAML) and `http`. [`design`] has the whole table of layers.
+//! Start with `recorder/mod.rs`: every request passes through `Recorder::answer`. The front ends are above it
+//! (`client`, `middleware`, `proxy`), and so is `upstream`, which sends requests to the API. Below it are `engine`,
+//! `redaction`, `key`, `settings`, `cassette` (the only module that knows YAML) and `http`. [`design`] has the whole
+//! table of layers.
 
 mod cassette;
 #[cfg(feature = "cli")]

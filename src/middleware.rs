@@ -1,4 +1,4 @@
-//! The middleware: a door for programs on `reqwest` and `reqwest-middleware`.
+//! The middleware that records and replays requests of programs on `reqwest` and `reqwest-middleware`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,15 +10,14 @@ use reqwest::{Body as HttpBody, ResponseBuilderExt as _, Url};
 use reqwest_middleware::{Middleware, Next};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Transport;
-use crate::http::{Body, Request, Response, strip_control_headers};
+use crate::http::{Body, Request, Response, Transport, strip_control_headers};
 use crate::recorder::Recorder;
 
-/// Records and replays what a program sends through a `reqwest_middleware::ClientWithMiddleware`.
+/// Records and replays the requests of a `reqwest_middleware::ClientWithMiddleware`.
 ///
-/// The caller's own request is sent on, with its client, headers and body; only the copy that is hashed and kept is
-/// redacted. Add it last, so that it sees each request as it leaves and a retry above it counts as another ask. The host
-/// takes no part in the request key: add it to the client that talks to the Mistral API, not to one that talks to others.
+/// The caller's request goes to the API with its own client, headers and body. Only the copy that is hashed and
+/// recorded is redacted. Add this middleware last, so that it sees each request as it is sent, and each retry as a
+/// request. The host is not part of the request key: add it only to a client for the Mistral API.
 ///
 /// ```
 /// use mistral_cassette::{CassetteMiddleware, MemoryEngine, Mode, Recorder};
@@ -35,16 +34,16 @@ use crate::recorder::Recorder;
 /// ```
 ///
 /// # Errors
-/// What goes wrong below comes back as it is. A miss, a damaged cassette and the like come as
-/// `reqwest_middleware::Error::Middleware`, which downcasts to this crate's [`Error`](crate::Error). An answer that breaks
-/// off is an error of its body.
+/// An error of the next middleware or of the client is returned unchanged. A miss, a damaged cassette and other errors
+/// of this crate are returned as `reqwest_middleware::Error::Middleware`, which downcasts to [`Error`](crate::Error).
+/// An incomplete response is an error of its body.
 #[derive(Clone, Debug)]
 pub struct CassetteMiddleware {
     recorder: Recorder,
 }
 
 impl CassetteMiddleware {
-    /// A middleware on this recorder; clone the recorder before to ask its session for the verdict.
+    /// Creates a middleware for this recorder. Keep a clone of the recorder to get the verdict of its session.
     pub fn new(recorder: Recorder) -> Self {
         Self { recorder }
     }
@@ -59,34 +58,34 @@ impl Middleware for CassetteMiddleware {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<reqwest::Response> {
         let url = request.url().clone();
-        let (request, asked) = whole(request).await.map_err(reqwest_middleware::Error::middleware)?;
-        let below = Mutex::new(None);
-        let rest = Rest {
+        let (request, copy) = buffer(request).await.map_err(reqwest_middleware::Error::middleware)?;
+        let original_error = Mutex::new(None);
+        let chain = RestOfChain {
             request,
             extensions,
             next,
-            failed: &below,
+            original_error: &original_error,
         };
-        match self.recorder.answer(asked, rest).await {
-            Ok(response) => Ok(handed_on(response, url)),
+        match self.recorder.answer(copy, chain).await {
+            Ok(response) => Ok(to_reqwest(response, url)),
             Err(error) => {
-                let below = below.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Err(below.unwrap_or_else(|| reqwest_middleware::Error::middleware(error)))
+                let original = original_error.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Err(original.unwrap_or_else(|| reqwest_middleware::Error::middleware(error)))
             }
         }
     }
 }
 
-/// What is left of the caller's road: the middlewares below and the client.
-struct Rest<'a> {
+/// The next middlewares and the client of the caller, as a transport.
+struct RestOfChain<'a> {
     request: reqwest::Request,
     extensions: &'a mut Extensions,
     next: Next<'a>,
-    /// Takes the error from below, which the caller gets as it is.
-    failed: &'a Mutex<Option<reqwest_middleware::Error>>,
+    /// Receives the error of the chain, so that the caller gets it unchanged.
+    original_error: &'a Mutex<Option<reqwest_middleware::Error>>,
 }
 
-impl Transport for Rest<'_> {
+impl Transport for RestOfChain<'_> {
     fn has_key(&self, request: &Request) -> bool {
         request.credentials().next().is_some()
     }
@@ -96,50 +95,50 @@ impl Transport for Rest<'_> {
         let origin = format!(
             "{}{}",
             url.origin().ascii_serialization(),
-            &url.path()[..base_of(url.path())]
+            &url.path()[..base_path_len(url.path())]
         );
         match self.next.run(self.request, self.extensions).await {
-            Ok(response) => Ok(arriving(response, origin)),
+            Ok(response) => Ok(from_reqwest(response, origin)),
             Err(error) => {
                 let timed_out = matches!(&error, reqwest_middleware::Error::Reqwest(error) if error.is_timeout());
-                let said = Error::new(ErrorKind::Upstream, format!("{origin} gave no answer: {error}"))
-                    .with_timed_out(timed_out);
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(said)
+                let message = format!("{origin} did not respond: {error}");
+                *self.original_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(Error::new(ErrorKind::Upstream, message).with_timed_out(timed_out))
             }
         }
     }
 }
 
-/// The caller's request with its body in one piece, and the copy that the road takes.
-async fn whole(mut request: reqwest::Request) -> Result<(reqwest::Request, Request)> {
+/// Reads the body of the caller's request into memory, and copies the request for the recorder.
+async fn buffer(mut request: reqwest::Request) -> Result<(reqwest::Request, Request)> {
     let body = match request.body_mut().take() {
         None => None,
         Some(body) => {
-            let read = body.collect().await.map_err(|error| {
-                Error::new(ErrorKind::Request, "the request body could not be read to its end").with_source(error)
-            })?;
+            let read = body
+                .collect()
+                .await
+                .map_err(|error| Error::new(ErrorKind::Request, "cannot read the request body").with_source(error))?;
             Some(read.to_bytes())
         }
     };
     let url = request.url();
-    let (_, path) = url.path().split_at(base_of(url.path()));
+    let (_, path) = url.path().split_at(base_path_len(url.path()));
     let target = match url.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let asked = Request::new(request.method().clone(), &target)?
+    let copy = Request::new(request.method().clone(), &target)?
         .headers(request.headers().clone())
         .body(body.clone().unwrap_or_default());
     strip_control_headers(request.headers_mut());
     *request.body_mut() = body.map(HttpBody::from);
-    Ok((request, asked))
+    Ok((request, copy))
 }
 
-/// How long the part of a path is that belongs to the base URL, as of a gateway: what stands before `/v1/`.
+/// Returns the length of the base URL's path, for example of a gateway: the part of the path before `/v1/` or `/v2/`.
 ///
-/// The other doors know their base URL; here it is the caller's, and the key must be the same.
-fn base_of(path: &str) -> usize {
+/// The other front ends know their base URL. Here the caller's URL includes it, and the request key must not.
+fn base_path_len(path: &str) -> usize {
     ["/v1/", "/v2/"]
         .iter()
         .filter_map(|version| path.find(version))
@@ -147,17 +146,14 @@ fn base_of(path: &str) -> usize {
         .unwrap_or(0)
 }
 
-fn arriving(response: reqwest::Response, origin: String) -> Response {
+fn from_reqwest(response: reqwest::Response, origin: String) -> Response {
     let (status, headers) = (response.status(), response.headers().clone());
     let pieces = response.bytes_stream().map_err({
         let origin = origin.clone();
         move |error| {
-            Error::new(
-                ErrorKind::Upstream,
-                format!("{origin} broke off in the middle of its answer"),
-            )
-            .with_timed_out(error.is_timeout())
-            .with_source(error.without_url())
+            Error::new(ErrorKind::Upstream, format!("{origin} sent an incomplete response"))
+                .with_timed_out(error.is_timeout())
+                .with_source(error.without_url())
         }
     });
     Response::new(status, Body::from_stream(pieces))
@@ -165,24 +161,24 @@ fn arriving(response: reqwest::Response, origin: String) -> Response {
         .origin(origin)
 }
 
-fn handed_on(response: Response, url: Url) -> reqwest::Response {
+fn to_reqwest(response: Response, url: Url) -> reqwest::Response {
     let (status, headers, body) = response.into_parts();
     let body = match body.try_into_bytes() {
         Ok(bytes) => HttpBody::from(bytes),
         Err(body) => HttpBody::wrap_stream(body.into_stream()),
     };
-    let mut answer = http::Response::new(body);
-    *answer.status_mut() = status;
-    *answer.headers_mut() = headers;
-    // The URL travels in an extension, which only reqwest's own builder sets.
+    let mut converted = http::Response::new(body);
+    *converted.status_mut() = status;
+    *converted.headers_mut() = headers;
+    // reqwest reads the URL from an extension that only its own builder sets.
     let with_url = http::Response::builder()
         .url(url)
         .body(())
         .map(|response| response.into_parts().0.extensions);
     if let Ok(extensions) = with_url {
-        *answer.extensions_mut() = extensions;
+        *converted.extensions_mut() = extensions;
     }
-    reqwest::Response::from(answer)
+    reqwest::Response::from(converted)
 }
 
 #[cfg(test)]
@@ -192,15 +188,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_streamed_body_is_read_once_and_sent_whole() {
+    async fn a_streamed_request_body_is_read_once_and_sent_complete() {
         let pieces = futures_util::stream::iter(["a", "b"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))));
         let mut request = reqwest::Request::new(http::Method::POST, "http://h/v1/x?a=1#f".parse().unwrap());
         *request.body_mut() = Some(HttpBody::wrap_stream(pieces));
-        let (sent, asked) = whole(request).await.unwrap();
+        let (sent, copy) = buffer(request).await.unwrap();
         assert_eq!(sent.body().unwrap().as_bytes(), Some(&b"ab"[..]));
         assert_eq!(
-            (asked.target().as_str(), &asked.body_bytes()[..]),
+            (copy.target().as_str(), &copy.body_bytes()[..]),
             ("/v1/x?a=1", &b"ab"[..])
         );
+    }
+
+    #[test]
+    fn the_base_path_ends_before_the_version() {
+        for (path, base) in [
+            ("/v1/models", ""),
+            ("/mistral/v1/models", "/mistral"),
+            ("/mistral/v2/a/v1/b", "/mistral"),
+            ("/models", ""),
+        ] {
+            assert_eq!(&path[..base_path_len(path)], base, "{path}");
+        }
     }
 }

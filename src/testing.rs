@@ -1,4 +1,4 @@
-//! Helpers for tests: a session for one test, with its scope, its mode and its verdict.
+//! Sessions for tests, and settings for their snapshots.
 
 use crate::client::Client;
 use crate::engine::DirectoryEngine;
@@ -10,10 +10,11 @@ use crate::settings::playback::Playback;
 
 /// A session for one test; see [`cassette!`](crate::cassette).
 ///
-/// When it goes out of scope it gives the [verdict](crate::Session::verdict): a miss fails the test, even one that the
-/// program swallowed. When the test is panicking already, the verdict is printed and the test's own panic stays.
+/// When the session is dropped, it checks its [verdict](crate::Session::verdict) and panics if a request was missed or
+/// failed, even if the program under test ignored that error. If the test is already panicking, the session only prints
+/// the verdict.
 #[derive(Debug)]
-#[must_use = "the verdict is given when it goes out of scope: bind it to a name"]
+#[must_use = "the session ends when it is dropped: bind it to a name"]
 pub struct TestSession {
     recorder: Recorder,
 }
@@ -21,17 +22,21 @@ pub struct TestSession {
 impl TestSession {
     #[doc(hidden)]
     #[track_caller]
-    pub fn start(directory: &str, place: &str, mode: Option<Mode>) -> Self {
-        match Self::new(directory, place, mode) {
+    pub fn start(directory: &str, function: &str, mode: Option<Mode>) -> Self {
+        match Self::new(directory, function, mode) {
             Ok(session) => session,
             Err(error) => panic!("{}", error.report()),
         }
     }
 
-    fn new(directory: &str, place: &str, mode: Option<Mode>) -> Result<Self> {
-        let test = test_of(place);
+    fn new(directory: &str, function: &str, mode: Option<Mode>) -> Result<Self> {
+        let test = test_path(function);
         let scope = Scope::new(&test.replace("::", "/")).map_err(|error| {
-            Error::new(ErrorKind::Settings, format!("the test {test} cannot name a scope")).with_source(error)
+            Error::new(
+                ErrorKind::Settings,
+                format!("the test name is not a valid scope: {test}"),
+            )
+            .with_source(error)
         })?;
         let mut builder = Recorder::builder(DirectoryEngine::new(directory))
             .scope(scope)
@@ -44,8 +49,8 @@ impl TestSession {
         })
     }
 
-    /// The same session, whose answers are handed on in this way when they are replayed: to test how the program takes it
-    /// when they come in pieces, late, broken or not at all.
+    /// Sets how responses are replayed, to test how the program handles responses that are fragmented, slow, broken or
+    /// missing.
     ///
     /// ```no_run
     /// use mistral_cassette::{Playback, cassette};
@@ -59,16 +64,16 @@ impl TestSession {
         self
     }
 
-    /// The recorder, for a [`ClientBuilder`](crate::client::ClientBuilder), a
+    /// Returns the recorder, for a [`ClientBuilder`](crate::client::ClientBuilder), a
     /// [`Proxy`](https://docs.rs/mistral-cassette/latest/mistral_cassette/proxy/struct.Proxy.html) or a middleware.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
     }
 
-    /// A client that is recorded and replayed here, otherwise as [`Client::from_env`] makes it.
+    /// Returns a client like that of [`Client::from_env`] that records and replays in this session.
     ///
     /// # Panics
-    /// When the environment holds a base URL or a key that cannot be one.
+    /// If the base URL or the key in the environment is invalid.
     #[track_caller]
     pub fn client(&self) -> Client {
         match Client::from_env() {
@@ -90,11 +95,11 @@ impl Drop for TestSession {
     }
 }
 
-/// The path of the function in which a place is: `weather::asks_for_the_capital` of
-/// `weather::asks_for_the_capital::{{closure}}::here`.
-fn test_of(place: &str) -> String {
+/// Returns the path of the test that contains a function: `weather::finds_the_capital` for
+/// `weather::finds_the_capital::{{closure}}::here`.
+fn test_path(function: &str) -> String {
     let is_name = |part: &&str| !part.starts_with('{') && !part.is_empty();
-    let parts: Vec<&str> = place.split("::").filter(is_name).collect();
+    let parts: Vec<&str> = function.split("::").filter(is_name).collect();
     let (_here, test) = parts.split_last().unwrap_or((&"", &[]));
     test.iter()
         .map(|part| part.trim_start_matches("r#"))
@@ -102,10 +107,14 @@ fn test_of(place: &str) -> String {
         .join("::")
 }
 
-/// Starts a [`TestSession`] named after the calling test: its cassettes are in a folder of their own,
-/// `cassettes/<crate>/<module>/<test>/`, beside the `Cargo.toml` of the calling crate.
+/// Starts a session for the calling test and returns it as a [`TestSession`](crate::testing::TestSession).
 ///
-/// The mode is that of the environment (see [`Mode`](crate::Mode)), or the one given: `cassette!(Mode::Strict)`.
+/// - The cassettes of the test are in `cassettes/<crate>/<module>/<test>/`, next to the `Cargo.toml` of the calling
+///   crate.
+/// - The mode comes from the environment (see [`Mode`](crate::Mode)) or from the argument: `cassette!(Mode::Strict)`.
+/// - [`TestSession::client`](crate::testing::TestSession::client) returns a client that records and replays in the
+///   session.
+/// - When the session is dropped at the end of the test, it panics if a request was missed or failed.
 ///
 /// ```no_run
 /// use mistral_cassette::client::ChatRequest;
@@ -119,7 +128,7 @@ fn test_of(place: &str) -> String {
 /// ```
 ///
 /// # Panics
-/// When the mode or the settings are wrong; and the session, at its end, when a request was missed or failed.
+/// If the mode or the settings are invalid.
 #[macro_export]
 macro_rules! cassette {
     () => {
@@ -138,8 +147,8 @@ macro_rules! cassette {
     };
 }
 
-/// Settings for [insta](https://insta.rs) that replace what is different in every live answer: ids, times and padding,
-/// in JSON, YAML and debug output.
+/// Returns settings for [insta](https://insta.rs) that replace the members that differ in every live response: ids,
+/// times and padding, in JSON, YAML and debug output.
 ///
 /// ```no_run
 /// # let answer = "";
@@ -165,13 +174,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_test_is_the_function_around_the_place() {
-        for (place, test) in [
+    fn the_test_path_omits_closures_and_the_inner_function() {
+        for (function, test) in [
             ("weather::asks::here", "weather::asks"),
             ("weather::tests::asks::{{closure}}::here", "weather::tests::asks"),
             ("weather::r#try::{{closure}}::{{closure}}::here", "weather::try"),
         ] {
-            assert_eq!(test_of(place), test);
+            assert_eq!(test_path(function), test);
         }
     }
 }

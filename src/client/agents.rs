@@ -1,4 +1,4 @@
-//! Agents: a model with instructions and tools, under a name. Their chats are in `completions` and `conversations`.
+//! Agents: a model with instructions and tools. Chats with agents are in `completions` and `conversations`.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,7 @@ use crate::http::Request;
 const AGENTS: &str = "/v1/agents";
 
 request! {
-    /// What an agent is: a request for `POST /v1/agents`, or what shall be different, for `PATCH /v1/agents/{id}`. What
-    /// is not set is not sent.
+    /// A request for `POST /v1/agents`, or a change for `PATCH /v1/agents/{id}`. Members that are not set are not sent.
     ///
     /// ```
     /// use mistral_cassette::client::{AgentRequest, Tool};
@@ -24,25 +23,25 @@ request! {
     /// let change = AgentRequest::change().description("Knows the weather everywhere.");
     /// ```
     AgentRequest {
-        /// What it shall do.
+        /// The instructions for the model.
         instructions: &str,
-        /// What it is, for people.
+        /// A description for users.
         description: &str,
     }
 }
 
 impl AgentRequest {
-    /// An agent of this name, with a model by its name.
+    /// Creates a request for an agent with this model and name.
     pub fn new(model: impl Into<String>, name: impl Into<String>) -> Self {
         Self::none().set("model", model.into()).set("name", name.into())
     }
 
-    /// A change of nothing yet.
+    /// Creates an empty change.
     pub fn change() -> Self {
         Self::none()
     }
 
-    /// The tools that it may call.
+    /// Sets the tools that the agent may call.
     #[must_use]
     pub fn tools(self, tools: impl IntoIterator<Item = Tool>) -> Self {
         self.set("tools", tools.into_iter().collect::<Vec<_>>())
@@ -53,20 +52,20 @@ impl AgentRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Agent {
-    /// What requests call it.
+    /// The id.
     pub id: String,
-    /// The model that it uses.
+    /// The model.
     pub model: String,
-    /// What it is called.
+    /// The name.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub name: Nullable<String>,
-    /// The number of its present version, from 0.
+    /// The current version, from 0.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub version: Nullable<i64>,
-    /// What it shall do.
+    /// The instructions for the model.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub instructions: Nullable<String>,
-    /// Everything else (`object`, `tools`, `completion_args`, `handoffs`, `versions`, `created_at`, …).
+    /// All other members (`object`, `tools`, `completion_args`, `handoffs`, `versions`, `created_at`, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -75,17 +74,17 @@ impl Client {
     /// `POST /v1/agents`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn create_agent(&self, request: AgentRequest) -> Result<Agent> {
         self.post(AGENTS, &request).await
     }
 
-    /// `GET /v1/agents`. PreparedRequest for without being set, as by the official SDKs: page 0 of 20 agents.
+    /// `GET /v1/agents`. The default is that of the official SDKs: page 0 with 20 agents.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn agents(&self, query: ListQuery) -> Result<Vec<Agent>> {
-        self.ask(Request::get(
+        self.fetch(Request::get(
             &query.target(AGENTS, &[("page", "0"), ("page_size", "20")]),
         )?)
         .await
@@ -94,34 +93,34 @@ impl Client {
     /// `GET /v1/agents/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn agent(&self, id: &str) -> Result<Agent> {
-        self.ask(Request::get(&path(AGENTS, id, "")?)?).await
+        self.fetch(Request::get(&path(AGENTS, id, "")?)?).await
     }
 
-    /// `PATCH /v1/agents/{id}`: makes a new version, with what the request sets.
+    /// `PATCH /v1/agents/{id}`: creates a new version with the members that the request sets.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn update_agent(&self, id: &str, change: AgentRequest) -> Result<Agent> {
-        self.ask(Request::new(Method::PATCH, &path(AGENTS, id, "")?)?.json(&change)?)
+        self.fetch(Request::new(Method::PATCH, &path(AGENTS, id, "")?)?.json(&change)?)
             .await
     }
 
-    /// `PATCH /v1/agents/{id}/version`: makes another version the present one.
+    /// `PATCH /v1/agents/{id}/version`: changes the current version.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn update_agent_version(&self, id: &str, version: u32) -> Result<Agent> {
         let target = path(AGENTS, id, &format!("/version?version={version}"))?;
-        self.ask(Request::new(Method::PATCH, &target)?).await
+        self.fetch(Request::new(Method::PATCH, &target)?).await
     }
 
     /// `DELETE /v1/agents/{id}`.
     ///
     /// # Errors
-    /// As [`delete_conversation`](Self::delete_conversation).
+    /// The errors of [`delete_conversation`](Self::delete_conversation).
     pub async fn delete_agent(&self, id: &str) -> Result<()> {
-        self.tell(Request::delete(&path(AGENTS, id, "")?)?).await
+        self.send(Request::delete(&path(AGENTS, id, "")?)?).await
     }
 }

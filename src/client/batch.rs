@@ -1,4 +1,4 @@
-//! Batches: many requests in one job, answered within hours.
+//! Batches: many requests in one job, which the API processes within hours.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use crate::http::Request;
 const JOBS: &str = "/v1/batch/jobs";
 
 request! {
-    /// A request for `POST /v1/batch/jobs`. Sent without being set, as by the official SDKs: `timeout_hours: 24`.
+    /// A request for `POST /v1/batch/jobs`. The default is that of the official SDKs: `timeout_hours: 24`.
     ///
     /// ```
     /// use mistral_cassette::client::BatchRequest;
@@ -23,28 +23,28 @@ request! {
     ///     .request("first", json!({ "input": "a text" }));
     /// ```
     BatchRequest {
-        /// The model that answers all of them.
+        /// The model for all requests.
         model: &str,
-        /// The agent that answers all of them.
+        /// The agent for all requests.
         agent_id: &str,
-        /// After how many hours what is not done is given up.
+        /// The number of hours after which the API cancels unfinished requests.
         timeout_hours: u32,
     }
 }
 
 impl BatchRequest {
-    /// Requests for one endpoint, by its path.
+    /// Creates a job for requests to one endpoint, given by its path.
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self::none().set("endpoint", endpoint.into()).set("timeout_hours", 24)
     }
 
-    /// The uploaded files with the requests, one a line, by their ids.
+    /// Sets the ids of the uploaded files that contain the requests, one per line.
     #[must_use]
     pub fn input_files<Id: Into<String>>(self, ids: impl IntoIterator<Item = Id>) -> Self {
         self.set("input_files", ids.into_iter().map(Into::into).collect::<Vec<String>>())
     }
 
-    /// Adds a request, with the id that its answer will have.
+    /// Adds a request. Its response has the same id.
     #[must_use]
     pub fn request(mut self, custom_id: impl Into<String>, body: Value) -> Self {
         let request = json!({ "custom_id": custom_id.into(), "body": body });
@@ -62,27 +62,28 @@ impl BatchRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchJob {
-    /// What requests call it.
+    /// The id.
     pub id: String,
-    /// `QUEUED`, `RUNNING`, `SUCCESS`, `FAILED`, `TIMEOUT_EXCEEDED`, `CANCELLATION_REQUESTED`, `CANCELLED` and what may
-    /// come.
+    /// `QUEUED`, `RUNNING`, `SUCCESS`, `FAILED`, `TIMEOUT_EXCEEDED`, `CANCELLATION_REQUESTED`, `CANCELLED`, or a status
+    /// that the API adds later.
     pub status: String,
-    /// How many requests it has.
+    /// The number of requests.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub total_requests: Nullable<i64>,
-    /// How many of them are done, well or not.
+    /// The number of completed requests, both successful and failed.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub completed_requests: Nullable<i64>,
-    /// The file with the answers, one a line.
+    /// The id of the file with the responses, one per line.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub output_file: Nullable<String>,
-    /// The file with what failed, one a line.
+    /// The id of the file with the errors, one per line.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub error_file: Nullable<String>,
-    /// The answers themselves, when they were asked for.
+    /// The responses, if the request asked for them.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub outputs: Nullable<Vec<Value>>,
-    /// Everything else (`object`, `endpoint`, `model`, `input_files`, `errors`, `created_at` in seconds since 1970, …).
+    /// All other members (`object`, `endpoint`, `model`, `input_files`, `errors`, `created_at` in seconds since
+    /// 1970, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -91,13 +92,13 @@ pub struct BatchJob {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchJobList {
-    /// The jobs; absent from an empty page.
+    /// The jobs. The member is absent from an empty page.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub data: Nullable<Vec<BatchJob>>,
-    /// How many there are on all pages.
+    /// The total number on all pages.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub total: Nullable<i64>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -106,16 +107,16 @@ impl Client {
     /// `POST /v1/batch/jobs`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn create_batch_job(&self, request: BatchRequest) -> Result<BatchJob> {
         self.post(JOBS, &request).await
     }
 
-    /// `GET /v1/batch/jobs`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 jobs, whoever made
-    /// them, the newest first.
+    /// `GET /v1/batch/jobs`. The default is that of the official SDKs: page 0 with 100 jobs of all users, the newest
+    /// first.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn batch_jobs(&self, query: ListQuery) -> Result<BatchJobList> {
         let defaults = [
             ("page", "0"),
@@ -123,30 +124,30 @@ impl Client {
             ("created_by_me", "false"),
             ("order_by", "-created"),
         ];
-        self.ask(Request::get(&query.target(JOBS, &defaults))?).await
+        self.fetch(Request::get(&query.target(JOBS, &defaults))?).await
     }
 
     /// `GET /v1/batch/jobs/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn batch_job(&self, id: &str) -> Result<BatchJob> {
-        self.ask(Request::get(&path(JOBS, id, "")?)?).await
+        self.fetch(Request::get(&path(JOBS, id, "")?)?).await
     }
 
-    /// `GET /v1/batch/jobs/{id}?inline=true`: with the answers in [`BatchJob::outputs`].
+    /// `GET /v1/batch/jobs/{id}?inline=true`: includes the responses in [`BatchJob::outputs`].
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn batch_job_with_outputs(&self, id: &str) -> Result<BatchJob> {
-        self.ask(Request::get(&path(JOBS, id, "?inline=true")?)?).await
+        self.fetch(Request::get(&path(JOBS, id, "?inline=true")?)?).await
     }
 
     /// `POST /v1/batch/jobs/{id}/cancel`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn cancel_batch_job(&self, id: &str) -> Result<BatchJob> {
-        self.ask(Request::post(&path(JOBS, id, "/cancel")?)?).await
+        self.fetch(Request::post(&path(JOBS, id, "/cancel")?)?).await
     }
 }

@@ -1,4 +1,4 @@
-//! Classification with a model of one's own.
+//! Classification with a fine-tuned model.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ request! {
 }
 
 impl ClassificationRequest {
-    /// A request for a model by its name: one text, or a list of them.
+    /// Creates a request for a model and one text or a list of texts.
     pub fn new(model: impl Into<String>, input: impl Into<Input>) -> Self {
         Self::none().set("model", model.into()).set("input", input.into())
     }
@@ -32,7 +32,7 @@ request! {
 }
 
 impl ChatClassificationRequest {
-    /// A request for a model by its name, and chats, each a list of messages.
+    /// Creates a request for a model and a list of chats, each a list of messages.
     pub fn new<Chat>(model: impl Into<String>, chats: impl IntoIterator<Item = Chat>) -> Self
     where
         Chat: IntoIterator<Item = ChatMessage>,
@@ -45,21 +45,21 @@ impl ChatClassificationRequest {
     }
 }
 
-/// The answer to a [`ClassificationRequest`] or a [`ChatClassificationRequest`].
+/// The response to a [`ClassificationRequest`] or a [`ChatClassificationRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClassificationResponse {
-    /// The id of this answer.
+    /// The id of this response.
     pub id: String,
-    /// The model that answered.
+    /// The model that generated the response.
     pub model: String,
-    /// One for each text or chat, in their order: for each target of the model an object with `scores`, a number from
-    /// 0 to 1 for each label.
+    /// One result for each text or chat, in order. It has an object for each target of the model, with `scores`: a
+    /// number from 0 to 1 for each label.
     pub results: Vec<Map<String, Value>>,
-    /// How many tokens it took.
+    /// The number of tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -68,7 +68,7 @@ impl Client {
     /// `POST /v1/classifications`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn classify(&self, request: ClassificationRequest) -> Result<ClassificationResponse> {
         self.post("/v1/classifications", &request).await
     }
@@ -76,7 +76,7 @@ impl Client {
     /// `POST /v1/chat/classifications`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn classify_chat(&self, request: ChatClassificationRequest) -> Result<ClassificationResponse> {
         self.post("/v1/chat/classifications", &request).await
     }

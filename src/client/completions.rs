@@ -1,8 +1,8 @@
-//! Completions: chats, agents that answer a chat, and code filled in the middle; plain and streaming.
+//! Completions: chats with models and agents, and fill-in-the-middle code, with and without streaming.
 //!
-//! Shapes: the published [API reference](https://docs.mistral.ai/api/) and recorded answers, which hold
-//! members that the reference does not name (`p` in stream chunks, `num_cached_tokens` in `usage`). Whatever is not
-//! named here is kept in `extra`, so that an answer can be written again without losing anything.
+//! The types follow the published [API reference](https://docs.mistral.ai/api/) and recorded responses, which have
+//! members that the reference does not document (`p` in stream chunks, `num_cached_tokens` in `usage`). `extra` holds
+//! all members without a field, so that serializing a response loses nothing.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const AGENTS: &str = "/v1/agents/completions";
 const FIM: &str = "/v1/fim/completions";
 
 request! {
-    /// A request for `POST /v1/chat/completions`. What is not set is not sent.
+    /// A request for `POST /v1/chat/completions`. Members that are not set are not sent.
     ///
     /// ```
     /// use mistral_cassette::client::ChatRequest;
@@ -34,15 +34,15 @@ request! {
     ///     .set("safe_prompt", true);
     /// ```
     ///
-    /// `stream` is set by the call: [`Client::chat`] or [`Client::chat_stream`].
+    /// [`Client::chat`] and [`Client::chat_stream`] set `stream`.
     ChatRequest {
         /// The sampling temperature, 0 to 1.5.
         temperature: f64,
-        /// The part of the probability mass to sample from, 0 to 1.
+        /// The fraction of the probability mass to sample from, 0 to 1.
         top_p: f64,
-        /// The most tokens to generate.
+        /// The maximum number of tokens to generate.
         max_tokens: u32,
-        /// The seed, for answers that are the same each time as far as the API can.
+        /// The seed, for responses that are as deterministic as the API allows.
         random_seed: i64,
         /// `auto`, `none`, `any`, `required`, or an object that names a function.
         tool_choice: impl Into<Value>,
@@ -50,7 +50,7 @@ request! {
 }
 
 request! {
-    /// A request for `POST /v1/agents/completions`: a chat with an agent. What is not set is not sent.
+    /// A request for `POST /v1/agents/completions`: a chat with an agent. Members that are not set are not sent.
     ///
     /// ```
     /// use mistral_cassette::client::AgentChatRequest;
@@ -58,9 +58,9 @@ request! {
     /// let request = AgentChatRequest::new("ag_0123").user("What is the capital of France?").max_tokens(50);
     /// ```
     AgentChatRequest {
-        /// The most tokens to generate.
+        /// The maximum number of tokens to generate.
         max_tokens: u32,
-        /// The seed, for answers that are the same each time as far as the API can.
+        /// The seed, for responses that are as deterministic as the API allows.
         random_seed: i64,
         /// `auto`, `none`, `any`, `required`, or an object that names a function.
         tool_choice: impl Into<Value>,
@@ -68,7 +68,8 @@ request! {
 }
 
 request! {
-    /// A request for `POST /v1/fim/completions`: code between a prompt and a suffix. What is not set is not sent.
+    /// A request for `POST /v1/fim/completions`: code between a prompt and a suffix. Members that are not set are not
+    /// sent.
     ///
     /// ```
     /// use mistral_cassette::client::FimRequest;
@@ -78,22 +79,22 @@ request! {
     ///     .max_tokens(64);
     /// ```
     FimRequest {
-        /// What comes behind the code that is asked for.
+        /// The code after the generated code.
         suffix: &str,
         /// The sampling temperature, 0 to 1.5.
         temperature: f64,
-        /// The most tokens to generate.
+        /// The maximum number of tokens to generate.
         max_tokens: u32,
-        /// The seed, for answers that are the same each time as far as the API can.
+        /// The seed, for responses that are as deterministic as the API allows.
         random_seed: i64,
     }
 }
 
-/// What a chat with a model and one with an agent have in common.
+/// Implements the methods that chats with models and chats with agents share.
 macro_rules! chat {
     ($request:ident, $addressee:ident) => {
         impl $request {
-            /// A request with no messages yet, for a model or an agent by its name.
+            /// Creates a request without messages for a model or an agent.
             pub fn new($addressee: impl Into<String>) -> Self {
                 Self::none()
                     .set(stringify!($addressee), $addressee.into())
@@ -112,7 +113,7 @@ macro_rules! chat {
                 self.message(ChatMessage::new("system", content))
             }
 
-            /// Adds a user message: text, or [chunks](super::ContentChunk) of text, images, documents and sound.
+            /// Adds a user message: text, or [chunks](super::ContentChunk) of text, images, documents and audio.
             #[must_use]
             pub fn user(self, content: impl Into<Content>) -> Self {
                 self.message(ChatMessage::new("user", content))
@@ -124,7 +125,7 @@ macro_rules! chat {
                 self.message(ChatMessage::new("assistant", content))
             }
 
-            /// Adds what a tool returned for the call of this id.
+            /// Adds the result of the tool call with this id.
             #[must_use]
             pub fn tool(
                 self,
@@ -148,7 +149,7 @@ macro_rules! chat {
                 self.add("tools", tool.into())
             }
 
-            /// Asks for an answer that is JSON of this type; [`ChatResponse::parse`] reads it.
+            /// Requests a response in JSON that fits this type. [`ChatResponse::parse`] reads it.
             #[cfg(feature = "schemars")]
             #[must_use]
             pub fn json_schema<T: schemars::JsonSchema>(self, name: impl Into<String>) -> Self {
@@ -172,32 +173,32 @@ chat!(ChatRequest, model);
 chat!(AgentChatRequest, agent_id);
 
 impl FimRequest {
-    /// A request for a model by its name, with the code that comes before.
+    /// Creates a request for a model, with the code before the generated code.
     pub fn new(model: impl Into<String>, prompt: impl Into<String>) -> Self {
         Self::none().set("model", model.into()).set("prompt", prompt.into())
     }
 }
 
-/// The answer to a completion: of a chat, an agent, or code filled in the middle.
+/// The response to a completion request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatResponse {
     /// The id of this completion.
     pub id: String,
-    /// The model that answered.
+    /// The model that generated the response.
     pub model: String,
-    /// One answer, or as many as were asked for.
+    /// The choices: one, or the number that the request set.
     pub choices: Vec<ChatChoice>,
-    /// How many tokens it took.
+    /// The number of tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else (`object`, `created`).
+    /// All other members (`object`, `created`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ChatResponse {
-    /// The text of the first choice; empty when it has none.
+    /// Returns the text of the first choice, or an empty string.
     pub fn text(&self) -> String {
         self.choices
             .first()
@@ -205,57 +206,57 @@ impl ChatResponse {
             .unwrap_or_default()
     }
 
-    /// The tools that the first choice wants called; none is an empty list.
+    /// Returns the tool calls of the first choice.
     pub fn tool_calls(&self) -> &[ToolCall] {
         self.choices.first().map_or(&[], |choice| choice.message.tool_calls())
     }
 
-    /// Reads the text of the first choice as JSON.
+    /// Parses the text of the first choice as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] when it is not JSON of that shape; [`Error::body`] is the text as it came.
+    /// [`ErrorKind::Api`] if the text is not JSON that fits the type. [`Error::body`] returns the text.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        parsed(&self.text(), "the contents of the answer")
+        parsed(&self.text(), "the text of the response")
     }
 }
 
-/// One of the answers of a [`ChatResponse`].
+/// One choice of a [`ChatResponse`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatChoice {
-    /// Its number, from 0.
+    /// The index, from 0.
     pub index: i64,
     /// The message.
     #[serde(default, skip_serializing_if = "ChatMessage::is_empty")]
     pub message: ChatMessage,
-    /// Why it ended: `stop`, `length`, `tool_calls`, `error` and what may come.
+    /// The reason for the end: `stop`, `length`, `tool_calls`, `error`, or a reason that the API adds later.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub finish_reason: Nullable<String>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A piece of a streamed answer.
+/// A chunk of a streamed response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatChunk {
     /// The id of this completion, the same in all of its chunks.
     pub id: String,
-    /// The model that answers.
+    /// The model that generates the response.
     pub model: String,
-    /// What is new in each choice.
+    /// The new part of each choice.
     pub choices: Vec<ChatChunkChoice>,
-    /// How many tokens it took: in the last chunk.
+    /// The number of tokens used. Only the last chunk has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else (`object`, `created`, the padding `p`).
+    /// All other members (`object`, `created`, the padding `p`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ChatChunk {
-    /// The new text of the first choice, the one with `index` 0; empty when it has none.
+    /// Returns the new text of the choice with `index` 0, or an empty string.
     pub fn text(&self) -> String {
         self.choices
             .iter()
@@ -265,18 +266,18 @@ impl ChatChunk {
     }
 }
 
-/// What is new in one choice.
+/// The new part of one choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatChunkChoice {
-    /// Its number, from 0.
+    /// The index, from 0.
     pub index: i64,
-    /// What is to be added to the message.
+    /// The new part of the message.
     pub delta: ChatMessage,
-    /// Why it ended, in its last chunk; `null` before.
+    /// The reason for the end in the last chunk, otherwise `null`.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub finish_reason: Nullable<String>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -285,8 +286,8 @@ pub struct ChatChunkChoice {
 pub type ChatStream = EventStream<ChatChunk>;
 
 impl ChatStream {
-    /// Reads the stream to its end and puts the answer together, as it would have come at once: texts joined, pieces
-    /// of tool calls joined by their `index`, the padding `p` left out.
+    /// Reads the stream to its end and returns the response that a request without streaming would get: texts are
+    /// joined, pieces of tool calls are joined by their `index`, and the padding `p` is removed.
     ///
     /// ```
     /// # use mistral_cassette::{DirectoryEngine, client::{ChatRequest, Client}};
@@ -300,7 +301,7 @@ impl ChatStream {
     /// ```
     ///
     /// # Errors
-    /// The first error of the stream, and [`ErrorKind::Api`] when it has no chunk at all.
+    /// The first error of the stream, or [`ErrorKind::Api`] if the stream has no chunk.
     pub async fn collect_answer(mut self) -> Result<ChatResponse> {
         let mut answer = None::<ChatResponse>;
         let mut choices = BTreeMap::<i64, ChatChoice>::new();
@@ -322,8 +323,7 @@ impl ChatStream {
             answer.usage = chunk.usage.or(answer.usage.take());
             answer.extra.extend(chunk.extra);
         }
-        let mut answer =
-            answer.ok_or_else(|| Error::new(ErrorKind::Api, "the stream ended with no chunk of an answer"))?;
+        let mut answer = answer.ok_or_else(|| Error::new(ErrorKind::Api, "the stream ended without a chunk"))?;
         answer.choices = choices.into_values().collect();
         answer.extra.remove("p");
         if let Some(object) = answer.extra.get_mut("object") {
@@ -362,11 +362,10 @@ impl ChatChoice {
     }
 }
 
-/// Adds a piece of a tool call to the call that it goes on with: the last one of the same index, unless it brings
-/// an id of its own.
+/// Appends a piece of a tool call to the last call with the same index. A piece with an id starts a new call.
 fn join(calls: &mut Vec<ToolCall>, piece: ToolCall) {
     fn id(call: &ToolCall) -> Option<&str> {
-        // The SDKs take "null" for none.
+        // The SDKs treat "null" as absent.
         call.id.as_deref().filter(|id| !id.is_empty() && *id != "null")
     }
     let goes_on_with = calls.iter_mut().rfind(|call| {
@@ -388,50 +387,51 @@ fn join(calls: &mut Vec<ToolCall>, piece: ToolCall) {
 }
 
 impl Client {
-    /// `POST /v1/chat/completions`: the whole answer at once.
+    /// `POST /v1/chat/completions`: returns the complete response.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] for an error status or an answer of another shape; any other kind from the road.
+    /// [`ErrorKind::Api`] for an error status or a response of another format, and the errors of
+    /// [`request`](Self::request).
     pub async fn chat(&self, request: ChatRequest) -> Result<ChatResponse> {
         self.post(CHAT, &request.set("stream", false)).await
     }
 
-    /// `POST /v1/chat/completions` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/chat/completions` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`chat`](Self::chat); each item of the stream may be an error too.
+    /// The errors of [`chat`](Self::chat). Each item of the stream may be an error, too.
     pub async fn chat_stream(&self, request: ChatRequest) -> Result<ChatStream> {
         self.post_stream(CHAT, &request.set("stream", true), End::Done).await
     }
 
-    /// `POST /v1/agents/completions`: the whole answer at once.
+    /// `POST /v1/agents/completions`: returns the complete response.
     ///
     /// # Errors
-    /// As [`chat`](Self::chat).
+    /// The errors of [`chat`](Self::chat).
     pub async fn agent_chat(&self, request: AgentChatRequest) -> Result<ChatResponse> {
         self.post(AGENTS, &request.set("stream", false)).await
     }
 
-    /// `POST /v1/agents/completions` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/agents/completions` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`chat_stream`](Self::chat_stream).
+    /// The errors of [`chat_stream`](Self::chat_stream).
     pub async fn agent_chat_stream(&self, request: AgentChatRequest) -> Result<ChatStream> {
         self.post_stream(AGENTS, &request.set("stream", true), End::Done).await
     }
 
-    /// `POST /v1/fim/completions`: the whole answer at once.
+    /// `POST /v1/fim/completions`: returns the complete response.
     ///
     /// # Errors
-    /// As [`chat`](Self::chat).
+    /// The errors of [`chat`](Self::chat).
     pub async fn fim(&self, request: FimRequest) -> Result<ChatResponse> {
         self.post(FIM, &request.set("stream", false)).await
     }
 
-    /// `POST /v1/fim/completions` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/fim/completions` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`chat_stream`](Self::chat_stream).
+    /// The errors of [`chat_stream`](Self::chat_stream).
     pub async fn fim_stream(&self, request: FimRequest) -> Result<ChatStream> {
         self.post_stream(FIM, &request.set("stream", true), End::Done).await
     }

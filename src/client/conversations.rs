@@ -1,4 +1,4 @@
-//! Conversations: what was said is kept by the API, and tools run there.
+//! Conversations: the API stores the entries and runs the tools.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,8 @@ const CONVERSATIONS: &str = "/v1/conversations";
 const END: End = End::Event(&["conversation.response.done", "conversation.response.error"]);
 
 request! {
-    /// A request for `POST /v1/conversations`: a first input, for a model or an agent. What is not set is not sent.
+    /// A request for `POST /v1/conversations`: the first input for a model or an agent. Members that are not set are
+    /// not sent.
     ///
     /// ```
     /// use mistral_cassette::client::{ConversationRequest, Tool};
@@ -26,31 +27,31 @@ request! {
     ///     .set("completion_args", json!({ "temperature": 0.3 }));
     /// ```
     ConversationRequest {
-        /// What the model shall do.
+        /// The instructions for the model.
         instructions: &str,
-        /// Whether the API keeps the conversation.
+        /// Whether the API stores the conversation.
         store: bool,
-        /// A name for it.
+        /// The name of the conversation.
         name: &str,
-        /// A description of it.
+        /// The description of the conversation.
         description: &str,
     }
 }
 
 impl ConversationRequest {
-    /// A conversation with a model by its name.
+    /// Creates a request for a conversation with a model.
     pub fn with_model(model: impl Into<String>, inputs: impl Into<Inputs>) -> Self {
         Self::none().set("inputs", inputs.into()).set("model", model.into())
     }
 
-    /// A conversation with an agent by its id.
+    /// Creates a request for a conversation with an agent, given by its id.
     pub fn with_agent(agent_id: impl Into<String>, inputs: impl Into<Inputs>) -> Self {
         Self::none()
             .set("inputs", inputs.into())
             .set("agent_id", agent_id.into())
     }
 
-    /// The tools that may be called.
+    /// Sets the tools that the model may call.
     #[must_use]
     pub fn tools(self, tools: impl IntoIterator<Item = Tool>) -> Self {
         self.set("tools", tools.into_iter().collect::<Vec<_>>())
@@ -58,7 +59,7 @@ impl ConversationRequest {
 }
 
 request! {
-    /// A request for `POST /v1/conversations/{id}`: what is said next. Sent without being set, as by the official SDKs:
+    /// A request for `POST /v1/conversations/{id}`: the next input. The defaults are those of the official SDKs:
     /// `store: true`, `handoff_execution: server`.
     ///
     /// ```
@@ -68,13 +69,13 @@ request! {
     /// let result = AppendRequest::new([ConversationEntry::function_result("call_1", "sunny")]);
     /// ```
     AppendRequest {
-        /// Whether the API keeps what is said.
+        /// Whether the API stores the new entries.
         store: bool,
     }
 }
 
 impl AppendRequest {
-    /// What is said next.
+    /// Creates a request with the next input.
     pub fn new(inputs: impl Into<Inputs>) -> Self {
         Self::none()
             .set("inputs", inputs.into())
@@ -84,16 +85,16 @@ impl AppendRequest {
 }
 
 request! {
-    /// A request for `POST /v1/conversations/{id}/restart`: another way on from one of its entries. Sent without being
-    /// set, as by the official SDKs: `store: true`, `handoff_execution: server`.
+    /// A request for `POST /v1/conversations/{id}/restart`: continues a conversation from one of its entries. The
+    /// defaults are those of the official SDKs: `store: true`, `handoff_execution: server`.
     RestartRequest {
-        /// Whether the API keeps what is said.
+        /// Whether the API stores the new entries.
         store: bool,
     }
 }
 
 impl RestartRequest {
-    /// From the entry of this id.
+    /// Creates a request that starts from the entry with this id.
     pub fn new(from_entry_id: impl Into<String>) -> Self {
         Self::none()
             .set("from_entry_id", from_entry_id.into())
@@ -101,14 +102,14 @@ impl RestartRequest {
             .set("handoff_execution", "server")
     }
 
-    /// What is said there.
+    /// Sets the input.
     #[must_use]
     pub fn inputs(self, inputs: impl Into<Inputs>) -> Self {
         self.set("inputs", inputs.into())
     }
 }
 
-/// What is said: one text, or a list of entries.
+/// An input: one text, or a list of entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs(Value);
 
@@ -142,24 +143,24 @@ impl From<Inputs> for Value {
     }
 }
 
-/// The answer to what was said.
+/// The response to an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConversationResponse {
-    /// What the next request calls it.
+    /// The id of the conversation, for the next request.
     pub conversation_id: String,
-    /// What came of it, in order.
+    /// The new entries, in order.
     pub outputs: Vec<ConversationEntry>,
-    /// How many tokens it took.
+    /// The number of tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else (`object`, `guardrails`).
+    /// All other members (`object`, `guardrails`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ConversationResponse {
-    /// The text of all messages in it.
+    /// Returns the text of all messages in the response.
     pub fn text(&self) -> String {
         self.outputs
             .iter()
@@ -171,34 +172,34 @@ impl ConversationResponse {
     }
 }
 
-/// An entry of a conversation. A kind that is not known here, or not in this shape, is [`Unknown`](Self::Unknown) and
-/// loses nothing.
+/// An entry of a conversation. An entry of any other kind or format is [`Unknown`](Self::Unknown), which keeps all
+/// members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
 pub enum ConversationEntry {
-    /// What a user or an assistant said.
+    /// A message of a user or an assistant.
     #[serde(rename = "message.input")]
     MessageInput(MessageEntry),
-    /// What the model said.
+    /// A message of the model.
     #[serde(rename = "message.output")]
     MessageOutput(MessageEntry),
-    /// A function of yours that the model wants called.
+    /// A call of your function.
     #[serde(rename = "function.call")]
     FunctionCall(FunctionCallEntry),
-    /// What it returned.
+    /// The result.
     #[serde(rename = "function.result")]
     FunctionResult(FunctionResultEntry),
-    /// A tool that the API has run.
+    /// A tool that the API ran.
     #[serde(rename = "tool.execution")]
     ToolExecution(ToolExecutionEntry),
-    /// Anything else, such as `agent.handoff`.
+    /// Any other kind, for example `agent.handoff`.
     #[serde(untagged)]
     Unknown(Value),
 }
 
 impl ConversationEntry {
-    /// A message of `user` or `assistant`.
+    /// Creates a message of `user` or `assistant`.
     pub fn message(role: impl Into<String>, content: impl Into<Content>) -> Self {
         Self::MessageInput(MessageEntry {
             role: Nullable::Value(role.into()),
@@ -208,7 +209,7 @@ impl ConversationEntry {
         })
     }
 
-    /// What a function of yours returned for the call of this id.
+    /// Creates the result of the function call with this id.
     pub fn function_result(tool_call_id: impl Into<String>, result: impl Into<String>) -> Self {
         Self::FunctionResult(FunctionResultEntry {
             tool_call_id: tool_call_id.into(),
@@ -218,7 +219,7 @@ impl ConversationEntry {
         })
     }
 
-    /// As the official SDKs send it: they fill in `object`, and `prefix` of a message.
+    /// Adds the defaults of the official SDKs: `object`, and `prefix` of a message.
     fn sent(&self) -> Value {
         let mut entry = json!(self);
         let is_input = entry["type"] == "message.input";
@@ -239,125 +240,125 @@ pub struct MessageEntry {
     /// `user` or `assistant`.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub role: Nullable<String>,
-    /// What it says.
+    /// The content.
     #[serde(default, skip_serializing_if = "Content::is_absent")]
     pub content: Content,
-    /// Its id: a restart begins there.
+    /// The id, for a restart from this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Everything else (`object`, `created_at`, `completed_at`, `model`, `agent_id`).
+    /// All other members (`object`, `created_at`, `completed_at`, `model`, `agent_id`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A function of yours that the model wants called.
+/// A call of your function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FunctionCallEntry {
-    /// What the result is addressed to.
+    /// The id of the call, for its result.
     pub tool_call_id: String,
     /// The name of the function.
     pub name: String,
-    /// A string of JSON, or an object.
+    /// The arguments: a string of JSON, or an object.
     pub arguments: Value,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// What a function of yours returned.
+/// The result of your function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FunctionResultEntry {
-    /// The call that it answers.
+    /// The id of the call.
     pub tool_call_id: String,
-    /// What it returned.
+    /// The result.
     pub result: String,
-    /// Its id.
+    /// The id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A tool that the API has run.
+/// A tool that the API ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ToolExecutionEntry {
-    /// The tool, such as `web_search`.
+    /// The tool, for example `web_search`.
     pub name: String,
-    /// What it was run with: a string of JSON.
+    /// The arguments: a string of JSON.
     pub arguments: Value,
-    /// Everything else (`info`, `id`, `created_at`).
+    /// All other members (`info`, `id`, `created_at`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// An event of a streamed answer. A kind that is not known here, or not in this shape, is [`Unknown`](Self::Unknown)
-/// and loses nothing.
+/// An event of a streamed response. An event of any other kind or format is [`Unknown`](Self::Unknown), which keeps all
+/// members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
 pub enum ConversationEvent {
-    /// It begins.
+    /// The response starts.
     #[serde(rename = "conversation.response.started")]
     Started {
-        /// What the next request calls the conversation.
+        /// The id of the conversation, for the next request.
         conversation_id: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
     /// A piece of a message.
     #[serde(rename = "message.output.delta")]
     MessageDelta {
-        /// What is new.
+        /// The new text.
         content: Content,
-        /// Everything else (`id`, `output_index`, `content_index`, `model`, `role`).
+        /// All other members (`id`, `output_index`, `content_index`, `model`, `role`).
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// A piece of a function call: those of one `tool_call_id` belong together.
+    /// A piece of a function call. Pieces with the same `tool_call_id` belong together.
     #[serde(rename = "function.call.delta")]
     FunctionCallDelta {
-        /// What the result is addressed to.
+        /// The id of the call, for its result.
         tool_call_id: String,
         /// The name of the function.
         name: String,
-        /// What is new of its arguments, a string of JSON.
+        /// The new part of the arguments, a string of JSON.
         arguments: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// It is whole.
+    /// The response is complete.
     #[serde(rename = "conversation.response.done")]
     Done {
-        /// How many tokens it took.
+        /// The number of tokens used.
         usage: Usage,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// It failed.
+    /// The response failed.
     #[serde(rename = "conversation.response.error")]
     Error {
-        /// Why.
+        /// The reason.
         message: String,
-        /// The code of the error: a number, or text.
+        /// The error code: a number, or text.
         code: Value,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Anything else, such as `tool.execution.started` or `agent.handoff.done`.
+    /// Any other kind, for example `tool.execution.started` or `agent.handoff.done`.
     #[serde(untagged)]
     Unknown(Value),
 }
 
 impl ConversationEvent {
-    /// The new text; empty unless it is a piece of a message.
+    /// Returns the new text of a piece of a message, otherwise an empty string.
     pub fn text(&self) -> String {
         match self {
             Self::MessageDelta { content, .. } => content.text(),
@@ -366,22 +367,22 @@ impl ConversationEvent {
     }
 }
 
-/// The events of a streamed answer.
+/// The events of a streamed response.
 pub type ConversationStream = EventStream<ConversationEvent>;
 
-/// A conversation that the API keeps.
+/// A conversation that the API stores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Conversation {
-    /// What requests call it.
+    /// The id.
     pub id: String,
-    /// The model, when it is with one.
+    /// The model, if the conversation is with a model.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub model: Nullable<String>,
-    /// The agent, when it is with one.
+    /// The agent, if the conversation is with an agent.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub agent_id: Nullable<String>,
-    /// Everything else (`object`, `name`, `description`, `created_at`, `updated_at`, `tools`, …).
+    /// All other members (`object`, `name`, `description`, `created_at`, `updated_at`, `tools`, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -390,11 +391,11 @@ pub struct Conversation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConversationHistory {
-    /// The conversation.
+    /// The id of the conversation.
     pub conversation_id: String,
-    /// Its entries, in order.
+    /// The entries, in order.
     pub entries: Vec<ConversationEntry>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -403,63 +404,63 @@ pub struct ConversationHistory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConversationMessages {
-    /// The conversation.
+    /// The id of the conversation.
     pub conversation_id: String,
-    /// Its messages, in order.
+    /// The messages, in order.
     pub messages: Vec<ConversationEntry>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Client {
-    /// `POST /v1/conversations`: the whole answer at once.
+    /// `POST /v1/conversations`: returns the complete response.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn start_conversation(&self, request: ConversationRequest) -> Result<ConversationResponse> {
         self.post(CONVERSATIONS, &request.set("stream", false)).await
     }
 
-    /// `POST /v1/conversations` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/conversations` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
+    /// The errors of [`embeddings`](Self::embeddings). Each item of the stream may be an error, too.
     pub async fn start_conversation_stream(&self, request: ConversationRequest) -> Result<ConversationStream> {
         self.post_stream(CONVERSATIONS, &request.set("stream", true), END).await
     }
 
-    /// `POST /v1/conversations/{id}`: the whole answer at once.
+    /// `POST /v1/conversations/{id}`: returns the complete response.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn append_to_conversation(&self, id: &str, request: AppendRequest) -> Result<ConversationResponse> {
         self.post(&path(CONVERSATIONS, id, "")?, &request.set("stream", false))
             .await
     }
 
-    /// `POST /v1/conversations/{id}` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/conversations/{id}` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`start_conversation_stream`](Self::start_conversation_stream).
+    /// The errors of [`start_conversation_stream`](Self::start_conversation_stream).
     pub async fn append_to_conversation_stream(&self, id: &str, request: AppendRequest) -> Result<ConversationStream> {
         self.post_stream(&path(CONVERSATIONS, id, "")?, &request.set("stream", true), END)
             .await
     }
 
-    /// `POST /v1/conversations/{id}/restart`: the whole answer at once.
+    /// `POST /v1/conversations/{id}/restart`: returns the complete response.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn restart_conversation(&self, id: &str, request: RestartRequest) -> Result<ConversationResponse> {
         self.post(&path(CONVERSATIONS, id, "/restart")?, &request.set("stream", false))
             .await
     }
 
-    /// `POST /v1/conversations/{id}/restart` with `stream: true`: the answer as it is generated.
+    /// `POST /v1/conversations/{id}/restart` with `stream: true`: returns the response as it is generated.
     ///
     /// # Errors
-    /// As [`start_conversation_stream`](Self::start_conversation_stream).
+    /// The errors of [`start_conversation_stream`](Self::start_conversation_stream).
     pub async fn restart_conversation_stream(&self, id: &str, request: RestartRequest) -> Result<ConversationStream> {
         let path = path(CONVERSATIONS, id, "/restart")?;
         self.post_stream(&path, &request.set("stream", true), END).await
@@ -468,41 +469,41 @@ impl Client {
     /// `GET /v1/conversations/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn conversation(&self, id: &str) -> Result<Conversation> {
-        self.ask(Request::get(&path(CONVERSATIONS, id, "")?)?).await
+        self.fetch(Request::get(&path(CONVERSATIONS, id, "")?)?).await
     }
 
-    /// `GET /v1/conversations`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 conversations.
+    /// `GET /v1/conversations`. The default is that of the official SDKs: page 0 with 100 conversations.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn conversations(&self, query: ListQuery) -> Result<Vec<Conversation>> {
         let defaults = [("page", "0"), ("page_size", "100")];
-        self.ask(Request::get(&query.target(CONVERSATIONS, &defaults))?).await
+        self.fetch(Request::get(&query.target(CONVERSATIONS, &defaults))?).await
     }
 
-    /// `GET /v1/conversations/{id}/history`: all entries.
+    /// `GET /v1/conversations/{id}/history`: returns all entries.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn conversation_history(&self, id: &str) -> Result<ConversationHistory> {
-        self.ask(Request::get(&path(CONVERSATIONS, id, "/history")?)?).await
+        self.fetch(Request::get(&path(CONVERSATIONS, id, "/history")?)?).await
     }
 
-    /// `GET /v1/conversations/{id}/messages`: what was said.
+    /// `GET /v1/conversations/{id}/messages`: returns the messages.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn conversation_messages(&self, id: &str) -> Result<ConversationMessages> {
-        self.ask(Request::get(&path(CONVERSATIONS, id, "/messages")?)?).await
+        self.fetch(Request::get(&path(CONVERSATIONS, id, "/messages")?)?).await
     }
 
     /// `DELETE /v1/conversations/{id}`.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status; any other kind from the road.
+    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status, and the errors of [`request`](Self::request).
     pub async fn delete_conversation(&self, id: &str) -> Result<()> {
-        self.tell(Request::delete(&path(CONVERSATIONS, id, "")?)?).await
+        self.send(Request::delete(&path(CONVERSATIONS, id, "")?)?).await
     }
 }

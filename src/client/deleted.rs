@@ -1,18 +1,18 @@
-//! What the API says of something that is gone.
+//! The response to a deletion.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The answer to the deletion of a model or a file.
+/// The response to the deletion of a model or a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Deleted {
-    /// What was to be deleted.
+    /// The id of the model or the file.
     pub id: String,
-    /// Whether it is gone.
+    /// Whether the API deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<bool>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

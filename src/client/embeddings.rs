@@ -1,4 +1,4 @@
-//! Embeddings: texts as vectors.
+//! Embeddings: vectors for texts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::{Client, Input};
 use crate::error::Result;
 
 request! {
-    /// A request for `POST /v1/embeddings`. What is not set is not sent.
+    /// A request for `POST /v1/embeddings`. Members that are not set are not sent.
     ///
     /// ```
     /// use mistral_cassette::client::EmbeddingsRequest;
@@ -18,7 +18,7 @@ request! {
     /// let small = EmbeddingsRequest::new("codestral-embed", "fn main() {}").output_dimension(256);
     /// ```
     EmbeddingsRequest {
-        /// How many numbers a vector shall have; models differ in what they take.
+        /// The number of dimensions of each vector. The allowed values depend on the model.
         output_dimension: u32,
         /// `float`, `int8`, `uint8`, `binary` or `ubinary`.
         output_dtype: &str,
@@ -28,32 +28,32 @@ request! {
 }
 
 impl EmbeddingsRequest {
-    /// A request for a model by its name: one text, or a list of them.
+    /// Creates a request for a model and one text or a list of texts.
     pub fn new(model: impl Into<String>, input: impl Into<Input>) -> Self {
         Self::none().set("model", model.into()).set("input", input.into())
     }
 }
 
-/// The answer to an [`EmbeddingsRequest`]: one vector a text, in their order.
+/// The response to an [`EmbeddingsRequest`]: one vector for each text, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EmbeddingsResponse {
-    /// The id of this answer.
+    /// The id of this response.
     pub id: String,
-    /// The model that answered.
+    /// The model that generated the response.
     pub model: String,
     /// The vectors.
     pub data: Vec<Embedding>,
-    /// How many tokens it took.
+    /// The number of tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl EmbeddingsResponse {
-    /// The vectors alone, in the order of the texts; those in base64 are left out.
+    /// Returns the vectors in the order of the texts, without those in base64.
     pub fn vectors(&self) -> impl Iterator<Item = &[f64]> {
         self.data.iter().filter_map(|embedding| match &embedding.embedding {
             Vector::Numbers(numbers) => Some(numbers.as_slice()),
@@ -68,22 +68,22 @@ impl EmbeddingsResponse {
 pub struct Embedding {
     /// The vector.
     pub embedding: Vector,
-    /// Which text it belongs to, from 0.
+    /// The index of the text, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<i64>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A vector, in the `encoding_format` that was asked for.
+/// A vector, in the `encoding_format` of the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Vector {
-    /// Numbers, by default 1024 floats; whole numbers where `output_dtype` says so.
+    /// Numbers: by default 1024 floats, or integers, depending on `output_dtype`.
     Numbers(Vec<f64>),
-    /// Their bytes in base64.
+    /// The bytes of the numbers in base64.
     Base64(String),
 }
 
@@ -91,8 +91,8 @@ impl Client {
     /// `POST /v1/embeddings`.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status or an answer of another shape; any other kind from
-    /// the road.
+    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status or a response of another format, and the errors of
+    /// [`request`](Self::request).
     pub async fn embeddings(&self, request: EmbeddingsRequest) -> Result<EmbeddingsResponse> {
         self.post("/v1/embeddings", &request).await
     }

@@ -1,4 +1,4 @@
-//! Files: uploaded for OCR, batches or fine-tuning, or made by the API.
+//! Files: uploads for OCR, batches or fine-tuning, and files that the API creates.
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -13,7 +13,7 @@ use crate::http::Request;
 
 const FILES: &str = "/v1/files";
 
-/// A file to upload with `POST /v1/files`. Sent without being set, as by the official SDKs: `visibility: workspace`.
+/// A file to upload with `POST /v1/files`. The default is that of the official SDKs: `visibility: workspace`.
 ///
 /// ```
 /// use mistral_cassette::client::FileUpload;
@@ -27,7 +27,7 @@ pub struct FileUpload {
 }
 
 impl FileUpload {
-    /// A file by its name, with its bytes.
+    /// Creates an upload from the name and the bytes of a file.
     pub fn new(name: impl Into<String>, content: impl Into<Bytes>) -> Self {
         Self {
             file: Upload {
@@ -39,13 +39,13 @@ impl FileUpload {
         .set("visibility", "workspace")
     }
 
-    /// What it is for: `fine-tune` (the API's default), `batch` or `ocr`.
+    /// Sets the purpose: `fine-tune` (the default of the API), `batch` or `ocr`.
     #[must_use]
     pub fn purpose(self, purpose: &str) -> Self {
         self.set("purpose", purpose)
     }
 
-    /// Sets any other part of the form, in place of what it was.
+    /// Sets any other part of the form, and replaces an earlier value.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.members.insert(name.into(), value.into());
@@ -53,25 +53,25 @@ impl FileUpload {
     }
 }
 
-/// A file as the API knows it.
+/// A file that the API stores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct File {
-    /// What requests call it.
+    /// The id.
     pub id: String,
-    /// The name it was uploaded with.
+    /// The name.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub filename: Nullable<String>,
-    /// Its size in bytes.
+    /// The size in bytes.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub bytes: Nullable<i64>,
-    /// What it is for.
+    /// The purpose.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub purpose: Nullable<String>,
-    /// When it was made, in seconds since 1970.
+    /// The creation time, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub created_at: Nullable<i64>,
-    /// Everything else (`object`, `sample_type`, `source`, `num_lines`, `mimetype`, `signature`, `expires_at`, …).
+    /// All other members (`object`, `sample_type`, `source`, `num_lines`, `mimetype`, `signature`, `expires_at`, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -82,21 +82,21 @@ pub struct File {
 pub struct FileList {
     /// The files.
     pub data: Vec<File>,
-    /// How many there are on all pages.
+    /// The total number on all pages.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub total: Nullable<i64>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// Where a file can be had without a key for some time.
+/// A URL that gives access to a file without a key, for a limited time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SignedUrl {
-    /// The address.
+    /// The URL.
     pub url: String,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -105,53 +105,53 @@ impl Client {
     /// `POST /v1/files`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn upload_file(&self, upload: FileUpload) -> Result<File> {
         let request = form(Request::post(FILES)?, &upload.members, Some(&upload.file))?;
-        self.ask(request).await
+        self.fetch(request).await
     }
 
-    /// `GET /v1/files`. PreparedRequest for without being set, as by the official SDKs: page 0 of 100 files, with the total.
+    /// `GET /v1/files`. The default is that of the official SDKs: page 0 with 100 files and the total number.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn files(&self, query: ListQuery) -> Result<FileList> {
         let defaults = [("page", "0"), ("page_size", "100"), ("include_total", "true")];
-        self.ask(Request::get(&query.target(FILES, &defaults))?).await
+        self.fetch(Request::get(&query.target(FILES, &defaults))?).await
     }
 
     /// `GET /v1/files/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn file(&self, id: &str) -> Result<File> {
-        self.ask(Request::get(&path(FILES, id, "")?)?).await
+        self.fetch(Request::get(&path(FILES, id, "")?)?).await
     }
 
-    /// `GET /v1/files/{id}/content`: the bytes, whole.
+    /// `GET /v1/files/{id}/content`: returns all bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status; any other kind from the road.
+    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status, and the errors of [`request`](Self::request).
     pub async fn file_content(&self, id: &str) -> Result<Bytes> {
         let request = Request::get(&path(FILES, id, "/content")?)?
             .header(header::ACCEPT, HeaderValue::from_static("application/octet-stream"));
         self.request(request).await?.error_for_status().await?.bytes().await
     }
 
-    /// `GET /v1/files/{id}/url`: an address that is good for so many hours; the official SDKs ask for 24.
+    /// `GET /v1/files/{id}/url`: returns a URL that expires after a number of hours. The official SDKs request 24.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn file_url(&self, id: &str, expiry_hours: u32) -> Result<SignedUrl> {
-        self.ask(Request::get(&path(FILES, id, &format!("/url?expiry={expiry_hours}"))?)?)
+        self.fetch(Request::get(&path(FILES, id, &format!("/url?expiry={expiry_hours}"))?)?)
             .await
     }
 
     /// `DELETE /v1/files/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn delete_file(&self, id: &str) -> Result<Deleted> {
-        self.ask(Request::delete(&path(FILES, id, "")?)?).await
+        self.fetch(Request::delete(&path(FILES, id, "")?)?).await
     }
 }

@@ -1,4 +1,4 @@
-//! Multipart bodies as they are sent.
+//! Multipart bodies of requests.
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Part, Request, written};
 
-/// A file to send: a name and bytes.
+/// A file to send: its name and its bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Upload {
     pub(super) name: String,
     pub(super) content: Bytes,
 }
 
-/// Sets the body of a request to a form: its members, the elements of lists each as a part of its own, then the file as
-/// `file`.
+/// Sets the body of a request to a form: one part for each member, one part for each element of a list, and then the
+/// file as `file`.
 pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<&Upload>) -> Result<Request> {
     let mut parts = Vec::new();
     for (name, value) in members {
@@ -47,7 +47,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
     }
     let (kind, body) = written(&parts);
     let kind = HeaderValue::from_str(&kind)
-        .map_err(|error| Error::new(ErrorKind::Request, "the boundary cannot stand in a header").with_source(error))?;
+        .map_err(|error| Error::new(ErrorKind::Request, "the boundary is not valid in a header").with_source(error))?;
     Ok(request.header(header::CONTENT_TYPE, kind).body(body))
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use crate::http::{boundary_of, parts};
 
     #[test]
-    fn a_form_reads_as_it_was_written_whatever_is_in_it() {
+    fn a_form_is_parsed_back_to_the_same_parts() {
         let members = serde_json::json!({ "model": "m", "list": ["a", 2], "none": null, "yes": true });
         let file = Upload {
             name: "é\"\r\n.wav".to_owned(),

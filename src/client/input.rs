@@ -1,8 +1,8 @@
-//! What embeddings, moderations and classifications take: one text, or a list of them.
+//! The input of embeddings, moderations and classifications: one text, or a list of texts.
 
 use serde_json::Value;
 
-/// One text, or a list of texts. They are two different requests: the SDKs send a list of one as a list.
+/// One text, or a list of texts. One text and a list of one text are different requests, as in the official SDKs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input(Value);
 

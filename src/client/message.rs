@@ -1,4 +1,4 @@
-//! Messages and what they say: text, or chunks of text, images, documents, audio and thinking.
+//! Messages and their content: text, or chunks of text, images, documents, audio and thinking.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,22 +11,22 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatMessage {
-    /// `system`, `user`, `assistant` or `tool`; absent in most stream chunks.
+    /// `system`, `user`, `assistant` or `tool`. Most stream chunks have no role.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub role: Nullable<String>,
-    /// What it says.
+    /// The content.
     #[serde(default, skip_serializing_if = "Content::is_absent")]
     pub content: Content,
-    /// The tools that the model wants called; see [`tool_calls`](Self::tool_calls).
+    /// The tool calls, see [`tool_calls`](Self::tool_calls).
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub tool_calls: Nullable<Vec<ToolCall>>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ChatMessage {
-    /// A message of this role: text, or a list of [chunks](ContentChunk).
+    /// Creates a message with a role and text or a list of [chunks](ContentChunk).
     pub fn new(role: impl Into<String>, content: impl Into<Content>) -> Self {
         Self {
             role: Nullable::Value(role.into()),
@@ -35,7 +35,7 @@ impl ChatMessage {
         }
     }
 
-    /// The tools that the model wants called; none is an empty list.
+    /// Returns the tool calls. `null` and an absent member are an empty list.
     pub fn tool_calls(&self) -> &[ToolCall] {
         self.tool_calls.as_ref().map_or(&[], Vec::as_slice)
     }
@@ -44,8 +44,8 @@ impl ChatMessage {
         *self == Self::default()
     }
 
-    /// As the official SDKs send it: they fill in `prefix` of an assistant's message, and `id`, `type` and `index` of
-    /// its tool calls.
+    /// Adds the defaults of the official SDKs: `prefix` of an assistant's message, and `id`, `type` and `index` of its
+    /// tool calls.
     pub(super) fn sent(&self) -> Value {
         let mut message = json!(self);
         if message["role"] == "assistant"
@@ -63,14 +63,14 @@ impl ChatMessage {
     }
 }
 
-/// Messages as they are sent.
+/// Converts messages to the JSON that is sent.
 pub(super) fn sent(messages: impl IntoIterator<Item = ChatMessage>) -> Value {
     messages.into_iter().map(|message| message.sent()).collect()
 }
 
 /// The content of a message: text, or chunks of text, images, thinking and more.
 ///
-/// Text and lists of chunks turn into it:
+/// Text and lists of chunks convert to this type:
 ///
 /// ```
 /// use mistral_cassette::client::{ChatRequest, ContentChunk};
@@ -89,9 +89,9 @@ pub enum Content {
     Chunks(Vec<ContentChunk>),
     /// `null`.
     Null(()),
-    /// One chunk alone, as in the events of conversations.
+    /// One chunk without a list, as in the events of conversations.
     Chunk(Box<ContentChunk>),
-    /// Not there.
+    /// An absent member.
     #[default]
     #[serde(skip)]
     Absent,
@@ -102,7 +102,7 @@ impl Content {
         matches!(self, Self::Absent)
     }
 
-    /// The chunks, when it is made of some.
+    /// Returns the chunks, if the content consists of chunks.
     pub fn chunks(&self) -> &[ContentChunk] {
         match self {
             Self::Chunks(chunks) => chunks,
@@ -111,7 +111,7 @@ impl Content {
         }
     }
 
-    /// The text: of the chunks, those of type `text` joined.
+    /// Returns the text. The text of chunks is the joined text of those of type `text`.
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -119,7 +119,7 @@ impl Content {
         }
     }
 
-    /// What the model thought before it answered; empty unless it is one that shows it.
+    /// Returns the thinking of the model, or an empty string if the model does not show it.
     pub fn thinking(&self) -> String {
         self.chunks()
             .iter()
@@ -130,7 +130,8 @@ impl Content {
             .collect()
     }
 
-    /// Adds what a stream brings next: text to text, chunks to chunks, one that goes on to the one before.
+    /// Appends the next piece of a stream: text to text, and chunks to chunks. A chunk that continues the last one is
+    /// joined to it.
     pub(super) fn append(&mut self, next: Content) {
         match (&mut *self, next) {
             (_, Self::Absent) => {}
@@ -149,7 +150,7 @@ impl Content {
 
     fn into_chunks(self) -> Vec<ContentChunk> {
         match self {
-            // The first chunk of most streams says nothing.
+            // The first chunk of most streams has empty content.
             Self::Text(text) if text.is_empty() => Vec::new(),
             Self::Text(text) => vec![ContentChunk::text(text)],
             Self::Chunks(chunks) => chunks,
@@ -227,8 +228,7 @@ impl<const N: usize> From<[ContentChunk; N]> for Content {
     }
 }
 
-/// A piece of content. A kind that is not known here, or not in this shape, is [`Unknown`](Self::Unknown) and loses
-/// nothing.
+/// A piece of content. A chunk of any other kind or format is [`Unknown`](Self::Unknown), which keeps all members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -237,7 +237,7 @@ pub enum ContentChunk {
     Text {
         /// The text.
         text: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
@@ -245,7 +245,7 @@ pub enum ContentChunk {
     ImageUrl {
         /// A URL, `https:` or `data:`, or an object with a `url` and a `detail`.
         image_url: Value,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
@@ -253,49 +253,49 @@ pub enum ContentChunk {
     DocumentUrl {
         /// A URL, `https:` or `data:`.
         document_url: String,
-        /// Everything else (`document_name`).
+        /// All other members (`document_name`).
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Sound.
+    /// Audio.
     InputAudio {
         /// A URL, or the bytes of an audio file in base64.
         input_audio: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// What a model thought before it answered.
+    /// The thinking of a model.
     Thinking {
-        /// Mostly text.
+        /// The content, usually text.
         thinking: Vec<ContentChunk>,
-        /// Everything else (`closed`, `signature`).
+        /// All other members (`closed`, `signature`).
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Which of the sources the text before it rests on.
+    /// A reference from the preceding text to its sources.
     Reference {
         /// The ids of the sources.
         reference_ids: Vec<Value>,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
     /// An uploaded file.
     File {
-        /// Its id.
+        /// The id.
         file_id: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Anything else.
+    /// Any other kind.
     #[serde(untagged)]
     Unknown(Value),
 }
 
 impl ContentChunk {
-    /// Text.
+    /// Creates a chunk of text.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text {
             text: text.into(),
@@ -303,7 +303,7 @@ impl ContentChunk {
         }
     }
 
-    /// An image by its URL, `https:` or `data:image/png;base64,…`.
+    /// Creates an image from its URL, `https:` or `data:image/png;base64,…`.
     pub fn image(url: impl Into<String>) -> Self {
         Self::ImageUrl {
             image_url: Value::String(url.into()),
@@ -311,7 +311,7 @@ impl ContentChunk {
         }
     }
 
-    /// A document by its URL, `https:` or `data:application/pdf;base64,…`.
+    /// Creates a document from its URL, `https:` or `data:application/pdf;base64,…`.
     pub fn document(url: impl Into<String>) -> Self {
         Self::DocumentUrl {
             document_url: url.into(),
@@ -319,7 +319,7 @@ impl ContentChunk {
         }
     }
 
-    /// Sound: a URL, or the bytes of an audio file in base64.
+    /// Creates audio from a URL, or from the bytes of an audio file in base64.
     pub fn audio(url_or_base64: impl Into<String>) -> Self {
         Self::InputAudio {
             input_audio: url_or_base64.into(),
@@ -327,7 +327,7 @@ impl ContentChunk {
         }
     }
 
-    /// What a model thought before it answered, to give it back.
+    /// Creates thinking, to send the thinking of an earlier response back.
     pub fn thinking(text: impl Into<String>) -> Self {
         Self::Thinking {
             thinking: vec![Self::text(text)],
@@ -335,7 +335,7 @@ impl ContentChunk {
         }
     }
 
-    /// An uploaded file by its id.
+    /// Creates a reference to an uploaded file by its id.
     pub fn file(id: impl Into<String>) -> Self {
         Self::File {
             file_id: id.into(),
@@ -344,16 +344,16 @@ impl ContentChunk {
     }
 }
 
-/// A call of a tool that the model asks for.
+/// A tool call of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ToolCall {
-    /// What the answer to it is addressed to.
+    /// The id of the call, for its result.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub id: Nullable<String>,
-    /// What to call.
+    /// The function and its arguments.
     pub function: FunctionCall,
-    /// Everything else (`type`, `index`).
+    /// All other members (`type`, `index`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -364,18 +364,18 @@ pub struct ToolCall {
 pub struct FunctionCall {
     /// The name of the function.
     pub name: String,
-    /// A string of JSON in all answers seen so far; the API reference allows an object as well.
+    /// The arguments: a string of JSON in all responses seen so far. The API reference also allows an object.
     pub arguments: Value,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl FunctionCall {
-    /// Reads the arguments.
+    /// Parses the arguments.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] when they are not JSON of that shape; [`Error::body`] is what the model wrote.
+    /// [`ErrorKind::Api`] if the arguments are not JSON that fits the type. [`Error::body`] returns them.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         let text = match &self.arguments {
             Value::String(text) => text.clone(),
@@ -385,32 +385,29 @@ impl FunctionCall {
     }
 }
 
-/// Reads what a model wrote as JSON.
+/// Parses JSON that a model generated.
 pub(super) fn parsed<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        Error::new(
-            ErrorKind::Api,
-            format!("{what} do not fit the type that was asked for: {error}"),
-        )
-        .with_response(200, text.as_bytes())
-        .with_source(error)
+        Error::new(ErrorKind::Api, format!("{what} cannot be parsed as the requested type: {error}"))
+            .with_response(200, text.as_bytes())
+            .with_source(error)
     })
 }
 
-/// How many tokens a call took, and seconds of audio where there was some.
+/// The number of tokens that a call used, and the seconds of audio.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// Tokens of the request.
     #[serde(default)]
     pub prompt_tokens: i64,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_tokens: Option<i64>,
-    /// Both.
+    /// The sum of both.
     #[serde(default)]
     pub total_tokens: i64,
-    /// Everything else (`num_cached_tokens`, `prompt_tokens_details`, `prompt_audio_seconds`, `service_tier`).
+    /// All other members (`num_cached_tokens`, `prompt_tokens_details`, `prompt_audio_seconds`, `service_tier`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! The typed client: a door for Rust programs.
+//! The typed client for the Mistral API.
 
 mod agents;
 mod batch;
@@ -58,7 +58,7 @@ pub use transcriptions::{
     TranscriptionEvent, TranscriptionRequest, TranscriptionResponse, TranscriptionSegment, TranscriptionStream,
 };
 
-use self::retries::{Limiter, Live};
+use self::retries::{Limiter, RetryingUpstream};
 use self::stream::End;
 use crate::engine::CacheEngine;
 use crate::error::Result;
@@ -68,16 +68,16 @@ use crate::http::{Request, Response};
 use crate::recorder::Recorder;
 use crate::upstream::{Upstream, UpstreamBuilder};
 
-/// The environment variable with the base URL, without `/v1`; `mistral-cassette run` sets it.
+/// The environment variable for the base URL, without `/v1`. `mistral-cassette run` sets it.
 const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
-/// An async client for the Mistral API; [`cached`](Self::cached) makes it record and replay.
+/// An async client for the Mistral API. [`cached`](Self::cached) adds recording and replay.
 ///
-/// It sends what the official SDKs (Python 3.7.0, TypeScript 2.7.0) send for the same call, so that a cassette recorded
-/// by one replays for the others. What has no method of its own goes through [`request`](Self::request).
+/// The client sends the same requests as the official SDKs (Python 3.7.0, TypeScript 2.7.0), so that a cassette of one
+/// client replays for the others. [`request`](Self::request) sends any request that has no method of its own.
 ///
-/// Requests are built from what is set; answers keep what they do not name (`extra`), and members that the API knows to
-/// be `null` keep that apart from absent ([`Nullable`]): encoding an answer again loses nothing.
+/// A request has only the members that are set. A response keeps members without a field in `extra`, and distinguishes
+/// `null` from absent ([`Nullable`]), so that serializing a response loses nothing.
 ///
 /// ```
 /// use mistral_cassette::client::{ChatRequest, Client};
@@ -99,7 +99,7 @@ pub struct Client {
     limiter: Option<Limiter>,
 }
 
-/// How a [`Client`] is made.
+/// Builds a [`Client`].
 #[derive(Debug, Default)]
 pub struct ClientBuilder {
     upstream: UpstreamBuilder,
@@ -109,76 +109,76 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The API key.
+    /// Sets the API key.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.upstream = self.upstream.api_key(key);
         self
     }
 
-    /// Where the API is, without `/v1`: `https://api.mistral.ai` by default.
+    /// Sets the base URL of the API, without `/v1`. The default is `https://api.mistral.ai`.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.upstream = self.upstream.base_url(url);
         self
     }
 
-    /// How long to wait for a connection, and between two pieces of an answer: 300 seconds by default.
+    /// Sets the timeout for a connection and between two pieces of a response. The default is 300 seconds.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.upstream = self.upstream.timeout(timeout);
         self
     }
 
-    /// An HTTP client of your own.
+    /// Sets the HTTP client.
     #[must_use]
     pub fn http_client(mut self, client: reqwest::Client) -> Self {
         self.upstream = self.upstream.client(client);
         self
     }
 
-    /// What records and replays; without one every call is live.
+    /// Sets the recorder. Without one, every call goes to the API.
     #[must_use]
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = Some(recorder);
         self
     }
 
-    /// Sends requests again that were refused for the moment; by default each is sent once.
+    /// Sets the retries after transient errors. By default there are none.
     #[must_use]
     pub fn retries(mut self, retries: Retries) -> Self {
         self.retries = Some(retries);
         self
     }
 
-    /// What to wait for before each request that is really sent, retries included and replayed answers not: a rate
-    /// limiter of your own.
+    /// Sets a rate limiter. Its future is awaited before each request to the API, including retries, but not before a
+    /// replay.
     ///
     /// ```
     /// use std::sync::Arc;
     /// use mistral_cassette::client::Client;
     /// use tokio::sync::Semaphore;
     ///
-    /// // Something else adds permits as time goes by.
-    /// let turns = Arc::new(Semaphore::new(5));
+    /// // Another task adds permits over time.
+    /// let permits = Arc::new(Semaphore::new(5));
     /// let client = Client::builder().rate_limiter(move |_request| {
-    ///     let turns = turns.clone();
-    ///     async move { turns.acquire().await.expect("it is never closed").forget() }
+    ///     let permits = permits.clone();
+    ///     async move { permits.acquire().await.expect("never closed").forget() }
     /// });
     /// ```
     #[must_use]
-    pub fn rate_limiter<Fut>(mut self, turn: impl Fn(&Request) -> Fut + Send + Sync + 'static) -> Self
+    pub fn rate_limiter<Fut>(mut self, permit: impl Fn(&Request) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.limiter = Some(Limiter::new(turn));
+        self.limiter = Some(Limiter::new(permit));
         self
     }
 
-    /// Makes it; nothing is connected before the first request.
+    /// Builds the client. The first request opens the first connection.
     ///
     /// # Errors
-    /// As [`UpstreamBuilder::build`].
+    /// The errors of [`UpstreamBuilder::build`].
     pub fn build(self) -> Result<Client> {
         Ok(Client {
             upstream: self.upstream.build()?,
@@ -190,16 +190,16 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// A client with settings of its own.
+    /// Returns a builder.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// A live client with the key of `MISTRAL_API_KEY`, for the API at `MISTRAL_SERVER_URL` or at its public address.
-    /// Without a key it can still replay.
+    /// Creates a client without a recorder, with the key in `MISTRAL_API_KEY` and the base URL in `MISTRAL_SERVER_URL`.
+    /// The default is the public API. A client without a key can still replay.
     ///
     /// # Errors
-    /// As [`UpstreamBuilder::build`].
+    /// The errors of [`UpstreamBuilder::build`].
     pub fn from_env() -> Result<Self> {
         let mut builder = Self::builder();
         if let Ok(key) = env::var(crate::http::API_KEY_VARIABLE) {
@@ -211,11 +211,11 @@ impl Client {
         builder.build()
     }
 
-    /// This client with recordings in an engine, in the mode of the environment (see [`Mode`](crate::Mode)). For more
-    /// to choose, make a [`Recorder`] and give it to [`ClientBuilder::recorder`].
+    /// Records and replays this client with an engine, in the mode of the environment (see [`Mode`](crate::Mode)). For
+    /// other options, build a [`Recorder`] and pass it to [`ClientBuilder::recorder`].
     ///
     /// # Errors
-    /// As [`RecorderBuilder::build`](crate::recorder::RecorderBuilder::build).
+    /// The errors of [`RecorderBuilder::build`](crate::recorder::RecorderBuilder::build).
     pub fn cached(self, engine: impl CacheEngine + 'static) -> Result<Self> {
         let recorder = Recorder::builder(engine).build()?;
         Ok(Self {
@@ -224,7 +224,7 @@ impl Client {
         })
     }
 
-    /// This client with a recorder that is already there.
+    /// Returns this client with a recorder.
     pub(crate) fn recorded_by(self, recorder: Recorder) -> Self {
         Self {
             recorder: Some(recorder),
@@ -232,22 +232,24 @@ impl Client {
         }
     }
 
-    /// This client, live, for a recorder that is to hear of the last answer only: of no retry, if there are any.
+    /// Returns this client without its recorder, as a transport for a recorder that records only the last response of
+    /// all retries.
     #[cfg(feature = "cli")]
-    pub(crate) fn settled(&self, with_retries: bool) -> Settled {
-        Settled(Self {
+    pub(crate) fn transport(&self, with_retries: bool) -> ClientTransport {
+        ClientTransport(Self {
             recorder: None,
             retries: self.retries.clone().filter(|_| with_retries),
             ..self.clone()
         })
     }
 
-    /// The recorder, for its session and verdict; `None` when every call is live.
+    /// Returns the recorder, which has the session and its verdict.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
     }
 
-    /// Sends any request, on the same road as the typed calls; an error status is a response, not an error.
+    /// Sends any request, with recording, replay and retries like the typed methods. An error status is a response, not
+    /// an error.
     ///
     /// ```no_run
     /// use mistral_cassette::{Request, client::Client};
@@ -267,48 +269,48 @@ impl Client {
             request = request.header(header::USER_AGENT, USER_AGENT);
         }
         let retries = self.retries.clone().unwrap_or(Retries::new(0));
-        Live::new(self.upstream.clone(), self.limiter.clone(), retries)
+        RetryingUpstream::new(self.upstream.clone(), self.limiter.clone(), retries)
             .answer(self.recorder.as_ref(), request)
             .await
     }
 
-    /// Sends this as JSON, and reads the answer.
+    /// Sends a JSON body, and parses the response.
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        self.ask(Request::post(path)?.json(body)?).await
+        self.fetch(Request::post(path)?.json(body)?).await
     }
 
-    /// Sends this as JSON, and reads the events of the answer.
+    /// Sends a JSON body, and parses the events of the response.
     async fn post_stream<T>(&self, path: &str, body: &impl Serialize, end: End) -> Result<EventStream<T>> {
         self.stream(Request::post(path)?.json(body)?, end).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
-        self.accepting("application/json", request).await?.json().await
+    async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
+        self.send_accepting("application/json", request).await?.json().await
     }
 
     async fn stream<T>(&self, request: Request, end: End) -> Result<EventStream<T>> {
-        let response = self.accepting("text/event-stream", request).await?;
+        let response = self.send_accepting("text/event-stream", request).await?;
         Ok(EventStream::new(response.into_body(), end))
     }
 
-    /// Sends a request whose answer is empty, and reads it to its end all the same: then it is recorded.
-    async fn tell(&self, request: Request) -> Result<()> {
-        self.accepting("application/json", request).await?.bytes().await?;
+    /// Sends a request with an empty response, and reads the response to its end so that it is recorded.
+    async fn send(&self, request: Request) -> Result<()> {
+        self.send_accepting("application/json", request).await?.bytes().await?;
         Ok(())
     }
 
-    async fn accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
+    async fn send_accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
         let request = request.header(header::ACCEPT, HeaderValue::from_static(kind));
         self.request(request).await?.error_for_status().await
     }
 }
 
-/// As [`Client::settled`].
+/// The client as a transport, see [`Client::transport`].
 #[cfg(feature = "cli")]
-pub(crate) struct Settled(Client);
+pub(crate) struct ClientTransport(Client);
 
 #[cfg(feature = "cli")]
-impl Transport for Settled {
+impl Transport for ClientTransport {
     fn has_key(&self, request: &Request) -> bool {
         self.0.upstream.has_key(request)
     }

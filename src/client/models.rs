@@ -1,4 +1,4 @@
-//! Models: which there are, and what they can do.
+//! Models and their capabilities.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,36 +16,37 @@ const MODELS: &str = "/v1/models";
 pub struct ModelList {
     /// The models.
     pub data: Vec<Model>,
-    /// Everything else (`object`).
+    /// All other members (`object`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A model, of the API or fine-tuned.
+/// A model of the API, or a fine-tuned model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Model {
-    /// What requests call it.
+    /// The id.
     pub id: String,
-    /// What it can do: booleans by name.
+    /// The capabilities: a boolean for each name.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub capabilities: Nullable<Map<String, Value>>,
-    /// Other names for it.
+    /// The aliases of the id.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub aliases: Nullable<Vec<String>>,
-    /// The most tokens of a request and its answer.
+    /// The maximum number of tokens of a request and its response.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub max_context_length: Nullable<i64>,
-    /// When it stops to answer (RFC 3339).
+    /// The time when the API removes the model (RFC 3339).
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub deprecation: Nullable<String>,
-    /// Everything else (`object`, `created` in seconds since 1970, `owned_by`, `description`, …).
+    /// All other members (`object`, `created` in seconds since 1970, `owned_by`, `description`, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Model {
-    /// Whether it has a capability, such as `completion_chat`, `function_calling`, `vision` or `ocr`.
+    /// Returns whether the model has a capability, for example `completion_chat`, `function_calling`, `vision` or
+    /// `ocr`.
     pub fn can(&self, capability: &str) -> bool {
         let capabilities = self.capabilities.as_ref();
         capabilities.and_then(|all| all.get(capability)) == Some(&Value::Bool(true))
@@ -56,24 +57,24 @@ impl Client {
     /// `GET /v1/models`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn models(&self) -> Result<ModelList> {
-        self.ask(Request::get(MODELS)?).await
+        self.fetch(Request::get(MODELS)?).await
     }
 
     /// `GET /v1/models/{id}`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn model(&self, id: &str) -> Result<Model> {
-        self.ask(Request::get(&path(MODELS, id, "")?)?).await
+        self.fetch(Request::get(&path(MODELS, id, "")?)?).await
     }
 
-    /// `DELETE /v1/models/{id}`: a fine-tuned model of yours.
+    /// `DELETE /v1/models/{id}`: deletes one of your fine-tuned models.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn delete_model(&self, id: &str) -> Result<Deleted> {
-        self.ask(Request::delete(&path(MODELS, id, "")?)?).await
+        self.fetch(Request::delete(&path(MODELS, id, "")?)?).await
     }
 }

@@ -1,4 +1,4 @@
-//! Moderation: what is wrong with a text or a chat.
+//! Moderation: categories of harmful content in a text or a chat.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,14 +20,14 @@ request! {
 }
 
 impl ModerationRequest {
-    /// A request for a model by its name: one text, or a list of them.
+    /// Creates a request for a model and one text or a list of texts.
     pub fn new(model: impl Into<String>, input: impl Into<Input>) -> Self {
         Self::none().set("model", model.into()).set("input", input.into())
     }
 }
 
 request! {
-    /// A request for `POST /v1/chat/moderations`: the last message is judged, in the light of those before.
+    /// A request for `POST /v1/chat/moderations`: moderates the last message. The earlier messages are its context.
     ///
     /// ```
     /// use mistral_cassette::client::{ChatMessage, ChatModerationRequest};
@@ -38,47 +38,47 @@ request! {
 }
 
 impl ChatModerationRequest {
-    /// A request for a model by its name, and one chat. For many, set `input` to a list of lists.
+    /// Creates a request for a model and one chat. For many chats, set `input` to a list of lists.
     pub fn new(model: impl Into<String>, chat: impl IntoIterator<Item = ChatMessage>) -> Self {
         Self::none().set("model", model.into()).set("input", sent(chat))
     }
 }
 
-/// The answer to a [`ModerationRequest`] or a [`ChatModerationRequest`].
+/// The response to a [`ModerationRequest`] or a [`ChatModerationRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModerationResponse {
-    /// The id of this answer.
+    /// The id of this response.
     pub id: String,
-    /// The model that answered.
+    /// The model that generated the response.
     pub model: String,
-    /// One for each text or chat, in their order.
+    /// One result for each text or chat, in order.
     pub results: Vec<Moderation>,
-    /// How many tokens it took.
+    /// The number of tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// What one text or chat was found to be.
+/// The result for one text or chat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Moderation {
-    /// Whether it is of each category (`sexual`, `pii`, …): booleans, in the order in which they came.
+    /// Whether the text belongs to each category (`sexual`, `pii`, …): booleans, in the order of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Map<String, Value>>,
-    /// How much it is of each category: numbers from 0 to 1.
+    /// The score of each category: numbers from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category_scores: Option<Map<String, Value>>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Moderation {
-    /// The categories that it is of.
+    /// Returns the categories that the text belongs to.
     pub fn flagged(&self) -> impl Iterator<Item = &str> {
         let categories = self.categories.iter().flatten();
         categories
@@ -86,7 +86,7 @@ impl Moderation {
             .map(|(name, _)| name.as_str())
     }
 
-    /// How much it is of a category, 0 to 1.
+    /// Returns the score of a category, from 0 to 1.
     pub fn score(&self, category: &str) -> Option<f64> {
         self.category_scores.as_ref()?.get(category)?.as_f64()
     }
@@ -96,7 +96,7 @@ impl Client {
     /// `POST /v1/moderations`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn moderate(&self, request: ModerationRequest) -> Result<ModerationResponse> {
         self.post("/v1/moderations", &request).await
     }
@@ -104,7 +104,7 @@ impl Client {
     /// `POST /v1/chat/moderations`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn moderate_chat(&self, request: ChatModerationRequest) -> Result<ModerationResponse> {
         self.post("/v1/chat/moderations", &request).await
     }

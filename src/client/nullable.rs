@@ -1,8 +1,8 @@
-//! A member of an answer that may be null or missing, and stays what it was.
+//! Members of responses that may be `null` or absent.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value, `null`, or nothing at all: the API sends all three, and an answer that is written again keeps them apart.
+/// A value, `null`, or an absent member. The API sends all three, and a serialized response has the same one.
 ///
 /// ```
 /// use mistral_cassette::client::Nullable;
@@ -17,13 +17,13 @@ pub enum Nullable<T> {
     Value(T),
     /// `null`.
     Null,
-    /// Not there.
+    /// An absent member.
     #[default]
     Absent,
 }
 
 impl<T> Nullable<T> {
-    /// The value, if there is one.
+    /// Returns the value, if there is one.
     pub fn as_ref(&self) -> Option<&T> {
         match self {
             Self::Value(value) => Some(value),
@@ -31,7 +31,7 @@ impl<T> Nullable<T> {
         }
     }
 
-    /// The value, if there is one.
+    /// Returns the value, if there is one.
     pub fn into_option(self) -> Option<T> {
         match self {
             Self::Value(value) => Some(value),
@@ -39,14 +39,14 @@ impl<T> Nullable<T> {
         }
     }
 
-    /// Whether it is not there, and not `null` either.
+    /// Returns whether the member is absent, which is different from `null`.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }
 
 impl Nullable<String> {
-    /// The text, if there is one.
+    /// Returns the text, if there is one.
     pub fn as_deref(&self) -> Option<&str> {
         self.as_ref().map(String::as_str)
     }

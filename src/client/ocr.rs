@@ -1,4 +1,4 @@
-//! OCR: documents and images as Markdown.
+//! OCR: converts documents and images to Markdown.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use super::{Client, Nullable};
 use crate::error::Result;
 
 request! {
-    /// A request for `POST /v1/ocr`. Sent without being set, as by the official SDKs: `include_blocks: true`.
+    /// A request for `POST /v1/ocr`. The default is that of the official SDKs: `include_blocks: true`.
     ///
     /// ```
     /// use mistral_cassette::client::{ContentChunk, OcrRequest};
@@ -18,9 +18,9 @@ request! {
     /// let request = OcrRequest::new("mistral-ocr-latest", document).pages([0, 1]).include_image_base64(true);
     /// ```
     OcrRequest {
-        /// Whether the images of a page come with it, in base64.
+        /// Whether pages include their images, in base64.
         include_image_base64: bool,
-        /// The most images to return.
+        /// The maximum number of images to return.
         image_limit: u32,
         /// `markdown` or `html`.
         table_format: &str,
@@ -28,7 +28,7 @@ request! {
 }
 
 impl OcrRequest {
-    /// A request for a model by its name and a document: [`ContentChunk::document`], [`ContentChunk::image`] or
+    /// Creates a request for a model and a document: [`ContentChunk::document`], [`ContentChunk::image`] or
     /// [`ContentChunk::file`].
     pub fn new(model: impl Into<String>, document: ContentChunk) -> Self {
         Self::none()
@@ -37,52 +37,52 @@ impl OcrRequest {
             .set("include_blocks", true)
     }
 
-    /// Which pages to read, from 0.
+    /// Sets the pages to read, counted from 0.
     #[must_use]
     pub fn pages(self, pages: impl IntoIterator<Item = u32>) -> Self {
         self.set("pages", pages.into_iter().collect::<Vec<_>>())
     }
 }
 
-/// The answer to an [`OcrRequest`].
+/// The response to an [`OcrRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OcrResponse {
-    /// The model that answered.
+    /// The model that read the document.
     pub model: String,
-    /// The pages, in their order.
+    /// The pages, in order.
     pub pages: Vec<OcrPage>,
-    /// The document annotated as `document_annotation_format` says: JSON as text.
+    /// The annotation of the document in `document_annotation_format`: JSON as text.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub document_annotation: Nullable<String>,
-    /// Everything else (`usage_info`).
+    /// All other members (`usage_info`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl OcrResponse {
-    /// The Markdown of all pages, with a blank line between two.
+    /// Returns the Markdown of all pages, separated by blank lines.
     pub fn markdown(&self) -> String {
         let pages: Vec<&str> = self.pages.iter().map(|page| page.markdown.as_str()).collect();
         pages.join("\n\n")
     }
 }
 
-/// A page that was read.
+/// A page of the document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OcrPage {
-    /// Its number, from 0.
+    /// The index, from 0.
     pub index: i64,
-    /// What stands on it; images and tables are links to those below.
+    /// The content of the page. Images and tables are links.
     pub markdown: String,
-    /// The images on it.
+    /// The images on the page.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub images: Nullable<Vec<OcrImage>>,
-    /// Its size in pixels at a resolution.
+    /// The size in pixels at a resolution.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub dimensions: Nullable<OcrDimensions>,
-    /// Everything else (`tables`, `hyperlinks`, `header`, `footer`, `blocks`, `confidence_scores`).
+    /// All other members (`tables`, `hyperlinks`, `header`, `footer`, `blocks`, `confidence_scores`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -91,12 +91,12 @@ pub struct OcrPage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OcrImage {
-    /// What the Markdown calls it.
+    /// The name of the image in the Markdown.
     pub id: String,
-    /// The image as a `data:` URL, when it was asked for.
+    /// The image as a `data:` URL, if the request asked for images.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub image_base64: Nullable<String>,
-    /// Everything else (`top_left_x` and the other corners in pixels, `image_annotation`).
+    /// All other members (`top_left_x` and the other corners in pixels, `image_annotation`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -105,13 +105,13 @@ pub struct OcrImage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OcrDimensions {
-    /// Pixels an inch.
+    /// Pixels per inch.
     pub dpi: i64,
-    /// Pixels from top to bottom.
+    /// The height in pixels.
     pub height: i64,
-    /// Pixels from left to right.
+    /// The width in pixels.
     pub width: i64,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -120,7 +120,7 @@ impl Client {
     /// `POST /v1/ocr`.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn ocr(&self, request: OcrRequest) -> Result<OcrResponse> {
         self.post("/v1/ocr", &request).await
     }

@@ -1,4 +1,4 @@
-//! What all requests have in common: members in one map, lists by page, ids in paths.
+//! Shared parts of all requests: members in one map, list queries, and ids in paths.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Makes a request type: one map of members, a setter for each that is named, and `set` for the rest.
+/// Defines a request type: a map of members, a setter for each named member, and `set` for all other members.
 macro_rules! request {
     (
         $(#[$doc:meta])*
@@ -28,8 +28,8 @@ macro_rules! request {
                 }
             )*
 
-            /// Sets any other member of the request, in place of what it was: no member is sent twice. A `null` is
-            /// sent as it is, and is another request than none.
+            /// Sets any other member of the request, and replaces an earlier value. A `null` is sent as `null`. A
+            /// request with `null` and a request without the member have different keys.
             #[must_use]
             pub fn set(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
                 self.members.insert(name.into(), value.into());
@@ -44,7 +44,7 @@ macro_rules! request {
 }
 pub(super) use request;
 
-/// Which part of a list to get, and what else its endpoint takes.
+/// The query of a list request: the page, and other parameters of the endpoint.
 ///
 /// ```
 /// use mistral_cassette::client::ListQuery;
@@ -57,24 +57,24 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    /// What the official SDKs ask for: the first page, in the size that is usual for the list.
+    /// Creates a query with the defaults of the official SDKs: the first page, in the default size of the list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The number of the page, from 0.
+    /// Sets the number of the page, from 0.
     #[must_use]
     pub fn page(self, page: u32) -> Self {
         self.set("page", page)
     }
 
-    /// The most entries of a page.
+    /// Sets the maximum number of entries of a page.
     #[must_use]
     pub fn page_size(self, entries: u32) -> Self {
         self.set("page_size", entries)
     }
 
-    /// Sets any other parameter, in place of what it was.
+    /// Sets any other parameter, and replaces an earlier value.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Display) -> Self {
         let name = name.into();
@@ -82,14 +82,14 @@ impl ListQuery {
         self.add(name, value)
     }
 
-    /// Adds a value to a parameter that takes many, such as the `sample_type` of files.
+    /// Adds a value to a parameter that has several values, for example the `sample_type` of files.
     #[must_use]
     pub fn add(mut self, name: impl Into<String>, value: impl Display) -> Self {
         self.pairs.push((name.into(), value.to_string()));
         self
     }
 
-    /// The target of this query, with what the SDKs send when the caller says nothing of it.
+    /// Returns the request target, with the defaults of the official SDKs for parameters that are not set.
     pub(super) fn target(self, path: &str, defaults: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in defaults {
@@ -102,7 +102,7 @@ impl ListQuery {
     }
 }
 
-/// What stands in a path as it is; fine-tuned models have colons in their names.
+/// The characters that are not encoded in a path. The ids of fine-tuned models contain colons.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -110,11 +110,14 @@ const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b':');
 
-/// `prefix/id/suffix`, with the id as one segment.
+/// Returns `prefix/id/suffix`, with the id as one segment.
 pub(super) fn path(prefix: &str, id: &str, suffix: &str) -> Result<String> {
     if id.is_empty() {
-        // It would ask for the list.
-        return Err(Error::new(ErrorKind::Request, format!("an empty id after {prefix}/")));
+        // The request would return the list.
+        return Err(Error::new(
+            ErrorKind::Request,
+            format!("the id is empty in the path {prefix}/"),
+        ));
     }
     Ok(format!("{prefix}/{}{suffix}", utf8_percent_encode(id, IN_A_PATH)))
 }

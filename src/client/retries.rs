@@ -1,4 +1,4 @@
-//! Asking again after an answer of the moment, and waiting for a turn before each request that is really sent.
+//! Retries after transient errors, and the rate limiter for requests to the API.
 
 use std::fmt;
 use std::future::Future;
@@ -15,18 +15,18 @@ use crate::http::{Request, Response};
 use crate::recorder::Recorder;
 use crate::upstream::Upstream;
 
-/// How often and after what time a request is sent again: after the statuses 429, 500, 502, 503 and 504, and when the
-/// API cannot be reached. The official SDKs do the same when they are told to, for the same statuses.
+/// The number of retries and the delays between them. A request is retried after the statuses 429, 500, 502, 503 and
+/// 504, and if the API cannot be reached. The official SDKs retry after the same statuses if they are configured to.
 ///
-/// The answer may say how long to wait (`retry-after-ms`, or `retry-after` in seconds or as a date). Otherwise the
-/// first wait is 500 milliseconds and each further one half as long again. No wait is longer than a limit, by default
-/// 60 seconds. A stream that has begun is not sent again.
+/// The response may set the delay (`retry-after-ms`, or `retry-after` in seconds or as a date). Otherwise the first
+/// delay is 500 milliseconds, and each further delay is 1.5 times as long. The maximum delay is 60 seconds by default.
+/// A stream that has started is not retried.
 ///
 /// # With recordings
-/// Statuses are handled above the recorder: with [`save_errors`](crate::recorder::RecorderBuilder::save_errors) in mode `record`,
-/// a 429 that was followed by a 200 is kept as both, and a replay sees both. Nobody waits for an answer that was
-/// replayed. Connections that fail are handled below it: they are no answers, and are not counted as failures when
-/// a later one holds.
+/// A retry after a status is a new request to the recorder. With
+/// [`save_errors`](crate::recorder::RecorderBuilder::save_errors) in mode `record`, a 429 and the 200 after it are both
+/// recorded, and both are replayed. After a replayed response there is no delay. A retry after a failed connection is
+/// not visible to the recorder, which counts a failure only if no retry succeeds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,7 +44,7 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// So many times after the first; 0 is never.
+    /// Sets the number of retries. 0 disables them.
     pub fn new(times: u32) -> Self {
         Self {
             times,
@@ -53,33 +53,33 @@ impl Retries {
         }
     }
 
-    /// The first wait, where the answer does not say how long.
+    /// Sets the first delay, for responses that do not set the delay.
     #[must_use]
     pub fn first_wait(mut self, wait: Duration) -> Self {
         self.first_wait = wait;
         self
     }
 
-    /// The longest wait, whatever the answer says.
+    /// Sets the maximum delay, which also limits the delay that a response sets.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
         self
     }
 
-    /// How long to wait after so many retries, when these were the headers of the last answer.
-    fn wait(&self, retries: u32, headers: Option<&HeaderMap>, now: SystemTime) -> Duration {
-        let asked_for = headers.and_then(|headers| asked_for(headers, now));
+    /// Returns the delay after a number of retries. `headers` are those of the last response.
+    fn delay(&self, retries: u32, headers: Option<&HeaderMap>, now: SystemTime) -> Duration {
+        let requested = headers.and_then(|headers| retry_after(headers, now));
         let grown = || {
             let factor = 1.5_f64.powi(retries.try_into().unwrap_or(i32::MAX));
             Duration::try_from_secs_f64(self.first_wait.as_secs_f64() * factor).unwrap_or(Duration::MAX)
         };
-        asked_for.unwrap_or_else(grown).min(self.max_wait)
+        requested.unwrap_or_else(grown).min(self.max_wait)
     }
 }
 
-/// How long the API wants its callers to wait.
-fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// Returns the delay that the API requests.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|ms| ms / 1000.0);
@@ -87,27 +87,27 @@ fn asked_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = jiff::fmt::rfc2822::parse(text(header::RETRY_AFTER.as_str())?).ok()?;
-    // A date that has passed is now.
+    // A date in the past means no delay.
     let date = SystemTime::from(date.timestamp());
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-fn may_pass(status: StatusCode) -> bool {
+fn is_retryable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504)
 }
 
-type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Permit = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Something to wait for before each request that is really sent.
+/// A rate limiter, which is awaited before each request to the API.
 #[derive(Clone)]
-pub(super) struct Limiter(Arc<dyn Fn(&Request) -> Turn + Send + Sync>);
+pub(super) struct Limiter(Arc<dyn Fn(&Request) -> Permit + Send + Sync>);
 
 impl Limiter {
-    pub(super) fn new<Fut>(turn: impl Fn(&Request) -> Fut + Send + Sync + 'static) -> Self
+    pub(super) fn new<Fut>(permit: impl Fn(&Request) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self(Arc::new(move |request| Box::pin(turn(request))))
+        Self(Arc::new(move |request| Box::pin(permit(request))))
     }
 }
 
@@ -117,29 +117,30 @@ impl fmt::Debug for Limiter {
     }
 }
 
-/// The way to the upstream for one call of the client, which may be more than one request.
+/// The transport for one call of the client, which may send several requests.
 #[derive(Clone)]
-pub(super) struct Live {
+pub(super) struct RetryingUpstream {
     upstream: Upstream,
     limiter: Option<Limiter>,
     retries: Retries,
-    spent: Arc<AtomicU32>,
-    /// Whether the last answer came from there.
+    /// The number of retries that were used.
+    used: Arc<AtomicU32>,
+    /// Whether the last response came from the upstream.
     was_sent: Arc<AtomicBool>,
 }
 
-impl Live {
+impl RetryingUpstream {
     pub(super) fn new(upstream: Upstream, limiter: Option<Limiter>, retries: Retries) -> Self {
         Self {
             upstream,
             limiter,
             retries,
-            spent: Arc::default(),
+            used: Arc::default(),
             was_sent: Arc::default(),
         }
     }
 
-    /// Answers a request from a recorder or live, and again while that is worth it.
+    /// Answers a request through the recorder or from the upstream, and retries it after transient errors.
     pub(super) async fn answer(self, recorder: Option<&Recorder>, request: Request) -> Result<Response> {
         loop {
             self.was_sent.store(false, Ordering::Relaxed);
@@ -148,33 +149,33 @@ impl Live {
                 None => self.clone().send(request.clone()).await,
             };
             let response = match answered {
-                // In place of a connection that failed, which is tried again below the recorder.
-                Err(error) if error.is_injected() && self.next_wait(None).is_some() => continue,
+                // An injected fault replaces a failed connection, which `send` would retry.
+                Err(error) if error.is_injected() && self.next_delay(None).is_some() => continue,
                 answered => answered?,
             };
-            if !may_pass(response.status()) {
+            if !is_retryable(response.status()) {
                 return Ok(response);
             }
-            let Some(wait) = self.next_wait(Some(response.header_map())) else {
+            let Some(delay) = self.next_delay(Some(response.header_map())) else {
                 return Ok(response);
             };
-            tracing::info!("{} {}: asking again", request.path(), response.status());
-            // Read to its end it is recorded, and its connection is free.
+            tracing::info!("{} {}: retrying", request.path(), response.status());
+            // Reading the complete body records the response and frees the connection.
             response.bytes().await?;
             if self.was_sent.load(Ordering::Relaxed) {
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(delay).await;
             }
         }
     }
 
-    /// Spends a retry; `None` when there is none left.
-    fn next_wait(&self, headers: Option<&HeaderMap>) -> Option<Duration> {
-        let spent = self.spent.fetch_add(1, Ordering::Relaxed);
-        (spent < self.retries.times).then(|| self.retries.wait(spent, headers, SystemTime::now()))
+    /// Uses one retry and returns its delay, or `None` if no retry is left.
+    fn next_delay(&self, headers: Option<&HeaderMap>) -> Option<Duration> {
+        let used = self.used.fetch_add(1, Ordering::Relaxed);
+        (used < self.retries.times).then(|| self.retries.delay(used, headers, SystemTime::now()))
     }
 }
 
-impl Transport for Live {
+impl Transport for RetryingUpstream {
     fn has_key(&self, request: &Request) -> bool {
         self.upstream.has_key(request)
     }
@@ -183,9 +184,9 @@ impl Transport for Live {
         self.upstream.secret()
     }
 
-    fn again(&self) -> Option<BackgroundTransport> {
-        let live = self.clone();
-        Some(Box::new(|request| Box::pin(live.send(request))))
+    fn for_background(&self) -> Option<BackgroundTransport> {
+        let transport = self.clone();
+        Some(Box::new(|request| Box::pin(transport.send(request))))
     }
 
     async fn send(self, request: Request) -> Result<Response> {
@@ -198,11 +199,11 @@ impl Transport for Live {
                 Err(error) if error.kind() == ErrorKind::Upstream => error,
                 answered => return answered,
             };
-            let Some(wait) = self.next_wait(None) else {
+            let Some(delay) = self.next_delay(None) else {
                 return Err(error);
             };
-            tracing::info!("{}: asking again after: {}", request.path(), error.message());
-            tokio::time::sleep(wait).await;
+            tracing::info!("{}: retrying after: {}", request.path(), error.message());
+            tokio::time::sleep(delay).await;
         }
     }
 }
@@ -211,39 +212,39 @@ impl Transport for Live {
 mod tests {
     use super::*;
 
-    fn waits(headers: &[(&str, &str)]) -> Duration {
+    fn delay(headers: &[(&str, &str)]) -> Duration {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         // Wed, 21 Oct 2015 07:28:00 GMT
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_480);
-        Retries::new(9).wait(2, Some(&headers), now)
+        Retries::new(9).delay(2, Some(&headers), now)
     }
 
     #[test]
-    fn an_answer_may_say_how_long_to_wait() {
+    fn a_response_may_set_the_delay() {
         let (second, grown) = (Duration::from_secs(1), Duration::from_millis(1125));
-        assert_eq!(waits(&[("retry-after", "7")]), 7 * second);
-        assert_eq!(waits(&[("retry-after", "7"), ("retry-after-ms", "250")]), second / 4);
-        assert_eq!(waits(&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")]), 30 * second);
+        assert_eq!(delay(&[("retry-after", "7")]), 7 * second);
+        assert_eq!(delay(&[("retry-after", "7"), ("retry-after-ms", "250")]), second / 4);
+        assert_eq!(delay(&[("retry-after", "Wed, 21 Oct 2015 07:28:30 GMT")]), 30 * second);
         assert_eq!(
-            waits(&[("retry-after", "Wed, 21 Oct 2015 07:27:30 GMT")]),
+            delay(&[("retry-after", "Wed, 21 Oct 2015 07:27:30 GMT")]),
             Duration::ZERO
         );
-        assert_eq!(waits(&[("retry-after", "86400")]), 60 * second);
-        for nonsense in ["soon", "-5", "NaN", ""] {
-            assert_eq!(waits(&[("retry-after", nonsense)]), grown, "{nonsense}");
+        assert_eq!(delay(&[("retry-after", "86400")]), 60 * second);
+        for invalid in ["soon", "-5", "NaN", ""] {
+            assert_eq!(delay(&[("retry-after", invalid)]), grown, "{invalid}");
         }
     }
 
     #[test]
-    fn waits_grow_by_half_up_to_the_limit() {
+    fn delays_grow_by_half_up_to_the_maximum() {
         let retries = Retries::new(9).max_wait(Duration::from_secs(2));
-        let waits: Vec<u128> = (0..6)
-            .map(|spent| retries.wait(spent, None, SystemTime::now()).as_millis())
+        let delays: Vec<u128> = (0..6)
+            .map(|used| retries.delay(used, None, SystemTime::now()).as_millis())
             .collect();
-        assert_eq!(waits, [500, 750, 1125, 1687, 2000, 2000]);
-        assert_eq!(retries.wait(u32::MAX, None, SystemTime::now()), Duration::from_secs(2));
+        assert_eq!(delays, [500, 750, 1125, 1687, 2000, 2000]);
+        assert_eq!(retries.delay(u32::MAX, None, SystemTime::now()), Duration::from_secs(2));
     }
 }

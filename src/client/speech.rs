@@ -1,4 +1,4 @@
-//! Speech: a text read aloud.
+//! Speech: converts text to audio.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 const SPEECH: &str = "/v1/audio/speech";
 
 request! {
-    /// A request for `POST /v1/audio/speech`. What is not set is not sent.
+    /// A request for `POST /v1/audio/speech`. Members that are not set are not sent.
     ///
     /// ```
     /// use mistral_cassette::client::SpeechRequest;
@@ -28,7 +28,7 @@ request! {
     SpeechRequest {
         /// The model.
         model: &str,
-        /// The voice, by its id.
+        /// The id of the voice.
         voice_id: &str,
         /// `pcm`, `wav`, `mp3`, `flac` or `opus`.
         response_format: &str,
@@ -36,35 +36,35 @@ request! {
 }
 
 impl SpeechRequest {
-    /// A request for a text.
+    /// Creates a request for a text.
     pub fn new(input: impl Into<String>) -> Self {
         Self::none().set("input", input.into())
     }
 }
 
-/// The answer to a [`SpeechRequest`].
+/// The response to a [`SpeechRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SpeechResponse {
-    /// The audio file in base64; see [`audio`](Self::audio).
+    /// The audio file in base64, see [`audio`](Self::audio).
     pub audio_data: String,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl SpeechResponse {
-    /// The bytes of the audio file.
+    /// Returns the bytes of the audio file.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] when they are not base64.
+    /// [`ErrorKind::Api`] if the data is not base64.
     pub fn audio(&self) -> Result<Bytes> {
         decoded(&self.audio_data)
     }
 }
 
-/// An event of a streamed [`SpeechRequest`]. A kind that is not known here, or not in this shape, is
-/// [`Unknown`](Self::Unknown) and loses nothing.
+/// An event of a streamed [`SpeechRequest`]. An event of any other kind or format is [`Unknown`](Self::Unknown), which
+/// keeps all members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -72,31 +72,31 @@ pub enum SpeechEvent {
     /// More audio.
     #[serde(rename = "speech.audio.delta")]
     AudioDelta {
-        /// What is new, in base64; see [`audio`](SpeechEvent::audio).
+        /// The new bytes in base64, see [`audio`](SpeechEvent::audio).
         audio_data: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// It is whole.
+    /// The response is complete.
     #[serde(rename = "speech.audio.done")]
     Done {
-        /// How many tokens it took.
+        /// The number of tokens used.
         usage: Usage,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Anything else.
+    /// Any other kind.
     #[serde(untagged)]
     Unknown(Value),
 }
 
 impl SpeechEvent {
-    /// The new bytes of the audio file; none unless it is a piece of it.
+    /// Returns the new bytes of the audio file. Other events have none.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] when they are not base64.
+    /// [`ErrorKind::Api`] if the data is not base64.
     pub fn audio(&self) -> Result<Bytes> {
         match self {
             Self::AudioDelta { audio_data, .. } => decoded(audio_data),
@@ -117,18 +117,18 @@ fn decoded(base64: &str) -> Result<Bytes> {
 pub type SpeechStream = EventStream<SpeechEvent>;
 
 impl Client {
-    /// `POST /v1/audio/speech`: the whole audio file at once.
+    /// `POST /v1/audio/speech`: returns the complete audio file.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn speech(&self, request: SpeechRequest) -> Result<SpeechResponse> {
         self.post(SPEECH, &request.set("stream", false)).await
     }
 
-    /// `POST /v1/audio/speech` with `stream: true`: the audio file as it is made.
+    /// `POST /v1/audio/speech` with `stream: true`: returns the audio file as it is generated.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
+    /// The errors of [`embeddings`](Self::embeddings). Each item of the stream may be an error, too.
     pub async fn speech_stream(&self, request: SpeechRequest) -> Result<SpeechStream> {
         self.post_stream(SPEECH, &request.set("stream", true), End::Event(&["speech.audio.done"]))
             .await

@@ -1,4 +1,4 @@
-//! Streamed answers: server-sent events, read into typed ones as they arrive.
+//! Streamed responses: server-sent events, parsed as they arrive.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Body, Event, Splitter};
 
-/// The events of a streamed answer, in order, each as soon as it is there.
+/// The events of a streamed response, in order, each as soon as it arrives.
 ///
-/// A stream of completions ends with the API's `[DONE]`, the others with an event that says so
-/// (`conversation.response.done`); one that ends without it ends with an error ([`ErrorKind::Api`]). Reading to the end is what lets a recording be kept before
-/// the program goes on; one that is dropped early is recorded all the same.
+/// A stream of completions ends with `[DONE]`, any other stream with a final event (for example
+/// `conversation.response.done`). A stream without it ends with an error ([`ErrorKind::Api`]). When the stream returns
+/// its end, the recording is complete. A stream that is dropped early is still recorded.
 pub struct EventStream<T> {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
     splitter: Splitter,
@@ -27,12 +27,12 @@ pub struct EventStream<T> {
     event: PhantomData<fn() -> T>,
 }
 
-/// What ends a stream well.
+/// The mark of a complete stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// `data: [DONE]`, which is no event of the caller's.
+    /// `data: [DONE]`, which is not returned to the caller.
     Done,
-    /// The end of the body, behind an event of one of these names.
+    /// The end of the body after an event with one of these names.
     Event(&'static [&'static str]),
 }
 
@@ -44,7 +44,7 @@ impl End {
         }
     }
 
-    /// What a stream that is cut lacks.
+    /// Returns the name of the event that an incomplete stream lacks.
     fn name(self) -> &'static str {
         match self {
             Self::Done => "[DONE]",
@@ -56,7 +56,7 @@ impl End {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// The last event has come; the rest of the body is read so that a recording is kept when the stream ends.
+    /// The last event has arrived. The rest of the body is read so that the recording is complete when the stream ends.
     Done,
     Ended,
 }
@@ -89,7 +89,7 @@ impl<T: DeserializeOwned> Stream for EventStream<T> {
                 if self.end.is(&event) {
                     self.state = State::Done;
                 }
-                // Nothing of the caller's follows `[DONE]`; behind another last event something may.
+                // No event follows `[DONE]`, but events may follow any other final event.
                 if self.state == State::Open || self.end != End::Done {
                     return Poll::Ready(Some(read(&event)));
                 }
@@ -103,11 +103,11 @@ impl<T: DeserializeOwned> Stream for EventStream<T> {
                 None => match self.splitter.rest() {
                     Some(rest) => self.ready.push_back(rest),
                     None => {
-                        let is_cut = self.state == State::Open;
+                        let is_incomplete = self.state == State::Open;
                         self.state = State::Ended;
                         let last = self.end.name();
-                        let cut = format!("the stream ended early: its last event, {last}, did not come");
-                        return Poll::Ready(is_cut.then(|| Err(Error::new(ErrorKind::Api, cut))));
+                        let message = format!("the stream is incomplete: it ended without its last event, {last}");
+                        return Poll::Ready(is_incomplete.then(|| Err(Error::new(ErrorKind::Api, message))));
                     }
                 },
             }
@@ -119,7 +119,7 @@ fn read<T: DeserializeOwned>(event: &Event) -> Result<T> {
     serde_json::from_str(&event.data).map_err(|error| {
         Error::new(
             ErrorKind::Api,
-            format!("an event of the stream is not the JSON that was expected: {error}"),
+            format!("an event of the stream is not the expected JSON: {error}"),
         )
         .with_response(200, event.data.as_bytes())
         .with_source(error)

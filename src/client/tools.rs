@@ -1,4 +1,4 @@
-//! Tools that a model may call, and the JSON schema that an answer must fit.
+//! Tools that a model may call, and the JSON schema for structured output.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A function of yours, with the JSON schema of its arguments.
+    /// Creates a tool for your function, with the JSON schema of its arguments.
     pub fn with_parameters(name: impl Into<String>, description: impl Into<String>, parameters: Value) -> Self {
         Self::built_in("function").set(
             "function",
@@ -33,13 +33,13 @@ impl Tool {
         )
     }
 
-    /// A function of yours, whose arguments are this type; [`FunctionCall::parse`](super::FunctionCall::parse) reads
-    /// them.
+    /// Creates a tool for your function whose arguments have this type.
+    /// [`FunctionCall::parse`](super::FunctionCall::parse) parses them.
     ///
     /// ```
     /// use mistral_cassette::client::Tool;
     ///
-    /// /// Where to look.
+    /// /// The arguments of `get_weather`.
     /// #[derive(serde::Deserialize, schemars::JsonSchema)]
     /// struct Args {
     ///     city: String,
@@ -52,19 +52,19 @@ impl Tool {
         Self::with_parameters(name, description, schema_of::<Args>())
     }
 
-    /// A tool that the API runs itself, by its type: `web_search`, `web_search_premium`, `code_interpreter`,
+    /// Creates a tool that the API runs, given by its type: `web_search`, `web_search_premium`, `code_interpreter`,
     /// `image_generation`.
     pub fn built_in(kind: &str) -> Self {
         Self { members: Map::new() }.set("type", kind)
     }
 
-    /// Searches in document libraries by their ids.
+    /// Creates a tool that searches document libraries, given by their ids.
     pub fn document_library<Id: Into<String>>(library_ids: impl IntoIterator<Item = Id>) -> Self {
         let ids: Vec<String> = library_ids.into_iter().map(Into::into).collect();
         Self::built_in("document_library").set("library_ids", ids)
     }
 
-    /// Sets any other member, such as `tool_configuration`.
+    /// Sets any other member, for example `tool_configuration`.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.members.insert(name.into(), value.into());
@@ -78,15 +78,15 @@ impl From<Tool> for Value {
     }
 }
 
-/// The schema of a type, without the address of the meta schema, which the API does not need.
+/// Returns the schema of a type, without the URL of the meta schema, which the API does not need.
 #[cfg(feature = "schemars")]
 fn schema_of<T: schemars::JsonSchema>() -> Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// A `response_format` that makes the answer fit a type. As in the official SDKs it is strict: no object may have
-/// members that the type does not name.
+/// Returns a `response_format` for responses that fit a type. As in the official SDKs it is strict: objects have only
+/// the members of the type.
 #[cfg(feature = "schemars")]
 pub(super) fn format_of<T: schemars::JsonSchema>(name: String) -> Value {
     let mut schema = schema_of::<T>();

@@ -1,4 +1,4 @@
-//! Transcriptions: what is said in an audio file.
+//! Transcriptions: the text of audio files.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::{Client, Nullable};
 use crate::error::Result;
 use crate::http::Request;
 
-/// A request for `POST /v1/audio/transcriptions`. Sent without being set, as by the official SDKs: `diarize: false`.
+/// A request for `POST /v1/audio/transcriptions`. The default is that of the official SDKs: `diarize: false`.
 ///
 /// ```
 /// use mistral_cassette::client::TranscriptionRequest;
@@ -28,7 +28,7 @@ pub struct TranscriptionRequest {
 }
 
 impl TranscriptionRequest {
-    /// A request for a model by its name, with no audio yet: add [`file`](Self::file), [`file_url`](Self::file_url) or
+    /// Creates a request for a model, without audio. Add [`file`](Self::file), [`file_url`](Self::file_url) or
     /// [`file_id`](Self::file_id).
     pub fn new(model: impl Into<String>) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl TranscriptionRequest {
         .set("diarize", false)
     }
 
-    /// An audio file by its name, with its bytes.
+    /// Sets the audio file: its name and its bytes.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, content: impl Into<Bytes>) -> Self {
         self.file = Some(Upload {
@@ -49,26 +49,26 @@ impl TranscriptionRequest {
         self
     }
 
-    /// An audio file by its address. It goes as multipart, as the API reference has it and the TypeScript SDK sends it;
-    /// the Python SDK sends such a form URL-encoded, which is another request.
+    /// Sets the URL of the audio file. The form is multipart, as in the API reference and the TypeScript SDK. The
+    /// Python SDK sends this form URL-encoded, which is a different request.
     #[must_use]
     pub fn file_url(self, url: &str) -> Self {
         self.set("file_url", url)
     }
 
-    /// An uploaded file by its id; see [`file_url`](Self::file_url).
+    /// Sets the id of an uploaded audio file. The form is that of [`file_url`](Self::file_url).
     #[must_use]
     pub fn file_id(self, id: &str) -> Self {
         self.set("file_id", id)
     }
 
-    /// The language, as in `en`; it is found out without.
+    /// Sets the language, for example `en`. By default the API detects it.
     #[must_use]
     pub fn language(self, language: &str) -> Self {
         self.set("language", language)
     }
 
-    /// Sets any other part of the form, in place of what it was; each element of a list is a part of its own.
+    /// Sets any other part of the form, and replaces an earlier value. Each element of a list becomes one part.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.members.insert(name.into(), value.into());
@@ -84,76 +84,76 @@ impl TranscriptionRequest {
     }
 }
 
-/// The answer to a [`TranscriptionRequest`].
+/// The response to a [`TranscriptionRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TranscriptionResponse {
-    /// The model that answered.
+    /// The model that generated the response.
     pub model: String,
-    /// What is said.
+    /// The text.
     pub text: String,
-    /// The language, when it was asked for or found out.
+    /// The language, if it was set or detected.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub language: Nullable<String>,
-    /// What is said when, if it was asked for.
+    /// The segments with their times, if the request asked for them.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub segments: Nullable<Vec<TranscriptionSegment>>,
-    /// How many tokens and seconds it took.
+    /// The number of tokens and seconds of audio used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// What is said from one time to another.
+/// The text between two times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TranscriptionSegment {
-    /// What is said.
+    /// The text.
     pub text: String,
-    /// Where it begins, in seconds.
+    /// The start, in seconds.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub start: Nullable<f64>,
-    /// Where it ends, in seconds.
+    /// The end, in seconds.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub end: Nullable<f64>,
-    /// Everything else (`type`, `score`, `speaker_id`).
+    /// All other members (`type`, `score`, `speaker_id`).
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// An event of a streamed transcription. A kind that is not known here, or not in this shape, is
-/// [`Unknown`](Self::Unknown) and loses nothing.
+/// An event of a streamed transcription. An event of any other kind or format is [`Unknown`](Self::Unknown), which
+/// keeps all members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
 pub enum TranscriptionEvent {
-    /// The language was found out.
+    /// The API detected the language.
     #[serde(rename = "transcription.language")]
     Language {
-        /// The language, as in `en`.
+        /// The language, for example `en`.
         audio_language: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
     /// More text.
     #[serde(rename = "transcription.text.delta")]
     TextDelta {
-        /// What is new.
+        /// The new text.
         text: String,
-        /// Everything else.
+        /// All other members.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// A segment is whole.
+    /// A segment is complete.
     #[serde(rename = "transcription.segment")]
     Segment(TranscriptionSegment),
-    /// All of it, once more.
+    /// The complete response.
     #[serde(rename = "transcription.done")]
     Done(TranscriptionResponse),
-    /// Anything else.
+    /// Any other kind.
     #[serde(untagged)]
     Unknown(Value),
 }
@@ -162,18 +162,18 @@ pub enum TranscriptionEvent {
 pub type TranscriptionStream = EventStream<TranscriptionEvent>;
 
 impl Client {
-    /// `POST /v1/audio/transcriptions`: the whole text at once.
+    /// `POST /v1/audio/transcriptions`: returns the complete text.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings).
+    /// The errors of [`embeddings`](Self::embeddings).
     pub async fn transcribe(&self, request: TranscriptionRequest) -> Result<TranscriptionResponse> {
-        self.ask(request.set("stream", false).to_request()?).await
+        self.fetch(request.set("stream", false).to_request()?).await
     }
 
-    /// `POST /v1/audio/transcriptions` with `stream: true`: the text as it is found.
+    /// `POST /v1/audio/transcriptions` with `stream: true`: returns the text as it is generated.
     ///
     /// # Errors
-    /// As [`embeddings`](Self::embeddings); each item of the stream may be an error too.
+    /// The errors of [`embeddings`](Self::embeddings). Each item of the stream may be an error, too.
     pub async fn transcribe_stream(&self, request: TranscriptionRequest) -> Result<TranscriptionStream> {
         self.stream(
             request.set("stream", true).to_request()?,

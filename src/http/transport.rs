@@ -28,7 +28,7 @@ pub trait Transport: Send {
 
     /// Returns a transport for a second request in the background, which outlives this one. By default there is none; a
     /// stale recording is then refreshed before the caller gets a response.
-    fn again(&self) -> Option<BackgroundTransport> {
+    fn for_background(&self) -> Option<BackgroundTransport> {
         None
     }
 

@@ -1,8 +1,8 @@
-//! Who may ask: the names by which the proxy may be called, and the web pages that may call it.
+//! Checks which hosts a client may name and which web pages may send requests.
 //!
-//! A proxy on this machine can be reached by every web page that a browser on this machine shows. A page whose host name
-//! is pointed at 127.0.0.1 (DNS rebinding) gives itself away by the `Host` that the browser sends, any other page by `Origin` or
-//! `Sec-Fetch-Site`, which no script can set.
+//! Every web page in a browser on this machine can send requests to a proxy on this machine. The `Host` header reveals
+//! a page whose host name resolves to 127.0.0.1 (DNS rebinding). `Origin` or `Sec-Fetch-Site` reveals any other page.
+//! No script can set these headers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,42 +10,40 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 
-use super::response::{AnswerBody, Refusal};
+use super::response::{Refusal, ResponseBody};
 use crate::error::{Error, ErrorKind, Result};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// How long a browser may remember that it may ask, in seconds.
-const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
+/// How long a browser may cache the result of a preflight request, in seconds.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The hosts and origins that may ask, beside those of this machine.
+/// The allowed hosts and origins, in addition to those of this machine.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guard {
-    /// The address with its port, which most callers name.
+    /// The listen address with its port, which most clients send as `Host`.
     address: String,
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// Whether it listens on all addresses of this machine, and may be called by any of them.
+    /// Whether the proxy listens on all addresses of this machine, so that `Host` may be any IP address.
     any_address: bool,
 }
 
 impl Guard {
-    /// Lets callers use this name or address, without a port.
+    /// Allows a host name or an address, without a port.
     pub(super) fn allow_host(&mut self, name: &str) -> Result<()> {
         let is_name = name
             .parse::<Authority>()
             .is_ok_and(|authority| authority.as_str() == authority.host() && !name.contains('*'));
         if !is_name {
-            return Err(
-                Error::new(ErrorKind::Settings, format!("{name:?} is no name of a host"))
-                    .with_hint("give it without scheme and port, as in host.docker.internal"),
-            );
+            return Err(Error::new(ErrorKind::Settings, format!("invalid host name: {name:?}"))
+                .with_hint("give the name without scheme and port, for example host.docker.internal"));
         }
-        self.hosts.push(plain(name));
+        self.hosts.push(normalized(name));
         Ok(())
     }
 
-    /// Lets the pages of this origin ask.
+    /// Allows web pages of an origin.
     pub(super) fn allow_origin(&mut self, origin: &str) -> Result<()> {
         let trimmed = origin.trim_end_matches('/').to_ascii_lowercase();
         let is_origin = trimmed
@@ -53,32 +51,33 @@ impl Guard {
             .is_some_and(|(scheme, host)| !scheme.is_empty() && host.parse::<Authority>().is_ok());
         if !is_origin {
             return Err(
-                Error::new(ErrorKind::Settings, format!("{origin:?} is no origin of web pages"))
-                    .with_hint("give scheme and host, and the port if it has one, as in https://app.example.com"),
+                Error::new(ErrorKind::Settings, format!("invalid web origin: {origin:?}")).with_hint(
+                    "give the scheme, the host, and the port if there is one, for example https://app.example.com",
+                ),
             );
         }
         self.origins.push(trimmed);
         Ok(())
     }
 
-    /// Lets callers use what the proxy was told to listen on.
-    pub(super) fn listens_on(&mut self, listen: &str, address: SocketAddr) {
+    /// Allows the address that the proxy listens on, as an address and as the name in `listen`.
+    pub(super) fn set_address(&mut self, listen: &str, address: SocketAddr) {
         self.any_address = address.ip().is_unspecified();
         self.address = address.to_string();
         self.hosts.push(address.ip().to_string());
         if let Some((name, _)) = listen.rsplit_once(':') {
-            self.hosts.push(plain(name));
+            self.hosts.push(normalized(name));
         }
     }
 
-    /// Whether a request may be answered; the origin of the page that asks, if one does.
-    pub(super) fn admit(&self, head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+    /// Checks a request, and returns the origin of the web page that sent it, if there is one.
+    pub(super) fn check(&self, head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
         self.check_host(head)?;
         self.check_origin(&head.headers)
     }
 
     fn check_host(&self, head: &Parts) -> Result<(), Refusal> {
-        // It is told what to do instead, and asks nothing.
+        // The target of CONNECT is another host, and a later check refuses the request with a hint.
         if head.method == Method::CONNECT {
             return Ok(());
         }
@@ -87,24 +86,24 @@ impl Guard {
         if hosts.next().is_some() || (host.is_none() && head.version >= Version::HTTP_11) {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
-                Error::new(ErrorKind::Request, "a request has one Host header"),
+                Error::new(ErrorKind::Request, "a request must have exactly one Host header"),
             ));
         }
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()));
-        // A target with a host counts as well.
+        // The target may be in absolute form and name a host, too.
         let target = head.uri.authority().map(|authority| authority.as_str().into());
-        for called in host.into_iter().chain(target).filter(|called| *called != self.address) {
-            let name = called
+        for named in host.into_iter().chain(target).filter(|named| *named != self.address) {
+            let name = named
                 .parse::<Authority>()
                 .ok()
-                .map(|authority| plain(authority.host()));
-            let is_ours = name.is_some_and(|name| self.is_ours(&name)) && !called.contains('@');
-            if !is_ours {
-                let what = format!("this proxy does not answer for the host {called:?}");
+                .map(|authority| normalized(authority.host()));
+            let is_allowed = name.is_some_and(|name| self.is_host_allowed(&name)) && !named.contains('@');
+            if !is_allowed {
+                let message = format!("the proxy does not accept requests for the host {named:?}");
                 return Err(Refusal::new(
                     StatusCode::MISDIRECTED_REQUEST,
-                    Error::new(ErrorKind::Request, what).with_hint(
-                        "call it by 127.0.0.1 or localhost, or allow the name: --allow-host, ProxyBuilder::allow_host",
+                    Error::new(ErrorKind::Request, message).with_hint(
+                        "use 127.0.0.1 or localhost, or allow the host with --allow-host, ProxyBuilder::allow_host",
                     ),
                 ));
             }
@@ -112,35 +111,39 @@ impl Guard {
         Ok(())
     }
 
-    fn is_ours(&self, name: &str) -> bool {
-        is_loopback(name) || self.hosts.iter().any(|host| host == name) || (self.any_address && address(name).is_some())
+    fn is_host_allowed(&self, name: &str) -> bool {
+        is_loopback(name)
+            || self.hosts.iter().any(|host| host == name)
+            || (self.any_address && ip_address(name).is_some())
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let refused = |what: String| {
+        let refused = |message: String| {
             Refusal::new(
                 StatusCode::FORBIDDEN,
-                Error::new(ErrorKind::Request, what).with_hint(
-                    "pages of http://localhost and http://127.0.0.1 may ask; others must be allowed: --allow-origin, ProxyBuilder::allow_origin",
+                Error::new(ErrorKind::Request, message).with_hint(
+                    "pages of http://localhost are allowed; allow another origin with --allow-origin, ProxyBuilder::allow_origin",
                 ),
             )
         };
         match (origins.next(), origins.next()) {
-            (Some(origin), None) if self.is_allowed(origin) => Ok(Some(origin.clone())),
+            (Some(origin), None) if self.is_origin_allowed(origin) => Ok(Some(origin.clone())),
             (Some(origin), _) => {
                 let shown = String::from_utf8_lossy(origin.as_bytes());
-                Err(refused(format!("this proxy does not answer web pages of {shown}")))
+                Err(refused(format!(
+                    "the proxy does not accept requests from web pages of {shown}"
+                )))
             }
-            // A browser says no origin when it loads an image, a script or a page.
+            // A browser sends no `Origin` header to load an image, a script or a page.
             (None, _) if headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site") => Err(refused(
-                "this proxy does not answer web pages of other sites".to_owned(),
+                "the proxy does not accept requests from web pages of other sites".to_owned(),
             )),
             (None, _) => Ok(None),
         }
     }
 
-    fn is_allowed(&self, origin: &HeaderValue) -> bool {
+    fn is_origin_allowed(&self, origin: &HeaderValue) -> bool {
         let Ok(origin) = origin.to_str().map(str::to_ascii_lowercase) else {
             return false;
         };
@@ -149,48 +152,48 @@ impl Guard {
                 && uri
                     .authority()
                     .is_some_and(|authority| !authority.as_str().contains('@'))
-                && uri.host().is_some_and(|host| is_loopback(&plain(host)))
+                && uri.host().is_some_and(|host| is_loopback(&normalized(host)))
         });
         is_of_this_machine || self.origins.contains(&origin)
     }
 }
 
-/// A host in one form: lower case, no brackets, no dot at its end.
-fn plain(host: &str) -> String {
+/// Returns the host in lower case, without brackets and without a dot at its end.
+fn normalized(host: &str) -> String {
     host.trim_start_matches('[')
         .trim_end_matches(']')
         .trim_end_matches('.')
         .to_ascii_lowercase()
 }
 
-fn address(host: &str) -> Option<IpAddr> {
+fn ip_address(host: &str) -> Option<IpAddr> {
     host.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || address(host).is_some_and(|address| address.is_loopback())
+    host == "localhost" || ip_address(host).is_some_and(|address| address.is_loopback())
 }
 
-/// The answer to a browser that asks whether a page of this origin may ask; `None` when it asks something else.
-pub(super) fn preflight(head: &Parts, origin: &HeaderValue) -> Option<http::Response<AnswerBody>> {
+/// Returns the response to a preflight request of a browser, or `None` for any other request.
+pub(super) fn preflight(head: &Parts, origin: &HeaderValue) -> Option<http::Response<ResponseBody>> {
     let method = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     if head.method != Method::OPTIONS {
         return None;
     }
-    let mut answer = http::Response::new(AnswerBody::Whole(None));
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
+    let mut response = http::Response::new(ResponseBody::Complete(None));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
     if let Some(wanted) = head.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
-    admit_page(headers, Some(origin));
-    Some(answer)
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
+    set_cors_headers(headers, Some(origin));
+    Some(response)
 }
 
-/// Lets the page that was admitted read an answer, and no other one, whatever the upstream says.
-pub(super) fn admit_page(headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
+/// Allows the web page that sent the request to read the response, and removes the permissions of the upstream.
+pub(super) fn set_cors_headers(headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
     headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
     if let Some(origin) = origin {
@@ -206,7 +209,7 @@ mod tests {
 
     fn guard() -> Guard {
         let mut guard = Guard::default();
-        guard.listens_on("proxy.test:8080", "192.168.1.5:8080".parse().unwrap());
+        guard.set_address("proxy.test:8080", "192.168.1.5:8080".parse().unwrap());
         guard.allow_host("host.docker.internal").unwrap();
         guard.allow_origin("https://App.example.com/").unwrap();
         guard
@@ -219,12 +222,12 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         guard
-            .admit(&head)
+            .check(&head)
             .map_or_else(|refusal| refusal.status.as_u16(), |_| 200)
     }
 
     #[test]
-    fn a_host_is_this_machine_or_was_allowed() {
+    fn only_hosts_of_this_machine_and_allowed_hosts_are_accepted() {
         for host in [
             "localhost",
             "localhost:1",
@@ -268,16 +271,16 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_everywhere_is_called_by_any_address_and_by_no_name() {
+    fn a_proxy_on_all_addresses_accepts_any_address_and_no_other_name() {
         let mut guard = Guard::default();
-        guard.listens_on("0.0.0.0:8080", "0.0.0.0:8080".parse().unwrap());
+        guard.set_address("0.0.0.0:8080", "0.0.0.0:8080".parse().unwrap());
         for (host, expected) in [("10.1.2.3:8080", 200), ("[fe80::1]", 200), ("evil.test", 421)] {
             assert_eq!(status(&guard, "/v1", &[("host", host)]), expected, "{host}");
         }
     }
 
     #[test]
-    fn a_page_is_of_this_machine_or_was_allowed() {
+    fn only_pages_of_this_machine_and_allowed_origins_are_accepted() {
         let host = ("host", "localhost");
         for origin in [
             "http://localhost:5173",
@@ -320,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_and_no_origin_cannot_be_allowed() {
+    fn invalid_hosts_and_origins_cannot_be_allowed() {
         for wrong in ["", "*", "http://a.test", "a.test:80", "a@b.test", "a b"] {
             assert!(Guard::default().allow_host(wrong).is_err(), "{wrong}");
         }

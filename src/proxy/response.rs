@@ -1,4 +1,4 @@
-//! What the proxy sends back: a response as it is, or an error in the API's own shape.
+//! Responses of the proxy: recorded responses, and errors in the format of the API.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,28 +12,29 @@ use serde_json::json;
 use crate::error::{Error, ErrorKind};
 use crate::http::Response;
 
-/// A body that is whole, or still arriving.
-pub(super) enum AnswerBody {
-    Whole(Option<Bytes>),
-    Arriving(Pin<Box<dyn Stream<Item = crate::error::Result<Bytes>> + Send>>),
-    /// Broken off: what came before is sent, then the connection breaks off as well.
-    BrokenOff(Option<Error>),
+/// The body of a response.
+pub(super) enum ResponseBody {
+    Complete(Option<Bytes>),
+    Arriving(Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>),
+    /// The stream has failed: the pieces before the error are sent, then the connection is closed.
+    Failed(Option<Error>),
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let item = match &mut *self {
-            Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::BrokenOff(error) => return Poll::Ready(error.take().map(Err)),
+            Self::Complete(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Failed(error) => return Poll::Ready(error.take().map(Err)),
             Self::Arriving(stream) => ready!(stream.poll_next_unpin(context)),
         };
         match item {
             Some(Err(error)) => {
-                // The server drops what it has not written when a body fails: let it write before it hears of that.
-                *self = Self::BrokenOff(Some(error));
+                // hyper drops unwritten data when a body fails, so it gets the chance to write before it gets the
+                // error.
+                *self = Self::Failed(Some(error));
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -43,50 +44,51 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        matches!(self, Self::Complete(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Arriving(_) | Self::BrokenOff(_) => SizeHint::default(),
+            Self::Complete(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Arriving(_) | Self::Failed(_) => SizeHint::default(),
         }
     }
 }
 
-pub(super) fn of(response: Response) -> http::Response<AnswerBody> {
+/// Converts a response of the recorder.
+pub(super) fn from_response(response: Response) -> http::Response<ResponseBody> {
     let (status, headers, body) = response.into_parts();
     let body = match body.try_into_bytes() {
-        Ok(bytes) => AnswerBody::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
-        Err(body) => AnswerBody::Arriving(body.into_stream()),
+        Ok(bytes) => ResponseBody::Complete(Some(bytes).filter(|bytes| !bytes.is_empty())),
+        Err(body) => ResponseBody::Arriving(body.into_stream()),
     };
-    let mut answer = http::Response::new(body);
-    *answer.status_mut() = status;
-    *answer.headers_mut() = headers;
-    answer
+    let mut converted = http::Response::new(body);
+    *converted.status_mut() = status;
+    *converted.headers_mut() = headers;
+    converted
 }
 
-/// An error in the shape of the API's own, with everything that the reader needs in its message.
+/// Converts an error to the format of the API's errors. The message is the complete report.
 ///
-/// What is wrong with the recordings is 424 (Failed Dependency): no SDK retries it, and no program has a use of its own
-/// for it, as it has for 404 (a model, a file, an agent that does not exist).
-pub(super) fn of_error(error: &Error) -> http::Response<AnswerBody> {
+/// An error of the recordings has status 424 (Failed Dependency): no SDK retries it, and no program handles it, unlike
+/// 404 (a model, a file or an agent that does not exist).
+pub(super) fn from_error(error: &Error) -> http::Response<ResponseBody> {
     let (status, kind) = match error.kind() {
         ErrorKind::Miss => (StatusCode::FAILED_DEPENDENCY, "cassette_miss"),
-        ErrorKind::Request => return of_error_as(error, StatusCode::BAD_REQUEST),
+        ErrorKind::Request => return from_request_error(error, StatusCode::BAD_REQUEST),
         ErrorKind::Upstream if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, "cassette_upstream_timeout"),
         ErrorKind::Upstream => (StatusCode::BAD_GATEWAY, "cassette_upstream_error"),
         _ => (StatusCode::FAILED_DEPENDENCY, "cassette_error"),
     };
-    told(error, status, kind)
+    api_error(error, status, kind)
 }
 
-/// An error that has a status of its own.
-pub(super) fn of_error_as(error: &Error, status: StatusCode) -> http::Response<AnswerBody> {
-    told(error, status, "cassette_request_error")
+/// Converts the error of an invalid request.
+pub(super) fn from_request_error(error: &Error, status: StatusCode) -> http::Response<ResponseBody> {
+    api_error(error, status, "cassette_request_error")
 }
 
-/// A request that is not taken, and why.
+/// The reason why the proxy refuses a request, and the status of the response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -98,12 +100,12 @@ impl Refusal {
         Self { status, error }
     }
 
-    pub(super) fn answer(&self) -> http::Response<AnswerBody> {
-        told(&self.error, self.status, "cassette_request_refused")
+    pub(super) fn response(&self) -> http::Response<ResponseBody> {
+        api_error(&self.error, self.status, "cassette_request_refused")
     }
 }
 
-fn told(error: &Error, status: StatusCode, kind: &str) -> http::Response<AnswerBody> {
+fn api_error(error: &Error, status: StatusCode, kind: &str) -> http::Response<ResponseBody> {
     let body = json!({
         "object": "error",
         "message": error.report(),
@@ -112,10 +114,31 @@ fn told(error: &Error, status: StatusCode, kind: &str) -> http::Response<AnswerB
         "code": null,
         "raw_status_code": status.as_u16(),
     });
-    let mut answer = http::Response::new(AnswerBody::Whole(Some(body.to_string().into())));
-    *answer.status_mut() = status;
-    answer
+    let mut response = http::Response::new(ResponseBody::Complete(Some(body.to_string().into())));
+    *response.status_mut() = status;
+    response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_an_error_depends_on_its_kind() {
+        for (kind, status) in [
+            (ErrorKind::Miss, 424),
+            (ErrorKind::Cassette, 424),
+            (ErrorKind::Engine, 424),
+            (ErrorKind::Internal, 424),
+            (ErrorKind::Request, 400),
+            (ErrorKind::Upstream, 502),
+        ] {
+            assert_eq!(from_error(&Error::new(kind, "message")).status(), status, "{kind}");
+        }
+        let timeout = Error::new(ErrorKind::Upstream, "message").with_timed_out(true);
+        assert_eq!(from_error(&timeout).status(), 504);
+    }
 }

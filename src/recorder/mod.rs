@@ -136,7 +136,7 @@ impl Recorder {
                 Lookup::Found(document) => {
                     return self.replay_or_bypass(&exchange, &document, request, upstream).await;
                 }
-                Lookup::Stale(document) => match upstream.again() {
+                Lookup::Stale(document) => match upstream.for_background() {
                     Some(background) => {
                         exchange.expired = Some(document.clone());
                         self.revalidate(&exchange, request, background);

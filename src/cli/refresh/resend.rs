@@ -46,7 +46,7 @@ pub(super) async fn resend(
         };
         let request = http_request(request)?.header(header::ACCEPT, HeaderValue::from_static(accept));
         // A transient error in the recording is intended, so the client does not retry it.
-        let upstream = client.settled(!is_transient(response.status));
+        let upstream = client.transport(!is_transient(response.status));
         let answer = recorder.answer(request, upstream).await?;
         let status = answer.status();
         answer.bytes().await?;

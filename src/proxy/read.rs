@@ -1,0 +1,120 @@
+//! Reads a request and its scope from the proxy's connection.
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+use super::response::Refusal;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Request;
+use crate::key::Scope;
+
+/// The prefix of a path with a scope: `/c/<scope>/v1/…`.
+const SCOPE_PREFIX: &str = "/c/";
+
+/// Reads a request with a body of at most `max_body_bytes`, and its scope.
+///
+/// # Errors
+/// A refusal with status 413 if the body is too large, otherwise 400.
+pub(super) async fn request(head: Parts, body: Incoming, max_body_bytes: u64) -> Result<(Scope, Request), Refusal> {
+    let bad_request = |error| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let (scope, request) = parse_head(head).map_err(bad_request)?;
+    let too_large = || {
+        let message = format!("the body of the request is larger than {max_body_bytes} bytes");
+        let error = Error::new(ErrorKind::Request, message)
+            .with_hint("raise the limit with --max-body, ProxyBuilder::max_body_bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    };
+    if body.size_hint().lower() > max_body_bytes {
+        return Err(too_large());
+    }
+    let limit = usize::try_from(max_body_bytes).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok((scope, request.body(body.to_bytes()))),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(bad_request(Error::new(
+            ErrorKind::Request,
+            format!("the body of the request is incomplete: {error}"),
+        ))),
+    }
+}
+
+/// Returns the scope and the request, without its body.
+fn parse_head(head: Parts) -> Result<(Scope, Request)> {
+    if head.method == Method::CONNECT {
+        return Err(Error::new(
+            ErrorKind::Request,
+            "CONNECT is not supported: this is not a forward proxy",
+        )
+        .with_hint("unset HTTPS_PROXY, and set the URL as the base URL of the Mistral client"));
+    }
+    // A server may ignore the offer of any other upgrade, for example h2c.
+    let upgrade = head.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if upgrade.is_some_and(|upgrade| upgrade.to_ascii_lowercase().contains("websocket")) {
+        return Err(Error::new(ErrorKind::Request, "a WebSocket cannot be recorded"));
+    }
+    let target = head.uri.into_parts().path_and_query;
+    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let (scope, request) = match target.as_str().strip_prefix(SCOPE_PREFIX) {
+        None => (Scope::root(), Request::from_target(head.method, target)?),
+        Some(rest) => {
+            let (scope, target) = split_scope(rest)?;
+            (scope, Request::new(head.method, target)?)
+        }
+    };
+    Ok((scope, request.headers(head.headers)))
+}
+
+/// Splits the target after its prefix into the scope and the target in that scope.
+fn split_scope(rest: &str) -> Result<(Scope, &str)> {
+    let (name, target) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    let scope = Scope::new(&name)?;
+    if target.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Request,
+            format!("the path has a scope but no endpoint: {SCOPE_PREFIX}{rest}"),
+        )
+        .with_hint(format!("send the request to {SCOPE_PREFIX}{scope}/v1/…")));
+    }
+    Ok((scope, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(request: http::request::Builder) -> Result<(String, String)> {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        parse_head(head).map(|(scope, request)| (scope.to_string(), request.target()))
+    }
+
+    #[test]
+    fn the_scope_is_read_from_the_path() {
+        for (target, scope, inner) in [
+            ("/v1/models?a=1", "", "/v1/models?a=1"),
+            ("/c/tests/v1/models?a=1", "tests", "/v1/models?a=1"),
+            ("/c/a%2Fb/v1/models", "a/b", "/v1/models"),
+            ("http://localhost/v1/models", "", "/v1/models"),
+        ] {
+            let (found, target) = parse(http::Request::get(target)).unwrap();
+            assert_eq!((found.as_str(), target.as_str()), (scope, inner));
+        }
+    }
+
+    #[test]
+    fn requests_that_cannot_be_recorded_are_refused() {
+        for (request, message) in [
+            (http::Request::connect("api.mistral.ai:443"), "CONNECT"),
+            (http::Request::get("/v1").header("upgrade", "WebSocket"), "WebSocket"),
+            (http::Request::get("/c/tests"), "no endpoint: /c/tests"),
+            (http::Request::get("/c/../v1/models"), ".."),
+        ] {
+            let error = parse(request).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+        }
+        assert!(parse(http::Request::get("/v1").header("upgrade", "h2c")).is_ok());
+    }
+}

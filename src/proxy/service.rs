@@ -1,0 +1,142 @@
+//! Handles one request of the proxy: checks the client, reads the request, and converts the response.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
+use http::request::Parts;
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use super::guard::{self, Guard};
+use super::read;
+use super::response::{self, Refusal, ResponseBody};
+use crate::error::{Error, ErrorKind, Result};
+use crate::recorder::Recorder;
+use crate::upstream::Upstream;
+
+/// The HTTP service that all connections of a proxy share.
+pub(super) struct Service {
+    recorder: Recorder,
+    upstream: Upstream,
+    guard: Guard,
+    max_body_bytes: u64,
+    /// The requests in progress.
+    requests: TaskTracker,
+}
+
+impl Service {
+    pub(super) fn new(recorder: Recorder, upstream: Upstream, guard: Guard, max_body_bytes: u64) -> Self {
+        Self {
+            recorder,
+            upstream,
+            guard,
+            max_body_bytes,
+            requests: TaskTracker::new(),
+        }
+    }
+
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Waits until no request is in progress.
+    pub(super) async fn wait_for_requests(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+
+    /// Responds to a request. An error closes the connection without a response.
+    pub(super) async fn call(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Result<http::Response<ResponseBody>> {
+        let (head, body) = request.into_parts();
+        let origin = match self.guard.check(&head) {
+            Ok(origin) => origin,
+            Err(refusal) => {
+                self.recorder.session().refused(&refusal.error);
+                return Ok(refusal.response());
+            }
+        };
+        if let Some(response) = origin.as_ref().and_then(|origin| guard::preflight(&head, origin)) {
+            return Ok(response);
+        }
+        let mut response = self.answer(head, body).await?;
+        guard::set_cors_headers(response.headers_mut(), origin.as_ref());
+        Ok(response)
+    }
+
+    async fn answer(self: &Arc<Self>, head: Parts, body: Incoming) -> Result<http::Response<ResponseBody>> {
+        let (scope, request) = match read::request(head, body, self.max_body_bytes).await {
+            Ok(read) => read,
+            Err(Refusal { status, error }) => {
+                self.recorder.session().failed(&error);
+                return Ok(response::from_request_error(&error, status));
+            }
+        };
+        let service = self.clone();
+        // The future is boxed first, so that the next steps do not copy it.
+        let answer = Box::pin(async move {
+            let recorder = service.recorder.scoped(scope);
+            recorder.answer(request, service.upstream.clone()).await
+        });
+        Ok(match finish_in_background(self.requests.track_future(answer)).await {
+            Ok(Ok(response)) => response::from_response(response),
+            Ok(Err(error)) if error.is_injected() => return Err(error),
+            Ok(Err(error)) => response::from_error(&error),
+            Err(panic) => {
+                let message = format!(
+                    "the proxy panicked on this request, this is a defect: {}",
+                    panic_message(&*panic)
+                );
+                let error = Error::new(ErrorKind::Internal, message);
+                self.recorder.session().failed(&error);
+                response::from_error(&error)
+            }
+        })
+    }
+}
+
+/// Polls a future once, which completes most replays, and runs the rest in a task of its own: the recording continues
+/// when the client disconnects.
+async fn finish_in_background<T, F>(work: F) -> std::thread::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + Unpin + 'static,
+{
+    let mut work = AssertUnwindSafe(work).catch_unwind();
+    match poll_immediate(&mut work).await {
+        Some(done) => done,
+        None => tokio::spawn(work).await.unwrap_or_else(|error| Err(Box::new(error))),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_returned_with_its_message() {
+        for is_ready in [true, false] {
+            let work = Box::pin(async move {
+                if !is_ready {
+                    tokio::task::yield_now().await;
+                }
+                panic!("message {}", 1)
+            });
+            let panic = finish_in_background::<(), _>(work).await.unwrap_err();
+            assert_eq!(panic_message(&*panic), "message 1");
+        }
+        assert_eq!(panic_message(&"text"), "text");
+        assert_eq!(panic_message(&1), "no message");
+    }
+}

@@ -1,0 +1,83 @@
+//! Checks the base URL of the API.
+
+use reqwest::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Parses a base URL and removes a `/v1` at its end, since request paths include the version.
+///
+/// # Errors
+/// [`ErrorKind::Settings`] if the text is not a URL, is not HTTP, or has a query or a fragment.
+pub(super) fn parse_base_url(base_url: &str) -> Result<Url> {
+    let invalid = |reason: &str| {
+        // Credentials precede an @ and must not appear in a message.
+        let shown = base_url
+            .rsplit_once('@')
+            .map_or(base_url.to_owned(), |(_, host)| format!("…@{host}"));
+        Error::new(
+            ErrorKind::Settings,
+            format!("invalid base URL of the API: {reason}: {shown:?}"),
+        )
+        .with_hint("give the scheme and the host, for example https://api.mistral.ai")
+    };
+    let mut url: Url = base_url
+        .parse()
+        .map_err(|error| invalid("it is not a URL").with_source(error))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(invalid("it must start with http:// or https://"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("it must not have a query or a fragment"));
+    }
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// Returns the URL without credentials and without a slash at its end.
+pub(super) fn origin_of(url: &Url) -> String {
+    let mut shown = url.clone();
+    // These calls fail only for a URL that cannot have credentials.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_and_trailing_slashes_are_removed() {
+        for (given, expected) in [
+            ("https://api.mistral.ai", "https://api.mistral.ai/"),
+            ("https://api.mistral.ai/v1", "https://api.mistral.ai/"),
+            ("https://api.mistral.ai/v1/", "https://api.mistral.ai/"),
+            ("http://gateway.test/mistral/v1", "http://gateway.test/mistral"),
+        ] {
+            assert_eq!(parse_base_url(given).unwrap().as_str(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn invalid_base_urls_are_refused_without_showing_credentials() {
+        for (given, reason) in [
+            ("api.mistral.ai", "it is not a URL"),
+            ("ftp://a.test", "it must start with http:// or https://"),
+            ("https://a.test/?a=1", "it must not have a query or a fragment"),
+            ("https://a.test/#a", "it must not have a query or a fragment"),
+        ] {
+            let error = parse_base_url(given).unwrap_err();
+            assert!(error.message().contains(reason), "{given}: {error}");
+        }
+        let error = parse_base_url("ftp://user:secret@a.test").unwrap_err();
+        assert!(!error.report().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_origin_has_no_credentials() {
+        let url = parse_base_url("https://user:secret@gateway.test/mistral/").unwrap();
+        assert_eq!(origin_of(&url), "https://gateway.test/mistral");
+    }
+}
