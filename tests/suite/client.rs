@@ -184,8 +184,8 @@ async fn a_response_that_is_not_a_chat_is_an_error_with_its_body() {
 async fn a_stream_that_ends_early_is_an_error() {
     let chunk = r#"data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
     for (rest, message) in [
-        ("\n\n", "ended early"),
-        ("\n\ndata: {\"id\":\n\n", "is not the JSON that was expected"),
+        ("\n\n", "it ended without its last event, [DONE]"),
+        ("\n\ndata: {\"id\":\n\n", "is not the expected JSON"),
     ] {
         let (_server, client) = answering(move || Reply::events(format!("{chunk}{rest}"))).await;
         let mut stream = client.chat_stream(ChatRequest::new("m").user("?")).await.unwrap();
@@ -605,7 +605,7 @@ async fn a_stream_is_assembled_with_its_tool_calls() {
 #[tokio::test]
 async fn a_truncated_stream_is_an_error() {
     let chunk = "data: {\"id\":\"1\",\"model\":\"m\",\"choices\":[]}\n\n";
-    for (body, message) in [(chunk, "ended early"), ("data: [DONE]\n\n", "no chunk")] {
+    for (body, message) in [(chunk, "it ended without its last event, [DONE]"), ("data: [DONE]\n\n", "without a chunk")] {
         let (_server, client) = answering(move || Reply::events(body)).await;
         let stream = client.chat_stream(ChatRequest::new("m").user("?")).await.unwrap();
         let error = stream.collect_answer().await.unwrap_err();
@@ -629,7 +629,7 @@ async fn a_stream_without_its_last_event_is_an_error() {
             Err(error) => {
                 assert!(!ends_well, "{error}");
                 assert!(
-                    error.message().contains("conversation.response.done, did not come"),
+                    error.message().contains("it ended without its last event, conversation.response.done"),
                     "{error}"
                 );
             }
@@ -691,7 +691,7 @@ async fn a_response_that_does_not_match_the_type_is_an_error_with_its_text() {
             .parse::<Capital>()
             .unwrap_err();
         assert_eq!((error.kind(), error.body()), (ErrorKind::Api, Some(text.as_bytes())));
-        assert!(error.message().contains("do not fit"), "{error}");
+        assert!(error.message().contains("cannot be parsed as the requested type"), "{error}");
     }
 }
 

@@ -746,7 +746,7 @@ async fn assert_later_is_recorded(name: &str, proxy: RunningProxy, project: &Pro
 
 #[tokio::test]
 async fn an_invalid_http_response_is_an_error_and_not_recorded() {
-    let no_http = "gave no answer that is HTTP";
+    let no_http = "did not send a valid HTTP response";
     for (name, printed) in [
         ("nothing", ""),
         ("another protocol", "SSH-2.0-OpenSSH_9.6\r\n\r\n"),
@@ -781,7 +781,7 @@ async fn a_truncated_body_is_truncated_for_the_caller_and_not_recorded() {
         ("in an event", http(events, "data: 1\n\ndata: {\"a\":")),
         ("in gzip", http(&gzip_head, &gzip)),
     ] {
-        assert_fails(name, bad, 200, "broke off in the middle of").await;
+        assert_fails(name, bad, 200, "sent an incomplete response").await;
     }
 }
 
@@ -810,19 +810,19 @@ async fn events_before_the_end_of_a_truncated_stream_reach_the_caller() {
 async fn an_event_truncated_after_a_bracket_is_not_recorded() {
     let stream = "data: 1\n\ndata: {\"choices\":[1]";
     let bad = http("content-type: text/event-stream", stream);
-    assert_fails("behind a bracket", bad, 200, "broke off in the middle of an event").await;
+    assert_fails("behind a bracket", bad, 200, "sent an incomplete response: it ends in the middle of an event").await;
 }
 
 #[tokio::test]
 async fn an_event_truncated_between_its_lines_is_not_recorded() {
     let stream = "data: 1\n\nevent: conversation.response.error\n";
     let bad = http("content-type: text/event-stream", stream);
-    assert_fails("between lines", bad, 200, "broke off in the middle of an event").await;
+    assert_fails("between lines", bad, 200, "sent an incomplete response: it ends in the middle of an event").await;
 }
 
 #[tokio::test]
 async fn an_upstream_timeout_is_an_error_and_not_recorded() {
-    assert_fails("no answer", None, 504, "took too long").await;
+    assert_fails("no answer", None, 504, "did not respond in time").await;
 }
 
 #[tokio::test]
