@@ -27,7 +27,7 @@
 //!   store that a team shares ([`engine`]), or your own type. At the end of the session, its
 //!   [verdict](Session::verdict) is an error if a request was missed or failed.
 //! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on
-//!   `reqwest`, the localhost [`proxy`] for every other language, or your own code that calls [`Recorder::answer`] with
+//!   `reqwest`, the localhost `proxy` for every other language, or your own code that calls [`Recorder::answer`] with
 //!   a [`Transport`].
 //!
 //! In a test, [`cassette!`] starts a session that is named after the test and checks the verdict when the test ends:
@@ -52,7 +52,7 @@
 //! - [`settings`]: the content of `settings.yaml`: matching, redaction, expiry, limits.
 //! - [`engine`]: the stores for cassettes, and the traits and checks for your own.
 //! - [`upstream`]: the connection to the real API.
-//! - [`proxy`]: the localhost server, with the feature `proxy`.
+//! - `proxy`: the localhost server, with the feature `proxy`.
 //! - [`testing`]: the session that [`cassette!`] starts.
 //!
 //! The [README](https://docs.rs/crate/mistral-cassette/latest) describes the files on disk and the command line;
@@ -61,7 +61,7 @@
 //! # Features
 //!
 //! - `middleware` (default): [`CassetteMiddleware`].
-//! - `cli` (default): the `mistral-cassette` command; includes `proxy`.
+//! - `cli`: the `mistral-cassette` command; includes `proxy`.
 //! - `proxy`: the localhost proxy.
 //! - `redis`: `engine::RedisEngine`, for a single Redis server and for a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; needs Rust 1.94.
