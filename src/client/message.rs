@@ -388,9 +388,12 @@ impl FunctionCall {
 /// Parses JSON that a model generated.
 pub(super) fn parsed<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        Error::new(ErrorKind::Api, format!("{what} cannot be parsed as the requested type: {error}"))
-            .with_response(200, text.as_bytes())
-            .with_source(error)
+        Error::new(
+            ErrorKind::Api,
+            format!("{what} cannot be parsed as the requested type: {error}"),
+        )
+        .with_response(200, text.as_bytes())
+        .with_source(error)
     })
 }
 

@@ -131,7 +131,9 @@ impl ProxyBuilder {
                     "refusing to listen on {address}: other machines could use your API key and read your recordings"
                 ),
             )
-            .with_hint("listen on 127.0.0.1, or allow other machines with --allow-remote, ProxyBuilder::allow_remote"));
+            .with_hint(
+                "listen on 127.0.0.1, or allow other machines with --allow-remote, ProxyBuilder::allow_remote",
+            ));
         }
         let cannot_listen = |error| {
             Error::new(ErrorKind::Settings, format!("cannot listen on {address}"))

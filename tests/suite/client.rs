@@ -605,7 +605,10 @@ async fn a_stream_is_assembled_with_its_tool_calls() {
 #[tokio::test]
 async fn a_truncated_stream_is_an_error() {
     let chunk = "data: {\"id\":\"1\",\"model\":\"m\",\"choices\":[]}\n\n";
-    for (body, message) in [(chunk, "it ended without its last event, [DONE]"), ("data: [DONE]\n\n", "without a chunk")] {
+    for (body, message) in [
+        (chunk, "it ended without its last event, [DONE]"),
+        ("data: [DONE]\n\n", "without a chunk"),
+    ] {
         let (_server, client) = answering(move || Reply::events(body)).await;
         let stream = client.chat_stream(ChatRequest::new("m").user("?")).await.unwrap();
         let error = stream.collect_answer().await.unwrap_err();
@@ -629,7 +632,9 @@ async fn a_stream_without_its_last_event_is_an_error() {
             Err(error) => {
                 assert!(!ends_well, "{error}");
                 assert!(
-                    error.message().contains("it ended without its last event, conversation.response.done"),
+                    error
+                        .message()
+                        .contains("it ended without its last event, conversation.response.done"),
                     "{error}"
                 );
             }
@@ -691,7 +696,10 @@ async fn a_response_that_does_not_match_the_type_is_an_error_with_its_text() {
             .parse::<Capital>()
             .unwrap_err();
         assert_eq!((error.kind(), error.body()), (ErrorKind::Api, Some(text.as_bytes())));
-        assert!(error.message().contains("cannot be parsed as the requested type"), "{error}");
+        assert!(
+            error.message().contains("cannot be parsed as the requested type"),
+            "{error}"
+        );
     }
 }
 

@@ -810,14 +810,26 @@ async fn events_before_the_end_of_a_truncated_stream_reach_the_caller() {
 async fn an_event_truncated_after_a_bracket_is_not_recorded() {
     let stream = "data: 1\n\ndata: {\"choices\":[1]";
     let bad = http("content-type: text/event-stream", stream);
-    assert_fails("behind a bracket", bad, 200, "sent an incomplete response: it ends in the middle of an event").await;
+    assert_fails(
+        "behind a bracket",
+        bad,
+        200,
+        "sent an incomplete response: it ends in the middle of an event",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn an_event_truncated_between_its_lines_is_not_recorded() {
     let stream = "data: 1\n\nevent: conversation.response.error\n";
     let bad = http("content-type: text/event-stream", stream);
-    assert_fails("between lines", bad, 200, "sent an incomplete response: it ends in the middle of an event").await;
+    assert_fails(
+        "between lines",
+        bad,
+        200,
+        "sent an incomplete response: it ends in the middle of an event",
+    )
+    .await;
 }
 
 #[tokio::test]

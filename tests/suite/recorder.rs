@@ -922,7 +922,11 @@ async fn json_that_ends_with_its_connection_is_recorded_only_if_complete() {
         .bytes()
         .await
         .unwrap_err();
-    assert!(cut.message().ends_with("sent an incomplete response: it ends in the middle of its JSON"), "{cut}");
+    assert!(
+        cut.message()
+            .ends_with("sent an incomplete response: it ends in the middle of its JSON"),
+        "{cut}"
+    );
     for _ in 0..2 {
         let whole = recorder.answer(question("x"), upstream.clone()).await.unwrap();
         assert_eq!(whole.text().await.unwrap(), r#"{"answer":"whole"}"#);
