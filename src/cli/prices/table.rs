@@ -215,7 +215,7 @@ mod tests {
         let unknown_member = "date: x\nsource: y\nmodels:\n- names: [a]\n  inputt: 1\n";
         let error = Prices::read(unknown_member.as_bytes(), "my.yaml").unwrap_err();
         assert!(
-            error.message().contains("my.yaml:5") && error.message().contains("inputt"),
+            error.message().contains("my.yaml: line 5") && error.message().contains("inputt"),
             "{error}"
         );
         let negative = "date: x\nsource: y\nmodels:\n- names: [a]\n  input: -1\n";
