@@ -27,6 +27,9 @@ use crate::settings::matching::Matching;
 /// The TTL of the locks and entries that expire during the tests.
 const TTL: Duration = Duration::from_secs(1);
 
+/// The TTL of the locks that are released during the tests.
+const LONG_TTL: Duration = Duration::from_secs(60);
+
 /// How long after its TTL a lock may still be held.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -299,33 +302,30 @@ async fn expires(engine: &Arc<dyn CacheEngine>) -> bool {
     if has_expired {
         // `set` removes the TTL of an entry.
         set_expiring(&brief, "brief", TTL).await;
-        set(engine, &brief, "for ever").await;
+        set(engine, &brief, "no TTL").await;
         tokio::time::sleep(TTL + Duration::from_millis(200)).await;
-        assert_bytes(
-            get(engine, &brief).await.as_ref(),
-            b"for ever",
-            "set after set_expiring",
-        );
+        assert_bytes(get(engine, &brief).await.as_ref(), b"no TTL", "set after set_expiring");
     }
     has_expired
 }
 
+/// Returns whether the engine has locks, and whether they expire.
 async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) {
-    const LONG: Duration = Duration::from_secs(60);
-    let lock = async |ttl| done("lock", engine.extensions().lock(key, ttl).await);
-    let Lock::Acquired(first) = lock(LONG).await else {
+    let Lock::Acquired(first) = lock(engine, key, LONG_TTL).await else {
         return (false, false);
     };
-    assert!(matches!(lock(LONG).await, Lock::Held), "a lock was acquired twice");
-    let other = self::key("another lock", &suite());
-    match done("lock", engine.extensions().lock(&other, LONG).await) {
+    assert!(
+        matches!(lock(engine, key, LONG_TTL).await, Lock::Held),
+        "a lock was acquired twice"
+    );
+    match lock(engine, &self::key("another lock", &suite()), LONG_TTL).await {
         Lock::Acquired(lease) => done("release", lease.release().await),
         other => panic!("the lock of another key is {other:?}"),
     }
-    done("renew", first.renew(LONG).await);
+    done("renew", first.renew(LONG_TTL).await);
     done("release", first.release().await);
     // One of many tasks acquires it.
-    let locks = join_all((0..WRITERS).map(|_| lock(LONG))).await;
+    let locks = join_all((0..WRITERS).map(|_| lock(engine, key, LONG_TTL))).await;
     let mut leases: Vec<_> = locks
         .into_iter()
         .filter_map(|lock| match lock {
@@ -341,36 +341,44 @@ async fn locks(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> (bool, bool) 
     if let Some(lease) = leases.pop() {
         done("release", lease.release().await);
     }
-    // A lock that is not released.
-    let Lock::Acquired(lost) = lock(TTL).await else {
+    (true, lock_expires(engine, key).await)
+}
+
+async fn lock(engine: &Arc<dyn CacheEngine>, key: &RequestKey, ttl: Duration) -> Lock {
+    done("lock", engine.extensions().lock(key, ttl).await)
+}
+
+/// Returns whether a lock that is not released expires.
+async fn lock_expires(engine: &Arc<dyn CacheEngine>, key: &RequestKey) -> bool {
+    let Lock::Acquired(unreleased) = lock(engine, key, TTL).await else {
         panic!("a lock that was released is still held");
     };
     let since = Instant::now();
-    let again = loop {
-        match lock(LONG).await {
+    let next = loop {
+        match lock(engine, key, LONG_TTL).await {
             Lock::Acquired(lease) => break Some(lease),
             _ if since.elapsed() > TTL + GRACE => break None,
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     };
-    match again {
+    match next {
         Some(lease) => {
             // A late release leaves the lock to the new owner.
-            let _ = lost.release().await;
+            let _ = unreleased.release().await;
             assert!(
-                matches!(lock(LONG).await, Lock::Held),
+                matches!(lock(engine, key, LONG_TTL).await, Lock::Held),
                 "a late release has released the lock of another owner"
             );
             done("release", lease.release().await);
-            (true, true)
+            true
         }
         None => {
-            drop(lost);
-            let Lock::Acquired(lease) = lock(LONG).await else {
+            drop(unreleased);
+            let Lock::Acquired(lease) = lock(engine, key, LONG_TTL).await else {
                 panic!("a lock that was dropped is still held");
             };
             done("release", lease.release().await);
-            (true, false)
+            false
         }
     }
 }

@@ -359,7 +359,7 @@ async fn a_lost_lock_is_not_renewed() {
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     let Lock::Acquired(now) = engine.extensions().lock(key, Duration::from_secs(60)).await.unwrap() else {
-        panic!("its life is over");
+        panic!("the lock has expired");
     };
     assert!(lost.renew(Duration::from_secs(60)).await.is_err());
     lost.release().await.unwrap();

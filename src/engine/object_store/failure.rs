@@ -51,6 +51,17 @@ fn status(text: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
+fn status_of(error: &StoreError) -> Option<u16> {
+    match error {
+        StoreError::NotFound { .. } => Some(404),
+        StoreError::PermissionDenied { .. } => Some(403),
+        StoreError::Unauthenticated { .. } => Some(401),
+        StoreError::AlreadyExists { .. } => Some(409),
+        StoreError::Precondition { .. } => Some(412),
+        _ => None,
+    }
+}
+
 /// Returns the innermost cause.
 pub(super) fn root<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut innermost = error;
@@ -100,15 +111,7 @@ impl Bucket {
             return failed("the bucket does not exist".to_owned())
                 .with_hint("create it, or correct its name or the endpoint");
         }
-        let status = status(&text).or(match error {
-            StoreError::NotFound { .. } => Some(404),
-            StoreError::PermissionDenied { .. } => Some(403),
-            StoreError::Unauthenticated { .. } => Some(401),
-            StoreError::AlreadyExists { .. } => Some(409),
-            StoreError::Precondition { .. } => Some(412),
-            _ => None,
-        });
-        let Some(status) = status else {
+        let Some(status) = status(&text).or_else(|| status_of(error)) else {
             if text.contains("redirect without LOCATION") {
                 return failed("the store redirects the request".to_owned())
                     .with_hint("if the bucket is in another region, add ?region=… to the URL");

@@ -38,10 +38,11 @@ const LOCKS: &str = "locks";
 /// was renamed in the bucket is not found.
 ///
 /// # Locks
-/// A lock is an object created with a conditional write (`If-None-Match: *`). When it has expired, another process replaces
-/// it with a conditional write (`If-Match`). Some stores ignore these conditions, so the first lock of an engine tests
-/// them; a store that ignores them has no locks. A lock expires by the clock of the process that wants it. If two clocks
-/// differ by more than the TTL, two processes may send the same request, which costs one request and does no other harm.
+/// A lock is an object created with a conditional write (`If-None-Match: *`). When it has expired, another process
+/// replaces it with a conditional write (`If-Match`). Some stores ignore these conditions, so the first lock of an engine
+/// tests them; a store that ignores them has no locks. A lock expires by the clock of the process that tries to acquire
+/// it. If two clocks differ by more than the TTL, two processes may send the same request, which costs one request and
+/// does no other harm.
 #[derive(Clone)]
 pub struct ObjectStoreEngine {
     bucket: Bucket,
