@@ -68,8 +68,8 @@ fn logged<T>(result: Result<T>) -> Option<T> {
         .ok()
 }
 
-// The lint reports a method of the trait that is not forwarded. `./scripts/check` treats it as an error.
-#[warn(clippy::missing_trait_methods)]
+// The lint reports a method of the trait that is not forwarded. Clippy is part of `./scripts/check`.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<Near: CacheEngine, Far: CacheEngine> CacheEngine for LayeredEngine<Near, Far> {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
@@ -112,7 +112,7 @@ impl<Near: CacheEngine, Far: CacheEngine> CacheEngine for LayeredEngine<Near, Fa
     }
 }
 
-#[warn(clippy::missing_trait_methods)]
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<Near: CacheEngine, Far: CacheEngine> EngineExtensions for LayeredEngine<Near, Far> {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {

@@ -122,8 +122,8 @@ macro_rules! guarded {
             $($plain:tt)*
         }
     ) => {
-        // The lint reports a method of the trait that is not listed. `./scripts/check` treats it as an error.
-        #[warn(clippy::missing_trait_methods)]
+        // The lint reports a method of the trait that is not listed. Clippy is part of `./scripts/check`.
+        #[deny(clippy::missing_trait_methods)]
         #[async_trait]
         impl $trait for CircuitBreaker {
             $(async fn $method(&self, $($argument: $type),*) -> Result<$output> {
