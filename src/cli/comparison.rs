@@ -122,7 +122,7 @@ pub(crate) async fn read_side(location: &str, dir: &str, errors: &mut Vec<Error>
     if !is_url && !Path::new(location).is_dir() {
         return read_revision(location, Path::new(dir), errors);
     }
-    let (found, damaged) = Store::open(location)?.read_whole().await?;
+    let (found, damaged) = Store::open(location)?.read_with_bodies().await?;
     errors.extend(damaged.into_iter().map(|(_, error)| error));
     Ok(side_of(found))
 }

@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Reads all cassettes with their bodies, sorted by name; the second list has the unreadable ones.
-    pub(super) async fn read_whole(&self) -> Result<(Vec<(String, Cassette)>, Vec<(String, Error)>)> {
+    pub(super) async fn read_with_bodies(&self) -> Result<(Vec<(String, Cassette)>, Vec<(String, Error)>)> {
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for (listed, cassette) in self.read_all().await? {
             let location = self.location_of(&listed);

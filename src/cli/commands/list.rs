@@ -143,7 +143,7 @@ impl Totals {
         }
     }
 
-    /// To one decimal place.
+    /// Rounded to one decimal.
     fn readable_percent(&self) -> f64 {
         if self.bodies == 0 {
             return 100.0;

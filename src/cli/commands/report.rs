@@ -81,7 +81,7 @@ fn check(out: &Path) -> Result<()> {
 fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
     let store = arguments.directory.open()?;
     let runtime = runtime()?;
-    let (found, damaged) = runtime.block_on(store.read_whole())?;
+    let (found, damaged) = runtime.block_on(store.read_with_bodies())?;
     let mut old_errors = Vec::new();
     let mut recordings: Vec<Recording> = match &arguments.since {
         None => found

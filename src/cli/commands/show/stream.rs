@@ -6,7 +6,7 @@ use crate::http::{Event, parse_events, parse_json};
 
 /// The response that the events of a stream add up to; `None` when they are not events of this API.
 pub(super) fn assembled(body: &[u8]) -> Option<Value> {
-    let mut answer = Map::new();
+    let mut response = Map::new();
     let mut outputs: Vec<Value> = Vec::new();
     let mut text = String::new();
     for Event { data, .. } in parse_events(body) {
@@ -14,10 +14,10 @@ pub(super) fn assembled(body: &[u8]) -> Option<Value> {
             continue;
         };
         if let Some(usage) = event.get("usage").filter(|usage| !usage.is_null()) {
-            answer.insert("usage".to_owned(), usage.clone());
+            response.insert("usage".to_owned(), usage.clone());
         }
         for choice in event.get("choices").and_then(Value::as_array).into_iter().flatten() {
-            add_choice(&mut answer, choice);
+            add_choice(&mut response, choice);
         }
         match event.get("type").and_then(Value::as_str) {
             Some("message.output.delta") => add_text(
@@ -37,20 +37,20 @@ pub(super) fn assembled(body: &[u8]) -> Option<Value> {
         }
     }
     if !outputs.is_empty() {
-        answer.insert("outputs".to_owned(), Value::Array(outputs));
+        response.insert("outputs".to_owned(), Value::Array(outputs));
     }
     if !text.is_empty() {
-        answer.insert("text".to_owned(), Value::String(text));
+        response.insert("text".to_owned(), Value::String(text));
     }
-    (!answer.is_empty()).then_some(Value::Object(answer))
+    (!response.is_empty()).then_some(Value::Object(response))
 }
 
 /// Appends the delta of a choice to the choice with its index.
-fn add_choice(answer: &mut Map<String, Value>, choice: &Value) {
+fn add_choice(response: &mut Map<String, Value>, choice: &Value) {
     let index = usize::try_from(choice["index"].as_u64().unwrap_or(0))
         .unwrap_or(0)
         .min(127);
-    let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
+    let choices = response.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
     let Some(choices) = choices.as_array_mut() else { return };
     while choices.len() <= index {
         choices.push(json!({ "message": { "role": "assistant", "content": "" } }));
