@@ -654,7 +654,7 @@ async fn verify_finds_a_damaged_file() {
     insta::assert_snapshot!(reported(&done), @r#"
     exit status: 1
     --- stdout
-    cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 18: "-" is only valid inside a block (restore it from version control, or delete it and record the request again)
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml:18: "-" is only valid inside a block (restore it from version control, or delete it and record the request again)
     1 cassette, 1 problem
     --- stderr
     "#);
@@ -666,7 +666,7 @@ async fn verify_finds_an_empty_file() {
     insta::assert_snapshot!(reported(&done), @"
     exit status: 1
     --- stdout
-    cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 1: the file is empty (restore it from version control, or delete it and record the request again)
+    cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml:1: the file is empty (restore it from version control, or delete it and record the request again)
     1 cassette, 1 problem
     --- stderr
     ");

@@ -223,7 +223,7 @@ async fn a_usage_log_that_cannot_be_written_is_an_error_at_the_start() {
     let done = run(&project, &["--ledger", "no/such/folder"], &["alpha"]);
     assert_eq!(done.code(), 2);
     assert!(
-        done.stderr.contains("cannot write the usage log no/such/folder"),
+        done.stderr.contains("cannot write the usage log ") && done.stderr.contains("no/such/folder\n"),
         "{}",
         done.stderr
     );

@@ -213,13 +213,41 @@ fn texts_of(cassette: &Cassette) -> impl Iterator<Item = &String> {
         .chain(headers.map(|(_, value)| value))
 }
 
-/// The line of an error that starts with its location, and its message and hint.
+/// The line, the message and the hint of an error, without the location that it names: `cannot read LOCATION: line N: …`.
 fn without_location(error: &Error, location: &str) -> (Option<u64>, String) {
-    let message = error.message().strip_prefix(location).unwrap_or(error.message());
-    let (line, message) = match message.strip_prefix(':').and_then(|rest| rest.split_once(": ")) {
-        Some((line, rest)) if !line.is_empty() => (line.parse().ok(), rest),
-        _ => (None, message.trim_start_matches([':', ' '])),
+    let message = error.message();
+    let message = match message
+        .strip_prefix("cannot read ")
+        .unwrap_or(message)
+        .strip_prefix(location)
+    {
+        Some(rest) => rest.trim_start_matches([':', ' ']),
+        None => message,
     };
     let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    (line, format!("{message}{hint}"))
+    let numbered = message
+        .strip_prefix("line ")
+        .and_then(|rest| rest.split_once(": "))
+        .and_then(|(line, rest)| Some((line.parse().ok()?, rest)));
+    match numbered {
+        Some((line, rest)) => (Some(line), format!("{rest}{hint}")),
+        None => (None, format!("{message}{hint}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_problem_has_the_line_of_its_error_and_no_second_location() {
+        let problem = |message: &str| without_location(&Error::new(ErrorKind::Cassette, message), "a/b.yaml");
+        let with_line = (Some(18), "the file is empty".to_owned());
+        assert_eq!(problem("cannot read a/b.yaml: line 18: the file is empty"), with_line);
+        let without_line = (None, "it is too large".to_owned());
+        assert_eq!(problem("cannot read a/b.yaml: it is too large"), without_line);
+        assert_eq!(problem("a/b.yaml: it is too large"), without_line);
+        assert_eq!(problem("no connection").1, "no connection");
+    }
 }
