@@ -27,9 +27,3 @@ pub(crate) use request::API_KEY_VARIABLE;
 pub(crate) use request::DUMMY_KEY;
 pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
-
-// Former names, until all modules use the new ones.
-pub(crate) use multipart::write_form as written;
-#[cfg(test)]
-pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts};
-pub(crate) use sse::EventSplitter as Splitter;

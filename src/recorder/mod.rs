@@ -4,6 +4,11 @@
 //! `prepared` (redaction and key), `lookup` (find a recording), `replay`, `coalesce` and `lock` (one call for many equal
 //! requests), `record` (stream the response to the caller), `save` (store it), `miss` (explain what is missing). `store`
 //! and the files below it hide what only a cache has: expiry, quota, circuit breaker, counters.
+//!
+//! Four words: a *scope* is a folder of cassettes for one test or suite. A *turn* is the position of a request among equal
+//! requests of a session: the n-th gets the n-th recorded response. The *verdict* is the result of a session: it fails if a
+//! request was missed or failed. A *cache* is any engine that is not a directory of committed files: its entries may be
+//! lost, expire, or be recorded again.
 
 mod builder;
 mod circuit_breaker;
@@ -105,10 +110,9 @@ struct Shared {
 impl Recorder {
     /// Answers a request from its cassette or from the upstream, or returns an error that says what is missing.
     ///
-    /// While a response is recorded, its body is streamed to the caller. A complete body that is not an event stream is
-    /// returned once it is saved. Every body ends only when its recording is saved, so a caller that has read it to the
-    /// end can rely on the file. A caller that leaves early does not stop the recording. The request is sent unchanged;
-    /// only the copy that is hashed and saved is redacted.
+    /// A response of the upstream is streamed to the caller while it is recorded. Its body ends only when the recording is
+    /// saved, so a caller that has read it to the end can rely on the file. A caller that leaves early does not stop the
+    /// recording. The request is sent unchanged; only the copy that is hashed and saved is redacted.
     ///
     /// # Errors
     /// Any kind except [`ErrorKind::Api`](crate::ErrorKind::Api): an error status is a response.
@@ -152,7 +156,7 @@ impl Recorder {
         Box::pin(self.handle_miss(exchange, request, upstream)).await
     }
 
-    /// Redacts the request, computes its key, and draws its turn and its injected faults.
+    /// Redacts the request, computes its key, takes its turn, and draws the faults to inject into its response.
     async fn prepare(&self, request: &mut Request, upstream: &impl Transport, plan: Plan) -> Result<Exchange> {
         let playback = match self.playback.take_headers(request.header_map_mut())? {
             Some(requested) => Arc::new(requested),
@@ -186,7 +190,7 @@ impl Recorder {
         request: Request,
         upstream: impl Transport,
     ) -> Result<Response> {
-        // Only replayed responses get faults. A request whose fault was drawn has no turn yet.
+        // Faults are injected into replayed responses only. A request that was to get one has not taken its turn yet.
         exchange.injection = Injection::default();
         if exchange.turn.is_none() {
             exchange.turn = Some(self.session().take_turn(exchange.key()));
@@ -220,6 +224,7 @@ impl Recorder {
                     Lookup::Found(document) => {
                         return self.replay_or_bypass(&exchange, &document, request, upstream).await;
                     }
+                    // A stale recording is sent again, as before the wait.
                     Lookup::Stale(_) | Lookup::Missing => {}
                     Lookup::Unavailable(error) => return self.bypass(error, exchange.plan, request, upstream).await,
                 }
@@ -230,6 +235,7 @@ impl Recorder {
         }
         // Another call may have been recorded after the look-up, or in another process while this one waited for the lock.
         match store.find_or_lock(&mut exchange).await {
+            // A stale recording here was made by another process while this one waited.
             Lookup::Found(document) | Lookup::Stale(document) => {
                 drop(call);
                 self.replay_or_bypass(&exchange, &document, request, upstream).await

@@ -23,7 +23,7 @@ pub(crate) const FORMER_USAGE_LOG_VARIABLE: &str = "MISTRAL_CASSETTE_LEDGER";
 
 /// The path of the usage log that the environment names. An empty variable counts as not set.
 pub(crate) fn usage_log_from_environment() -> Option<PathBuf> {
-    named_by(|variable| std::env::var_os(variable))
+    named_by(std::env::var_os)
 }
 
 fn named_by(variable: impl Fn(&'static str) -> Option<OsString>) -> Option<PathBuf> {
