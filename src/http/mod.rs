@@ -18,7 +18,9 @@ pub use transport::{BackgroundTransport, Transport};
 pub(crate) use headers::{
     content_type, control_headers, is_connection_header, strip_connection_headers, strip_control_headers,
 };
-pub(crate) use json::{JsonLayout, JsonSpacing, PlainJson, parse_exact_json, parse_json, serialize_number};
+#[cfg(feature = "cli")]
+pub(crate) use json::PlainJson;
+pub(crate) use json::{JsonLayout, JsonSpacing, parse_exact_json, parse_json, serialize_number};
 #[cfg(feature = "cli")]
 pub(crate) use multipart::write_multipart;
 pub(crate) use multipart::{Part, multipart_boundary, parse_multipart, write_form};

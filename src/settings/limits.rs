@@ -11,7 +11,7 @@ pub struct Limits {
     /// The maximum number of bytes of all bodies of one cassette, the request body included. By default, only the
     /// response is limited, to 128 MiB. The recorder buffers no more of a response than this limit.
     pub entry_bytes: Option<u64>,
-    /// The maximum number of bytes of all cassettes, where the [engine](crate::CacheEngine::size) reports its size. The
+    /// The maximum number of bytes of all cassettes, where the [engine](crate::engine::EngineExtensions::size) reports its size. The
     /// recorder requests the size once a minute.
     pub total_bytes: Option<u64>,
 }
