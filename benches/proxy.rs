@@ -1,4 +1,4 @@
-//! What the proxy costs in its own process, warm: `cargo bench --bench proxy`.
+//! What the proxy costs in its own process, warm: `cargo bench --features cli --bench proxy`.
 //!
 //! Beside it stands a bare server on the same libraries, in a process of its own too, that reads each request to its end and
 //! answers fixed bytes. One client asks both, in turn.

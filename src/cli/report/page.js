@@ -9,7 +9,7 @@ const SLICE = 30;
 
 const byId = (id) => document.getElementById(id);
 const index = parsed(byId("index").textContent);
-const all = index.recordings;
+const recordings = index.recordings;
 const header = byId("top");
 const listElement = byId("list");
 const detail = byId("detail");
