@@ -177,7 +177,7 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings asked for, 4 say the same, $0.00 spent\n"),
+        (0, "4 recordings, 4 unchanged, $0.00 spent\n"),
         "{}",
         done.stderr
     );
