@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Part, Request, written};
+use crate::http::{Part, Request, write_form};
 
 /// A file to send: its name and its bytes.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
             content: file.content.clone(),
         });
     }
-    let (kind, body) = written(&parts);
+    let (kind, body) = write_form(&parts);
     let kind = HeaderValue::from_str(&kind)
         .map_err(|error| Error::new(ErrorKind::Request, "the boundary is not valid in a header").with_source(error))?;
     Ok(request.header(header::CONTENT_TYPE, kind).body(body))
@@ -54,7 +54,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{boundary_of, parts};
+    use crate::http::{multipart_boundary, parse_multipart};
 
     #[test]
     fn a_form_is_parsed_back_to_the_same_parts() {
@@ -70,7 +70,7 @@ mod tests {
         )
         .unwrap();
         let kind = request.header_map()[header::CONTENT_TYPE].to_str().unwrap();
-        let parts = parts(request.body_bytes(), &boundary_of(kind).unwrap()).unwrap();
+        let parts = parse_multipart(request.body_bytes(), &multipart_boundary(kind).unwrap()).unwrap();
         let read: Vec<_> = parts
             .iter()
             .map(|part| (part.name.as_str(), part.filename.as_deref(), &part.content[..]))

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Body, Event, Splitter};
+use crate::http::{Body, Event, EventSplitter};
 
 /// The events of a streamed response, in order, each as soon as it arrives.
 ///
@@ -20,7 +20,7 @@ use crate::http::{Body, Event, Splitter};
 /// its end, the recording is complete. A stream that is dropped early is still recorded.
 pub struct EventStream<T> {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
-    splitter: Splitter,
+    splitter: EventSplitter,
     ready: VecDeque<Bytes>,
     end: End,
     state: State,
@@ -65,7 +65,7 @@ impl<T> EventStream<T> {
     pub(super) fn new(body: Body, end: End) -> Self {
         Self {
             pieces: body.into_stream(),
-            splitter: Splitter::default(),
+            splitter: EventSplitter::default(),
             ready: VecDeque::new(),
             end,
             state: State::Open,

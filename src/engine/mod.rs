@@ -40,8 +40,8 @@ pub use self::object_store::ObjectStoreEngine;
 pub use self::redis::RedisEngine;
 pub use cache_engine::CacheEngine;
 #[cfg(feature = "cli")]
-pub(crate) use cassettes::inline_bodies;
-pub(crate) use cassettes::{externalize_large_bodies, read_body, write_cassette};
+pub(crate) use cassettes::{externalize_large_bodies, inline_bodies};
+pub(crate) use cassettes::{read_body, write_cassette};
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::{Listed, read_file, write_file};

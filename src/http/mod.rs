@@ -18,7 +18,9 @@ pub use transport::{BackgroundTransport, Transport};
 pub(crate) use headers::{
     content_type, control_headers, is_connection_header, strip_connection_headers, strip_control_headers,
 };
-pub(crate) use json::{JsonLayout, JsonSpacing, PlainJson, parse_exact_json, parse_json, serialize_number};
+#[cfg(feature = "cli")]
+pub(crate) use json::PlainJson;
+pub(crate) use json::{JsonLayout, JsonSpacing, parse_exact_json, parse_json, serialize_number};
 #[cfg(feature = "cli")]
 pub(crate) use multipart::write_multipart;
 pub(crate) use multipart::{Part, multipart_boundary, parse_multipart, write_form};
@@ -27,9 +29,3 @@ pub(crate) use request::API_KEY_VARIABLE;
 pub(crate) use request::DUMMY_KEY;
 pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
-
-// Former names, until all modules use the new ones.
-pub(crate) use multipart::write_form as written;
-#[cfg(test)]
-pub(crate) use multipart::{multipart_boundary as boundary_of, parse_multipart as parts};
-pub(crate) use sse::EventSplitter as Splitter;
