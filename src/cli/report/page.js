@@ -146,7 +146,7 @@ function narrow() {
   rowCount = 0;
   listElement.replaceChildren();
   listElement.scrollTop = 0;
-  const step = () => {
+  const searchSlice = () => {
     if (current !== searches) return;
     const until = performance.now() + SLICE;
     while (next < candidates.length && performance.now() < until) {
@@ -157,9 +157,9 @@ function narrow() {
     if (rowCount < ROWS) writeRows();
     byId("count").textContent =
       `${isDone ? "" : "searching… "}${shown.length.toLocaleString("en")} of ${counted(recordings.length, "recording")}`;
-    if (!isDone) setTimeout(step);
+    if (!isDone) setTimeout(searchSlice);
   };
-  step();
+  searchSlice();
 }
 
 function writeRows(upTo = ROWS) {
@@ -181,13 +181,13 @@ function titleOf({ name, line }) {
 }
 
 function badges(one) {
-  const badges = [];
-  if (one.is_damaged) badges.push(make("span", "badge bad", "damaged"));
+  const elements = [];
+  if (one.is_damaged) elements.push(make("span", "badge bad", "damaged"));
   for (const status of new Set(one.statuses ?? []))
-    if (status >= 400) badges.push(make("span", "badge bad", String(status)));
+    if (status >= 400) elements.push(make("span", "badge bad", String(status)));
   if (isChanged(one))
-    badges.push(make("span", one.change === "only volatile fields" ? "badge quiet" : "badge changed", one.change));
-  return badges;
+    elements.push(make("span", one.change === "only volatile fields" ? "badge quiet" : "badge changed", one.change));
+  return elements;
 }
 
 function row(at) {
@@ -292,9 +292,9 @@ function detailOf(at) {
 }
 
 function facts(one, recording) {
-  const facts = make("div", "facts");
-  const add = (...children) => facts.append(make("span", "", ...children));
-  facts.append(...badges(one));
+  const element = make("div", "facts");
+  const add = (...children) => element.append(make("span", "", ...children));
+  element.append(...badges(one));
   if (recording.line) add(make("code", "", recording.line));
   if (one.model) add(one.model);
   if (one.usage) inWords(one.usage).forEach((words) => add(words));
@@ -302,7 +302,7 @@ function facts(one, recording) {
   if (recording.at) add(`recorded ${recording.at}`, recording.from ? ` from ${recording.from}` : "");
   if (recording.test) add(`by ${recording.test}`);
   add(make("code", "", one.name));
-  return facts;
+  return element;
 }
 
 function requestOf(recording) {
@@ -374,9 +374,9 @@ function responseOf(response, number, of) {
 
 function timingOf(response) {
   const last = response.timing_ms.at(-1);
-  const facts = [last ? inSeconds(last) : "", ...inWords(response.usage ?? {})];
-  if (isStream(response)) facts.push(counted(response.timing_ms.length, "event"));
-  return facts.filter(Boolean).join(" · ");
+  const parts = [last ? inSeconds(last) : "", ...inWords(response.usage ?? {})];
+  if (isStream(response)) parts.push(counted(response.timing_ms.length, "event"));
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** The turns of a response; a stream gets a player. */
