@@ -40,7 +40,10 @@ impl<'a> Arbitrary<'a> for Input {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let content = content(u)?;
         if u.arbitrary()? {
-            return Ok(Self::Spellings(Box::new([spelled(&content, u)?, spelled(&content, u)?])));
+            return Ok(Self::Spellings(Box::new([
+                spelled(&content, u)?,
+                spelled(&content, u)?,
+            ])));
         }
         let other = match u.int_in_range(0..=4)? {
             0 => self::content(u)?,
@@ -96,7 +99,11 @@ fuzz_target!(|input: Input| {
         Input::Pair(both) => {
             let [(one, meaning), (other, other_meaning)] = *both;
             let (one, other) = (checked_key(&one, &settings), checked_key(&other, &settings));
-            assert_eq!(one.0 == other.0, one.1 == other.1, "keys are equal if and only if the canonical texts are");
+            assert_eq!(
+                one.0 == other.0,
+                one.1 == other.1,
+                "keys are equal if and only if the canonical texts are"
+            );
             if meaning != other_meaning {
                 assert_ne!(one.1, other.1, "{meaning:?}\n{other_meaning:?}");
             }

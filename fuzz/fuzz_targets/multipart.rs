@@ -23,7 +23,8 @@ fuzz_target!(|input: Input<'_>| {
             };
             // A form that can be written is read as the same form. A name with a quote or a line break cannot be written.
             let (kind, sent) = sent_form(&found);
-            let again = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary")).expect("the form is well-formed");
+            let again = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary"))
+                .expect("the form is well-formed");
             assert_eq!(found.len(), again.len(), "the parts");
             for (part, again) in found.iter().zip(&again) {
                 assert_eq!(part.3, again.3, "the bytes of a part");
@@ -35,7 +36,8 @@ fuzz_target!(|input: Input<'_>| {
         Input::Parts(wanted) => {
             let wanted: Vec<_> = wanted.into_iter().map(Part::into_crate_part).collect();
             let (kind, sent) = sent_form(&wanted);
-            let found = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary")).expect("the form is well-formed");
+            let found = parts(&sent, &boundary_of(&kind).expect("the content type has a boundary"))
+                .expect("the form is well-formed");
             assert_eq!(found.len(), wanted.len());
             for (found, wanted) in found.iter().zip(&wanted) {
                 assert_eq!(found.0, encoded_name(&wanted.0), "the name");

@@ -101,7 +101,9 @@ fn assert_same(yaml: &Value, json: &serde_json::Value, text: &str) {
         },
         (Value::String(yaml), Json::String(json)) => yaml == json,
         (Value::Sequence(yaml), Json::Array(json)) => {
-            yaml.iter().zip(json).for_each(|(yaml, json)| assert_same(yaml, json, text));
+            yaml.iter()
+                .zip(json)
+                .for_each(|(yaml, json)| assert_same(yaml, json, text));
             yaml.len() == json.len()
         }
         (Value::Mapping(yaml), Json::Object(json)) => {
