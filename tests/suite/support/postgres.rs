@@ -151,11 +151,13 @@ impl Drop for Postgres {
     }
 }
 
+/// Starts the server. Fifty processes need more than the 100 connections that PostgreSQL accepts by default.
 fn launch(port: u16, folder: &Path) -> Process {
     Process::start(
         program("postgres")
             .arg("-D")
             .arg(folder.join("data"))
+            .args(["-c", "max_connections=300"])
             .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"])
             .arg(folder.join("sockets")),
         &folder.join("log"),
