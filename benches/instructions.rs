@@ -1,7 +1,7 @@
 //! Counts the instructions of typical tasks with valgrind: `./scripts/instructions`.
 //!
 //! Unlike times, counts do not depend on the machine, so that they can be compared with those in `instructions.txt`. They are
-//! counts of the dev profile, which is built anyway; the other benchmarks measure release builds. Each task runs N times and
+//! counts of the test profile, which is built anyway; the other benchmarks measure release builds. Each task runs N times and
 //! 2 N times, and the difference is counted, so that start and end of the process are excluded.
 //!
 //! `--update` writes the file. `cargo bench` builds another profile and prints a message only.
@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !cfg!(debug_assertions) {
-        println!("instructions are counted in the dev profile: ./scripts/instructions");
+        println!("instructions are counted in the test profile: ./scripts/instructions");
         return ExitCode::SUCCESS;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn toolchain() -> String {
 }
 
 fn update(counts: &[(&str, u64)]) {
-    let mut text = "# Instructions of the dev profile: ./scripts/instructions --update\n".to_owned();
+    let mut text = "# Instructions of the test profile: ./scripts/instructions --update\n".to_owned();
     writeln!(text, "toolchain: {}", toolchain()).unwrap();
     for (task, count) in counts {
         println!("{task:12} {count:12}");
