@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::body::Body;
+use crate::http::headers::strip_connection_headers;
 
 /// A response of the API, live or from a cassette.
 #[derive(Debug)]
@@ -69,6 +70,13 @@ impl Response {
     /// Returns the body, which may be a stream.
     pub fn into_body(self) -> Body {
         self.body
+    }
+
+    /// The response without hop-by-hop headers. `content-length` goes too: a body ends when its recording is saved, not
+    /// with its last byte.
+    pub(crate) fn without_connection_headers(mut self) -> Self {
+        strip_connection_headers(&mut self.headers);
+        self
     }
 
     pub(crate) fn into_parts(self) -> (StatusCode, HeaderMap, Body) {

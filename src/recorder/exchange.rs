@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::document_cache::Document;
 use super::effective_settings::EffectiveSettings;
-use super::lock::HeldLock;
+use super::held_lock::HeldLock;
 use super::prepared::PreparedRequest;
 use crate::key::RequestKey;
 use crate::mode::Plan;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub(super) use super::document_cache::Document;
+use super::document_cache::Document;
 use super::exchange::Exchange;
 use super::store::Store;
 use crate::cassette::yaml;

@@ -18,6 +18,7 @@ mod document_cache;
 mod effective_settings;
 mod exchange;
 mod fault_responses;
+mod held_lock;
 mod lock;
 mod lookup;
 mod miss;
@@ -44,6 +45,7 @@ pub use self::builder::RecorderBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use self::circuit_breaker::TIMEOUT as ENGINE_TIMEOUT;
 use self::coalesce::{InFlight, Role};
+use self::document_cache::Document;
 use self::effective_settings::SettingsSource;
 use self::exchange::Exchange;
 use self::lookup::Lookup;
@@ -255,7 +257,7 @@ impl Recorder {
     async fn replay_or_bypass(
         &self,
         exchange: &Exchange,
-        document: &lookup::Document,
+        document: &Document,
         request: Request,
         upstream: impl Transport,
     ) -> Result<Response> {
@@ -273,7 +275,7 @@ impl Recorder {
         self.session().warn_unavailable(&error);
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.skipped += 1);
-        Ok(record::without_hop_by_hop(response))
+        Ok(response.without_connection_headers())
     }
 
     /// Sends a request in mode `live`.
@@ -281,7 +283,7 @@ impl Recorder {
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.passed_on += 1);
         tracing::info!("passed on {}: {}", exchange.prepared.request.line(), response.status());
-        Ok(record::without_hop_by_hop(response))
+        Ok(response.without_connection_headers())
     }
 
     /// Counts a request that got the response of another one in progress.

@@ -15,9 +15,7 @@ use super::exchange::Exchange;
 use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{
-    Body, EventSplitter, Request, Response, Transport, content_type, is_done, is_event_stream, strip_connection_headers,
-};
+use crate::http::{Body, EventSplitter, Request, Response, Transport, content_type, is_done, is_event_stream};
 
 impl Recorder {
     /// Sends the request, streams the response to the caller, and saves it when it is complete.
@@ -29,7 +27,7 @@ impl Recorder {
         upstream: impl Transport,
     ) -> Result<Response> {
         let response = match self.send(&exchange, request, upstream).await {
-            Ok(response) => without_hop_by_hop(response),
+            Ok(response) => response.without_connection_headers(),
             Err(error) => {
                 call.publish(Err(error.clone()));
                 return Err(error);
@@ -210,14 +208,6 @@ impl Timing {
 
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The response without hop-by-hop headers. `content-length` goes too: a body ends when its recording is saved, not with
-/// its last byte.
-pub(super) fn without_hop_by_hop(response: Response) -> Response {
-    let mut headers = response.header_map().clone();
-    strip_connection_headers(&mut headers);
-    response.headers(headers)
 }
 
 #[cfg(test)]

@@ -644,7 +644,6 @@ fn layers_of_design() -> Vec<Vec<String>> {
 }
 
 #[test]
-#[ignore = "not all imports are in order yet; `cargo test --test suite layers -- --ignored` lists them"]
 fn imports_lead_downwards_and_not_in_circles() {
     let faults = Crate::read(root()).faults(&layers_of_design());
     assert!(

@@ -13,7 +13,9 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
-use super::{Bucket, Credentials, failure, profile};
+use super::bucket::Bucket;
+use super::failure::{self, Credentials};
+use super::profile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::tls;
 

@@ -7,8 +7,14 @@ use std::fmt;
 use object_store::Error as StoreError;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::Bucket;
 use crate::error::Error;
+
+/// Where credentials come from and which permissions they need, for hints.
+#[derive(Clone, Copy)]
+pub(super) struct Credentials {
+    pub(super) source: &'static str,
+    pub(super) permissions: &'static str,
+}
 
 /// The part of the cause that is copied.
 #[derive(Debug)]
@@ -82,58 +88,51 @@ fn network<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a HttpError> {
     None
 }
 
-impl Bucket {
-    /// Returns the error of an operation on the object of this name, or on the bucket if the name is empty.
-    pub(super) fn failed(&self, operation: &str, name: &str, error: &StoreError) -> Error {
-        let text = error.to_string();
-        let location = if name.is_empty() {
-            self.location.to_string()
-        } else {
-            self.location_of(name)
+/// Converts the error of an operation, such as `read s3://bucket/name`.
+pub(super) fn convert(operation: &str, credentials: Credentials, error: &StoreError) -> Error {
+    let text = error.to_string();
+    let failed = |message: String| Error::engine(format!("cannot {operation}: {message}"));
+    // A machine without a role has no metadata service, or one that provides no credentials.
+    if ["//169.254.", "//metadata.", "/latest/api/token", "/latest/meta-data/"]
+        .iter()
+        .any(|role| text.contains(role))
+    {
+        return failed("no credentials were found".to_owned()).with_hint(credentials.source);
+    }
+    if let Some(error) = network(error) {
+        let message = match error.kind() {
+            HttpErrorKind::Connect => "cannot connect to the store",
+            HttpErrorKind::Timeout => "the store did not respond in time",
+            _ => "the connection to the store broke",
         };
-        let failed = |message: String| Error::engine(format!("cannot {operation} {location}: {message}"));
-        // A machine without a role has no metadata service, or one that provides no credentials.
-        if ["//169.254.", "//metadata.", "/latest/api/token", "/latest/meta-data/"]
-            .iter()
-            .any(|role| text.contains(role))
-        {
-            return failed("no credentials were found".to_owned()).with_hint(self.credentials.source);
+        return failed(message.to_owned()).with_source(Cause(root(error).to_string()));
+    }
+    if is_bucket_missing(&text) {
+        return failed("the bucket does not exist".to_owned())
+            .with_hint("create it, or correct its name or the endpoint");
+    }
+    let Some(status) = status(&text).or_else(|| status_of(error)) else {
+        if text.contains("redirect without LOCATION") {
+            return failed("the store redirects the request".to_owned())
+                .with_hint("if the bucket is in another region, add ?region=… to the URL");
         }
-        if let Some(error) = network(error) {
-            let message = match error.kind() {
-                HttpErrorKind::Connect => "cannot connect to the store",
-                HttpErrorKind::Timeout => "the store did not respond in time",
-                _ => "the connection to the store broke",
-            };
-            return failed(message.to_owned()).with_source(Cause(root(error).to_string()));
-        }
-        if is_bucket_missing(&text) {
-            return failed("the bucket does not exist".to_owned())
-                .with_hint("create it, or correct its name or the endpoint");
-        }
-        let Some(status) = status(&text).or_else(|| status_of(error)) else {
-            if text.contains("redirect without LOCATION") {
-                return failed("the store redirects the request".to_owned())
-                    .with_hint("if the bucket is in another region, add ?region=… to the URL");
-            }
-            return failed("the store failed".to_owned()).with_source(Cause(root(error).to_string()));
-        };
-        let response = match code(&text) {
-            Some(code) => format!("{status} {code}"),
-            None => status.to_string(),
-        };
-        let error = match status {
-            401 | 403 => failed(format!("the store denies access ({response})"))
-                .with_hint(format!("{}; {}", self.credentials.source, self.credentials.permissions)),
-            300..=399 => failed(format!("the store redirects the request ({response})"))
-                .with_hint("if the bucket is in another region, add ?region=… to the URL"),
-            _ => failed(format!("the store responds with {response}")),
-        };
-        // The following lines identify the request.
-        match within(&text, "Message").and_then(|message| message.lines().next()) {
-            Some(message) => error.with_source(Cause(message.to_owned())),
-            None => error,
-        }
+        return failed("the store failed".to_owned()).with_source(Cause(root(error).to_string()));
+    };
+    let response = match code(&text) {
+        Some(code) => format!("{status} {code}"),
+        None => status.to_string(),
+    };
+    let error = match status {
+        401 | 403 => failed(format!("the store denies access ({response})"))
+            .with_hint(format!("{}; {}", credentials.source, credentials.permissions)),
+        300..=399 => failed(format!("the store redirects the request ({response})"))
+            .with_hint("if the bucket is in another region, add ?region=… to the URL"),
+        _ => failed(format!("the store responds with {response}")),
+    };
+    // The following lines identify the request.
+    match within(&text, "Message").and_then(|message| message.lines().next()) {
+        Some(message) => error.with_source(Cause(message.to_owned())),
+        None => error,
     }
 }
 
@@ -147,12 +146,15 @@ mod tests {
             <Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match</Message>\
             <CanonicalRequest>x-amz-security-token:hush</CanonicalRequest></Error>";
         assert_eq!((status(text), code(text)), (Some(403), Some("SignatureDoesNotMatch")));
-        let bucket = crate::engine::object_store::address::open("s3://b/p?endpoint=http://h&region=r").unwrap();
+        let credentials = Credentials {
+            source: "from the environment",
+            permissions: "all",
+        };
         let error = StoreError::Generic {
             store: "S3",
             source: text.into(),
         };
-        let error = bucket.failed("write", "x.yaml", &error);
+        let error = convert("write s3://b/p/x.yaml", credentials, &error);
         assert_eq!(
             error.message(),
             "cannot write s3://b/p/x.yaml: the store denies access (403 SignatureDoesNotMatch)"

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use object_store::{Error as StoreError, PutMode, UpdateVersion};
 use tokio::sync::Mutex;
 
-use super::{Bucket, LOCKS, Object, failure};
+use super::bucket::{Bucket, LOCKS, Object};
+use super::failure;
 use crate::engine::ttl::lock_token;
 use crate::engine::{Lease, Lock};
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Stores cassettes as objects in a bucket.
 
 mod address;
+mod bucket;
 mod failure;
 mod lock;
 mod profile;
@@ -11,17 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
+use self::bucket::{Bucket, LOCKS, key_of};
 use super::layout::{self, SETTINGS, is_body};
 use super::{CacheEngine, EngineExtensions, Lock, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
-
-const LOCKS: &str = "locks";
 
 /// Stores each cassette in an object of its own: in Amazon S3 or a compatible store, Google Cloud Storage, or Azure Blob
 /// Storage.
@@ -50,23 +48,6 @@ pub struct ObjectStoreEngine {
     locks: Arc<OnceCell<bool>>,
     /// Set once a write has succeeded.
     writable: Arc<OnceCell<()>>,
-}
-
-/// A store and the prefix of every name in it.
-#[derive(Clone)]
-struct Bucket {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
-    /// The URL without options: `s3://bucket/prefix`.
-    location: Arc<str>,
-    credentials: Credentials,
-}
-
-/// Where credentials come from and which permissions they need, for hints.
-#[derive(Clone, Copy)]
-struct Credentials {
-    source: &'static str,
-    permissions: &'static str,
 }
 
 impl ObjectStoreEngine {
@@ -100,101 +81,6 @@ impl fmt::Debug for ObjectStoreEngine {
         // The store may contain credentials.
         f.debug_tuple("ObjectStoreEngine").field(&self.bucket.location).finish()
     }
-}
-
-/// An object in the store.
-struct Object {
-    bytes: Bytes,
-    version: UpdateVersion,
-}
-
-impl Bucket {
-    fn path(&self, name: &str) -> Path {
-        let path = if self.prefix.as_ref().is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}/{name}", self.prefix)
-        };
-        // Keys and hashes consist of characters that are valid in a path.
-        Path::parse(&path).unwrap_or_else(|_| Path::from(path))
-    }
-
-    /// Returns the URL of an object, for messages.
-    fn location_of(&self, name: &str) -> String {
-        format!("{}/{name}", self.location)
-    }
-
-    async fn read(&self, name: &str) -> Result<Option<Object>> {
-        let path = self.path(name);
-        let read = async {
-            let found = self.store.get(&path).await?;
-            let version = UpdateVersion {
-                e_tag: found.meta.e_tag.clone(),
-                version: found.meta.version.clone(),
-            };
-            let bytes = found.bytes().await?;
-            Ok(Object { bytes, version })
-        };
-        match read.await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if failure::is_absent(&error) => Ok(None),
-            Err(error) => Err(self.failed("read", name, &error)),
-        }
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        Ok(self.read(name).await?.map(|object| object.bytes))
-    }
-
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let put = self.store.put(&self.path(name), bytes.into()).await;
-        put.map(drop).map_err(|error| self.failed("write", name, &error))
-    }
-
-    /// Writes an object if the condition of `mode` is true.
-    async fn put_if(&self, name: &str, bytes: Bytes, mode: PutMode) -> Result<UpdateVersion, object_store::Error> {
-        let options = PutOptions {
-            mode,
-            ..PutOptions::default()
-        };
-        let put = self.store.put_opts(&self.path(name), bytes.into(), options).await?;
-        Ok(put.into())
-    }
-
-    async fn remove(&self, name: &str) -> Result<()> {
-        match self.store.delete(&self.path(name)).await {
-            Err(error) if !failure::is_absent(&error) => Err(self.failed("remove", name, &error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Lists every cassette and every body by name.
-    async fn list(&self) -> Result<Vec<(String, ObjectMeta)>> {
-        let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
-        let listed: Vec<ObjectMeta> = self
-            .store
-            .list(prefix)
-            .try_collect()
-            .await
-            .map_err(|error| self.failed("list", "", &error))?;
-        let named = |meta: ObjectMeta| {
-            let inside = match prefix {
-                Some(prefix) => meta
-                    .location
-                    .as_ref()
-                    .strip_prefix(prefix.as_ref())?
-                    .strip_prefix('/')?,
-                None => meta.location.as_ref(),
-            };
-            (is_body(inside) || key_of(inside).is_some()).then(|| (inside.to_owned(), meta.clone()))
-        };
-        Ok(listed.into_iter().filter_map(named).collect())
-    }
-}
-
-/// Returns the key of a cassette. The name of a lock contains a key, too, but has no extension.
-fn key_of(name: &str) -> Option<RequestKey> {
-    RequestKey::from_file_name(name).filter(|_| layout::is_cassette(name))
 }
 
 #[async_trait]
@@ -287,35 +173,5 @@ impl EngineExtensions for ObjectStoreEngine {
 
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
         self.bucket.put(SETTINGS, settings).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_cassettes_and_bodies_are_listed() {
-        let hash = "0123456789abcdef".repeat(4);
-        for name in [
-            "chat-completions/a-3f9a1c2b7d4e8a10.yaml",
-            "locks/chat-completions/a-3f9a1c2b7d4e8a10.yaml",
-            "suite/test/chat-completions/a-3f9a1c2b7d4e8a10.yaml",
-        ] {
-            assert_eq!(key_of(name).map(|key| key.file_name()).as_deref(), Some(name));
-            assert!(!is_body(name));
-        }
-        for name in [
-            "settings.yaml",
-            "notes.txt",
-            "chat-completions/notes.yaml",
-            "bodies/a-3f9a1c2b7d4e8a10.yaml",
-            &format!("locks/{hash}"),
-            &format!("locks/suite/{hash}"),
-            "locks/probe-3f9a1c2b7d4e8a10",
-        ] {
-            assert!(key_of(name).is_none() && !is_body(name), "{name}");
-        }
-        assert!(is_body(&format!("bodies/{hash}")) && key_of(&format!("bodies/{hash}")).is_none());
     }
 }
