@@ -174,12 +174,21 @@ impl Error {
 
     /// The `code` of the error body, such as `1500` or `invalid_api_key`; a number is returned as text.
     pub fn api_code(&self) -> Option<String> {
-        text_of(self.decoded_body()?.get("code")?)
+        self.member("code")
     }
 
     /// The `type` of the error body, such as `invalid_model` or `rate_limited`.
     pub fn api_type(&self) -> Option<String> {
-        text_of(self.decoded_body()?.get("type")?)
+        self.member("type")
+    }
+
+    /// A member of the error body, or of the object `error` in it.
+    fn member(&self, name: &str) -> Option<String> {
+        let body = self.decoded_body()?;
+        [body.get(name), body.get("error").and_then(|error| error.get(name))]
+            .into_iter()
+            .flatten()
+            .find_map(text_of)
     }
 
     fn decoded_body(&self) -> Option<Value> {
@@ -304,6 +313,7 @@ mod tests {
             (r#"{"object":"Error","detail":["b"],"message":[]}"#, "b | - | -"),
             (r#"{"message":{"of_tomorrow":1}}"#, r#"{"of_tomorrow":1} | - | -"#),
             (r#"{"error":{"message":"no such route"}}"#, "no such route | - | -"),
+            (r#"{"error":{"message":"a","code":404,"type":"b"}}"#, "a | 404 | b"),
             ("upstream connect error", "- | - | -"),
             ("[]", "- | - | -"),
             ("", "- | - | -"),

@@ -64,7 +64,7 @@ use crate::engine::CacheEngine;
 use crate::error::Result;
 #[cfg(feature = "cli")]
 use crate::http::Transport;
-use crate::http::{Request, Response};
+use crate::http::{Outcome, Request, Response, api_error, content_type, is_event_stream};
 use crate::recorder::Recorder;
 use crate::upstream::{Upstream, UpstreamBuilder};
 
@@ -285,11 +285,17 @@ impl Client {
     }
 
     async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
-        self.send_accepting("application/json", request).await?.json().await
+        let response = self.send_accepting("application/json", request).await?;
+        without_error(response).await?.json().await
     }
 
     async fn stream<T>(&self, request: Request, end: End) -> Result<EventStream<T>> {
         let response = self.send_accepting("text/event-stream", request).await?;
+        let response = if is_event_stream(content_type(response.header_map())) {
+            response
+        } else {
+            without_error(response).await?
+        };
         Ok(EventStream::new(response.into_body(), end))
     }
 
@@ -303,6 +309,16 @@ impl Client {
         let request = request.header(header::ACCEPT, HeaderValue::from_static(kind));
         self.request(request).await?.error_for_status().await
     }
+}
+
+/// Receives a response. An error in the API's form is an error, whatever the status.
+async fn without_error(response: Response) -> Result<Response> {
+    let status = response.status();
+    let body = response.bytes().await?;
+    if Outcome::of(&body).is_envelope(&body) {
+        return Err(api_error(status.as_u16(), &body));
+    }
+    Ok(Response::new(status, body))
 }
 
 /// The client as a transport, see [`Client::transport`].

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Body, Event, EventSplitter};
+use crate::http::{Body, Event, EventSplitter, Outcome, api_error, read_json};
 
 /// The events of a streamed response, in order, each as soon as it arrives.
 ///
@@ -39,7 +39,7 @@ pub(super) enum End {
 impl End {
     fn is(self, event: &Event) -> bool {
         match self {
-            Self::Done => event.data == "[DONE]",
+            Self::Done => event.is_done(),
             Self::Event(names) => event.name.as_deref().is_some_and(|name| names.contains(&name)),
         }
     }
@@ -115,8 +115,13 @@ impl<T: DeserializeOwned> Stream for EventStream<T> {
     }
 }
 
+/// Reads an event. An error in place of an event is the API's error.
 fn read<T: DeserializeOwned>(event: &Event) -> Result<T> {
-    serde_json::from_str(&event.data).map_err(|error| {
+    let data = event.data.as_bytes();
+    if Outcome::of(data).is_envelope(data) {
+        return Err(api_error(200, data));
+    }
+    read_json(data).map_err(|error| {
         Error::new(
             ErrorKind::Api,
             format!("an event of the stream is not the expected JSON: {error}"),

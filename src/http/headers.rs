@@ -1,6 +1,8 @@
 //! Headers that are not passed on: those of one connection, and those for mistral-cassette itself.
 
-use http::{HeaderMap, HeaderName, header};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of one connection (RFC 9110, section 7.6.1) or of one browser.
 const CONNECTION_HEADERS: [&str; 11] = [
@@ -45,6 +47,49 @@ pub(crate) fn strip_connection_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes the headers of a response that are not passed on. `content-length` is removed, because a body ends when its
+/// recording is saved and not with its last byte; it stays in the response to `HEAD`, which has no body.
+pub(crate) fn strip_response_headers(headers: &mut HeaderMap, method: &str) {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .filter(|_| method == "HEAD")
+        .cloned();
+    strip_connection_headers(headers);
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+}
+
+/// The first of the private-use characters that stand for the bytes 0x80 to 0xFF of a header value that is not UTF-8.
+const BYTES: u32 = 0xf700;
+
+/// A header value as text, without loss: UTF-8 as it is. In a value that is not UTF-8, which is usually Latin-1, each byte
+/// from 0x80 on becomes the private-use character U+F700 plus the byte.
+pub(crate) fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    let is_byte = |character: char| (BYTES + 0x80..=BYTES + 0xff).contains(&u32::from(character));
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if !text.contains(is_byte) => Cow::Borrowed(text),
+        _ => Cow::Owned(value.as_bytes().iter().map(|byte| text_of(*byte)).collect()),
+    }
+}
+
+fn text_of(byte: u8) -> char {
+    let code = if byte.is_ascii() { 0 } else { BYTES };
+    char::from_u32(code + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// The header value of a text that [`header_text`] has returned, or `None` if it is not valid in a header.
+pub(crate) fn header_value(text: &str) -> Option<HeaderValue> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        match u32::from(character).checked_sub(BYTES) {
+            Some(byte @ 0x80..=0xff) => bytes.push(u8::try_from(byte).ok()?),
+            _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    HeaderValue::from_bytes(&bytes).ok()
+}
+
 /// The content type, when it is visible ASCII.
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::CONTENT_TYPE)?.to_str().ok()
@@ -65,9 +110,35 @@ pub(crate) fn strip_control_headers(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
+
+    #[test]
+    fn header_values_are_texts_without_loss() {
+        for (bytes, text) in [
+            (&b"a \"b\""[..], "a \"b\""),
+            ("r\u{e9}sum\u{e9}".as_bytes(), "r\u{e9}sum\u{e9}"),
+            (b"r\xe9sum\xe9 \xff\x80", "r\u{f7e9}sum\u{f7e9} \u{f7ff}\u{f780}"),
+            ("\u{f7e9}".as_bytes(), "\u{f7ef}\u{f79f}\u{f7a9}"),
+            ("\u{1f600}\t\u{f700}".as_bytes(), "\u{1f600}\t\u{f700}"),
+        ] {
+            let value = HeaderValue::from_bytes(bytes).unwrap();
+            assert_eq!(header_text(&value), text);
+            assert_eq!(header_value(text), Some(value));
+        }
+        assert_eq!(header_value("a\nb"), None);
+    }
+
+    #[test]
+    fn only_a_response_to_head_keeps_its_length() {
+        let length = |method| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
+            headers.insert(header::SET_COOKIE, HeaderValue::from_static("a=b"));
+            strip_response_headers(&mut headers, method);
+            headers.len()
+        };
+        assert_eq!((length("HEAD"), length("GET")), (1, 0));
+    }
 
     #[test]
     fn hop_by_hop_headers_and_cookies_are_stripped() {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Number, Value};
 
@@ -86,6 +87,50 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
             None => return &[],
         }
     }
+}
+
+/// Deserializes a JSON text from the API. A byte-order mark is ignored, and half of a surrogate pair, which JSON allows
+/// and text does not, becomes U+FFFD.
+///
+/// # Errors
+/// The text is not JSON of this type.
+pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    match serde_json::from_slice(text) {
+        Err(error) if error.is_syntax() => match without_lone_surrogates(text) {
+            Some(paired) => serde_json::from_slice(&paired),
+            None => Err(error),
+        },
+        result => result,
+    }
+}
+
+/// Replaces the escapes of halves of surrogate pairs. Returns `None` if there are none.
+fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
+    let escape = |at: usize| -> Option<u16> {
+        let hex = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+    };
+    let mut paired = Vec::with_capacity(text.len());
+    let (mut at, mut is_changed) = (0, false);
+    while at < text.len() {
+        let length = match escape(at) {
+            Some(0xd800..0xdc00) if matches!(escape(at + 6), Some(0xdc00..0xe000)) => 12,
+            Some(0xd800..0xe000) => {
+                is_changed = true;
+                paired.extend_from_slice(b"\\ufffd");
+                at += 6;
+                continue;
+            }
+            // The character after a backslash does not begin an escape.
+            _ if text[at] == b'\\' => 2,
+            _ => 1,
+        };
+        let end = (at + length).min(text.len());
+        paired.extend_from_slice(&text[at..end]);
+        at = end;
+    }
+    is_changed.then_some(paired)
 }
 
 /// Parses a body if a `Value` can represent it without loss. Returns `None` for a body that is not JSON, that has an integer
@@ -402,5 +447,20 @@ mod tests {
         assert!(parse_json(nested(MAX_DEPTH).as_bytes()).is_some());
         assert!(parse_json(nested(MAX_DEPTH + 1).as_bytes()).is_none());
         assert!(parse_json(nested(100_000).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn byte_order_marks_and_halves_of_surrogate_pairs_are_read() {
+        let read = |text: &str| read_json::<String>(text.as_bytes()).ok();
+        for (text, expected) in [
+            ("\u{feff}\"a\"", "a"),
+            (r#""\ud83d\ude00""#, "\u{1f600}"),
+            (r#""a\ud83db""#, "a\u{fffd}b"),
+            (r#""\ude00\uD83D\ud83d\ude00""#, "\u{fffd}\u{fffd}\u{1f600}"),
+            (r#""\\ud83d\ud83d""#, "\\ud83d\u{fffd}"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(read(r#""\ud83d"#), None);
     }
 }

@@ -1,9 +1,12 @@
 //! HTTP messages: requests, responses, their bodies, and the transport that sends a request.
 
+mod api_error;
 mod body;
 mod headers;
 mod json;
+mod location;
 mod multipart;
+mod outcome;
 mod request;
 mod response;
 mod sse;
@@ -15,15 +18,21 @@ pub use request::Request;
 pub use response::Response;
 pub use transport::{BackgroundTransport, Transport};
 
+pub(crate) use api_error::api_error;
 pub(crate) use headers::{
-    content_type, control_headers, is_connection_header, strip_connection_headers, strip_control_headers,
+    content_type, control_headers, header_text, header_value, is_connection_header, strip_connection_headers,
+    strip_control_headers, strip_response_headers,
 };
 #[cfg(feature = "cli")]
 pub(crate) use json::PlainJson;
-pub(crate) use json::{JsonLayout, JsonSpacing, parse_exact_json, parse_json, serialize_number};
+pub(crate) use json::{JsonLayout, JsonSpacing, parse_exact_json, parse_json, read_json, serialize_number};
+#[cfg(feature = "proxy")]
+pub(crate) use location::LOCATION_HEADERS;
+pub(crate) use location::make_locations_relative;
 #[cfg(feature = "cli")]
 pub(crate) use multipart::write_multipart;
 pub(crate) use multipart::{Part, multipart_boundary, parse_multipart, write_form};
+pub(crate) use outcome::Outcome;
 pub(crate) use request::API_KEY_VARIABLE;
 #[cfg(feature = "cli")]
 pub(crate) use request::DUMMY_KEY;

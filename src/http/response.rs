@@ -7,10 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem::Finder;
 use serde::de::DeserializeOwned;
 
-use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::api_error::api_error;
 use crate::http::body::Body;
-use crate::http::headers::strip_connection_headers;
+use crate::http::headers::strip_response_headers;
+use crate::http::json::read_json;
+use crate::http::outcome::Outcome;
 
 /// A response of the API, live or from a cassette.
 #[derive(Debug)]
@@ -72,10 +74,9 @@ impl Response {
         self.body
     }
 
-    /// The response without hop-by-hop headers. `content-length` goes too: a body ends when its recording is saved, not
-    /// with its last byte.
-    pub(crate) fn without_connection_headers(mut self) -> Self {
-        strip_connection_headers(&mut self.headers);
+    /// The response to a request with this method without the headers that are not passed on.
+    pub(crate) fn without_connection_headers(mut self, method: &str) -> Self {
+        strip_response_headers(&mut self.headers, method);
         self
     }
 
@@ -115,7 +116,10 @@ impl Response {
     pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
         let status = self.status.as_u16();
         let body = self.body.bytes().await?;
-        serde_json::from_slice(&body).map_err(|error| {
+        read_json(&body).map_err(|error| {
+            if Outcome::of(&body).is_envelope(&body) {
+                return api_error(status, &body);
+            }
             Error::new(
                 ErrorKind::Api,
                 format!("the response (status {status}) is not the expected JSON: {error}"),
@@ -135,28 +139,8 @@ impl Response {
         }
         let status = self.status;
         let body = self.body.bytes().await?;
-        Err(Error::new(
-            ErrorKind::Api,
-            format!("the API responded with {status}: {}", message_in(&body)),
-        )
-        .with_response(status.as_u16(), &body))
+        Err(api_error(status.as_u16(), &body))
     }
-}
-
-/// The message in an error body: the member `message` or `detail`, of any type, or else the text of the body.
-fn message_in(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let found = ["message", "detail"].iter().find_map(|name| match value.get(name)? {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(message) => Some(message.clone()),
-        other => Some(other.to_string()),
-    });
-    let message = found.unwrap_or_else(|| text.trim().to_owned());
-    if message.is_empty() {
-        return "(no body)".to_owned();
-    }
-    cut(&message, 500)
 }
 
 /// The last `total_tokens` in a response body; 0 when there is none.
@@ -175,17 +159,6 @@ pub(crate) fn total_tokens(body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_message_of_an_error_is_its_message_or_detail_or_its_text() {
-        assert_eq!(message_in(br#"{"message":"no","detail":"x"}"#), "no");
-        assert_eq!(
-            message_in(br#"{"message":null,"detail":[{"msg":"y"}]}"#),
-            r#"[{"msg":"y"}]"#
-        );
-        assert_eq!(message_in(b" upstream connect error \n"), "upstream connect error");
-        assert_eq!(message_in(b""), "(no body)");
-    }
 
     #[test]
     fn the_last_token_count_of_a_stream_counts() {

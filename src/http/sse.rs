@@ -92,7 +92,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Parses the lines of one event; `None` when it has no data (only a comment or a `retry`).
+    /// Parses the lines of one event; `None` when it has no data (only a comment, a `retry`, or an empty `data`).
     pub(crate) fn parse(block: &str) -> Option<Self> {
         let block = block.strip_prefix('\u{feff}').unwrap_or(block);
         let (mut name, mut data) = (None, None::<String>);
@@ -111,14 +111,21 @@ impl Event {
                 _ => {}
             }
         }
-        Some(Self { name, data: data? })
+        // An event without data, or with empty data, is no event.
+        let data = data.filter(|data| !data.is_empty())?;
+        Some(Self { name, data })
+    }
+
+    /// Whether this is `[DONE]`, which ends a complete completion.
+    pub(crate) fn is_done(&self) -> bool {
+        self.data.trim() == "[DONE]"
     }
 }
 
 /// Whether these bytes are the event `[DONE]`, which ends a complete completion.
 pub(crate) fn is_done(block: &[u8]) -> bool {
     let event = std::str::from_utf8(block).ok().and_then(Event::parse);
-    event.is_some_and(|event| event.data == "[DONE]")
+    event.is_some_and(|event| event.is_done())
 }
 
 /// Parses the events of a complete stream.
@@ -170,7 +177,10 @@ mod tests {
         let event = Event::parse(": ping\r\nevent: delta\r\ndata: {\"a\":\r\ndata:1}\r\nid: 7\r\n\r\n").unwrap();
         assert_eq!(event.name.as_deref(), Some("delta"));
         assert_eq!(event.data, "{\"a\":\n1}");
-        assert_eq!(Event::parse(": ping\n\n"), None);
+        for none in [": ping\n\n", "data\n\n", "data:\n\n", "event: a\ndata: \n\n"] {
+            assert_eq!(Event::parse(none), None, "{none:?}");
+        }
+        assert!(is_done(b"data: [DONE] \t\r\n\r\n"));
         assert_eq!(Event::parse("\u{feff}data: x").unwrap().data, "x");
     }
 

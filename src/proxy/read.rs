@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use super::response::Refusal;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +14,9 @@ use crate::key::Scope;
 
 /// The prefix of a path with a scope: `/c/<scope>/v1/…`.
 const SCOPE_PREFIX: &str = "/c/";
+
+/// The characters that are encoded in the name of a scope: `/`, and others that it does not contain.
+const SCOPE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// Reads a request with a body of at most `max_body_bytes`, and its scope.
 ///
@@ -82,6 +86,12 @@ fn split_scope(rest: &str) -> Result<(Scope, &str)> {
     Ok((scope, target))
 }
 
+/// The path of a target in a scope, the reverse of [`split_scope`].
+pub(super) fn with_scope(scope: &Scope, target: &str) -> String {
+    let name = percent_encoding::utf8_percent_encode(scope.as_str(), SCOPE_NAME);
+    format!("{SCOPE_PREFIX}{name}{target}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +111,11 @@ mod tests {
         ] {
             let (found, target) = parse(http::Request::get(target)).unwrap();
             assert_eq!((found.as_str(), target.as_str()), (scope, inner));
+            if !scope.is_empty() {
+                let with_scope = with_scope(&Scope::new(scope).unwrap(), inner);
+                let (found, target) = parse(http::Request::get(with_scope)).unwrap();
+                assert_eq!((found.as_str(), target.as_str()), (scope, inner));
+            }
         }
     }
 

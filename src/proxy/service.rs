@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +15,8 @@ use super::guard::{self, Guard};
 use super::read;
 use super::response::{self, Refusal, ResponseBody};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::LOCATION_HEADERS;
+use crate::key::Scope;
 use crate::recorder::Recorder;
 use crate::upstream::Upstream;
 
@@ -78,13 +81,18 @@ impl Service {
             }
         };
         let service = self.clone();
+        let requested_scope = scope.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move {
             let recorder = service.recorder.scoped(scope);
             recorder.answer(request, service.upstream.clone()).await
         });
         Ok(match finish_in_background(self.requests.track_future(answer)).await {
-            Ok(Ok(response)) => response::from_response(response),
+            Ok(Ok(response)) => {
+                let mut response = response::from_response(response);
+                add_scope(response.headers_mut(), &requested_scope);
+                response
+            }
             Ok(Err(error)) if error.is_injected() => return Err(error),
             Ok(Err(error)) => response::from_error(&error),
             Err(panic) => {
@@ -97,6 +105,22 @@ impl Service {
                 response::from_error(&error)
             }
         })
+    }
+}
+
+/// Adds the scope to locations at the API, which are paths, so that a client that follows them stays in its scope.
+fn add_scope(headers: &mut HeaderMap, scope: &Scope) {
+    if scope.is_root() {
+        return;
+    }
+    for name in LOCATION_HEADERS {
+        let location = headers.get(&name).and_then(|value| value.to_str().ok());
+        let is_path = |location: &&str| location.starts_with('/') && !location.starts_with("//");
+        if let Some(location) = location.filter(is_path)
+            && let Ok(value) = HeaderValue::from_str(&read::with_scope(scope, location))
+        {
+            headers.insert(name, value);
+        }
     }
 }
 

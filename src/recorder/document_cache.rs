@@ -1,17 +1,17 @@
 //! A cache of parsed documents.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
+use lru::LruCache;
 
 use crate::cassette::{Cassette, RecordedResponse};
-use crate::http::{strip_connection_headers, total_tokens};
+use crate::http::{header_value, make_locations_relative, strip_response_headers, total_tokens};
 use crate::key::RequestKey;
 
-/// How many bytes of documents are cached before all are dropped.
+/// How many bytes of documents are cached.
 const CAPACITY_BYTES: usize = 16 << 20;
 
 /// A parsed document, and what each replay of its responses has in common.
@@ -37,9 +37,16 @@ impl Document {
 
     /// Headers and tokens of the response at this index. `body` is the body of that response.
     pub(super) fn replayed(&self, index: usize, body: &Bytes) -> &Replayed {
-        self.replayed[index].get_or_init(|| Replayed {
-            headers: headers_of(&self.cassette.responses[index]),
-            tokens: total_tokens(body),
+        self.replayed[index].get_or_init(|| {
+            let request = &self.cassette.request;
+            let mut headers = headers_of(&self.cassette.responses[index], &request.method);
+            if let Some(from) = &self.cassette.recorded.from {
+                make_locations_relative(&mut headers, from, &request.target());
+            }
+            Replayed {
+                headers,
+                tokens: total_tokens(body),
+            }
         })
     }
 }
@@ -52,16 +59,16 @@ impl Deref for Document {
     }
 }
 
-fn headers_of(response: &RecordedResponse) -> HeaderMap {
+fn headers_of(response: &RecordedResponse, method: &str) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for (name, value) in &response.headers {
         // The reader of the format has checked that they are valid headers.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        if let (Ok(name), Some(value)) = (HeaderName::from_bytes(name.as_bytes()), header_value(value)) {
             headers.append(name, value);
         }
     }
     // The recorder never writes these headers, but a person may.
-    strip_connection_headers(&mut headers);
+    strip_response_headers(&mut headers, method);
     headers
 }
 
@@ -69,10 +76,18 @@ fn headers_of(response: &RecordedResponse) -> HeaderMap {
 #[derive(Default)]
 pub(super) struct DocumentCache(Mutex<Documents>);
 
-#[derive(Default)]
 struct Documents {
-    by_key: HashMap<RequestKey, (Bytes, Arc<Document>)>,
+    by_key: LruCache<RequestKey, (Bytes, Arc<Document>)>,
     bytes: usize,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            by_key: LruCache::unbounded(),
+            bytes: 0,
+        }
+    }
 }
 
 impl DocumentCache {
@@ -93,12 +108,16 @@ impl DocumentCache {
     /// Caches a document.
     pub(super) fn put(&self, key: &RequestKey, bytes: Bytes, document: Arc<Document>) {
         let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if documents.bytes + bytes.len() > CAPACITY_BYTES {
-            *documents = Documents::default();
-        }
         documents.bytes += bytes.len();
-        if let Some((earlier, _)) = documents.by_key.insert(key.clone(), (bytes, document)) {
+        if let Some((earlier, _)) = documents.by_key.put(key.clone(), (bytes, document)) {
             documents.bytes -= earlier.len();
+        }
+        // A document larger than the capacity is cached alone.
+        while documents.bytes > CAPACITY_BYTES && documents.by_key.len() > 1 {
+            let Some((_, (oldest, _))) = documents.by_key.pop_lru() else {
+                break;
+            };
+            documents.bytes -= oldest.len();
         }
     }
 }
@@ -144,14 +163,15 @@ mod tests {
             let found = cache.get(&key(1), bytes).unwrap();
             assert!(Arc::ptr_eq(&found, &known));
             // The next call need not compare them.
-            assert!(is_same_memory(&cache.0.lock().unwrap().by_key[&key(1)].0, bytes));
+            let documents = cache.0.lock().unwrap();
+            assert!(is_same_memory(&documents.by_key.peek(&key(1)).unwrap().0, bytes));
         }
         assert!(cache.get(&key(1), &Bytes::from_static(b"two")).is_none());
         assert!(cache.get(&key(2), &here).is_none());
     }
 
     #[test]
-    fn replaced_documents_do_not_count_towards_the_capacity() {
+    fn the_document_that_was_not_used_longest_is_removed_when_the_cache_is_full() {
         let cache = DocumentCache::default();
         let half = Bytes::from(vec![b'x'; CAPACITY_BYTES / 2]);
         for _ in 0..10 {
@@ -160,7 +180,8 @@ mod tests {
         cache.put(&key(2), half.clone(), document());
         assert!(cache.get(&key(1), &half).is_some());
         cache.put(&key(3), half.clone(), document());
-        assert!(cache.get(&key(1), &half).is_none());
+        assert!(cache.get(&key(1), &half).is_some());
+        assert!(cache.get(&key(2), &half).is_none());
         assert!(cache.get(&key(3), &half).is_some());
     }
 }

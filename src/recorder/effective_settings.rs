@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use crate::engine::CacheEngine;
 use crate::error::{Error, Result};
 use crate::redaction::Redactor;
-use crate::settings::{Secrets, Settings};
+use crate::settings::{SaveErrors, Secrets, Settings};
 
 /// Settings, and the redactor that they describe.
 pub(super) struct EffectiveSettings {
@@ -25,7 +25,9 @@ pub(super) struct Overrides {
 
 impl Overrides {
     fn apply(&self, mut settings: Settings) -> Arc<EffectiveSettings> {
-        settings.save_errors |= self.save_errors;
+        if self.save_errors {
+            settings.save_errors = SaveErrors::All;
+        }
         if self.allow_secrets {
             settings.secrets = Secrets::Allow;
         }

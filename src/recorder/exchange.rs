@@ -9,6 +9,7 @@ use super::held_lock::HeldLock;
 use super::prepared::PreparedRequest;
 use crate::key::RequestKey;
 use crate::mode::Plan;
+use crate::settings::SaveErrors;
 use crate::settings::faults::Injection;
 use crate::settings::playback::Playback;
 
@@ -17,6 +18,8 @@ pub(super) struct Exchange {
     pub(super) settings: Arc<EffectiveSettings>,
     pub(super) prepared: Arc<PreparedRequest>,
     pub(super) playback: Arc<Playback>,
+    /// The transient errors to record, in place of those of the settings.
+    pub(super) save_errors: Option<SaveErrors>,
     /// What the mode means for this request.
     pub(super) plan: Plan,
     /// What happens to the response when it is replayed.
@@ -31,6 +34,8 @@ pub(super) struct Exchange {
     pub(super) is_damaged: bool,
     /// The lock that lets this process, and no other, send the request.
     pub(super) lock: Option<HeldLock>,
+    /// Whether the request reads a state and was first recorded in this session, so that it is sent again.
+    pub(super) is_polling: bool,
 }
 
 impl Exchange {
@@ -45,6 +50,7 @@ impl Exchange {
             settings: self.settings.clone(),
             prepared: self.prepared.clone(),
             playback: self.playback.clone(),
+            save_errors: self.save_errors.clone(),
             plan,
             injection: Injection::default(),
             turn: self.turn,
@@ -52,6 +58,7 @@ impl Exchange {
             expired: self.expired.clone(),
             is_damaged: false,
             lock: None,
+            is_polling: false,
         }
     }
 

@@ -10,6 +10,7 @@
 //! request was missed or failed. A *cache* is any engine that is not a directory of committed files: its entries may be
 //! lost, expire, or be recorded again.
 
+mod assessment;
 mod builder;
 mod circuit_breaker;
 mod coalesce;
@@ -31,7 +32,6 @@ mod save;
 mod session;
 mod shared_body;
 mod store;
-mod transient;
 mod usage_log;
 
 use std::fmt;
@@ -41,6 +41,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "cli")]
+pub(crate) use self::assessment::is_transient;
 pub use self::builder::RecorderBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use self::circuit_breaker::TIMEOUT as ENGINE_TIMEOUT;
@@ -52,8 +54,6 @@ use self::lookup::Lookup;
 use self::prepared::RequestCache;
 pub use self::session::{Session, Summary};
 use self::store::Store;
-#[cfg(feature = "cli")]
-pub(crate) use self::transient::is_transient;
 use self::usage_log::UsageLog;
 #[cfg(feature = "cli")]
 pub(crate) use self::usage_log::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, usage_log_from_environment};
@@ -137,7 +137,11 @@ impl Recorder {
             Ok(exchange) => exchange,
             Err(error) => return Box::pin(self.bypass(error, plan, request, upstream)).await,
         };
-        if plan.looks_up {
+        exchange.is_polling = self.is_polling(&exchange);
+        if exchange.is_polling {
+            exchange.plan.looks_up = false;
+        }
+        if exchange.plan.looks_up {
             match self.shared.store.find(&mut exchange).await {
                 Lookup::Found(document) => {
                     return self.replay_or_bypass(&exchange, &document, request, upstream).await;
@@ -160,9 +164,9 @@ impl Recorder {
 
     /// Redacts the request, computes its key, takes its turn, and draws the faults to inject into its response.
     async fn prepare(&self, request: &mut Request, upstream: &impl Transport, plan: Plan) -> Result<Exchange> {
-        let playback = match self.playback.take_headers(request.header_map_mut())? {
-            Some(requested) => Arc::new(requested),
-            None => self.playback.clone(),
+        let (playback, save_errors) = match self.playback.take_headers(request.header_map_mut())? {
+            Some(controls) => (Arc::new(controls.playback), controls.save_errors),
+            None => (self.playback.clone(), None),
         };
         let settings = self.shared.settings.get(self.shared.store.engine()).await?;
         let secrets = request.credentials().chain(upstream.secret());
@@ -175,6 +179,7 @@ impl Recorder {
             settings,
             prepared,
             playback,
+            save_errors,
             plan,
             injection,
             turn,
@@ -182,7 +187,19 @@ impl Recorder {
             expired: None,
             is_damaged: false,
             lock: None,
+            is_polling: false,
         })
+    }
+
+    /// Whether a request reads a state, such as that of a job, and was first recorded in this session. Its recording may
+    /// be out of date already, and a program that waits for another state would wait forever.
+    fn is_polling(&self, exchange: &Exchange) -> bool {
+        let method = &exchange.prepared.request.method;
+        exchange.plan.looks_up
+            && exchange.plan.on_miss == OnMiss::Record
+            && !self.shared.store.is_cache()
+            && self.session().has_saved(exchange.key())
+            && exchange.settings.settings.polls(method)
     }
 
     /// Handles a request that cannot be replayed, depending on the mode.
@@ -273,9 +290,10 @@ impl Recorder {
             return Err(error);
         }
         self.session().warn_unavailable(&error);
+        let method = request.method().clone();
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.skipped += 1);
-        Ok(response.without_connection_headers())
+        Ok(response.without_connection_headers(method.as_str()))
     }
 
     /// Sends a request in mode `live`.
@@ -283,7 +301,7 @@ impl Recorder {
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.passed_on += 1);
         tracing::info!("passed on {}: {}", exchange.prepared.request.line(), response.status());
-        Ok(response.without_connection_headers())
+        Ok(response.without_connection_headers(&exchange.prepared.request.method))
     }
 
     /// Counts a request that got the response of another one in progress.

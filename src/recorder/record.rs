@@ -27,7 +27,7 @@ impl Recorder {
         upstream: impl Transport,
     ) -> Result<Response> {
         let response = match self.send(&exchange, request, upstream).await {
-            Ok(response) => response.without_connection_headers(),
+            Ok(response) => response.without_connection_headers(&exchange.prepared.request.method),
             Err(error) => {
                 call.publish(Err(error.clone()));
                 return Err(error);

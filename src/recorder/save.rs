@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::Recorder;
+use super::assessment::{Assessment, RequestLine, assess};
 use super::coalesce::{Leader, SharedResponse};
 use super::exchange::Exchange;
 use super::session::SavedResponses;
-use super::transient::is_transient;
 use super::usage_log::Use;
 use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, RecordedResponse, is_equivalent};
 use crate::engine;
@@ -26,16 +28,42 @@ impl Recorder {
         timing_ms: Vec<u64>,
     ) -> Result<()> {
         let prepared = exchange.prepared.clone();
-        if is_transient(response.status) && !exchange.settings.settings.save_errors {
-            self.session().count(|summary| summary.passed_on += 1);
-            self.session().warn_transient(response.status, &prepared.request.line());
-            return Ok(());
+        let line = prepared.request.line();
+        let body = response.body.complete();
+        match assess(
+            RequestLine::of(&prepared.request),
+            response.status,
+            &response.headers,
+            &body,
+        ) {
+            Assessment::Lasting => {}
+            Assessment::Transient(reason) => {
+                let save_errors = exchange.save_errors.as_ref();
+                if !save_errors
+                    .unwrap_or(&exchange.settings.settings.save_errors)
+                    .includes(response.status)
+                {
+                    self.session().count(|summary| summary.passed_on += 1);
+                    self.warn_transient(response.status, &reason, &line);
+                    return Ok(());
+                }
+            }
+            Assessment::Incomplete(reason) => {
+                // The caller still gets its response; the verdict says that it was not recorded.
+                let error = Error::new(
+                    ErrorKind::Upstream,
+                    format!("not recorded: the response to {line} is {reason}"),
+                );
+                self.session().failed(&error);
+                tracing::warn!("{}", error.message());
+                return Ok(());
+            }
         }
         let redactor = &prepared.redactor;
         let recorded_response = RecordedResponse {
             status: response.status,
             headers: redactor.recorded_headers(&response.headers),
-            body: Blob::Inline(redactor.redact_body(&response.body.complete())),
+            body: Blob::Inline(redactor.redact_body(&body)),
             timing_ms,
         };
         if let Err(error) = self.check_secrets(&exchange, &recorded_response) {
@@ -57,6 +85,30 @@ impl Recorder {
             self.skip_too_large(&prepared.key);
         }
         Ok(())
+    }
+
+    /// Warns that a transient error was not recorded, once for each kind of error and test.
+    fn warn_transient(&self, status: StatusCode, reason: &str, line: &str) {
+        let mut origin = String::new();
+        if !self.scope.as_str().is_empty() {
+            origin.push_str(&format!(", scope {}", self.scope.as_str()));
+        }
+        if let Some(test) = &self.test {
+            origin.push_str(&format!(", test {test}"));
+        }
+        let advice = match status.as_u16() {
+            401 | 403 => "the API key is missing or not authorized",
+            402 => "the account has no credit",
+            407 => "a proxy between here and the API requires credentials",
+            206 | 304 => "send the request without Range, If-None-Match and If-Modified-Since to record it",
+            _ => "to record such responses set save_errors; to test with one inject it",
+        };
+        let message = format!("transient error not recorded: {reason} for {line}{origin}");
+        if self.session().is_first_transient(status, &origin) {
+            tracing::warn!("{message}; unless a retry is recorded, a strict run will miss this request ({advice})");
+        } else {
+            tracing::info!("{message}");
+        }
     }
 
     /// Counts a response that is larger than the limits allow.
@@ -100,6 +152,14 @@ impl Recorder {
             store.read(key).await?
         };
         let on_file = on_file.as_ref().map(|document| &document.cassette);
+        // A state that has not changed is stored once.
+        if exchange.is_polling
+            && settings.exhausted != Exhausted::Fail
+            && let Some(last) = on_file.and_then(|cassette| cassette.responses.last())
+            && self.is_unchanged(last, &exchange, &response).await
+        {
+            return Ok(true);
+        }
         let expired = exchange.expired.as_ref().map(|expired| Expired {
             history: expired.history.unwrap_or_default(),
             age: expired.recorded.age(),

@@ -34,8 +34,8 @@ struct State {
     failures: Vec<Error>,
     /// Whether the warning that the engine is unavailable was printed.
     warned_unavailable: bool,
-    /// The statuses of transient errors that were warned about.
-    warned_transient: BTreeSet<u16>,
+    /// The transient errors that were warned about: status, and scope and test.
+    warned_transient: BTreeSet<(u16, String)>,
 }
 
 /// How often a key was requested.
@@ -178,22 +178,21 @@ impl Session {
         }
     }
 
-    /// Warns once for each status that a transient error was not recorded, and says what to do.
-    pub(super) fn warn_transient(&self, status: StatusCode, line: &str) {
-        let advice = match status.as_u16() {
-            401 | 403 => "the API key is missing or not authorized",
-            _ => "to record such responses set save_errors; to test with one inject it",
-        };
-        if self.state().warned_transient.insert(status.as_u16()) {
-            tracing::warn!("transient error not recorded: {status} for {line} ({advice})");
-        } else {
-            tracing::info!("transient error not recorded: {status} for {line}");
-        }
+    /// Whether this is the first transient error with this status from this scope and test.
+    pub(super) fn is_first_transient(&self, status: StatusCode, origin: &str) -> bool {
+        self.state()
+            .warned_transient
+            .insert((status.as_u16(), origin.to_owned()))
     }
 
     /// What this session has saved under this key.
     pub(super) fn saved(&self, key: &RequestKey) -> Option<SavedResponses> {
         self.state().saved.get(key).cloned()
+    }
+
+    /// Whether this session has saved a response under this key.
+    pub(super) fn has_saved(&self, key: &RequestKey) -> bool {
+        self.state().saved.contains(key)
     }
 
     /// Stores what this session has saved under this key.

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::http::{
-    JsonLayout, Request, is_connection_header, multipart_boundary, parse_exact_json, parse_json, parse_multipart,
+    JsonLayout, Request, header_text, is_connection_header, multipart_boundary, parse_exact_json, parse_json,
+    parse_multipart,
 };
 use crate::settings::matching::{PLACEHOLDER, Replacement};
 
@@ -23,11 +24,16 @@ const PLACEHOLDER_IN_URL: &str = "REDACTED";
 const MIN_SECRET_LENGTH: usize = 8;
 
 /// The response headers that are recorded. All others are not, so that an unknown header cannot disclose a secret.
-const RECORDED_HEADERS: [&str; 14] = [
+const RECORDED_HEADERS: [&str; 19] = [
+    "accept-ranges",
+    "content-length",
     "content-type",
     "content-disposition",
     "content-encoding",
     "content-language",
+    "content-location",
+    "etag",
+    "last-modified",
     "location",
     "retry-after",
     "retry-after-ms",
@@ -119,21 +125,21 @@ impl Redactor {
         }
     }
 
-    /// The response headers that are recorded, in order and without secrets.
+    /// The response headers that are recorded, in order and without secrets. Headers of the connection are removed before
+    /// (see [`strip_response_headers`](crate::http::strip_response_headers)).
     pub(crate) fn recorded_headers(&self, headers: &http::HeaderMap) -> Vec<(String, String)> {
         let mut recorded = Vec::new();
         for (name, value) in headers {
-            if let Ok(value) = value.to_str()
-                && self.is_recorded(name.as_str())
-            {
-                recorded.push((name.as_str().to_owned(), self.redact_text(value).into_owned()));
+            if self.is_recorded(name.as_str()) {
+                let value = self.redact_text(&header_text(value)).into_owned();
+                recorded.push((name.as_str().to_owned(), value));
             }
         }
         recorded
     }
 
     fn is_recorded(&self, name: &str) -> bool {
-        !is_connection_header(name)
+        (!is_connection_header(name) || name == "content-length")
             && (RECORDED_HEADERS.contains(&name)
                 || RECORDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || self.more_headers.iter().any(|recorded| recorded == name))

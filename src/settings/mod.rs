@@ -7,6 +7,7 @@ pub(crate) mod limits;
 pub(crate) mod matching;
 pub(crate) mod pace;
 pub(crate) mod playback;
+pub(crate) mod save_errors;
 
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ pub use self::limits::Limits;
 pub use self::matching::{Matching, Pointer, Replacement};
 pub use self::pace::Pace;
 pub use self::playback::Playback;
+pub use self::save_errors::SaveErrors;
 pub use crate::cassette::History;
 use crate::cassette::yaml;
 use crate::error::{ErrorKind, Result};
@@ -26,7 +28,8 @@ use crate::error::{ErrorKind, Result};
 /// ```yaml
 /// exhausted: repeat          # repeat | cycle | fail: what follows the last recorded response
 /// pace: instant              # instant | recorded | 2x: how fast a recorded response is replayed
-/// save_errors: false         # also record 401, 403, 408, 429 and 5xx responses
+/// save_errors: false         # also record transient errors: true, or statuses as [429, 500]
+/// polling: [GET, HEAD]       # methods that are sent again in the session that recorded them first
 /// rewrite_unchanged: false   # rewrite a cassette even if the new response is equivalent
 /// inline_body_bytes: 65536   # larger bodies are stored in bodies/<sha256>
 /// matching:
@@ -58,8 +61,12 @@ pub struct Settings {
     pub exhausted: Exhausted,
     /// How fast a recorded response is replayed.
     pub pace: Pace,
-    /// Whether transient errors (401, 403, 408, 429, 5xx) are recorded too.
-    pub save_errors: bool,
+    /// Which transient errors are recorded, such as 401, 429 or 5xx; by default none.
+    pub save_errors: SaveErrors,
+    /// The methods of requests that read a state that changes, such as that of a batch job. In mode `replay`, a request
+    /// that was first recorded in a session is sent again each time in the same session, and responses that differ are
+    /// recorded in order. Not in caches.
+    pub polling: Vec<String>,
     /// Whether a cassette is rewritten even if the new response is equivalent to the recorded one.
     pub rewrite_unchanged: bool,
     /// The maximum size of a body within the cassette. Larger bodies are stored in separate files.
@@ -84,7 +91,8 @@ impl Default for Settings {
         Self {
             exhausted: Exhausted::Repeat,
             pace: Pace::Instant,
-            save_errors: false,
+            save_errors: SaveErrors::None,
+            polling: vec!["GET".to_owned(), "HEAD".to_owned()],
             rewrite_unchanged: false,
             inline_body_bytes: 64 * 1024,
             matching: Matching::default(),
@@ -98,6 +106,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether requests with this method read a state that changes.
+    pub(crate) fn polls(&self, method: &str) -> bool {
+        self.polling.iter().any(|polling| polling.eq_ignore_ascii_case(method))
+    }
+
     /// Reads settings from YAML. `source` names the text in errors.
     ///
     /// # Errors
@@ -164,7 +177,10 @@ mod tests {
         for empty in ["", "\n", "# a comment\n\n  # another\n"] {
             let settings = read(empty).unwrap();
             assert_eq!((settings.exhausted, settings.pace), (Exhausted::Repeat, Pace::Instant));
-            assert_eq!((settings.save_errors, settings.inline_body_bytes), (false, 65536));
+            assert_eq!(
+                (settings.save_errors, settings.inline_body_bytes),
+                (SaveErrors::None, 65536)
+            );
         }
     }
 
@@ -184,6 +200,10 @@ mod tests {
             (
                 "save_errors: false\nexausted: fail\n",
                 "cannot read cassettes/settings.yaml: line 2: unknown field `exausted`",
+            ),
+            (
+                "save_errors: some\n",
+                "expected true, false, or a list of statuses such as [429, 500]",
             ),
             (
                 "exhausted: never\n",

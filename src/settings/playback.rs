@@ -8,10 +8,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::control_headers;
 use crate::settings::faults::{Faults, Injection};
 use crate::settings::pace::Pace;
+use crate::settings::save_errors::SaveErrors;
 
 const PACE: &str = "mistral-cassette-pace";
 const FRAGMENT: &str = "mistral-cassette-fragment";
 const INJECT: &str = "mistral-cassette-inject";
+const SAVE_ERRORS: &str = "mistral-cassette-save-errors";
+
+/// What the `mistral-cassette-…` headers of a request select.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HeaderControls {
+    pub(crate) playback: Playback,
+    /// The transient errors to record, in place of those of the settings.
+    pub(crate) save_errors: Option<SaveErrors>,
+}
 
 /// How responses are replayed, so that a program can test its streaming and its error handling offline.
 ///
@@ -87,14 +97,18 @@ impl Playback {
         }
     }
 
-    /// Removes the `mistral-cassette-…` headers of a request, and returns this playback with what they select; `None`
+    /// Removes the `mistral-cassette-…` headers of a request, and returns what they select, besides this playback; `None`
     /// when there are none.
-    pub(crate) fn take_headers(&self, headers: &mut HeaderMap) -> Result<Option<Self>> {
+    pub(crate) fn take_headers(&self, headers: &mut HeaderMap) -> Result<Option<HeaderControls>> {
         let names = control_headers(headers);
         if names.is_empty() {
             return Ok(None);
         }
-        let mut playback = self.clone();
+        let mut controls = HeaderControls {
+            playback: self.clone(),
+            save_errors: None,
+        };
+        let playback = &mut controls.playback;
         for name in names {
             let values: Vec<String> = headers
                 .get_all(&name)
@@ -107,10 +121,11 @@ impl Playback {
                 PACE => value.parse().map(|pace| playback.pace = Some(pace)),
                 FRAGMENT => value.parse().map(|fragments| playback.fragments = fragments),
                 INJECT => value.parse().map(|faults| playback.faults = faults),
+                SAVE_ERRORS => value.parse().map(|errors| controls.save_errors = Some(errors)),
                 _ => {
                     return Err(
                         Error::new(ErrorKind::Request, format!("unknown header {name}")).with_hint(format!(
-                            "mistral-cassette has the headers {PACE}, {FRAGMENT} and {INJECT}"
+                            "mistral-cassette has the headers {PACE}, {FRAGMENT}, {INJECT} and {SAVE_ERRORS}"
                         )),
                     );
                 }
@@ -120,7 +135,7 @@ impl Playback {
                     .with_hint(error.hint().unwrap_or_default())
             })?;
         }
-        Ok(Some(playback))
+        Ok(Some(controls))
     }
 
     /// The pace, by default that of the settings.
@@ -191,11 +206,13 @@ mod tests {
         headers.insert(INJECT, HeaderValue::from_static("none"));
         headers.append(FRAGMENT, HeaderValue::from_static("1,5"));
         headers.append(FRAGMENT, HeaderValue::from_static("2"));
-        let selected = session.take_headers(&mut headers).unwrap();
+        headers.insert(SAVE_ERRORS, HeaderValue::from_static("429,500"));
+        let selected = session.take_headers(&mut headers).unwrap().unwrap();
         assert_eq!(
-            selected,
-            Some(Playback::new().pace(Pace::Recorded).fragments([1, 5, 2]))
+            selected.playback,
+            Playback::new().pace(Pace::Recorded).fragments([1, 5, 2])
         );
+        assert_eq!(selected.save_errors, Some(SaveErrors::Statuses(vec![429, 500])));
         assert_eq!(headers.len(), 1);
     }
 
@@ -207,7 +224,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Request);
         insta::assert_snapshot!(error, @"
         unknown header mistral-cassette-fragments
-        hint: mistral-cassette has the headers mistral-cassette-pace, mistral-cassette-fragment and mistral-cassette-inject
+        hint: mistral-cassette has the headers mistral-cassette-pace, mistral-cassette-fragment, mistral-cassette-inject and mistral-cassette-save-errors
         ");
         headers.insert(PACE, HeaderValue::from_static("fast"));
         insta::assert_snapshot!(Playback::new().take_headers(&mut headers).unwrap_err(), @r#"

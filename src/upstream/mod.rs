@@ -2,22 +2,27 @@
 
 mod base_url;
 mod completeness;
+mod decoding;
 
 use std::env;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use self::base_url::{origin_of, parse_base_url};
 use self::completeness::Completeness;
+use self::decoding::take_codings;
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::http::BackgroundTransport;
 use crate::http::tls;
-use crate::http::{Body, Request, Response, Transport, content_type};
-use crate::http::{strip_connection_headers, strip_control_headers};
+use crate::http::{
+    Body, Request, Response, Transport, content_type, make_locations_relative, strip_connection_headers,
+    strip_control_headers,
+};
 
 /// The base URL of the public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
@@ -118,6 +123,11 @@ fn new_client(timeout: Duration) -> Result<reqwest::Client> {
         .retry(reqwest::retry::never())
         .connect_timeout(timeout)
         .read_timeout(timeout)
+        // The upstream decodes. Other crates may enable the decoders of reqwest, which stop at the first member.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
         .build()
         .map_err(|error| tls::setup_error(ErrorKind::Internal, "cannot build the HTTP client").with_source(error))
 }
@@ -157,9 +167,13 @@ impl Upstream {
         // A client without a recorder does not strip them.
         strip_control_headers(&mut headers);
         headers.remove(header::HOST);
-        // The body is already complete, and reqwest sets `accept-encoding` for the encodings that it decodes.
+        // The body is already complete.
         headers.remove(header::EXPECT);
         headers.remove(header::ACCEPT_ENCODING);
+        // A length and a range are those of the body without a coding.
+        if request.method() != Method::HEAD && !headers.contains_key(header::RANGE) {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decoding::ACCEPTED));
+        }
         if request.credentials().next().is_none() {
             // An `authorization` header that does not count as credentials is a dummy.
             headers.remove(header::AUTHORIZATION);
@@ -183,6 +197,19 @@ impl Upstream {
         Error::new(ErrorKind::Upstream, format!("{} {what}", self.origin()))
             .with_timed_out(timed_out)
             .with_source(error.without_url())
+    }
+}
+
+impl Upstream {
+    fn not_decoded(&self, error: io::Error) -> Error {
+        match error.downcast::<reqwest::Error>() {
+            Ok(error) => self.failed("sent an incomplete response", error),
+            Err(error) => Error::new(
+                ErrorKind::Upstream,
+                format!("{} sent an incomplete response: it cannot be decoded", self.origin()),
+            )
+            .with_source(error),
+        }
     }
 }
 
@@ -219,18 +246,27 @@ impl Transport for Upstream {
             };
             self.failed(what, error)
         })?;
-        let (status, headers, version) = (response.status(), response.headers().clone(), response.version());
+        let (status, mut headers, version) = (response.status(), response.headers().clone(), response.version());
+        make_locations_relative(&mut headers, &self.0.base_url, &request.target());
         let has_length_or_chunks = version > http::Version::HTTP_11
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        // reqwest removes the header from responses that it decodes.
+        let codings = if request.method() == Method::HEAD {
+            Vec::new()
+        } else {
+            take_codings(&mut headers)
+        };
+        let origin = self.origin().to_owned();
+        let pieces = response.bytes_stream();
+        if !codings.is_empty() {
+            let pieces = decoding::decoded(pieces, &codings).map_err(move |error| self.not_decoded(error));
+            return Ok(Response::new(status, Body::from_stream(pieces))
+                .headers(headers)
+                .origin(origin));
+        }
         let is_encoded = headers.contains_key(header::CONTENT_ENCODING);
         let completeness = Completeness::of(content_type(&headers)).filter(|_| !has_length_or_chunks && !is_encoded);
-        let origin = self.origin().to_owned();
-        let pieces = response.bytes_stream().map_err({
-            let upstream = self;
-            move |error| upstream.failed("sent an incomplete response", error)
-        });
+        let pieces = pieces.map_err(move |error| self.failed("sent an incomplete response", error));
         let body = match completeness {
             Some(completeness) => Body::from_stream(completeness::checked(pieces, completeness, origin.clone())),
             None => Body::from_stream(pieces),
@@ -258,7 +294,6 @@ impl fmt::Debug for UpstreamBuilder {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 

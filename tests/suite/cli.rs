@@ -1515,7 +1515,7 @@ async fn a_transient_error_is_not_recorded_unless_requested() {
     assert_eq!(
         reported(&done),
         "exit status: 0\n--- stdout\n\n--- stderr\n WARN transient error not recorded: 429 Too Many Requests for \
-         POST /v1/chat/completions (to record such responses set save_errors; to test with one inject it)\n\
+         POST /v1/chat/completions; unless a retry is recorded, a strict run will miss this request (to record such responses set save_errors; to test with one inject it)\n\
          mistral-cassette: 0 replayed, 0 recorded, 1 passed on"
     );
     assert_eq!(project.tree(), BTreeMap::new());

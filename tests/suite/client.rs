@@ -889,3 +889,49 @@ mod schemas {
         assert_eq!(schema["$defs"]["Place"]["additionalProperties"], json!(false));
     }
 }
+
+const ENVELOPE: &str =
+    r#"{"object":"error","message":"Service tier capacity exceeded","type":"capacity","code":"3505"}"#;
+
+#[tokio::test]
+async fn an_error_in_place_of_a_response_has_the_message_of_the_api() {
+    let chunk = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"He"},"finish_reason":null}]}"#;
+    let events = format!("data: {chunk}\n\ndata: {ENVELOPE}\n\n");
+    let check = |error: &mistral_cassette::Error| {
+        assert_eq!(error.kind(), ErrorKind::Api, "{error:?}");
+        assert_eq!(error.api_message().as_deref(), Some("Service tier capacity exceeded"));
+        assert_eq!(
+            (error.api_code().as_deref(), error.api_type().as_deref()),
+            (Some("3505"), Some("capacity"))
+        );
+        assert!(error.message().ends_with(": Service tier capacity exceeded"), "{error}");
+    };
+    let (_server, client) = answering(|| Reply::json(ENVELOPE)).await;
+    check(&client.chat(ChatRequest::new("m").user("hi")).await.unwrap_err());
+    check(&client.chat_stream(ChatRequest::new("m").user("hi")).await.unwrap_err());
+
+    let (_server, client) = answering(move || Reply::events(events.clone())).await;
+    let stream = client.chat_stream(ChatRequest::new("m").user("hi")).await.unwrap();
+    let answers: Vec<_> = stream.collect().await;
+    assert!(answers[0].is_ok());
+    check(answers[1].as_ref().unwrap_err());
+}
+
+#[tokio::test]
+async fn responses_of_gateways_are_read() {
+    let body = "\u{feff}{\"id\":\"c\",\"model\":\"m\",\"usage\":{\"prompt_tokens\":1.0,\"completion_tokens\":2e0,\"total_tokens\":3},\
+        \"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"half \\ud83d\"},\"finish_reason\":\"stop\"}]}";
+    let (_server, client) = answering(move || Reply::json(body)).await;
+    let answer = client.chat(ChatRequest::new("m").user("hi")).await.unwrap();
+    let usage = answer.usage.clone().unwrap();
+    assert_eq!(
+        (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens),
+        (1, Some(2), 3)
+    );
+    assert_eq!(answer.text(), "half \u{fffd}");
+
+    let events =
+        "data:\n\nevent: ping\ndata: \n\ndata: {\"id\":\"c\",\"model\":\"m\",\"choices\":[]}\n\ndata: [DONE] \n\n";
+    let (_server, client) = answering(move || Reply::events(events)).await;
+    assert_eq!(chunks(&client, ChatRequest::new("m").user("hi")).await.len(), 1);
+}

@@ -636,12 +636,15 @@ async fn a_clock_that_jumps_loses_nothing() {
 }
 
 /// The response that a caller gets from an upstream that sends these bytes, and whether it was recorded.
-async fn report_text(bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
+async fn report_text(client: &reqwest::Client, bytes: &[u8]) -> (Result<Bytes, ErrorKind>, bool) {
     let folder = tempfile::tempdir().unwrap();
     let raw = RawUpstream::saying(bytes).await;
     let session = recorder(folder.path(), Mode::Record);
-    let upstream = Upstream::builder().base_url(&raw.url).api_key(KEY).build().unwrap();
-    let answer = async { session.answer(request("one"), upstream).await?.bytes().await };
+    let upstream = Upstream::builder()
+        .base_url(&raw.url)
+        .api_key(KEY)
+        .client(client.clone());
+    let answer = async { session.answer(request("one"), upstream.build()?).await?.bytes().await };
     let answer = answer.await.map_err(|error| error.kind());
     // The verdict may fail here.
     let _ = session.finish().await;
@@ -660,6 +663,8 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
     );
     let events = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Rhône\"}}]}\n\ndata: [DONE]\n\n";
     let chunked_events = format!("{:x}\r\n{events}\r\n0\r\n\r\n", events.len());
+    // A new client would read the root certificates each time.
+    let client = reqwest_client();
     let mut cuts = 0;
     for (kind, framing, content, whole) in [
         (
@@ -689,7 +694,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
     ] {
         let said = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{content}").into_bytes();
         for cut in 0..said.len() {
-            let (answer, is_kept) = report_text(&said[..cut]).await;
+            let (answer, is_kept) = report_text(&client, &said[..cut]).await;
             // A client may not wait for the last bytes of a chunked body.
             assert!(
                 !is_kept || answer.as_deref() == Ok(whole.as_bytes()),
@@ -701,7 +706,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
             );
             cuts += 1;
         }
-        let (answer, is_kept) = report_text(&said).await;
+        let (answer, is_kept) = report_text(&client, &said).await;
         assert_eq!((answer.as_deref(), is_kept), (Ok(whole.as_bytes()), true));
     }
     print(&format!(
@@ -709,7 +714,7 @@ async fn a_response_truncated_at_any_byte_is_not_recorded() {
     ));
 }
 
-/// A gigabyte is passed through within the bounds in docs/caches.md: 1.5 times the limit, and 32 MiB for everything
+/// A gigabyte is passed through within the bounds in docs/memory.md: 1.5 times the limit, and 32 MiB for everything
 /// else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gigabyte_is_passed_through_within_the_memory_limit() {

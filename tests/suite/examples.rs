@@ -1,7 +1,6 @@
 //! Every example runs offline from the committed cassettes, with no key and nothing listening.
 //!
-//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes again, from the
-//! stand-in
+//! `RECORD_EXAMPLES=1 cargo test --features cli --test suite examples::` records those cassettes again, from the stand-in
 //! for the API in `support/api.rs`; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from
 //! the API.
 
@@ -16,7 +15,16 @@ const EXAMPLES: [&str; 6] = ["chat", "stream", "custom_engine", "middleware", "t
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
-        .args(["run", "--quiet", "--example", name])
+        // The profile and features of `scripts/test`, whose builds are used.
+        .args([
+            "run",
+            "--quiet",
+            "--profile",
+            "test",
+            "--all-features",
+            "--example",
+            name,
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     for variable in ["CI", "MISTRAL_API_KEY", "MISTRAL_CASSETTE_MODE"] {
         command.env_remove(variable);

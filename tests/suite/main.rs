@@ -10,6 +10,8 @@ mod cli;
 #[cfg(feature = "cli")]
 mod client;
 #[cfg(feature = "cli")]
+mod complete_responses;
+#[cfg(feature = "cli")]
 mod corpus;
 #[cfg(feature = "cli")]
 mod crash_safety;

@@ -163,7 +163,7 @@ fn cases() -> Vec<Case> {
         case(CHAT, as_json, br#"{"model":"m"}"#, (200, JSON, b"{\n  \"id\": \"1\",\n  \"n\": 1e3\n}\n")),
         case(CHAT, as_json, br#"{"model": "m", "n": 2}"#, (422, JSON, br#"{"detail": [{"msg": "no"}]}"#)),
         case(CHAT, as_json, br#"{"stream":true}"#, (200, EVENTS, b": hi\n\ndata: 1\n\ndata: [DONE]\n\n")),
-        case(CHAT, as_json, br#"{"stream":true,"n":2}"#, (200, EVENTS, b"data: 1\r\n\r\ndata: 2\r\n\r\n")),
+        case("POST /v1/workflows/stream", as_json, b"{}", (200, EVENTS, b"data: 1\r\n\r\ndata: 2\r\n\r\n")),
         case("POST /v1/files", multipart, form, (201, JSON, br#"{"id":"file"}"#)),
         case("POST /v1/binary", as_bytes, b"\xff\xfe\x00bytes", (200, "audio/mpeg", b"\xff\xfb\x90\x00\r\n")),
         case("POST /v1/empty", "", b"", (200, "text/plain", b"")),
@@ -234,6 +234,7 @@ async fn any_method_path_and_body_is_recorded_and_replayed_byte_for_byte() {
 async fn a_repeated_version_and_an_absolute_target_are_the_same_request() {
     let server = counting().await;
     let project = Project::new();
+    project.write("cassettes/settings.yaml", "polling: []\n");
     let proxy = project.proxy("replay", &server.url, &[]);
     let first = ask(&proxy.url, "GET /v1/v1/models?page=1", "").await;
     assert_eq!(server.calls()[0].target, "/v1/models?page=1");
@@ -454,14 +455,14 @@ async fn a_caller_that_disconnects_does_not_damage_the_recording() {
     wire.head().await;
     wire.chunk().await.unwrap();
     drop(wire);
-    send(&director, "data: 2\n\n");
+    send(&director, "data: [DONE]\n\n");
     drop(director);
     let done = stop(proxy).await;
     assert_eq!(done.code(), 0, "{done:?}");
     let proxy = project.proxy("strict", CLOSED, &[]);
     assert_eq!(
         ask(&proxy.url, CHAT, question("stream")).await.text(),
-        "data: 1\n\ndata: 2\n\n"
+        "data: 1\n\ndata: [DONE]\n\n"
     );
 }
 
@@ -857,11 +858,11 @@ async fn an_unreachable_upstream_is_an_error_and_not_recorded() {
 /// A stream without a length ends normally with its connection: it must be recorded.
 #[tokio::test]
 async fn a_stream_that_ends_with_its_connection_is_recorded() {
-    for end in [
-        "data: [DONE]\n\n",
-        "data: [DONE]\n",
-        "data: [DONE]",
-        "data: {\"a\":[1]}\r\n\r\n",
+    for (line, end) in [
+        (CHAT, "data: [DONE]\n\n"),
+        (CHAT, "data: [DONE]\n"),
+        (CHAT, "data: [DONE]"),
+        ("POST /v1/workflows/stream", "data: {\"a\":[1]}\r\n\r\n"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = format!("http://{}", listener.local_addr().unwrap());
@@ -871,7 +872,7 @@ async fn a_stream_that_ends_with_its_connection_is_recorded() {
         let project = Project::new();
         for mode in ["record", "strict"] {
             let proxy = project.proxy(mode, &upstream, &[]);
-            let answer = ask(&proxy.url, CHAT, "{}").await;
+            let answer = ask(&proxy.url, line, "{}").await;
             assert!(answer.is_whole, "{end:?}");
             assert_eq!(answer.text(), stream, "{mode}");
             assert_eq!(stop(proxy).await.code(), 0, "{end:?}");

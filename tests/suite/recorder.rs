@@ -252,12 +252,12 @@ async fn a_caller_that_disconnects_early_does_not_damage_the_recording() {
         .unwrap();
     drop(recorder.answer(question("stream"), upstream(&server)).await.unwrap());
     director
-        .send(Step::Send(Bytes::from_static(b"data: 2\n\n")))
+        .send(Step::Send(Bytes::from_static(b"data: [DONE]\n\n")))
         .ok()
         .unwrap();
     drop(director);
     assert_eq!(recorder.finish().await.unwrap().recorded, 1);
-    assert_eq!(ask(&recorder, &server, "stream").await, "data: 1\n\ndata: 2\n\n");
+    assert_eq!(ask(&recorder, &server, "stream").await, "data: 1\n\ndata: [DONE]\n\n");
 }
 
 #[tokio::test]

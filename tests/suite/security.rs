@@ -421,7 +421,7 @@ async fn pour(url: &str, bytes: u64, in_chunks: bool) -> Answer {
     wire.answer().await
 }
 
-/// The bounds in docs/caches.md: 32 MiB in addition to buffered bodies.
+/// The bounds in docs/memory.md: 32 MiB in addition to buffered bodies.
 const BESIDE: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]

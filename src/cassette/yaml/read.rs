@@ -230,7 +230,7 @@ impl TryFrom<ResponseFields> for ResponseIn {
     fn try_from(fields: ResponseFields) -> Result<Self, String> {
         for (name, value) in &fields.headers.0 {
             let is_header =
-                http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+                http::HeaderName::from_bytes(name.as_bytes()).is_ok() && crate::http::header_value(value).is_some();
             if !is_header {
                 return Err(format!("invalid HTTP header {name:?}: {value:?}"));
             }

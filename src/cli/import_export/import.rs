@@ -13,7 +13,7 @@ use super::interaction::{Headers, Interaction, SourceEntry, Timing, header, spli
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
-use crate::http::{EventSplitter, Request};
+use crate::http::{EventSplitter, Request, strip_response_headers};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{mask, scan_exchange};
@@ -196,9 +196,11 @@ impl Import<'_> {
             recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
         }
         let body = self.redactor.redact_body(&interaction.response_body);
+        let mut headers = valid.response_headers.clone();
+        strip_response_headers(&mut headers, &recorded_request.method);
         let mut response = RecordedResponse {
             status: valid.status,
-            headers: self.redactor.recorded_headers(&valid.response_headers),
+            headers: self.redactor.recorded_headers(&headers),
             body: Blob::Inline(body.clone()),
             timing_ms: Vec::new(),
         };

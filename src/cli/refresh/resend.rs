@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Part, Request, parse_json, write_form};
 use crate::mode::Mode;
 use crate::recorder::{Recorder, is_transient};
-use crate::settings::Settings;
 use crate::settings::matching::PLACEHOLDER;
+use crate::settings::{SaveErrors, Settings};
 
 /// Sends `request` once for each response of the recording. Returns the new cassette once all responses are complete.
 ///
@@ -28,7 +28,10 @@ pub(super) async fn resend(
     let memory = Arc::new(MemoryEngine::new());
     let old = &recording.cassette;
     // A recorded error shows that the test needs one.
-    settings.save_errors |= old.responses.iter().any(|response| response.status.as_u16() >= 400);
+    if settings.save_errors != SaveErrors::All {
+        let statuses = old.responses.iter().map(|response| response.status.as_u16());
+        settings.save_errors = SaveErrors::Statuses(statuses.filter(|status| *status >= 400).collect());
+    }
     let mut recorder = Recorder::builder(memory.clone())
         .mode(Mode::Record)
         .allow_record_in_ci()
@@ -57,7 +60,12 @@ pub(super) async fn resend(
             ));
         }
     }
-    recorder.finish().await?;
+    if recorder.finish().await?.passed_on > 0 {
+        return Err(Error::new(
+            ErrorKind::Upstream,
+            "the upstream returned an error in a response with the status 200",
+        ));
+    }
     let keys = memory.keys().await?;
     let [key] = keys.as_slice() else {
         return Err(Error::new(

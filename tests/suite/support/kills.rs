@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::skip::print;
 
-/// How often each command is killed: 50 times, or the value of `MISTRAL_CASSETTE_ROUNDS`.
+/// How often each command is killed: 12 times, or the value of `MISTRAL_CASSETTE_ROUNDS`.
 pub fn rounds() -> usize {
     let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS");
-    rounds.map_or(50, |rounds| rounds.parse().unwrap())
+    rounds.map_or(12, |rounds| rounds.parse().unwrap())
 }
 
 /// The progress of a process when it was killed.
@@ -134,6 +134,8 @@ impl Kills {
                 (Some(Moment::OfWork(moment)), Some(begun)) if begun.elapsed() >= moment => return false,
                 _ => {}
             }
+            // The process needs the processor more than this loop.
+            std::thread::sleep(Duration::from_micros(100));
         }
         self.undisturbed.whole = self.undisturbed.whole.min(start.elapsed());
         // The work may be done between two checks.
