@@ -11,7 +11,19 @@ use mistral_cassette::fuzzing::{Cassette, import};
 use mistral_cassette::{CacheEngine, MemoryEngine, Scope};
 
 /// The import formats.
-const FORMATS: [&str; 7] = ["vcrpy", "ruby-vcr", "go-vcr", "rvcr", "polly", "har", "jsonl"];
+const FORMATS: [&str; 11] = [
+    "vcrpy",
+    "ruby-vcr",
+    "go-vcr",
+    "rvcr",
+    "polly",
+    "har",
+    "httpmock",
+    "wiremock",
+    "nock",
+    "cassetter",
+    "jsonl",
+];
 
 fuzz_target!(|document: &[u8]| {
     // Once with the detected format, once with a given format.

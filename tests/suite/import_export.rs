@@ -18,42 +18,43 @@ use serde_json::{Value, json};
 /// Secrets in the requests and cookies of the fixtures, which must not be in a cassette.
 const PLANTED: [&str; 2] = ["sk-planted-0123456789abcdefghij", "planted-cookie-value-123"];
 
-const WHICH_WIND: &str = r#"{"model":"our-model","messages":[{"role":"user","content":"Which wind blows?"}]}"#;
+pub(crate) const WHICH_WIND: &str =
+    r#"{"model":"our-model","messages":[{"role":"user","content":"Which wind blows?"}]}"#;
 const STREAM: &str = r#"{"model":"our-model","messages":[{"role":"user","content":"Stream it."}],"stream":true}"#;
 const SAY_IT: &str = r#"{"model":"our-model","messages":[{"role":"user","content":"Say it."}]}"#;
-const SAY_IT_SHORT: &str = r#"{"input":"Say it."}"#;
+pub(crate) const SAY_IT_SHORT: &str = r#"{"input":"Say it."}"#;
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/exchange")
         .join(name)
 }
 
-fn import(project: &Project, arguments: &[&str]) -> Done {
+pub(crate) fn import(project: &Project, arguments: &[&str]) -> Done {
     let mut all = vec!["import"];
     all.extend(arguments);
     project.run(&all)
 }
 
 /// A project with one file to import.
-fn with_file(name: &str) -> Project {
+pub(crate) fn with_file(name: &str) -> Project {
     let project = Project::new();
     project.write(name, std::fs::read(fixture(name)).unwrap());
     project
 }
 
-fn cassettes(project: &Project, folder: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn cassettes(project: &Project, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let prefix = format!("{folder}/");
     let inside = |(name, content): (String, Vec<u8>)| Some((name.strip_prefix(&prefix)?.to_owned(), content));
     project.tree().into_iter().filter_map(inside).collect()
 }
 
-fn bytes() -> Vec<u8> {
+pub(crate) fn bytes() -> Vec<u8> {
     (0..=255).collect()
 }
 
 /// Sends a request with curl; returns the status and the body.
-fn requested(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
+pub(crate) fn requested(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
     let output = Command::new("curl")
         .args(["--silent", "--write-out", "%{stderr}%{http_code}", url])
         .args(arguments)
@@ -64,10 +65,10 @@ fn requested(url: &str, arguments: &[&str]) -> (u16, Vec<u8>) {
 }
 
 /// Requests with their expected responses: the path, options for curl, the status and the body.
-type Asks<'a> = Vec<(&'a str, Vec<&'a str>, u16, Vec<u8>)>;
+pub(crate) type Asks<'a> = Vec<(&'a str, Vec<&'a str>, u16, Vec<u8>)>;
 
 /// Imports a fixture, and replays it with the real binary in mode strict.
-fn replays(name: &str, summary: &str, asks: &Asks<'_>) {
+pub(crate) fn replays(name: &str, summary: &str, asks: &Asks<'_>) {
     let project = with_file(name);
     project.write("our.bin", b"\x00\xff\r\n\x80");
     project.write("our.txt", "a few words");
@@ -146,7 +147,7 @@ fn vcrpy_under_requests_and_httpx_replays() {
         ];
         replays(
             name,
-            "7 interactions in 6 cassettes imported, 0 already there, 1 not imported\n",
+            "7 interactions in 6 cassettes imported, 0 unchanged, 1 not imported\n",
             &asks,
         );
     }
@@ -162,7 +163,7 @@ fn vcrpy_under_requests_and_httpx_replays() {
     ];
     replays(
         "vcrpy-httpx.json",
-        "3 interactions in 3 cassettes imported, 0 already there, 0 not imported\n",
+        "3 interactions in 3 cassettes imported, 0 unchanged, 0 not imported\n",
         &asks,
     );
 }
@@ -188,7 +189,7 @@ fn polly_replays() {
     ];
     replays(
         "polly.har",
-        "6 interactions in 5 cassettes imported, 0 already there, 0 not imported\n",
+        "6 interactions in 5 cassettes imported, 0 unchanged, 0 not imported\n",
         &asks,
     );
 }
@@ -404,7 +405,7 @@ fn entries_that_cannot_be_represented_are_reported_with_their_location() {
         (done.code(), done.stdout.as_str()),
         (
             1,
-            "1 interaction in 1 cassette imported, 0 already there, 23 not imported, 1 file of unknown format\n"
+            "1 interaction in 1 cassette imported, 0 unchanged, 23 not imported, 1 file of unknown format\n"
         ),
         "{}",
         done.stderr
@@ -434,7 +435,9 @@ fn a_file_of_unknown_format_is_an_error_before_anything_is_written() {
         let done = import(&project, &["lines.jsonl", file]);
         assert_eq!(done.code(), 2, "{done:?}");
         assert!(done.stderr.contains(reported), "{}", done.stderr);
-        let names_formats = done.stderr.contains("vcrpy, ruby-vcr, go-vcr, rvcr, polly, har, jsonl");
+        let names_formats = done
+            .stderr
+            .contains("vcrpy, ruby-vcr, go-vcr, rvcr, polly, har, httpmock, wiremock, nock, cassetter, jsonl");
         assert_eq!(
             names_formats,
             !matches!(file, "gone.yaml" | "own.yaml"),
@@ -464,7 +467,7 @@ fn existing_recordings_are_not_replaced_without_force() {
         (again.code(), again.stdout.as_str(), again.stderr.as_str()),
         (
             0,
-            "0 interactions in 0 cassettes imported, 2 already there, 0 not imported\n",
+            "0 interactions in 0 cassettes imported, 2 unchanged, 0 not imported\n",
             ""
         )
     );
@@ -474,7 +477,7 @@ fn existing_recordings_are_not_replaced_without_force() {
     project.write("lines.jsonl", lines);
     let other = import(&project, &["lines.jsonl"]);
     assert_eq!(other.code(), 1);
-    assert!(other.stdout.contains("1 already there, 1 not imported"), "{other:?}");
+    assert!(other.stdout.contains("1 unchanged, 1 not imported"), "{other:?}");
     let reported = "not imported: lines.jsonl: line 1 (POST https://api.example.com/v1/chat/completions): a cassette with other responses exists: cassettes/chat-completions/";
     assert!(other.stderr.starts_with(reported), "{}", other.stderr);
     assert_eq!(cassettes(&project, "cassettes"), before);

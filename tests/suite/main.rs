@@ -24,6 +24,8 @@ mod examples;
 mod faults;
 #[cfg(feature = "cli")]
 mod import_export;
+#[cfg(feature = "cli")]
+mod import_formats;
 mod layers;
 #[cfg(feature = "cli")]
 mod maintenance;

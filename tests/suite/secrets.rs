@@ -714,9 +714,8 @@ fn import_refuses_what_recording_refuses() {
         let done = project.run(&["import", name]);
         assert_eq!(done.code(), 1, "{name}: {}", done.stderr);
         let was_stored = planted.len() - sure;
-        let summary = format!(
-            "{was_stored} interactions in {was_stored} cassettes imported, 0 already there, {sure} not imported\n"
-        );
+        let summary =
+            format!("{was_stored} interactions in {was_stored} cassettes imported, 0 unchanged, {sure} not imported\n");
         assert_eq!(done.stdout, summary, "{name}: {}", done.stderr);
         let report_text: Vec<&str> = done.stderr.lines().collect();
         for (number, plant) in planted.iter().enumerate() {

@@ -74,26 +74,35 @@ pub(crate) fn read_yaml<T: DeserializeOwned>(document: &[u8], source: &str, kind
     })
 }
 
-/// Reads YAML that another tool has written; aliases are allowed, and [`Tagged`] gives access to tags.
+/// Reads all documents of YAML that another tool has written, without the empty ones; aliases are allowed, and
+/// [`Tagged`] gives access to tags.
 ///
 /// # Errors
-/// [`ErrorKind::Io`], with the line, when the document cannot be read.
+/// [`ErrorKind::Io`], with the line, when a document cannot be read.
 #[cfg(feature = "cli")]
-pub(crate) fn read_foreign<T: DeserializeOwned>(document: &[u8], source: &str) -> Result<T> {
+pub(crate) fn read_foreign<T: DeserializeOwned>(documents: &[u8], source: &str) -> Result<Vec<T>> {
     let mut options = reader_options();
     if let Some(budget) = &mut options.budget {
         budget.max_aliases = FOREIGN_ALIASES;
     }
-    parse_yaml(document, options).map_err(|(line, what)| unreadable(ErrorKind::Io, source, line, &what))
+    parse_with(documents, |text| serde_yaml::from_multiple_with_options(text, options))
+        .map_err(|(line, what)| unreadable(ErrorKind::Io, source, line, &what))
 }
 
 /// Parses a document; an error consists of the line, if it is known, and a message.
 fn parse_yaml<T: DeserializeOwned>(document: &[u8], options: serde_yaml::Options) -> Result<T, (Option<u64>, String)> {
+    parse_with(document, |text| serde_yaml::from_str_with_options(text, options))
+}
+
+fn parse_with<T>(
+    document: &[u8],
+    parse: impl FnOnce(&str) -> Result<T, serde_yaml::Error>,
+) -> Result<T, (Option<u64>, String)> {
     let text = std::str::from_utf8(document).map_err(|error| {
         let line = line_at(document, error.valid_up_to());
         (Some(line), "the text is not UTF-8".to_owned())
     })?;
-    serde_yaml::from_str_with_options(text, options).map_err(|error| {
+    parse(text).map_err(|error| {
         let error = error.without_snippet();
         let line = error
             .location()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use crate::cli::arguments::Directory;
-use crate::cli::import_export::{Import, Imported, SourceEntry, SourceFormat, read};
+use crate::cli::import_export::{Import, Imported, SourceEntry, SourceFormat, has_only_bodies, read_file};
 use crate::cli::output::{count, print, print_message, success_if};
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
@@ -26,7 +26,8 @@ pub(crate) struct Arguments {
     /// Import into this scope instead of the scopes that an export names.
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
-    /// The format: vcrpy, ruby-vcr, go-vcr, rvcr, polly, har or jsonl [default: detected from the content].
+    /// The format: vcrpy, ruby-vcr, go-vcr, rvcr, polly, har, httpmock, wiremock, nock, cassetter or jsonl [default:
+    /// detected from the content].
     #[arg(long, value_name = "FORMAT")]
     from_format: Option<SourceFormat>,
     /// Replace existing cassettes.
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         number => format!(", {} of unknown format", count(number, "file")),
     };
     print(&format!(
-        "{} in {} imported, {} already there, {} not imported{files}\n",
+        "{} in {} imported, {} unchanged, {} not imported{files}\n",
         count(imported.interactions, "interaction"),
         count(imported.cassettes, "cassette"),
         imported.same,
@@ -110,13 +111,10 @@ fn read_sources(arguments: &Arguments) -> Result<(Vec<Source>, Vec<Error>)> {
 }
 
 fn read_source(file: &Path, format: Option<SourceFormat>) -> Result<Source> {
-    let source = file.display().to_string();
-    let document = fs::read(file).map_err(|error| unreadable(&source, error))?;
-    let found = read(&document, &source, format)?;
-    Ok((source, found))
+    Ok((file.display().to_string(), read_file(file, format)?))
 }
 
-/// The files in a folder and its subfolders, sorted, without hidden ones.
+/// The files in a folder and its subfolders, sorted, without hidden ones and those that mappings refer to.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
@@ -128,6 +126,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for entry in entries.into_iter().filter(|entry| !is_hidden(entry)) {
+        if has_only_bodies(&entry) {
+            continue;
+        }
         if entry.is_dir() {
             found.extend(files(&entry)?);
         } else {

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::surrogates;
 use super::yaml::BINARY;
 
 /// Reads base64 with and without padding.
@@ -44,6 +45,11 @@ fn binary(value: &Value) -> Option<Result<Vec<u8>, String>> {
     Some(from_base64(base64).map(Vec::from))
 }
 
+/// Whether a value holds `!!binary` bytes.
+pub(super) fn is_binary(value: &Value) -> bool {
+    value[BINARY].is_string()
+}
+
 /// Reads a body: null, text, `!!binary`, or JSON that the tool parsed, which is serialized again. `side` is `request`
 /// or `response`.
 pub(super) fn bytes(value: &Value, side: &str) -> Result<Bytes, String> {
@@ -66,10 +72,23 @@ pub(super) fn unsupported_encoding(side: &str, encoding: &str) -> String {
 
 /// Serializes a value as compact JSON.
 pub(super) fn json(value: &Value) -> Result<Bytes, String> {
-    let bytes = serde_json::to_vec(value);
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| format!("cannot serialize a body as JSON: {error}"))
+    let text = serde_json::to_string(value).map_err(|error| format!("cannot serialize a body as JSON: {error}"))?;
+    Ok(surrogates::escape(&text).into_owned().into())
+}
+
+/// Decodes pairs of hexadecimal digits; `side` is `request` or `response`.
+pub(super) fn from_hex(text: &str, side: &str) -> Result<Bytes, String> {
+    hex(text).ok_or_else(|| format!("the {side} body is not valid hex"))
+}
+
+/// The bytes that pairs of hexadecimal digits stand for, or `None` for any other text.
+pub(super) fn hex(text: &str) -> Option<Bytes> {
+    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    });
+    pairs.collect::<Option<Vec<u8>>>().map(Bytes::from)
 }
 
 /// Reads a text whose original character encoding the file names; `side` is `request` or `response`.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::{cassetter, httpmock, nock, wiremock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The formats that `import` reads.
@@ -16,17 +17,25 @@ pub(crate) enum SourceFormat {
     Rvcr,
     Polly,
     Har,
+    HttpMock,
+    WireMock,
+    Nock,
+    Cassetter,
     Jsonl,
 }
 
 impl SourceFormat {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::VcrPy,
         Self::RubyVcr,
         Self::GoVcr,
         Self::Rvcr,
         Self::Polly,
         Self::Har,
+        Self::HttpMock,
+        Self::WireMock,
+        Self::Nock,
+        Self::Cassetter,
         Self::Jsonl,
     ];
 
@@ -38,6 +47,10 @@ impl SourceFormat {
             Self::Rvcr => "rvcr",
             Self::Polly => "polly",
             Self::Har => "har",
+            Self::HttpMock => "httpmock",
+            Self::WireMock => "wiremock",
+            Self::Nock => "nock",
+            Self::Cassetter => "cassetter",
             Self::Jsonl => "jsonl",
         }
     }
@@ -59,10 +72,18 @@ impl SourceFormat {
             Some(if is_polly { Self::Polly } else { Self::Har })
         } else if document["http_interactions"].is_array() {
             Some(if is_json { Self::Rvcr } else { Self::RubyVcr })
+        } else if cassetter::is_cassette(document) {
+            Some(Self::Cassetter)
         } else if interactions.is_some() && has("url") && !has("uri") {
             Some(Self::GoVcr)
         } else if interactions.is_some() {
             Some(Self::VcrPy)
+        } else if httpmock::is_recording(document) {
+            Some(Self::HttpMock)
+        } else if is_json && nock::is_fixture(document) {
+            Some(Self::Nock)
+        } else if is_json && wiremock::is_mapping(document) {
+            Some(Self::WireMock)
         } else if is_json && document["request"].is_object() {
             Some(Self::Jsonl)
         } else {
@@ -76,6 +97,10 @@ impl SourceFormat {
             Self::VcrPy | Self::GoVcr => document["interactions"].is_array(),
             Self::RubyVcr | Self::Rvcr => document["http_interactions"].is_array(),
             Self::Polly | Self::Har => document["log"]["entries"].is_array(),
+            Self::HttpMock => httpmock::is_recording(document),
+            Self::WireMock => document["request"].is_object() || document["mappings"].is_array(),
+            Self::Nock => nock::is_fixture(document),
+            Self::Cassetter => cassetter::is_cassette(document) || document["interactions"].is_array(),
             Self::Jsonl => document["request"].is_object(),
         }
     }
@@ -150,6 +175,27 @@ mod tests {
                 Some(SourceFormat::VcrPy),
             ),
             (json!({ "interactions": [] }), false, Some(SourceFormat::VcrPy)),
+            (
+                json!([{ "when": {}, "then": {} }, { "when": {}, "then": {} }]),
+                false,
+                Some(SourceFormat::HttpMock),
+            ),
+            (json!([{ "when": {}, "then": {} }, {}]), false, None),
+            (
+                json!([{ "scope": "https://a.example", "path": "/" }]),
+                true,
+                Some(SourceFormat::Nock),
+            ),
+            (
+                json!({ "request": {}, "response": { "jsonBody": {} } }),
+                true,
+                Some(SourceFormat::WireMock),
+            ),
+            (
+                json!({ "interactions": [{ "request": { "uri": "/", "body": { "type": "none" } } }] }),
+                false,
+                Some(SourceFormat::Cassetter),
+            ),
             (json!({ "request": {} }), true, Some(SourceFormat::Jsonl)),
             (json!({ "request": {} }), false, None),
             (json!([]), true, None),

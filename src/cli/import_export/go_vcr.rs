@@ -5,8 +5,19 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::body;
-use super::fields::{headers, interactions, required_text, status};
+use super::fields::{check_body_member, headers, interactions, required_text, status};
 use super::interaction::{Interaction, SourceEntry, Timing};
+
+const COMMON: [&str; 6] = [
+    "proto",
+    "proto_major",
+    "proto_minor",
+    "transfer_encoding",
+    "trailer",
+    "content_length",
+];
+const REQUEST: [&str; 7] = ["method", "url", "headers", "form", "host", "remote_addr", "request_uri"];
+const RESPONSE: [&str; 5] = ["status", "code", "headers", "duration", "uncompressed"];
 
 pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
     interactions(document, "interactions", "url", read_interaction)
@@ -14,6 +25,8 @@ pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
 
 fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
+    check_body_member(request, &["body"], &[&COMMON[..], &REQUEST].concat(), "request")?;
+    check_body_member(response, &["body"], &[&COMMON[..], &RESPONSE].concat(), "response")?;
     let code = if response["code"].as_u64().unwrap_or_default() > 0 {
         &response["code"]
     } else {

@@ -7,13 +7,26 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::fields::{headers, required_text, status, timestamp};
+use super::fields::{can_have_body, check_body_member, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing, header, split_url};
 use crate::http::{Part, write_multipart};
 
 /// The origin that `export` writes before a path when the origin is unknown, since HAR requires a URL. `_from` is then
 /// null.
 const UNKNOWN_ORIGIN: &str = "https://api.mistral.ai";
+
+const REQUEST: [&str; 9] = [
+    "method",
+    "url",
+    "httpVersion",
+    "cookies",
+    "headers",
+    "queryString",
+    "headersSize",
+    "bodySize",
+    "comment",
+];
+const CONTENT: [&str; 5] = ["size", "mimeType", "encoding", "compression", "comment"];
 
 const NO_REQUEST_BODY: &str = "the request body is not in the file";
 
@@ -24,7 +37,9 @@ pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
             name.eq_ignore_ascii_case("content-encoding") && matches!(value, "br" | "deflate")
         };
         headers.retain(|(name, value)| is_own_export || !is_decoded(name, value));
-        read_content(content)
+        let body = read_content(content)?;
+        check_size(content, body.len())?;
+        Ok(body)
     })
 }
 
@@ -63,15 +78,16 @@ fn read_entry(
     })?;
     let mut request_headers = headers(&request["headers"])?;
     let request_body = read_request_body(request, &mut request_headers, is_own_export)?;
+    check_body_member(request, &["postData"], &REQUEST, "request")?;
     let content = &response["content"];
+    check_body_member(content, &["text"], &CONTENT, "response")?;
     let mut response_headers = headers(&response["headers"])?;
     if !is_own_export {
         add_content_type(content, &mut response_headers);
     }
     let response_body = read_response_body(content, &mut response_headers, is_own_export)?;
-    let can_have_body = !matches!(status, 101 | 204 | 304) && request["method"] != "HEAD";
-    if content.get("text").is_none() && can_have_body && content["size"].as_i64().unwrap_or_default() > 0 {
-        return Err("the response body is not in the file".to_owned());
+    if response_body.is_empty() && can_have_body(status, request["method"].as_str().unwrap_or_default()) {
+        check_not_missing(response, &response_headers, is_own_export)?;
     }
     let text = |name: &str| entry[name].as_str().map(str::to_owned);
     let url = required_text(&request["url"], "URL")?;
@@ -113,33 +129,79 @@ fn add_content_type(body: &Value, headers: &mut Headers) {
     }
 }
 
+/// Fails when the file has only the beginning of a body: `in_file` bytes. `content.size` is the size after content
+/// decoding.
+pub(super) fn check_size(content: &Value, in_file: usize) -> Result<(), String> {
+    match content["size"].as_u64() {
+        Some(size) if size > in_file as u64 && in_file > 0 => Err(format!(
+            "the response body is not complete in the file: {in_file} of {size} bytes"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Fails when an empty body stands for one that is not in the file. What this tool exported says so only by the size.
+fn check_not_missing(response: &Value, headers: &Headers, is_own_export: bool) -> Result<(), String> {
+    let content = &response["content"];
+    // A compressed empty body has a few bytes.
+    let is_encoded = header(headers, "content-encoding").is_some();
+    let length = header(headers, "content-length").and_then(|length| length.parse().ok());
+    let sent = [response["bodySize"].as_u64(), length];
+    let was_sent = sent
+        .into_iter()
+        .flatten()
+        .any(|sent| sent > if is_encoded { 32 } else { 0 });
+    let has_comment = content["comment"].as_str().is_some_and(|comment| !comment.is_empty());
+    if content["size"] != 0 || !is_own_export && (was_sent || has_comment) {
+        return Err("the response body is not in the file".to_owned());
+    }
+    Ok(())
+}
+
 fn read_request_body(request: &Value, headers: &mut Headers, is_own_export: bool) -> Result<Bytes, String> {
     let data = &request["postData"];
-    if data.is_null() {
-        let is_missing = request["bodySize"].as_i64().unwrap_or_default() > 0;
-        return if is_missing {
-            Err(NO_REQUEST_BODY.to_owned())
-        } else {
-            Ok(Bytes::new())
+    let params = data["params"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = data["text"].as_str();
+    if text.unwrap_or_default().is_empty() && params.is_empty() {
+        return match is_request_body_missing(request, headers) {
+            true => Err(NO_REQUEST_BODY.to_owned()),
+            false => Ok(Bytes::new()),
         };
     }
     if !is_own_export {
         add_content_type(data, headers);
     }
-    let params = data["params"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let Some(text) = data["text"]
-        .as_str()
-        .filter(|text| !text.is_empty() || params.is_empty())
-    else {
+    let Some(text) = text.filter(|text| !text.is_empty() || params.is_empty()) else {
         let kind = data["mimeType"].as_str().unwrap_or_default();
         return form_body(params, kind, headers);
     };
     let encoding = data["_encoding"].as_str().or_else(|| data["encoding"].as_str());
-    match encoding {
-        None | Some("") => Ok(text.to_owned().into()),
-        Some("base64") => body::from_base64(text),
-        Some(other) => Err(body::unsupported_encoding("request", other)),
+    let body: Bytes = match encoding {
+        None | Some("") => text.to_owned().into(),
+        Some("base64") => body::from_base64(text)?,
+        Some(other) => return Err(body::unsupported_encoding("request", other)),
+    };
+    let sent = request["bodySize"].as_u64().unwrap_or_default();
+    // Some tools count headers as well, but a truncated JSON text is not valid.
+    if sent > body.len() as u64 && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
+        return Err(format!(
+            "the request body is not complete in the file: {} of {sent} bytes",
+            body.len()
+        ));
     }
+    Ok(body)
+}
+
+/// Whether a request without text and fields had a body. An empty `postData` does not say so.
+fn is_request_body_missing(request: &Value, headers: &Headers) -> bool {
+    let length = header(headers, "content-length").and_then(|length| length.parse::<u64>().ok());
+    let size = request["bodySize"].as_i64();
+    let data = &request["postData"];
+    let can_have_body = matches!(request["method"].as_str(), Some("POST" | "PUT" | "PATCH"));
+    let is_unknown = size.is_none_or(|size| size < 0) && length.is_none() && data["text"].is_null();
+    size.is_some_and(|size| size > 0)
+        || length.is_some_and(|length| length > 0)
+        || !data.is_null() && can_have_body && is_unknown
 }
 
 /// Builds the body of a form from its fields: some browsers save only these.

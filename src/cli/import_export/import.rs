@@ -1,19 +1,21 @@
 //! Makes cassettes of imported interactions, by the rules of a recording.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 
 use super::capacity::Capacity;
+use super::chunked;
 use super::content_decoding::{check_not_lossy, decode_response};
-use super::fields::timestamp;
-use super::interaction::{Headers, Interaction, SourceEntry, Timing, header, split_url};
+use super::fields::{can_have_body, timestamp};
+use super::interaction::{Headers, Interaction, SourceEntry, Timing, Turn, header, split_url};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
-use crate::http::{EventSplitter, Request, strip_response_headers};
+use crate::http::{EventSplitter, Request, is_event_stream, strip_response_headers};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{mask, scan_exchange};
@@ -64,6 +66,8 @@ struct ValidInteraction {
     response_headers: HeaderMap,
     scope: Scope,
     from: Option<String>,
+    /// The place in a sequence, with the folder of the sequence.
+    turn: Option<(PathBuf, Turn)>,
 }
 
 /// A cassette with the locations of its responses in the sources.
@@ -83,7 +87,8 @@ impl Import<'_> {
     /// [`Imported::problems`].
     pub(crate) async fn run(mut self, sources: Vec<(String, Vec<SourceEntry>)>) -> Result<Imported> {
         let mut imported = Imported::default();
-        let valid = self.validate_all(sources, &mut imported);
+        let mut valid = self.validate_all(sources, &mut imported);
+        put_in_order(&mut valid);
         // A key in the headers of one interaction may also occur in the body of another one.
         let credentials = valid.iter().flat_map(|one| one.request.credentials());
         self.redactor = self
@@ -104,10 +109,20 @@ impl Import<'_> {
     fn validate_all(&self, sources: Vec<(String, Vec<SourceEntry>)>, imported: &mut Imported) -> Vec<ValidInteraction> {
         let mut valid = Vec::new();
         for (source, entries) in sources {
-            for SourceEntry { location, interaction } in entries {
+            for SourceEntry {
+                location,
+                interaction,
+                turn,
+            } in entries
+            {
                 let location = format!("{source}: {location}");
                 match interaction.and_then(|interaction| self.validate(location.clone(), interaction)) {
-                    Ok(one) => valid.push(one),
+                    Ok(mut one) => {
+                        // Sequences of two folders have nothing in common.
+                        let folder = Path::new(&source).parent().map(Path::to_path_buf).unwrap_or_default();
+                        one.turn = turn.map(|turn| (folder, turn));
+                        valid.push(one);
+                    }
                     Err(message) => imported.problems.push(format!("{location}: {message}")),
                 }
             }
@@ -131,9 +146,11 @@ impl Import<'_> {
             return Err("skipped: the path begins with neither /v1/ nor /v2/".to_owned());
         }
         if !interaction.is_own_export {
+            interaction.request_body = chunked::decode_request(interaction.request_body, &interaction.request_headers)?;
             let content_type = header(&interaction.request_headers, "content-type");
             check_not_lossy(&interaction.request_body, content_type, "request")?;
             interaction.response_body = decode_response(interaction.response_body, &mut interaction.response_headers)?;
+            check_not_empty(&interaction)?;
         }
         let scope = match (&self.scope, &interaction.scope) {
             (Some(scope), _) => scope.clone(),
@@ -153,6 +170,7 @@ impl Import<'_> {
             interaction,
             scope,
             from,
+            turn: None,
         })
     }
 
@@ -293,6 +311,48 @@ impl Import<'_> {
         }
         true
     }
+}
+
+/// Sorts the interactions of each sequence, on the places that they have among the others.
+fn put_in_order(interactions: &mut Vec<ValidInteraction>) {
+    let mut sequences: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
+    for (at, one) in interactions.iter().enumerate() {
+        if let Some((folder, turn)) = &one.turn {
+            let sequence = (folder.clone(), turn.sequence.clone());
+            sequences.entry(sequence).or_default().push(at);
+        }
+    }
+    let mut order: Vec<usize> = (0..interactions.len()).collect();
+    for places in sequences.into_values() {
+        let mut sorted = places.clone();
+        sorted.sort_by_key(|at| interactions[*at].turn.as_ref().map(|(_, turn)| turn.number));
+        for (place, at) in places.into_iter().zip(sorted) {
+            order[place] = at;
+        }
+    }
+    let mut taken: Vec<Option<ValidInteraction>> = interactions.drain(..).map(Some).collect();
+    interactions.extend(order.into_iter().filter_map(|at| taken[at].take()));
+}
+
+/// Fails when a response that consists of JSON or events has an empty body: the tool or a filter left it out.
+fn check_not_empty(interaction: &Interaction) -> Result<(), String> {
+    let Some(content_type) = header(&interaction.response_headers, "content-type") else {
+        return Ok(());
+    };
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let needs_body = essence.ends_with("json") || is_event_stream(Some(content_type));
+    let is_success = (200..300).contains(&interaction.status) && can_have_body(interaction.status, &interaction.method);
+    if interaction.response_body.is_empty() && needs_body && is_success {
+        return Err(format!(
+            "the response body is not in the file, and its type is {essence}"
+        ));
+    }
+    Ok(())
 }
 
 fn is_web_socket(interaction: &Interaction) -> bool {

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::surrogates;
+
 /// The name of the creator in an export. Import uses the bodies of such a file without decoding them.
 pub(super) const CREATOR: &str = "mistral-cassette";
 
@@ -31,6 +33,27 @@ pub(crate) struct Interaction {
     pub(super) is_own_export: bool,
 }
 
+impl Interaction {
+    /// Fails when a body, a header or the URL has half a character: no bytes of UTF-8 stand for it.
+    fn without_surrogates(self) -> Result<Self, String> {
+        let header_values =
+            |headers: &Headers| headers.iter().find_map(|(_, value)| surrogates::find(value.as_bytes()));
+        let found = [
+            ("the request body", surrogates::find(&self.request_body)),
+            ("the response body", surrogates::find(&self.response_body)),
+            ("the URL", surrogates::find(self.url.as_bytes())),
+            ("a request header", header_values(&self.request_headers)),
+            ("a response header", header_values(&self.response_headers)),
+        ];
+        match found.into_iter().find_map(|(place, found)| Some((place, found?))) {
+            Some((place, surrogate)) => Err(format!(
+                "{place} has the unpaired surrogate {surrogate}, so its bytes are not known"
+            )),
+            None => Ok(self),
+        }
+    }
+}
+
 /// How long a response took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Timing {
@@ -55,6 +78,14 @@ pub(crate) struct SourceEntry {
     /// For example `interaction 3 (GET https://api.mistral.ai/v1/models)` or `line 7`.
     pub(super) location: String,
     pub(super) interaction: Result<Interaction, String>,
+    pub(super) turn: Option<Turn>,
+}
+
+/// The position of an interaction in a sequence of responses to one request whose order is not that of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(super) sequence: String,
+    pub(super) number: u64,
 }
 
 impl SourceEntry {
@@ -81,8 +112,9 @@ impl SourceEntry {
             format!(" ({})", request.join(" "))
         };
         Self {
-            location: format!("{kind} {number}{request}"),
-            interaction,
+            location: format!("{kind} {number}{}", surrogates::escape(&request)),
+            interaction: interaction.and_then(Interaction::without_surrogates),
+            turn: None,
         }
     }
 }

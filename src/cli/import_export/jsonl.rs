@@ -4,22 +4,56 @@
 //! {"request":{"method":"POST","url":"https://…","headers":{},"body":"…","body_encoding":"utf-8"},"response":{"status":200,"headers":{},"body":"…"}}
 //! ```
 //!
-//! A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so.
+//! A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so. A line with an
+//! unknown member is an error, so that a misspelt name does not lose a body.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::fields::{headers, required_text, status, timestamp};
+use super::fields::{check_members, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing};
 
-/// Whether the first line of a document is an interaction.
+const LINE: [&str; 8] = [
+    "request",
+    "response",
+    "recorded_at",
+    "timing_ms",
+    "by",
+    "from",
+    "scope",
+    "test",
+];
+/// Members for notes, which are ignored, as are those whose names begin with an underscore.
+const NOTES: [&str; 8] = [
+    "id",
+    "source",
+    "licence",
+    "kind",
+    "streaming",
+    "tool_calls",
+    "fidelity",
+    "notes",
+];
+const REQUEST: [&str; 6] = ["method", "url", "path", "headers", "body", "body_encoding"];
+/// The last three are ignored: they describe what the other members hold.
+const RESPONSE: [&str; 7] = [
+    "status",
+    "headers",
+    "body",
+    "body_encoding",
+    "status_text",
+    "content_encoding",
+    "stored_as",
+];
+
+/// Whether a document that is no JSON document has a line that is an interaction.
 pub(super) fn is_jsonl(document: &[u8]) -> bool {
-    let first = document
-        .split(|byte| *byte == b'\n')
-        .find(|line| !line.trim_ascii().is_empty());
-    let first = first.and_then(|line| serde_json::from_slice::<Value>(line).ok());
-    first.is_some_and(|value| value["request"].is_object())
+    let is_interaction = |line: &[u8]| {
+        let value = serde_json::from_slice::<Value>(line).ok();
+        value.is_some_and(|value| value["request"].is_object())
+    };
+    document.trim_ascii_start().starts_with(b"{") && document.split(|byte| *byte == b'\n').any(is_interaction)
 }
 
 pub(super) fn read(document: &[u8]) -> Vec<SourceEntry> {
@@ -61,6 +95,9 @@ fn url(request: &Value) -> &Value {
 
 fn read_interaction(line: &Value) -> Result<Interaction, String> {
     let (request, response) = (&line["request"], &line["response"]);
+    check_members(line, &[&LINE[..], &NOTES].concat(), "the line")?;
+    check_members(request, &REQUEST, "the request")?;
+    check_members(response, &RESPONSE, "the response")?;
     let text = |name: &str| line[name].as_str().map(str::to_owned);
     let timing = match &line["timing_ms"] {
         Value::Array(pieces) => Timing::Pieces(pieces.iter().filter_map(Value::as_u64).collect()),

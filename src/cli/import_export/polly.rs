@@ -17,11 +17,13 @@ fn read_body(content: &Value, headers: &Headers) -> Result<Bytes, String> {
     let Some(text) = content["text"].as_str() else {
         return Ok(Bytes::new());
     };
+    // The size is that of the text.
+    har::check_size(content, text.len())?;
     let is_compressed =
         header(headers, "content-encoding").is_some_and(|name| !name.trim().is_empty() && name != "identity");
     let decode = |chunk: &str| match content["encoding"].as_str() {
         Some("base64") => body::from_base64(chunk),
-        Some("hex") | None => from_hex(chunk).ok_or_else(|| "a chunk of the response body is not valid hex".to_owned()),
+        Some("hex") | None => body::from_hex(chunk, "response"),
         Some(other) => Err(body::unsupported_encoding("response", other)),
     };
     let chunks = || {
@@ -38,15 +40,6 @@ fn read_body(content: &Value, headers: &Headers) -> Result<Bytes, String> {
     har::read_content(content)
 }
 
-fn from_hex(text: &str) -> Option<Bytes> {
-    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    let pairs = digits.chunks(2).map(|pair| match pair {
-        [high, low] => u8::try_from(high * 16 + low).ok(),
-        _ => None,
-    });
-    pairs.collect::<Option<Vec<u8>>>().map(Bytes::from)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -58,8 +51,10 @@ mod tests {
         let headers = vec![("content-encoding".to_owned(), "gzip".to_owned())];
         let base64 = json!({ "text": r#"["H4s=","AA=="]"#, "encoding": "base64" });
         assert_eq!(read_body(&base64, &headers).unwrap(), b"\x1f\x8b\x00"[..]);
-        let hex = json!({ "text": r#"["1f8b","00"]"# });
+        let hex = json!({ "text": r#"["1f8b","00"]"#, "size": 13 });
         assert_eq!(read_body(&hex, &headers).unwrap(), b"\x1f\x8b\x00"[..]);
+        let truncated = json!({ "text": r#"["1f8b","00"]"#, "size": 14 });
+        assert!(read_body(&truncated, &headers).is_err());
         let invalid = json!({ "text": r#"["1f8"]"# });
         assert!(read_body(&invalid, &headers).is_err());
         // Without a content encoding, a JSON list is the body itself.

@@ -8,8 +8,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::body;
-use super::fields::{headers, interactions, required_text, status, timestamp};
+use super::fields::{check_body_member, check_members, headers, interactions, required_text, status, timestamp};
 use super::interaction::{Interaction, SourceEntry};
+
+const REQUEST: [&str; 3] = ["method", "uri", "headers"];
+const RESPONSE: [&str; 5] = ["status", "headers", "http_version", "adapter_metadata", "url"];
+/// Members of a body, besides those that hold it.
+const BODY: [&str; 1] = ["encoding"];
 
 pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
     interactions(document, "http_interactions", "uri", read_interaction)
@@ -17,6 +22,8 @@ pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
 
 fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
+    check_body_member(request, &["body"], &REQUEST, "request")?;
+    check_body_member(response, &["body"], &RESPONSE, "response")?;
     let code = &response["status"];
     let code = ["code", "status_code"]
         .iter()
@@ -36,6 +43,9 @@ fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
 }
 
 fn read_body(body: &Value, side: &str) -> Result<Bytes, String> {
+    if body["file"] == true {
+        return Err(format!("the {side} body is in another file"));
+    }
     if let Some(base64) = body["base64_string"].as_str() {
         return body::from_base64(base64);
     }
@@ -44,6 +54,10 @@ fn read_body(body: &Value, side: &str) -> Result<Bytes, String> {
     }
     if let Some(json) = body.get("json") {
         return body::json(json);
+    }
+    if body.is_object() && !body::is_binary(body) {
+        check_members(body, &BODY, &format!("the {side} body"))?;
+        return Ok(Bytes::new());
     }
     body::bytes(body, side)
 }

@@ -7,8 +7,22 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::body;
-use super::fields::{headers, interactions, required_text, status};
+use super::fields::{check_body_member, headers, interactions, required_text, status};
 use super::interaction::{Interaction, SourceEntry};
+
+const BODY: [&str; 3] = ["body", "parsed_body", "content"];
+const REQUEST: [&str; 3] = ["method", "uri", "headers"];
+const RESPONSE: [&str; 9] = [
+    "status",
+    "status_code",
+    "headers",
+    "http_version",
+    "protocol",
+    "version",
+    "url",
+    "effective_url",
+    "reason",
+];
 
 pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
     interactions(document, "interactions", "uri", read_interaction)
@@ -16,6 +30,8 @@ pub(super) fn read(document: &Value) -> Vec<SourceEntry> {
 
 fn read_interaction(interaction: &Value) -> Result<Interaction, String> {
     let (request, response) = (&interaction["request"], &interaction["response"]);
+    check_body_member(request, &BODY, &REQUEST, "request")?;
+    check_body_member(response, &BODY, &RESPONSE, "response")?;
     let code = if response.get("status_code").is_some() {
         &response["status_code"]
     } else {
@@ -51,6 +67,9 @@ fn read_body(message: &Value, side: &str) -> Result<Bytes, String> {
     // A serialized Python object: the first item of its state is the content.
     if let Some(state) = body.get("state") {
         return body::bytes(&state[0], side);
+    }
+    if side == "response" && body.is_object() && !body::is_binary(body) {
+        return Err("the response body has none of the members string and base64_string".to_owned());
     }
     body::bytes(body, side)
 }

@@ -11,12 +11,13 @@ use crate::error::Result;
 /// The only member of an object that stands for `!!binary` bytes; it holds their base64.
 pub(super) const BINARY: &str = "!!binary";
 
-/// Reads a YAML document as a JSON value. Tags are ignored, except [`BINARY`].
+/// Reads the YAML documents of a file as JSON values. Tags are ignored, except [`BINARY`].
 ///
 /// # Errors
-/// [`ErrorKind::Io`](crate::error::ErrorKind::Io), with the line, when the document cannot be read.
-pub(super) fn read(document: &[u8], source: &str) -> Result<Value> {
-    read_foreign::<Any>(document, source).map(|any| any.0)
+/// [`ErrorKind::Io`](crate::error::ErrorKind::Io), with the line, when a document cannot be read.
+pub(super) fn read(documents: &[u8], source: &str) -> Result<Vec<Value>> {
+    let values = read_foreign::<Any>(documents, source)?;
+    Ok(values.into_iter().map(|any| any.0).collect())
 }
 
 /// A YAML value, with its tag if it is binary.
