@@ -69,11 +69,19 @@ impl Recorder {
     fn check_secrets(&self, exchange: &Exchange, response: &RecordedResponse) -> Result<()> {
         let policy = exchange.settings.settings.secrets;
         let request = &exchange.prepared.request;
-        // The query is left out, since it may contain the secret.
-        let line = format_args!("{} {}", request.method, exchange.key().endpoint());
-        let Some(finding) = scan_exchange(request, response, policy) else {
+        let (key, test) = (exchange.key(), self.test.as_deref().unwrap_or_default());
+        let (scope, name) = (key.scope().as_str(), key.name());
+        let names = [
+            ("the name of the scope", scope),
+            ("the name of the test", test),
+            ("the file name", name.strip_prefix(scope).unwrap_or(&name)),
+        ];
+        let Some(finding) = scan_exchange(request, response, names, policy) else {
             return Ok(());
         };
+        // The query is left out, since it may contain the secret.
+        let endpoint = finding.without_secrets(exchange.key().endpoint());
+        let line = format_args!("{} {endpoint}", request.method);
         let reason = finding.reason();
         if policy == Secrets::Warn {
             tracing::warn!("{line} is recorded, although {reason}");

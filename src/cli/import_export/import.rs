@@ -226,9 +226,10 @@ impl Import<'_> {
     fn passes_secret_scan(&self, new: &mut NewCassette, imported: &mut Imported) -> bool {
         let Cassette { request, responses, .. } = &new.cassette;
         let policy = self.settings.secrets;
+        let name = new.key.name();
         let finding = responses
             .iter()
-            .find_map(|response| scan_exchange(request, response, policy));
+            .find_map(|response| scan_exchange(request, response, [("the file name", name.as_str())], policy));
         let Some(finding) = finding else { return true };
         let reason = finding.reason();
         if policy == Secrets::Warn {
