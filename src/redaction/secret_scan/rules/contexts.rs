@@ -1,7 +1,7 @@
 //! Secrets that are recognized by what stands around them: names, headers, commands, URLs and PEM.
 
-use super::Rule;
-use super::Source::{Context, Gitleaks};
+use super::rule::Rule;
+use super::rule::Source::{Context, Gitleaks};
 use crate::redaction::secret_scan::checks::{
     always_likely, is_authorization, is_basic_credentials, is_command_login, is_encoded_private_key, is_key_of_service,
     is_not_placeholder, is_private_key, is_query_credential, is_registry_token, is_token_in_url, is_url_password,

@@ -1,7 +1,7 @@
 //! Keys and tokens that are recognized by their format alone, by vendor.
 
-use super::Rule;
-use super::Source::{Gitleaks, Vendor};
+use super::rule::Rule;
+use super::rule::Source::{Gitleaks, Vendor};
 use crate::redaction::secret_scan::checks::{
     always_certain, is_not_placeholder, looks_random, looks_random_and_mixed_case,
 };
