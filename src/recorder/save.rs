@@ -12,7 +12,7 @@ use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, Record
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
-use crate::redaction::secret_scan::scan_exchange;
+use crate::redaction::secret_scan::{WrittenNames, scan_exchange};
 use crate::settings::{Exhausted, Secrets, Settings};
 
 impl Recorder {
@@ -69,14 +69,12 @@ impl Recorder {
     fn check_secrets(&self, exchange: &Exchange, response: &RecordedResponse) -> Result<()> {
         let policy = exchange.settings.settings.secrets;
         let request = &exchange.prepared.request;
-        let (key, test) = (exchange.key(), self.test.as_deref().unwrap_or_default());
-        let (scope, name) = (key.scope().as_str(), key.name());
-        let names = [
-            ("the name of the scope", scope),
-            ("the name of the test", test),
-            ("the file name", name.strip_prefix(scope).unwrap_or(&name)),
-        ];
-        let Some(finding) = scan_exchange(request, response, names, policy) else {
+        let names = WrittenNames {
+            scope: exchange.key().scope().as_str(),
+            test: self.test.as_deref().unwrap_or_default(),
+            slug: exchange.key().slug(),
+        };
+        let Some(finding) = scan_exchange(request, response, &names, policy) else {
             return Ok(());
         };
         // The query is left out, since it may contain the secret.

@@ -55,12 +55,20 @@ impl Finding {
     }
 }
 
+/// The names that are written with an exchange.
+pub(crate) struct WrittenNames<'a> {
+    pub(crate) scope: &'a str,
+    pub(crate) test: &'a str,
+    /// The words in the name of the file.
+    pub(crate) slug: &'a str,
+}
+
 /// Searches an exchange that is about to be recorded, and the names that would be written with it. Returns `None` when it may be
 /// recorded, and when the policy is [`Secrets::Allow`].
-pub(crate) fn scan_exchange<'a>(
+pub(crate) fn scan_exchange(
     request: &RecordedRequest,
     response: &RecordedResponse,
-    names: impl IntoIterator<Item = (&'static str, &'a str)>,
+    names: &WrittenNames<'_>,
     policy: Secrets,
 ) -> Option<Finding> {
     if policy == Secrets::Allow {
@@ -70,9 +78,7 @@ pub(crate) fn scan_exchange<'a>(
         return Some(Finding::ContentEncoding(encoding.to_owned()));
     }
     let mut found = secrets_in(request, response);
-    for (location, name) in names {
-        found.scan_name(name, location);
-    }
+    found.scan_names(names);
     (!found.descriptions.is_empty()).then_some(Finding::Secrets(found))
 }
 
@@ -153,11 +159,19 @@ impl Found {
         }
     }
 
-    /// Scans the name of a file, of a folder or of a test.
-    fn scan_name(&mut self, name: &str, location: &str) {
-        self.scan_text(name, location);
-        for kind in Environment::of_process().kinds_in_name(name) {
-            self.add_description(format!("{kind} in {location}"));
+    fn scan_names(&mut self, names: &WrittenNames<'_>) {
+        let (scope, test) = (
+            (names.scope, "the name of the scope"),
+            (names.test, "the name of the test"),
+        );
+        for (name, location) in [scope, test] {
+            self.scan_text(name, location);
+        }
+        // The words of a slug are from the request. Joined with hyphens, they may look like a token.
+        for (name, location) in [scope, test, (names.slug, "the file name")] {
+            for kind in Environment::of_process().kinds_in_name(name) {
+                self.add_description(format!("{kind} in {location}"));
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use checks::Confidence;
 pub(crate) use exchange::SECRET_HINT;
 #[cfg(all(fuzzing, feature = "cli"))]
 pub(crate) use exchange::certain_secrets;
-pub(crate) use exchange::scan_exchange;
+pub(crate) use exchange::{WrittenNames, scan_exchange};
 #[cfg(feature = "cli")]
 pub(crate) use mask::mask;
 #[cfg(feature = "cli")]
