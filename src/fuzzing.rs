@@ -199,7 +199,7 @@ pub fn differences(old: &Value, new: &Value) -> (Vec<String>, f32) {
 /// Returns the kind and the range of each likely secret in a body.
 pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<Range<usize>>)> {
     let found = secret_scan::find_in_body(body).into_iter();
-    found.map(|secret| (secret.kind, secret.at)).collect()
+    found.map(|secret| (secret.kind, Some(secret.at))).collect()
 }
 
 /// Serves one connection to its end, as the proxy does.

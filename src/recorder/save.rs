@@ -14,7 +14,7 @@ use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, Record
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
-use crate::redaction::secret_scan::scan_exchange;
+use crate::redaction::secret_scan::{WrittenNames, scan_exchange};
 use crate::settings::{Exhausted, Secrets, Settings};
 
 impl Recorder {
@@ -121,11 +121,17 @@ impl Recorder {
     fn check_secrets(&self, exchange: &Exchange, response: &RecordedResponse) -> Result<()> {
         let policy = exchange.settings.settings.secrets;
         let request = &exchange.prepared.request;
-        // The query is left out, since it may contain the secret.
-        let line = format_args!("{} {}", request.method, exchange.key().endpoint());
-        let Some(finding) = scan_exchange(request, response, policy) else {
+        let names = WrittenNames {
+            scope: exchange.key().scope().as_str(),
+            test: self.test.as_deref().unwrap_or_default(),
+            slug: exchange.key().slug(),
+        };
+        let Some(finding) = scan_exchange(request, response, &names, policy) else {
             return Ok(());
         };
+        // The query is left out, since it may contain the secret.
+        let endpoint = finding.without_secrets(exchange.key().endpoint());
+        let line = format_args!("{} {endpoint}", request.method);
         let reason = finding.reason();
         if policy == Secrets::Warn {
             tracing::warn!("{line} is recorded, although {reason}");

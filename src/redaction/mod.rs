@@ -1,14 +1,17 @@
 //! Redaction: replaces secrets in requests and responses before anything is hashed, recorded or used in a file name.
 
 pub(crate) mod secret_scan;
+mod unescape;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use self::unescape::Unescaped;
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::http::{
     JsonLayout, Request, header_text, is_connection_header, multipart_boundary, parse_exact_json, parse_json,
@@ -18,6 +21,9 @@ use crate::settings::matching::{PLACEHOLDER, Replacement};
 
 /// The placeholder in a path or a query, where brackets would have to be escaped.
 const PLACEHOLDER_IN_URL: &str = "REDACTED";
+
+/// The placeholder in the name of a header.
+const PLACEHOLDER_IN_HEADER_NAME: &str = "redacted";
 
 /// The minimum length of a secret in bytes. A shorter token is a dummy (`test`, `mistral`), and to replace it would change other
 /// text.
@@ -132,10 +138,19 @@ impl Redactor {
         for (name, value) in headers {
             if self.is_recorded(name.as_str()) {
                 let value = self.redact_text(&header_text(value)).into_owned();
-                recorded.push((name.as_str().to_owned(), value));
+                recorded.push((self.redact_header_name(name.as_str()), value));
             }
         }
         recorded
+    }
+
+    /// Replaces the secrets in the name of a header, which is in lower case.
+    fn redact_header_name(&self, name: &str) -> String {
+        let mut clean = name.to_owned();
+        for secret in self.secrets.iter() {
+            clean = clean.replace(&secret.to_ascii_lowercase(), PLACEHOLDER_IN_HEADER_NAME);
+        }
+        clean
     }
 
     fn is_recorded(&self, name: &str) -> bool {
@@ -157,7 +172,57 @@ impl Redactor {
                 clean = Cow::Owned(clean.replace(secret.as_str(), placeholder));
             }
         }
-        clean
+        match self.replace_escaped(clean.as_bytes(), placeholder) {
+            Some(redacted) => Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()),
+            None => clean,
+        }
+    }
+
+    /// Replaces the secrets that are written with escapes: those of JSON, also in an event or in JSON lines, of URLs and of HTML.
+    /// Everything else stays as it is. Returns `None` when there is no such secret.
+    fn replace_escaped(&self, text: &[u8], placeholder: &str) -> Option<Vec<u8>> {
+        if !self.may_be_escaped(text) {
+            return None;
+        }
+        let unescaped = Unescaped::of(text);
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for (level, decoded) in unescaped.texts() {
+            for secret in self.secrets.iter() {
+                let positions = memchr::memmem::find_iter(decoded, secret.as_str());
+                found.extend(positions.map(|at| unescaped.origin(level, at..at + secret.len())));
+            }
+        }
+        if found.is_empty() {
+            return None;
+        }
+        // Of two secrets at one position, the longer one counts.
+        found.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+        let (mut clean, mut copied) = (Vec::with_capacity(text.len()), 0);
+        for range in found {
+            if range.start >= copied {
+                clean.extend_from_slice(&text[copied..range.start]);
+                clean.extend_from_slice(placeholder.as_bytes());
+            }
+            copied = copied.max(range.end);
+        }
+        clean.extend_from_slice(&text[copied..]);
+        Some(clean)
+    }
+
+    /// Whether a text has an escape that may stand for a character of a secret. The usual ones, `\n` and `\"`, do not.
+    fn may_be_escaped(&self, text: &[u8]) -> bool {
+        let has_special = || {
+            self.secrets
+                .iter()
+                .any(|secret| secret.contains(['"', '\'', '\\', '&', '<', '>']))
+        };
+        !self.secrets.is_empty()
+            && memchr::memchr3_iter(b'\\', b'%', b'&', text).any(|at| match &text[at..] {
+                [b'\\', b'u', b'0' | b'{', ..] | [b'\\', b'U' | b'x' | b'/', ..] | [b'&', b'#', ..] => true,
+                [b'%', first, second, ..] => first.is_ascii_hexdigit() && second.is_ascii_hexdigit(),
+                [b'\\', b'"' | b'\'' | b'\\', ..] | [b'&', ..] => has_special(),
+                _ => false,
+            })
     }
 
     fn replace_patterns<'a>(&self, mut text: Cow<'a, str>) -> Cow<'a, str> {
@@ -177,14 +242,13 @@ impl Redactor {
                 body = replace_bytes(&body, secret.as_bytes(), PLACEHOLDER.as_bytes());
             }
         }
-        // In JSON a secret may be escaped, and a pattern is applied to the strings without their quotes.
-        let may_be_escaped = !self.secrets.is_empty()
-            && ["\\u00", "\\/"]
-                .iter()
-                .any(|escape| memchr::memmem::find(&body, escape.as_bytes()).is_some());
-        if self.patterns.is_empty() && !may_be_escaped {
+        if let Some(redacted) = self.replace_escaped(&body, PLACEHOLDER) {
+            body = redacted.into();
+        }
+        if self.patterns.is_empty() {
             return body;
         }
+        // A pattern is applied to the strings of JSON without their quotes and escapes.
         if let Some(mut value) = parse_json(&body) {
             if self.redact_value(&mut value) {
                 let layout = parse_exact_json(&body).map_or(JsonLayout::default(), |(_, layout)| layout);
@@ -317,7 +381,7 @@ mod tests {
         assert_eq!(body(r#"{"sk-roundtrip-0123456789":1}"#), r#"{"[REDACTED]":1}"#);
         assert_eq!(
             body(r#"{"a": "\u0073k-roundtrip-0123456789"}"#),
-            r#"{"a":"[REDACTED]"}"#
+            r#"{"a": "[REDACTED]"}"#
         );
         assert_eq!(body("data: sk-roundtrip-0123456789\n\n"), "data: [REDACTED]\n\n");
         let request = Request::get("/v1/files/sk-roundtrip-0123456789?q=sk%2Droundtrip-0123456789&n=1").unwrap();
@@ -329,6 +393,45 @@ mod tests {
         assert_eq!(redactor().redact_request(&request).path, "/v1/files/REDACTED");
         let binary = redactor().redact_body(&Bytes::from_static(b"\xff\xfesk-roundtrip-0123456789\x00"));
         assert_eq!(&binary[..], b"\xff\xfe[REDACTED]\x00");
+    }
+
+    #[test]
+    fn a_secret_that_is_said_back_is_replaced_wherever_it_stands() {
+        let percent: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let units: String = KEY.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+        for (text, redacted) in [
+            (
+                r#"data: {"a": "\u0073k-roundtrip-0123456789\n"}"#,
+                r#"data: {"a": "[REDACTED]\n"}"#,
+            ),
+            (
+                r#"data: {"a":"{\"b\":\"\\u0073k-roundtrip-0123456789\"}"}"#,
+                r#"data: {"a":"{\"b\":\"[REDACTED]\"}"}"#,
+            ),
+            (
+                "{\"a\":1}\n{\"a\":\"sk\\u002droundtrip-0123456789\"}\n",
+                "{\"a\":1}\n{\"a\":\"[REDACTED]\"}\n",
+            ),
+            (
+                &format!("{{\"a\":\"x{units}{units}\""),
+                "{\"a\":\"x[REDACTED][REDACTED]\"",
+            ),
+            ("<a href='?k=sk%2Droundtrip-0123456789'>", "<a href='?k=[REDACTED]'>"),
+            ("sk&#45;roundtrip-0123456789", "[REDACTED]"),
+        ] {
+            assert_eq!(body(text_of(text)), redacted, "{text}");
+        }
+        let mut headers = http::HeaderMap::new();
+        let location = format!("https://a.example/cb?k={percent}&n=1");
+        headers.insert("location", HeaderValue::from_str(&location).unwrap());
+        headers.insert("x-ratelimit-sk-roundtrip-0123456789", HeaderValue::from_static("5"));
+        let recorded = redactor().recorded_headers(&headers);
+        let text = format!("{recorded:?}");
+        assert!(text.contains("https://a.example/cb?k=[REDACTED]&n=1"), "{text}");
+        assert!(text.contains("x-ratelimit-redacted"), "{text}");
+        let quoted = Redactor::new(["pass\"word\\1234".to_owned()], &[], &[]);
+        let body = quoted.redact_body(&Bytes::from_static(br#"{"a":"pass\"word\\1234"}"#));
+        assert_eq!(&body[..], br#"{"a":"[REDACTED]"}"#);
     }
 
     #[test]

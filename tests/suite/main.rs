@@ -50,6 +50,8 @@ mod report;
 #[cfg(all(feature = "cli", feature = "schemars"))]
 mod sdks;
 #[cfg(feature = "cli")]
+mod secret_search;
+#[cfg(feature = "cli")]
 mod secrets;
 #[cfg(feature = "cli")]
 mod security;

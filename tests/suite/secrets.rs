@@ -328,8 +328,8 @@ fn planted() -> Vec<Plant> {
             "",
         ),
         plant(
-            "a possible password or token",
-            LIKELY,
+            "a credential in a query",
+            SURE,
             Query("client_secret"),
             "",
             &["8f14e45fceea167a5a36dedd4bea2543"],
@@ -362,11 +362,11 @@ fn planted() -> Vec<Plant> {
     ]
 }
 
-fn post(body: &Value) -> Request {
+pub(crate) fn post(body: &Value) -> Request {
     Request::post("/v1/chat/completions").unwrap().json(body).unwrap()
 }
 
-fn answer(body: impl Into<mistral_cassette::Body>, kind: &'static str) -> Response {
+pub(crate) fn answer(body: impl Into<mistral_cassette::Body>, kind: &'static str) -> Response {
     Response::new(StatusCode::OK, body).header(CONTENT_TYPE, kind.parse().unwrap())
 }
 
@@ -451,18 +451,18 @@ fn exchange(number: usize, plant: &Plant) -> (Request, Response, Vec<u8>) {
     (request, response, body)
 }
 
-fn recorder(root: &Path, with: impl FnOnce(RecorderBuilder) -> RecorderBuilder) -> Recorder {
+pub(crate) fn recorder(root: &Path, with: impl FnOnce(RecorderBuilder) -> RecorderBuilder) -> Recorder {
     let builder = Recorder::builder(DirectoryEngine::new(root)).mode(Mode::Record);
     with(builder.allow_record_in_ci()).build().unwrap()
 }
 
 /// The body that the caller received.
-async fn record(recorder: &Recorder, request: Request, response: Response) -> Vec<u8> {
+pub(crate) async fn record(recorder: &Recorder, request: Request, response: Response) -> Vec<u8> {
     let answered = recorder.answer(request, async move |_: Request| Ok(response)).await;
     answered.unwrap().bytes().await.unwrap().to_vec()
 }
 
-fn files_below(root: &Path) -> usize {
+pub(crate) fn files_below(root: &Path) -> usize {
     let Ok(entries) = fs::read_dir(root) else { return 0 };
     entries
         .map(|entry| entry.unwrap().path())

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::http::{EventSplitter, Request, is_event_stream, strip_response_headers};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
-use crate::redaction::secret_scan::{mask, scan_exchange};
+use crate::redaction::secret_scan::{WrittenNames, mask, scan_exchange};
 use crate::settings::matching::PLACEHOLDER;
 use crate::settings::{Secrets, Settings};
 
@@ -246,9 +246,14 @@ impl Import<'_> {
     fn passes_secret_scan(&self, new: &mut NewCassette, imported: &mut Imported) -> bool {
         let Cassette { request, responses, .. } = &new.cassette;
         let policy = self.settings.secrets;
+        let names = WrittenNames {
+            scope: new.key.scope().as_str(),
+            test: new.cassette.recorded.test.as_deref().unwrap_or_default(),
+            slug: new.key.slug(),
+        };
         let finding = responses
             .iter()
-            .find_map(|response| scan_exchange(request, response, policy));
+            .find_map(|response| scan_exchange(request, response, &names, policy));
         let Some(finding) = finding else { return true };
         let reason = finding.reason();
         if policy == Secrets::Warn {

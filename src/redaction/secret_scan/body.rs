@@ -1,40 +1,69 @@
-//! Finds secrets in texts and bodies, also in data URLs and in escaped JSON strings.
+//! Finds secrets in texts and bodies: as they are, with their escapes decoded, and in data URLs.
 
-use super::data_url::texts_in_data_urls;
-use super::search::{Secret, find_in_bytes};
-use crate::http::parse_json;
+use std::ops::Range;
 
-/// Finds the secrets in a text and in its data URLs, in order. The position of a secret in a data URL is that of the base64.
-pub(super) fn find_in_text(text: &[u8]) -> Vec<Secret> {
-    let mut found = find_in_bytes(text);
-    for (position, data) in texts_in_data_urls(text) {
-        let secrets = find_in_bytes(&data).into_iter();
-        found.extend(secrets.map(|secret| Secret {
-            at: Some(position.clone()),
+use super::data_url::contents_of_data_urls;
+use super::environment::Environment;
+use super::image::texts_in_image;
+use super::search::{Secret, find_in_bytes, overlap};
+use crate::redaction::unescape::Unescaped;
+
+/// Finds the secrets in a body, in order. Escapes are decoded, whatever the format is: in a JSON body, in each event of a stream,
+/// in JSON lines, in source code, and in JSON in any of them. Texts in images and in data URLs are searched, too. The values of
+/// environment variables that look like credentials are secrets.
+pub(crate) fn find_in_body(body: &[u8]) -> Vec<Secret> {
+    find_with(body, Environment::of_process())
+}
+
+/// Finds the secrets in a body, with those of an environment.
+pub(super) fn find_with(body: &[u8], environment: &Environment) -> Vec<Secret> {
+    let unescaped = Unescaped::of(body);
+    let mut found = Vec::new();
+    for (number, text) in unescaped.texts() {
+        // The value of a variable may have the format of a token, which says more.
+        let mut here = find_in_text(text);
+        merge(&mut here, environment.find(text));
+        let secrets = here.into_iter().map(|secret| Secret {
+            at: unescaped.origin(number, secret.at),
             ..secret
-        }));
+        });
+        merge(&mut found, secrets.collect());
     }
-    found.sort_by_key(|secret| secret.at.as_ref().map(|at| at.start));
+    found.extend(texts_in_image(body).flat_map(|text| encoded_at(&(0..body.len()), &text)));
+    found.sort_by_key(|secret| secret.at.start);
     found
 }
 
-/// Finds the secrets in a body, also in JSON strings with escapes. Those have no position.
-pub(crate) fn find_in_body(body: &[u8]) -> Vec<Secret> {
-    let mut found = find_in_text(body);
-    let contains = |escape: &str| memchr::memmem::find(body, escape.as_bytes()).is_some();
-    if (contains("\\u00") || contains("\\/"))
-        && let Some(value) = parse_json(body)
-    {
-        let more = find_in_text(value.to_string().as_bytes());
-        let is_new = |secret: &Secret| !found.iter().any(|known| known.kind == secret.kind);
-        let more: Vec<Secret> = more
-            .into_iter()
-            .filter(is_new)
-            .map(|secret| Secret { at: None, ..secret })
-            .collect();
-        found.extend(more);
+/// Adds the secrets in a decoded text to those in the text that it was decoded from. At the same position, the more certain one
+/// counts.
+fn merge(found: &mut Vec<Secret>, decoded: Vec<Secret>) {
+    let is_new = |secret: &Secret| {
+        let mut known = found.iter().filter(|known| overlap(&known.at, &secret.at));
+        known.all(|known| known.confidence < secret.confidence)
+    };
+    let new: Vec<Secret> = decoded.into_iter().filter(is_new).collect();
+    found.retain(|known| !new.iter().any(|secret| overlap(&known.at, &secret.at)));
+    found.extend(new);
+}
+
+/// Finds the secrets in a text and in its data URLs. The position of a secret in a data URL is that of the base64.
+fn find_in_text(text: &[u8]) -> Vec<Secret> {
+    let mut found = find_in_bytes(text);
+    for (position, data) in contents_of_data_urls(text) {
+        found.extend(encoded_at(&position, &data));
+        found.extend(texts_in_image(&data).flat_map(|text| encoded_at(&position, &text)));
     }
     found
+}
+
+/// The secrets in data that is encoded at this position.
+fn encoded_at(position: &Range<usize>, data: &[u8]) -> Vec<Secret> {
+    let secrets = find_in_bytes(data).into_iter();
+    let encoded = secrets.map(|secret| Secret {
+        at: position.clone(),
+        ..secret
+    });
+    encoded.collect()
 }
 
 #[cfg(test)]
@@ -93,20 +122,33 @@ mod tests {
                 base64.replace('/', "\\/")
             ),
             format!("see data:;charset=utf-8;base64,{}.", URL_SAFE_NO_PAD.encode(&text)),
+            format!("DATA:TEXT/PLAIN;BASE64,{base64}"),
+            // Broken into lines, in a text and in JSON.
+            format!("data:text/plain;base64,\n  {}\r\n  {}", &base64[..30], &base64[30..]),
+            format!(
+                r#"{{"a":"data:text/plain;base64,{}\n{}"}}"#,
+                &base64[..30],
+                &base64[30..]
+            ),
+            format!(
+                "data:text%2Fplain;base64,{}",
+                base64.replace('/', "%2F").replace('+', "%2B")
+            ),
+            // The metadata of an image.
+            format!(
+                "data:image/png;base64,{}",
+                STANDARD.encode([b"\x89PNG\r\n\x1a\n", token.as_bytes()].concat())
+            ),
             // Truncated.
             format!("data:text/markdown;base64,{}", &base64[..base64.len() - 7]),
         ] {
             assert_eq!(kinds(&found), ["a GitHub token"], "{found}");
         }
-        let position = find_in_body(format!("data:text/plain;base64,{base64}\n").as_bytes())[0]
-            .at
-            .clone();
+        let position = &find_in_body(format!("data:text/plain;base64,{base64}\n").as_bytes())[0].at;
         let padding = base64.len() - base64.trim_end_matches('=').len();
-        assert_eq!(position, Some(23..23 + base64.len() - padding));
-        let binary = STANDARD.encode([b"\x89PNG\r\n\x1a\n", token.as_bytes()].concat());
+        assert_eq!(*position, 23..23 + base64.len() - padding);
         let far = STANDARD.encode(format!("{}{token}", "a line of text\n".repeat(MAX_BASE64 / 15)));
         for other in [
-            format!("data:image/png;base64,{binary}"),
             format!("data:text/plain;base64,{far}"),
             format!("text/plain;base64,{base64}"),
             format!("data: \"x;base64,{base64}\""),

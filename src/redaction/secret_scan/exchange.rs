@@ -1,10 +1,14 @@
 //! Searches a request and its response before they are recorded.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::body::find_in_body;
 use super::checks::Confidence;
-use super::mask::mask;
+use super::environment::Environment;
+use super::mask::{mask, name_reveals};
+use super::rules::QUERY_CREDENTIAL;
+use super::search::{Secret, SecretValue};
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::http::{EventSplitter, parse_json};
 use crate::settings::Secrets;
@@ -18,8 +22,8 @@ pub(crate) const ENCODED_BODY_HINT: &str = "decode the body before it is recorde
 /// The reason why an exchange must not be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// It contains these secrets, described by kind and position.
-    Secrets(String),
+    /// It contains secrets.
+    Secrets(Found),
     /// Its response body still has this content encoding and cannot be searched.
     ContentEncoding(String),
 }
@@ -28,7 +32,7 @@ impl Finding {
     /// The reason as the end of a sentence: `it contains a secret: …`.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::Secrets(secrets) => format!("it contains a secret: {secrets}"),
+            Self::Secrets(found) => format!("it contains a secret: {}", found.summary()),
             Self::ContentEncoding(encoding) => {
                 format!("it cannot be searched for secrets: its body has the content encoding {encoding}")
             }
@@ -41,111 +45,213 @@ impl Finding {
             Self::ContentEncoding(_) => ENCODED_BODY_HINT,
         }
     }
+
+    /// A name that was derived from the request, for a message; `…` if it may contain a part of a secret.
+    pub(crate) fn without_secrets<'a>(&self, name: &'a str) -> &'a str {
+        match self {
+            Self::Secrets(found) if found.reveals(name) => "…",
+            _ => name,
+        }
+    }
 }
 
-/// Searches an exchange that is about to be recorded. Returns `None` when it may be recorded, and when the policy is
-/// [`Secrets::Allow`].
+/// The names that are written with an exchange.
+pub(crate) struct WrittenNames<'a> {
+    pub(crate) scope: &'a str,
+    pub(crate) test: &'a str,
+    /// The words in the name of the file.
+    pub(crate) slug: &'a str,
+}
+
+/// Searches an exchange that is about to be recorded, and the names that would be written with it. Returns `None` when it may be
+/// recorded, and when the policy is [`Secrets::Allow`].
 pub(crate) fn scan_exchange(
     request: &RecordedRequest,
     response: &RecordedResponse,
+    names: &WrittenNames<'_>,
     policy: Secrets,
 ) -> Option<Finding> {
-    const MAX_SHOWN: usize = 5;
     if policy == Secrets::Allow {
         return None;
     }
     if let Some(encoding) = response.content_encoding() {
         return Some(Finding::ContentEncoding(encoding.to_owned()));
     }
-    let found = certain_secrets(request, response);
-    let more = match found.len().saturating_sub(MAX_SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!found.is_empty()).then(|| Finding::Secrets(found[..found.len().min(MAX_SHOWN)].join(", ") + &more))
+    let mut found = secrets_in(request, response);
+    found.scan_names(names);
+    (!found.descriptions.is_empty()).then_some(Finding::Secrets(found))
 }
 
 /// Describes the certain secrets in an exchange by kind and position, for example `a GitHub token in the request at
 /// /messages/0/content`.
+#[cfg(all(fuzzing, feature = "cli"))]
 pub(crate) fn certain_secrets(request: &RecordedRequest, response: &RecordedResponse) -> Vec<String> {
-    let mut found = Vec::new();
-    scan_text(&mut found, &request.path, "the path of the request");
+    secrets_in(request, response).descriptions
+}
+
+fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
+    let mut found = Found::default();
+    found.scan_text(&request.path, "the path of the request");
     if let Some(query) = &request.query {
-        scan_text(&mut found, &format!("?{query}"), "the query of the request");
+        found.scan_query(query, "the query of the request");
     }
     match &request.body {
-        RecordedBody::Blob(blob) => scan_blob(&mut found, blob, "the request"),
+        RecordedBody::Blob(blob) => found.scan_blob(blob, "the request"),
         RecordedBody::Multipart(parts) => {
             for part in parts {
                 // The name itself may contain a secret.
                 let location = format!("the part {:?} of the request", mask(&part.name));
                 for text in [Some(&part.name), part.filename.as_ref(), part.content_type.as_ref()] {
-                    scan_text(&mut found, text.map_or("", String::as_str), &location);
+                    found.scan_text(text.map_or("", String::as_str), &location);
                 }
-                scan_blob(&mut found, &part.content, &location);
+                found.scan_blob(&part.content, &location);
             }
         }
     }
     for (name, value) in &response.headers {
-        let location = format!("the header {name} of the response");
-        scan_text(&mut found, &format!("{name}: {value}"), &location);
+        let location = format!("the header {} of the response", mask(name));
+        found.scan_text(&format!("{name}: {value}"), &location);
+        if let Some((_, query)) = value.split_once('?') {
+            found.scan_query(query, &location);
+        }
     }
-    scan_blob(&mut found, &response.body, "the response");
-    found.dedup();
+    found.scan_blob(&response.body, "the response");
+    found.descriptions.dedup();
     found
+}
+
+/// The secrets that were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// By kind and position.
+    descriptions: Vec<String>,
+    values: Vec<SecretValue>,
+}
+
+impl Found {
+    /// The first few secrets, and the number of the others.
+    fn summary(&self) -> String {
+        const MAX_SHOWN: usize = 5;
+        let shown: Vec<&str> = self
+            .descriptions
+            .iter()
+            .take(MAX_SHOWN)
+            // A name in a position may be a secret that only its surroundings reveal.
+            .map(|description| match description.split_once(" in ") {
+                Some((kind, position)) if self.reveals(position) => kind,
+                _ => description,
+            })
+            .collect();
+        let more = match self.descriptions.len().saturating_sub(MAX_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        shown.join(", ") + &more
+    }
+
+    fn reveals(&self, name: &str) -> bool {
+        self.values.iter().any(|SecretValue(value)| name_reveals(name, value))
+    }
+
+    fn scan_text(&mut self, text: &str, location: &str) {
+        for secret in certain(text.as_bytes()) {
+            self.add(secret, location);
+        }
+    }
+
+    fn scan_names(&mut self, names: &WrittenNames<'_>) {
+        let (scope, test) = (
+            (names.scope, "the name of the scope"),
+            (names.test, "the name of the test"),
+        );
+        for (name, location) in [scope, test] {
+            self.scan_text(name, location);
+        }
+        // The words of a slug are from the request. Joined with hyphens, they may look like a token.
+        for (name, location) in [scope, test, (names.slug, "the file name")] {
+            for kind in Environment::of_process().kinds_in_name(name) {
+                self.add_description(format!("{kind} in {location}"));
+            }
+        }
+    }
+
+    /// Scans a query. In it, the name of a parameter suffices to make its value a secret.
+    fn scan_query(&mut self, query: &str, location: &str) {
+        let query = format!("?{query}");
+        // A plus sign stands for a blank or for itself.
+        let texts = [
+            Some(query.replace('+', " ")).filter(|spaced| *spaced != query),
+            Some(query),
+        ];
+        for secret in texts.iter().flatten().flat_map(|text| find_in_body(text.as_bytes())) {
+            if secret.confidence == Confidence::Certain || secret.kind == QUERY_CREDENTIAL {
+                self.add(secret, location);
+            }
+        }
+    }
+
+    fn add(&mut self, secret: Secret, location: &str) {
+        self.add_description(format!("{} in {location}", secret.kind));
+        self.values.push(secret.value);
+    }
+
+    fn add_description(&mut self, description: String) {
+        if !self.descriptions.contains(&description) {
+            self.descriptions.push(description);
+        }
+    }
+
+    fn scan_blob(&mut self, blob: &Blob, location: &str) {
+        let Blob::Inline(bytes) = blob else { return };
+        // The body is parsed only if it contains a secret.
+        let secrets: Vec<Secret> = certain(bytes).collect();
+        if secrets.is_empty() {
+            return;
+        }
+        let located = locate_in_body(bytes, location);
+        for secret in secrets {
+            if located.iter().any(|description| description.starts_with(secret.kind)) {
+                self.values.push(secret.value);
+            } else {
+                self.add(secret, &format!("the body of {location}"));
+            }
+        }
+        self.descriptions.extend(located);
+    }
+}
+
+fn certain(bytes: &[u8]) -> impl Iterator<Item = Secret> {
+    let found = find_in_body(bytes).into_iter();
+    found.filter(|secret| secret.confidence == Confidence::Certain)
 }
 
 fn certain_kinds(bytes: &[u8]) -> impl Iterator<Item = &'static str> {
-    let found = find_in_body(bytes).into_iter();
-    found
-        .filter(|secret| secret.confidence == Confidence::Certain)
-        .map(|secret| secret.kind)
+    certain(bytes).map(|secret| secret.kind)
 }
 
-fn scan_text(found: &mut Vec<String>, text: &str, location: &str) {
-    found.extend(certain_kinds(text.as_bytes()).map(|kind| format!("{kind} in {location}")));
-}
-
-fn scan_blob(found: &mut Vec<String>, blob: &Blob, location: &str) {
-    let Blob::Inline(bytes) = blob else { return };
-    // The body is parsed only if it contains a secret.
-    let kinds: Vec<&str> = certain_kinds(bytes).collect();
-    if kinds.is_empty() {
-        return;
-    }
-    let located = locate_in_body(bytes, location);
-    let is_not_located = |kind: &&str| !located.iter().any(|secret| secret.starts_with(*kind));
-    found.extend(
-        kinds
-            .iter()
-            .copied()
-            .filter(is_not_located)
-            .map(|kind| format!("{kind} in the body of {location}")),
-    );
-    found.extend(located);
-}
-
-/// Describes the secrets in a body by JSON pointer, and by event in a stream; empty when the body is neither.
+/// Describes the secrets in a body by JSON pointer, and by event in a stream or by line in JSON lines; empty when the body is
+/// neither.
 fn locate_in_body(body: &[u8], location: &str) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(value) = parse_json(body) {
         scan_value(&value, "", &mut |kind, pointer| {
             found.push(format!("{kind} in {location} at {pointer}"));
         });
-    } else if !body.contains(&b'\r') {
-        let mut splitter = EventSplitter::default();
-        let mut events = splitter.push(body);
-        events.extend(splitter.rest());
-        for (number, event) in events.iter().enumerate() {
-            let data = event
-                .split(|byte| *byte == b'\n')
-                .find_map(|line| line.strip_prefix(b"data:"));
-            if let Some(value) = data.and_then(|data| parse_json(data.trim_ascii())) {
-                scan_value(&value, "", &mut |kind, pointer| {
-                    found.push(format!("{kind} in event {} of {location} at {pointer}", number + 1));
-                });
-            }
-        }
+        return found;
+    }
+    let mut splitter = EventSplitter::default();
+    let mut events = splitter.push(body);
+    events.extend(splitter.rest());
+    let data = |event: &Bytes| {
+        let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+        lines.find_map(|line| parse_json(line.strip_prefix(b"data:")?.trim_ascii()))
+    };
+    let events = events.iter().map(data).map(|value| ("event", value));
+    let lines = body.split(|byte| *byte == b'\n').map(parse_json);
+    for (number, (unit, value)) in events.enumerate().chain(lines.map(|value| ("line", value)).enumerate()) {
+        scan_value(&value.unwrap_or_default(), "", &mut |kind, pointer| {
+            found.push(format!("{kind} in {unit} {} of {location} at {pointer}", number + 1));
+        });
     }
     found
 }
@@ -181,15 +287,13 @@ fn scan_value(value: &Value, pointer: &str, report: &mut impl FnMut(&'static str
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn located(body: &str) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = Found::default();
         let blob = Blob::Inline(Bytes::copy_from_slice(body.as_bytes()));
-        scan_blob(&mut found, &blob, "the response");
-        found
+        found.scan_blob(&blob, "the response");
+        found.descriptions
     }
 
     fn token() -> String {
@@ -220,6 +324,14 @@ mod tests {
             ["a GitHub token in event 2 of the response at /a"]
         );
         assert_eq!(
+            located(&format!("event: a\r\ndata: {{\"a\":\"{token}\"}}\r\n\r\n")),
+            ["a GitHub token in event 1 of the response at /a"]
+        );
+        assert_eq!(
+            located(&format!("{{}}\n{{\"a\":\"{token}\"}}\n")),
+            ["a GitHub token in line 2 of the response at /a"]
+        );
+        assert_eq!(
             located(&format!("a text with {token}")),
             ["a GitHub token in the body of the response"]
         );
@@ -227,9 +339,13 @@ mod tests {
 
     #[test]
     fn a_finding_gives_a_reason_and_a_hint() {
-        let finding = Finding::Secrets("a GitHub token in the response".to_owned());
+        let mut found = Found::default();
+        found.scan_text(&token(), "the response");
+        let finding = Finding::Secrets(found);
         assert_eq!(finding.reason(), "it contains a secret: a GitHub token in the response");
         assert_eq!(finding.hint(), SECRET_HINT);
+        assert_eq!(finding.without_secrets("chat-completions"), "chat-completions");
+        assert_eq!(finding.without_secrets("x-k7hs02lm"), "…");
         let finding = Finding::ContentEncoding("compress".to_owned());
         assert!(finding.reason().ends_with("content encoding compress"));
         assert_eq!(finding.hint(), ENCODED_BODY_HINT);

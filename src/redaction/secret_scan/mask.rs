@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::body::find_in_text;
+use super::body::find_in_body;
 use crate::settings::matching::PLACEHOLDER;
 
 /// Replaces each secret in a text with a placeholder.
 pub(crate) fn mask(text: &str) -> Cow<'_, str> {
-    let found = find_in_text(text.as_bytes());
+    let found = find_in_body(text.as_bytes());
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
     let mut masked = Vec::with_capacity(text.len());
     let mut end = 0;
-    for at in found.into_iter().filter_map(|secret| secret.at) {
+    for at in found.into_iter().map(|secret| secret.at) {
         if at.start < end {
             // Another secret in the same data URL.
             continue;
@@ -27,7 +27,6 @@ pub(crate) fn mask(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a file name, which is derived from the request, contains a part of a secret.
-#[cfg(feature = "cli")]
 pub(crate) fn name_reveals(name: &str, secret: &[u8]) -> bool {
     const MIN_LENGTH: usize = 5;
     let name = name.to_ascii_lowercase();
@@ -56,10 +55,13 @@ mod tests {
             "entry 1 (GET https://a.example/v1/x?é=[REDACTED]&b=1): data:,;base64,[REDACTED]!"
         );
         assert_eq!(mask("entry 1 (GET /v1/x)"), "entry 1 (GET /v1/x)");
+        assert_eq!(
+            mask(&format!("GET /v1/%67{}?n=1%20", &token[1..])),
+            "GET /v1/[REDACTED]?n=1%20"
+        );
     }
 
     /// A slug is in lower case and has only letters, digits and hyphens.
-    #[cfg(feature = "cli")]
     #[test]
     fn a_file_name_may_contain_the_start_of_a_secret() {
         assert!(name_reveals(

@@ -3,10 +3,14 @@
 mod body;
 mod checks;
 mod data_url;
+mod environment;
 mod exchange;
+mod image;
 mod mask;
 mod rules;
 mod search;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "cli")]
 pub(crate) use body::find_in_body;
@@ -16,6 +20,8 @@ pub(crate) use checks::Confidence;
 pub(crate) use exchange::SECRET_HINT;
 #[cfg(all(fuzzing, feature = "cli"))]
 pub(crate) use exchange::certain_secrets;
-pub(crate) use exchange::scan_exchange;
+pub(crate) use exchange::{WrittenNames, scan_exchange};
 #[cfg(feature = "cli")]
-pub(crate) use mask::{mask, name_reveals};
+pub(crate) use mask::mask;
+#[cfg(feature = "cli")]
+pub(crate) use mask::name_reveals;

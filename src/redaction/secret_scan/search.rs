@@ -1,22 +1,34 @@
 //! Applies the rules to bytes.
 
+use std::fmt;
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input};
 use regex::bytes::Regex;
 
-use super::checks::Confidence;
-use super::rules::{RULES, Rule};
+use super::checks::{Confidence, secret_match};
+use super::rules::{Rule, rules};
 
-/// The position and the kind of a secret, without its value.
+/// A secret in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Secret {
     /// The kind, with its article: `a GitHub token`.
     pub(crate) kind: &'static str,
     pub(crate) confidence: Confidence,
-    /// The position; `None` when the secret is escaped in the body.
-    pub(crate) at: Option<Range<usize>>,
+    /// The position of the secret, or of what it is encoded as.
+    pub(crate) at: Range<usize>,
+    pub(crate) value: SecretValue,
+}
+
+/// The bytes of a secret. They are compared with messages and file names, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SecretValue(pub(crate) Vec<u8>);
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(redacted)")
+    }
 }
 
 /// The rules, compiled.
@@ -26,15 +38,31 @@ struct Compiled {
     max_literal: usize,
     /// The index of the rule of each literal.
     rule_of: Vec<usize>,
-    patterns: Vec<Regex>,
+    rules: Vec<CompiledRule>,
+}
+
+struct CompiledRule {
+    rule: &'static Rule,
+    /// Compiled when a text contains one of the literals. Most patterns are never used.
+    pattern: OnceLock<Regex>,
+}
+
+impl CompiledRule {
+    fn pattern(&self) -> &Regex {
+        let compile = || Regex::new(&format!("(?-u){}", self.rule.pattern)).expect("the pattern of a rule");
+        self.pattern.get_or_init(compile)
+    }
 }
 
 static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     let literals = || {
-        let numbered = RULES.iter().enumerate();
+        let numbered = rules().enumerate();
         numbered.flat_map(|(index, rule)| rule.literals.iter().map(move |literal| (index, literal)))
     };
-    let pattern = |rule: &Rule| Regex::new(&format!("(?-u){}", rule.pattern)).expect("the pattern of a rule");
+    let compiled = |rule| CompiledRule {
+        rule,
+        pattern: OnceLock::new(),
+    };
     Compiled {
         literals: AhoCorasick::builder()
             .ascii_case_insensitive(true)
@@ -43,7 +71,7 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
             .expect("the literals of the rules"),
         max_literal: literals().map(|(_, literal)| literal.len()).max().unwrap_or_default(),
         rule_of: literals().map(|(index, _)| index).collect(),
-        patterns: RULES.iter().map(pattern).collect(),
+        rules: rules().map(compiled).collect(),
     }
 });
 
@@ -55,7 +83,7 @@ const MAX_FOUND: usize = 1000;
 
 /// For each rule, the ranges in which its pattern may match.
 fn candidates(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
-    let mut candidates = vec![Vec::new(); RULES.len()];
+    let mut candidates = vec![Vec::new(); COMPILED.rules.len()];
     // Most texts contain no literal, or one near their end. A search for the first takes half the time of one for all.
     let Some(first) = COMPILED.literals.find(bytes) else {
         return candidates;
@@ -75,37 +103,41 @@ fn candidates(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
 
 /// Finds the secrets in these bytes, in order. It does not decode anything.
 pub(super) fn find_in_bytes(bytes: &[u8]) -> Vec<Secret> {
-    let mut found: Vec<(Range<usize>, Secret)> = Vec::new();
-    for ((rule, pattern), candidates) in RULES.iter().zip(&COMPILED.patterns).zip(candidates(bytes)) {
-        for candidate in candidates {
-            for captures in pattern.captures_iter(&bytes[candidate.clone()]) {
-                let Some(value) = captures.iter().flatten().last() else {
-                    continue;
-                };
-                if found.len() >= MAX_FOUND {
-                    break;
-                }
-                let range = candidate.start + value.start()..candidate.start + value.end();
-                let overlaps = || {
-                    let mut others = found.iter();
-                    others.any(|(other, _)| other.start < range.end && range.start < other.end)
-                };
-                if let Some(confidence) = (rule.check)(&captures)
-                    && !is_within_base64(bytes, range.clone())
-                    && !overlaps()
-                {
-                    let secret = Secret {
-                        kind: rule.kind,
-                        confidence,
-                        at: Some(range.clone()),
-                    };
-                    found.push((range, secret));
-                }
+    let mut found: Vec<Secret> = Vec::new();
+    for (CompiledRule { rule, .. }, candidate, pattern) in COMPILED
+        .rules
+        .iter()
+        .zip(candidates(bytes))
+        .flat_map(|(rule, ranges)| ranges.into_iter().map(move |range| (rule, range, rule.pattern())))
+    {
+        for captures in pattern.captures_iter(&bytes[candidate.clone()]) {
+            let Some(value) = secret_match(&captures) else {
+                continue;
+            };
+            if found.len() >= MAX_FOUND {
+                break;
+            }
+            let at = candidate.start + value.start()..candidate.start + value.end();
+            if let Some(confidence) = (rule.check)(&captures)
+                && !is_within_base64(bytes, at.clone())
+                && !found.iter().any(|other| overlap(&other.at, &at))
+            {
+                found.push(Secret {
+                    kind: rule.kind,
+                    confidence,
+                    at,
+                    value: SecretValue(value.as_bytes().to_vec()),
+                });
             }
         }
     }
-    found.sort_by_key(|(range, _)| range.start);
-    found.into_iter().map(|(_, secret)| secret).collect()
+    found.sort_by_key(|secret| secret.at.start);
+    found
+}
+
+/// Whether two ranges share a byte.
+pub(super) fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
 }
 
 /// Whether this range is within base64 data. The base64 of an image or audio file contains any short text by chance.

@@ -50,8 +50,8 @@ impl Scanner {
         let mut found: Vec<Secret> = Vec::new();
         let mut lines = Lines::of(bytes);
         for secret in find_in_body(bytes) {
-            let line = secret.at.as_ref().map(|at| lines.at(at.start));
-            let value = secret.at.map(|at| bytes.slice(at));
+            let line = Some(lines.at(secret.at.start));
+            let value = Some(Bytes::from(secret.value.0));
             let (message, is_warning) = match secret.confidence {
                 Confidence::Certain => (format!("it contains {}", secret.kind), self.is_allowed),
                 Confidence::Likely => (format!("it may contain a secret: {}", secret.kind), true),
