@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -26,6 +27,8 @@ struct Inner {
     api: Option<ApiResponse>,
     timed_out: bool,
     injected: bool,
+    /// Whether the message was formatted, in this copy or another.
+    shown: Arc<AtomicBool>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -86,6 +89,7 @@ impl Error {
             api: None,
             timed_out: false,
             injected: false,
+            shown: Arc::default(),
             source: None,
         }))
     }
@@ -195,6 +199,11 @@ impl Error {
         serde_json::from_slice(self.body()?).ok()
     }
 
+    /// Whether this error or a copy of it was formatted, for example by a failed `unwrap`.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.0.shown.load(Ordering::Relaxed)
+    }
+
     /// Whether the upstream took longer than the timeout.
     pub fn is_timeout(&self) -> bool {
         self.0.timed_out
@@ -257,6 +266,7 @@ fn text_of(value: &Value) -> Option<String> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.shown.store(true, Ordering::Relaxed);
         f.write_str(&self.0.message)?;
         match &self.0.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
@@ -268,6 +278,7 @@ impl fmt::Display for Error {
 /// The kind and the [report](Error::report), so that an error that `main` returns and a failed `unwrap` are readable.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.shown.store(true, Ordering::Relaxed);
         write!(f, "{} error: {}", self.0.kind, self.report())
     }
 }

@@ -1,7 +1,10 @@
 //! Sessions for tests, and settings for their snapshots.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::client::Client;
-use crate::engine::DirectoryEngine;
+use crate::engine::{CacheEngine, DirectoryEngine, StagedEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
@@ -17,6 +20,34 @@ use crate::settings::playback::Playback;
 #[must_use = "the session ends when it is dropped: bind it to a name"]
 pub struct TestSession {
     recorder: Recorder,
+    builder: Parts,
+    /// The engine that holds back recordings until the test has succeeded.
+    staged: Option<Arc<StagedEngine>>,
+}
+
+/// What a session is built from.
+#[derive(Debug)]
+struct Parts {
+    directory: PathBuf,
+    scope: Scope,
+    test: String,
+    mode: Option<Mode>,
+}
+
+impl Parts {
+    fn recorder(&self, engine: Arc<dyn CacheEngine>) -> Result<Recorder> {
+        let mut builder = Recorder::builder_on(engine)
+            .scope(self.scope.clone())
+            .test(self.test.clone());
+        if let Some(mode) = self.mode {
+            builder = builder.mode(mode);
+        }
+        builder.build()
+    }
+
+    fn engine(&self) -> Arc<dyn CacheEngine> {
+        Arc::new(DirectoryEngine::new(&self.directory))
+    }
 }
 
 impl TestSession {
@@ -38,15 +69,38 @@ impl TestSession {
             )
             .with_source(error)
         })?;
-        let mut builder = Recorder::builder(DirectoryEngine::new(directory))
-            .scope(scope)
-            .test(test);
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
+        let builder = Parts {
+            directory: directory.into(),
+            scope,
+            test,
+            mode,
+        };
         Ok(Self {
-            recorder: builder.build()?,
+            recorder: builder.recorder(builder.engine())?,
+            builder,
+            staged: None,
         })
+    }
+
+    /// Saves what the session records only if the test succeeds: at the end of the session, unless the test panics or a
+    /// request was missed or failed. By default each response is saved as soon as it is complete.
+    ///
+    /// Call it before [`client`](Self::client), [`recorder`](Self::recorder) and [`with_playback`](Self::with_playback).
+    ///
+    /// # Panics
+    /// If a temporary folder cannot be created.
+    #[track_caller]
+    pub fn save_on_success(mut self) -> Self {
+        let staged = StagedEngine::new(self.builder.engine()).map(Arc::new);
+        let built = staged.and_then(|staged| Ok((self.builder.recorder(staged.clone())?, staged)));
+        match built {
+            Ok((recorder, staged)) => {
+                self.recorder = recorder;
+                self.staged = Some(staged);
+                self
+            }
+            Err(error) => panic!("{}", error.report()),
+        }
     }
 
     /// Sets how responses are replayed, to test how the program handles responses that are fragmented, slow, broken or
@@ -85,14 +139,42 @@ impl TestSession {
 
 impl Drop for TestSession {
     fn drop(&mut self) {
-        if let Err(error) = self.recorder.session().verdict() {
-            if std::thread::panicking() {
-                eprintln!("mistral-cassette: {}", error.report());
-            } else {
-                panic!("{}", error.report());
+        let session = self.recorder.session();
+        match session.verdict() {
+            Err(error) if std::thread::panicking() => {
+                // The panic may be the failed `unwrap` of the same error.
+                let is_shown = session.failures().iter().all(Error::is_shown);
+                let report = error.report();
+                let shown = if is_shown {
+                    report.lines().next()
+                } else {
+                    Some(report.as_str())
+                };
+                eprintln!("mistral-cassette: {}", shown.unwrap_or_default());
+            }
+            Err(error) => panic!("{}", error.report()),
+            Ok(_) if std::thread::panicking() => {}
+            Ok(_) => {
+                if let Some(staged) = self.staged.take()
+                    && let Err(error) = commit(staged)
+                {
+                    panic!("the recordings of the test are not saved: {}", error.report());
+                }
             }
         }
     }
+}
+
+/// Saves staged recordings. The session may end within a runtime, which must not be blocked, so this has its own.
+fn commit(staged: Arc<StagedEngine>) -> Result<usize> {
+    let failed = |what: &str| Error::new(ErrorKind::Internal, what);
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| failed("cannot start a runtime").with_source(error))?;
+        runtime.block_on(staged.commit())
+    });
+    thread.join().unwrap_or_else(|_| Err(failed("saving has panicked")))
 }
 
 /// Returns the path of the test that contains a function: `weather::finds_the_capital` for

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use super::arguments::Directory;
 use super::output::{SUCCESS, findings, print_message};
 use super::signals::Signals;
 use super::store::Store;
-use crate::engine::LayeredEngine;
+use crate::engine::{CacheEngine, LayeredEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::proxy::Proxy;
@@ -86,9 +87,24 @@ pub(crate) struct ProxyArguments {
 }
 
 impl ProxyArguments {
-    /// Starts the proxy; `usage_log` replaces the file of `--usage-log`.
-    pub(crate) async fn start(&self, usage_log: Option<&Path>) -> Result<Proxy> {
-        let recorder = self.recorder(usage_log)?;
+    /// Whether the proxy runs in mode `record`, by option or variable.
+    pub(crate) fn records(&self) -> Result<bool> {
+        let mode = self.mode.map_or_else(Mode::from_env, Ok)?;
+        Ok(mode == Mode::Record)
+    }
+
+    /// Opens the engine in which the proxy records.
+    pub(crate) fn engine(&self) -> Result<Arc<dyn CacheEngine>> {
+        let engine = self.directory.open()?.engine;
+        Ok(match &self.near {
+            Some(near) => Arc::new(LayeredEngine::new(Store::open(near)?.engine, engine)),
+            None => engine,
+        })
+    }
+
+    /// Starts the proxy on an engine; `usage_log` replaces the file of `--usage-log`.
+    pub(crate) async fn start(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<Proxy> {
+        let recorder = self.recorder(engine, usage_log)?;
         let upstream = self.upstream()?;
         let mut proxy = Proxy::builder();
         if self.allow_remote {
@@ -106,13 +122,10 @@ impl ProxyArguments {
         proxy.start(&self.listen, recorder, upstream).await
     }
 
-    fn recorder(&self, usage_log: Option<&Path>) -> Result<Recorder> {
-        let engine = self.directory.open()?.engine;
-        let mut recorder = match &self.near {
-            Some(near) => Recorder::builder(LayeredEngine::new(Store::open(near)?.engine, engine)),
-            None => Recorder::builder_on(engine),
-        };
-        recorder = recorder.engine_timeout(Duration::from_secs(self.engine_timeout));
+    fn recorder(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<Recorder> {
+        let mut recorder = Recorder::builder_on(engine)
+            .command_line()
+            .engine_timeout(Duration::from_secs(self.engine_timeout));
         if let Some(file) = &self.settings {
             let location = file.display().to_string();
             let document = std::fs::read(file)

@@ -29,6 +29,7 @@ mod redis;
 mod retry;
 #[cfg(feature = "sql")]
 mod sql;
+mod staged;
 #[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
 mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
@@ -58,3 +59,4 @@ pub(crate) use open::is_directory;
 pub use open::open;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
+pub(crate) use staged::StagedEngine;

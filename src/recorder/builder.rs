@@ -40,6 +40,7 @@ pub struct RecorderBuilder {
     engine_timeout: Duration,
     lock_ttl: Duration,
     usage_log: Option<PathBuf>,
+    is_command_line: bool,
 }
 
 impl Recorder {
@@ -62,6 +63,7 @@ impl Recorder {
             engine_timeout: TIMEOUT,
             lock_ttl: LOCK_TTL,
             usage_log: None,
+            is_command_line: false,
         }
     }
 }
@@ -107,6 +109,13 @@ impl RecorderBuilder {
     #[must_use]
     pub fn playback(mut self, playback: Playback) -> Self {
         self.playback = playback;
+        self
+    }
+
+    /// Makes hints name options of the command.
+    #[cfg(feature = "cli")]
+    pub(crate) fn command_line(mut self) -> Self {
+        self.is_command_line = true;
         self
     }
 
@@ -208,6 +217,7 @@ impl RecorderBuilder {
                 usage_log,
                 in_flight: Arc::default(),
                 recordings,
+                is_command_line: self.is_command_line,
                 delays_skipped: CancellationToken::new(),
                 saving: tokio::sync::Mutex::default(),
             }),

@@ -17,6 +17,7 @@ use crate::diff::{Difference, differences, similarity};
 use crate::engine::{CacheEngine, read_body};
 use crate::error::{Error, ErrorKind};
 use crate::key::{CanonicalRequest, RequestKey};
+use crate::mode::Mode;
 use crate::settings::matching::Matching;
 
 /// How many recordings with similar names are read and compared.
@@ -40,15 +41,22 @@ struct Candidate {
 }
 
 /// How to record a request, the last hint of every miss.
-const RECORD_HINT: &str =
-    "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY";
+fn record_hint(mode: Mode, is_command_line: bool) -> &'static str {
+    match (mode.is_offline(), is_command_line) {
+        (true, true) => {
+            "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY"
+        }
+        (true, false) => "to record it, run the same with MISTRAL_CASSETTE_MODE=replay and your key in MISTRAL_API_KEY",
+        (false, _) => "to record it, run the same with your key in MISTRAL_API_KEY",
+    }
+}
 
 impl Recorder {
     /// Counts a miss, and returns the error that explains it.
     pub(super) async fn missed(&self, exchange: &Exchange) -> Error {
         let reason = match self.shared.mode {
             mode if mode.is_offline() => format!("mode {mode}"),
-            mode => format!("mode {mode}, and there is no API key to ask the upstream with"),
+            mode => format!("mode {mode}, and there is no API key to send the request with"),
         };
         self.shared.store.count(|counts| counts.misses += 1);
         self.log_use(exchange.key(), Use::Missed);
@@ -56,6 +64,8 @@ impl Recorder {
             engine: self.shared.store.engine(),
             prepared: &exchange.prepared,
             matching: &exchange.settings.settings.matching,
+            record_hint: record_hint(self.shared.mode, self.shared.is_command_line),
+            is_command_line: self.shared.is_command_line,
         };
         miss.explain(&reason).await
     }
@@ -66,6 +76,8 @@ struct Miss<'a> {
     engine: &'a dyn CacheEngine,
     prepared: &'a PreparedRequest,
     matching: &'a Matching,
+    record_hint: &'static str,
+    is_command_line: bool,
 }
 
 impl Miss<'_> {
@@ -80,7 +92,7 @@ impl Miss<'_> {
             self.prepared.request.line(),
             self.engine.location_of(self.key())
         );
-        let mut hint = RECORD_HINT.to_owned();
+        let mut hint = self.record_hint.to_owned();
         let keys = self.engine.keys().await.unwrap_or_else(|error| {
             message.push_str(&format!("\ncannot list the recordings to find the nearest: {error}"));
             Vec::new()
@@ -130,7 +142,8 @@ impl Miss<'_> {
         ));
         let how = match elsewhere.scope().as_str() {
             "" => "without a scope".to_owned(),
-            scope => format!("with --scope {scope} or the base URL …/c/{scope}"),
+            scope if self.is_command_line => format!("with --scope {scope} or the base URL …/c/{scope}"),
+            scope => format!("in the scope {scope}"),
         };
         *hint = format!("run the same {how}; or, {hint}");
     }
@@ -141,8 +154,11 @@ impl Miss<'_> {
         let in_scope = keys.iter().filter(|other| other.scope() == key.scope()).count();
         message.push_str(&match missing_directory(self.engine) {
             Some(missing) => {
-                *hint = format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
-                format!("\nthere is no directory {}", missing.display())
+                if self.is_command_line {
+                    *hint =
+                        format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
+                }
+                format!("\nnothing is recorded yet: there is no directory {}", missing.display())
             }
             None if in_scope == 0 => format!("\nnothing is recorded in {} yet", scope_name(key)),
             None => format!(

@@ -100,6 +100,8 @@ struct Shared {
     store: Store,
     session: Session,
     usage_log: Option<UsageLog>,
+    /// Whether hints name options of the command.
+    is_command_line: bool,
     in_flight: Arc<InFlight>,
     /// The recordings in progress. They continue when their caller leaves.
     recordings: TaskTracker,

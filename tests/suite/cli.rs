@@ -1425,7 +1425,7 @@ async fn a_miss_reports_that_nothing_is_recorded() {
     let message = message.replace(&project.path().display().to_string(), "[project]");
     insta::assert_snapshot!(message, @"
     not recorded: POST /v1/chat/completions (cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml, mode strict)
-    there is no directory [project]/cassettes
+    nothing is recorded yet: there is no directory [project]/cassettes
     hint: run it where the directory of your cassettes is, or name it with --dir; or, to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY
     ");
     let project = recorded(&[embeddings(), download()]).await;

@@ -47,6 +47,8 @@ mod refresh;
 mod rekey;
 #[cfg(feature = "cli")]
 mod report;
+#[cfg(feature = "cli")]
+mod saving;
 #[cfg(all(feature = "cli", feature = "schemars"))]
 mod sdks;
 #[cfg(feature = "cli")]

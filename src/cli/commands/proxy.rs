@@ -11,7 +11,7 @@ use crate::error::Result;
 pub(crate) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let proxy = arguments.start(None).await?;
+        let proxy = arguments.start(arguments.engine()?, None).await?;
         print(&format!("listening on {}\n", proxy.url()))?;
         signals.next().await;
         Ok(print_verdict(stop(proxy, &mut signals).await?))

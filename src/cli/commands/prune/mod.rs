@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use self::plan::Plan;
 use crate::cli::arguments::{Directory, FileChanges, Format};
 use crate::cli::git::Git;
-use crate::cli::output::{count, print, success_if};
+use crate::cli::output::{count, print, print_message, success_if};
 use crate::cli::runtime::runtime;
-use crate::cli::store::Store;
+use crate::cli::store::{Read, Store};
 use crate::engine::DirectoryEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::recorder::Used;
@@ -59,6 +59,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })?;
     let is_refused = yes && plan.skipped.iter().any(|(_, reason)| reason.needs_force);
     Ok(success_if(!is_refused))
+}
+
+/// Deletes the cassettes that a run has not used, after the checks of `prune`; `used` is its part of a usage log. Prints what
+/// was deleted and what was not. Returns whether nothing is left.
+pub(crate) fn prune_after_run(
+    store: &Store,
+    directory: &DirectoryEngine,
+    used: &Used,
+    cassettes: Vec<Read>,
+) -> Result<bool> {
+    let git = Git::of(directory.root());
+    let plan = Plan::new(store, directory, used, &git, cassettes, false);
+    check(&plan, used, &git)?;
+    for item in &plan.deleted {
+        delete(directory.root(), &item.path)?;
+        print_message(&format!("mistral-cassette: deleted {}", item.path.display()));
+    }
+    for (item, reason) in &plan.skipped {
+        print_message(&format!(
+            "mistral-cassette: not deleted: {}: {}",
+            item.path.display(),
+            reason.text
+        ));
+    }
+    Ok(plan.skipped.is_empty())
 }
 
 fn read_usage(arguments: &Arguments, store: &Store, directory: &DirectoryEngine) -> Result<Used> {

@@ -5,16 +5,28 @@ mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
-use crate::cli::output::{findings, print_message};
+use crate::cli::output::{count, findings, print_message};
 use crate::cli::runtime::runtime;
 use crate::cli::serve::{ProxyArguments, print_verdict, stop};
 use crate::cli::signals::Signals;
+use crate::engine::StagedEngine;
 use crate::error::Result;
 use crate::key::Scope;
+use crate::mode::Mode;
 use crate::recorder::Summary;
+
+/// When the recordings of a run are saved.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SaveOn {
+    /// As soon as a response is complete.
+    Always,
+    /// At the end of a run that succeeded.
+    Success,
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -26,21 +38,36 @@ pub(crate) struct Arguments {
     /// Fail if a cassette in the scopes in use is not used by the proxy or by a session that the command starts.
     #[arg(long)]
     fail_unused: bool,
-    /// With --fail-unused: fail for unused cassettes in all scopes, not only in the scopes in use.
-    #[arg(long, requires = "fail_unused")]
+    /// With --fail-unused or --prune: consider the cassettes in all scopes, not only in the scopes in use.
+    #[arg(long)]
     all_scopes: bool,
+    /// In mode record, after a run that succeeded: delete the cassettes in the scopes in use that the run has not used, if
+    /// git can restore them.
+    #[arg(long)]
+    prune: bool,
+    /// When what the run records is saved: success discards it if the command or the verdict fails.
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    save_on: SaveOn,
     /// The command and its arguments, after --.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused)?;
+    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, arguments.proxy.records()?)?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let usage_log = watch.as_ref().map(UsageWatch::file);
-        let proxy = arguments.proxy.start(usage_log).await?;
+        let mut engine = arguments.proxy.engine()?;
+        let staged = match arguments.save_on {
+            SaveOn::Always => None,
+            SaveOn::Success => Some(Arc::new(StagedEngine::new(engine.clone())?)),
+        };
+        if let Some(staged) = &staged {
+            engine = staged.clone();
+        }
+        let proxy = arguments.proxy.start(engine, usage_log).await?;
         let mut base = proxy.url();
         if let Some(scope) = scope {
             base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
@@ -49,12 +76,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let status = run_child(&arguments.command, &base, recorder.mode(), usage_log, &mut signals).await;
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
+        let has_succeeded = status.success() && verdict.is_ok();
         let mut exit = print_verdict(verdict);
+        if let Some(staged) = staged {
+            if has_succeeded {
+                staged.commit().await?;
+            } else {
+                let recordings = count(staged.staged().await?, "recording");
+                print_message(&format!("mistral-cassette: the run failed: {recordings} not saved (--save-on success)"));
+            }
+        }
         let has_own_sessions = watch.as_ref().is_some_and(UsageWatch::has_lines);
         if status.success() && recorder.session().summary() == Summary::default() && !has_own_sessions {
             print_message(
                 "mistral-cassette: warning: the proxy received no request: does the command read the base URL from MISTRAL_SERVER_URL, or from another variable that run sets?",
             );
+        }
+        if has_succeeded
+            && recorder.mode() == Mode::Record
+            && let Some(watch) = &watch
+        {
+            if arguments.prune {
+                if !watch.prune(&arguments.proxy.directory, arguments.all_scopes).await? {
+                    exit = findings();
+                }
+            } else if !arguments.fail_unused {
+                watch.name_unused(&arguments.proxy.directory)?;
+            }
         }
         if arguments.fail_unused
             && let Some(watch) = &watch
