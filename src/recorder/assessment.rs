@@ -88,7 +88,7 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 /// Endpoints by the end of their streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
-    /// Chat, FIM and agents.
+    /// Chat, FIM and agents, and the same of other vendors.
     Completions,
     Conversations,
     Responses,
@@ -107,7 +107,7 @@ impl Endpoint {
         }
         let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
         match segments.as_slice() {
-            [.., "chat" | "fim" | "agents", "completions"] => Self::Completions,
+            [.., "completions"] => Self::Completions,
             [_, "conversations", ..] => Self::Conversations,
             [.., "responses"] => Self::Responses,
             [.., "audio", "transcriptions"] => Self::Transcriptions,
