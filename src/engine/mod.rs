@@ -29,6 +29,7 @@ mod redis;
 mod retry;
 #[cfg(feature = "sql")]
 mod sql;
+mod stored_body;
 #[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
 mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
@@ -58,3 +59,5 @@ pub(crate) use open::is_directory;
 pub use open::open;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
+#[cfg(feature = "cli")]
+pub(crate) use stored_body::decode as decode_stored_body;

@@ -50,7 +50,22 @@ fn assert_round_trip(cassette: &Cassette) -> String {
     let text = written(cassette);
     let read = read(text.as_bytes(), "x.yaml").unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(&read, cassette, "{text}");
+    assert_survives_formatters(cassette, &text);
     text
+}
+
+/// Git hooks and editors trim lines, and may convert line ends.
+#[track_caller]
+fn assert_survives_formatters(cassette: &Cassette, text: &str) {
+    let is_trimmed = |line: &str| !line.ends_with(char::is_whitespace);
+    let lines = text.strip_suffix('\n').unwrap();
+    assert!(!lines.is_empty() && lines.split('\n').all(is_trimmed), "{text}");
+    let with_crlf = text.replace('\n', "\r\n");
+    assert_eq!(
+        &super::read(with_crlf.as_bytes(), "x.yaml").unwrap(),
+        cassette,
+        "{text}"
+    );
 }
 
 #[test]
@@ -149,6 +164,10 @@ fn every_layout_round_trips() {
         "\n",
         "tab\tin",
         "ends\n\n\n",
+        "a line that ends in a blank \nline",
+        "a tab\t\nline",
+        "a no-break space\u{a0}\nline\n",
+        "\u{3000}wide\nblank",
         "\u{feff}bom",
         "a\u{85}b\u{2028}c",
         "\u{0}",

@@ -360,17 +360,19 @@ impl Serialize for Block<'_> {
     }
 }
 
-/// Whether every reader reads a literal block as this text: it contains no line break except `\n`, no unprintable
-/// character, no line of only white space, and its first line does not start with white space.
+/// Whether every reader reads a literal block as this text, also after editors and formatters have changed what YAML does
+/// not count: it contains no line break except `\n`, no unprintable character, no line that ends in white space, at most
+/// one line break at its end, and its first line does not start with white space.
 fn fits_block(text: &str) -> bool {
     let is_allowed = |character: char| matches!(character, '\n' | '\t') || is_printable(character);
-    let is_blank = |line: &str| line.trim_matches([' ', '\t']).is_empty();
+    let is_trimmed = |line: &str| !line.ends_with(char::is_whitespace);
     text.chars().all(is_allowed)
+        && text.lines().all(is_trimmed)
+        && !text.ends_with("\n\n")
         && text
             .lines()
             .find(|line| !line.is_empty())
-            .is_some_and(|line| !line.starts_with([' ', '\t']))
-        && text.lines().all(|line| line.is_empty() || !is_blank(line))
+            .is_some_and(|line| !line.starts_with(char::is_whitespace))
 }
 
 /// Returns a value as readable YAML, for the command line.

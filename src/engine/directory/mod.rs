@@ -18,6 +18,7 @@ use self::cache::FileCache;
 use self::file::{check_writable, failed, read_file_and_state, remove_abandoned, walk};
 pub(crate) use self::file::{read_file, write_file};
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
+use super::stored_body::{decode, encode};
 use super::{CacheEngine, EngineExtensions, Lock};
 use crate::error::{Error, Result};
 use crate::hash::is_lower_hex;
@@ -34,7 +35,8 @@ const SMALL_BYTES: usize = 64 * 1024;
 ///   settings.yaml                                                optional, see Settings
 ///   chat-completions/capital-of-france-3f9a1c2b7d4e8a10.yaml     <endpoint>/<slug>-<first 16 digits of the key>
 ///   weather_agent/chat-completions/…                             a scope is a folder
-///   bodies/<sha256>                                              large bodies, once each
+///   bodies/<sha256>                                              large bodies, once each; with a line break added, or in
+///                                                                Base64, where a formatter could change the bytes
 /// ```
 ///
 /// A file is found by its computed name. If a person has renamed it (within its folder), it is found by the `-<key>.yaml`
@@ -245,18 +247,20 @@ impl CacheEngine for DirectoryEngine {
 
 #[async_trait]
 impl EngineExtensions for DirectoryEngine {
+    /// Returns the content of the file, from which `read_body` decodes the body: it computes the SHA-256 anyway.
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
         let path = self.body_path(sha256);
         blocking(move || read_file(&path)).await
     }
 
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        let (path, body) = (self.body_path(sha256), body.clone());
+        let (path, body, sha256) = (self.body_path(sha256), body.clone(), sha256.to_owned());
         blocking(move || {
             // A damaged body is replaced.
-            let is_stored = read_file(&path).is_ok_and(|stored| stored.is_some_and(|stored| stored == body));
+            let stored = read_file(&path).ok().flatten();
+            let is_stored = stored.is_some_and(|stored| decode(stored, &sha256).is_some());
             if !is_stored {
-                write_file(&path, &body)?;
+                write_file(&path, &encode(&body))?;
             }
             Ok(true)
         })

@@ -1,6 +1,7 @@
 //! Checks cassettes and the other files of a store.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use super::problem::Problem;
 use super::secrets::{Scanner, Secret, without_secrets};
 use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::cli::store::{Read, Store};
-use crate::engine::{Listed, layout, read_body, read_file};
+use crate::engine::{Listed, decode_stored_body, layout, read_body, read_file};
 use crate::error::Error;
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
@@ -107,7 +108,7 @@ impl<'a> Verifier<'a> {
         files.push(root.join(layout::SETTINGS));
         files
             .iter()
-            .filter_map(|file| Some((file.display().to_string(), read_file(file).ok()??)))
+            .filter_map(|file| Some((file.display().to_string(), decoded(file, read_file(file).ok()??))))
             .flat_map(|(file, bytes)| {
                 let secrets = self.scanner.scan(&bytes);
                 secrets.into_iter().map(move |secret| secret.in_file(&file))
@@ -205,6 +206,12 @@ impl<'a> Verifier<'a> {
 }
 
 /// The texts of a cassette besides its bodies.
+/// The body in this file; the content if it is no body or is damaged.
+fn decoded(file: &Path, stored: Bytes) -> Bytes {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    decode_stored_body(stored.clone(), &name).unwrap_or(stored)
+}
+
 fn texts_of(cassette: &Cassette) -> impl Iterator<Item = &String> {
     let headers = cassette.responses.iter().flat_map(|response| &response.headers);
     [&cassette.request.path]
