@@ -7,8 +7,8 @@
 //! - `method` and `path`: strings. The path is percent-encoded in one way only: every byte that
 //!   [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3) does not allow in a segment is encoded and no other,
 //!   so that `ft:m` and `ft%3Am` name the same model.
-//! - `query`, unless it is empty: the decoded pairs, sorted, each as an array of two strings. A pair whose bytes are not
-//!   UTF-8 has a third string, the SHA-256 of these bytes.
+//! - `query`, unless it is empty: the decoded pairs, each as an array of two strings, ordered by name. Pairs of one name keep
+//!   their order. A pair whose bytes are not UTF-8 has a third string, the SHA-256 of these bytes.
 //! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the sorted list of parts,
 //!   each an object of `name`, `filename` (if the part has one) and the `sha256` of its bytes; `text` the text; `sha256`
 //!   the hash of bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is.
@@ -57,7 +57,7 @@ const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) struct CanonicalRequest {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Sorted.
+    /// Ordered by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) query: Vec<QueryPair>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub(crate) struct CanonicalRequest {
 }
 
 /// A pair of a query: name, value, and the SHA-256 of its bytes if they are not UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueryPair {
     pub(crate) name: String,
     pub(crate) value: String,
@@ -236,20 +236,25 @@ fn canonical_path(path: &str) -> String {
 fn canonical_query(query: Option<&str>, matching: &Matching) -> Vec<QueryPair> {
     let canonical = |pair: &str| {
         let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+        let raw_name = pair.split('=').next().unwrap_or_default();
         if matching.ignore_query.iter().any(|ignored| *ignored == name) {
             return None;
         }
-        let bytes: Vec<u8> = percent_decode_str(&pair.replace('+', " ")).collect();
-        Some(QueryPair {
+        let decoded = |text: &str| -> Vec<u8> { percent_decode_str(&text.replace('+', " ")).collect() };
+        let bytes = decoded(pair);
+        let pair = QueryPair {
             value: replaced(&value, matching),
-            name: name.into_owned(),
             sha256: std::str::from_utf8(&bytes).is_err().then(|| sha256_hex(&bytes)),
-        })
+            name: name.into_owned(),
+        };
+        // In bytes, because names that are not UTF-8 may look the same.
+        Some((decoded(raw_name), pair))
     };
     let pairs = query.into_iter().flat_map(|query| query.split('&'));
-    let mut pairs: Vec<QueryPair> = pairs.filter_map(canonical).collect();
-    pairs.sort();
-    pairs
+    let mut pairs: Vec<(Vec<u8>, QueryPair)> = pairs.filter_map(canonical).collect();
+    // Pairs of one name keep their order: it has a meaning for many servers.
+    pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+    pairs.into_iter().map(|(_, pair)| pair).collect()
 }
 
 /// Removes the values at a path in which `*` is any member or item. An array item becomes null, so that the items after
@@ -405,6 +410,14 @@ mod tests {
             (
                 request("/v1/ft%3am", Some("b=2&a=%20&a=1&"), blob(b"")),
                 r#"{"method":"POST","path":"/v1/ft:m","query":[["a"," "],["a","1"],["b","2"]]}"#.to_owned(),
+            ),
+            (
+                request("/", Some("b=2&a=2&%61=1&a=2"), blob(b"")),
+                r#"{"method":"POST","path":"/","query":[["a","2"],["a","1"],["a","2"],["b","2"]]}"#.to_owned(),
+            ),
+            (
+                request("/", None, blob(br#"{"a":1,"a":2}"#)),
+                r#"{"body":{"text":"{\"a\":1,\"a\":2}"},"method":"POST","path":"/"}"#.to_owned(),
             ),
             (
                 request("/", Some("a=%FF"), blob(b"")),
