@@ -158,6 +158,7 @@ fn message_parts(parts: &[Part]) -> Vec<message::Part> {
         name: name.clone(),
         filename: filename.clone(),
         content_type: content_type.clone(),
+        headers: Vec::new(),
         content: content.clone(),
     };
     parts.iter().map(part).collect()

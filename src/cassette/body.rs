@@ -50,6 +50,8 @@ pub(crate) struct RecordedPart {
     pub(crate) name: String,
     pub(crate) filename: Option<String>,
     pub(crate) content_type: Option<String>,
+    /// All other headers; also `Content-Disposition`, if name and file name do not give all of it.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) content: Blob,
 }
 
@@ -64,6 +66,7 @@ impl RecordedPart {
             name: self.name.clone(),
             filename: self.filename.clone(),
             content_type: self.content_type.clone(),
+            headers: self.headers.clone(),
             content: content.clone(),
         })
     }

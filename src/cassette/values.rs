@@ -64,6 +64,8 @@ pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
+    /// The content type of a body that is neither JSON nor a form, to send it again. It is not part of the key.
+    pub(crate) content_type: Option<String>,
     pub(crate) body: RecordedBody,
 }
 

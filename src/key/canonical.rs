@@ -9,9 +9,10 @@
 //!   so that `ft:m` and `ft%3Am` name the same model.
 //! - `query`, unless it is empty: the decoded pairs, each as an array of two strings, ordered by name. Pairs of one name keep
 //!   their order. A pair whose bytes are not UTF-8 has a third string, the SHA-256 of these bytes.
-//! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the sorted list of parts,
-//!   each an object of `name`, `filename` (if the part has one) and the `sha256` of its bytes; `text` the text; `sha256`
-//!   the hash of bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is.
+//! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the list of
+//!   [parts](CanonicalPart), ordered by name, with parts of one name in their order; `text` the text; `sha256` the hash of
+//!   bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is, and no object
+//!   in it has two members of one name. A form that cannot be parsed completely counts as text or bytes.
 //!
 //! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
 //! the object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar
@@ -21,7 +22,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value, json};
 
-use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
+use super::part::CanonicalPart;
+use crate::cassette::{Blob, RecordedBody, RecordedRequest};
 use crate::hash::sha256_hex;
 use crate::http::{parse_json, serialize_number};
 use crate::settings::matching::Matching;
@@ -78,22 +80,12 @@ pub(crate) struct QueryPair {
 pub(crate) enum CanonicalBody {
     /// A JSON object or array.
     Json(#[serde(serialize_with = "serialize_guarded")] Value),
-    /// The parts of a form, sorted.
+    /// The parts of a form, ordered by name.
     Multipart(Vec<CanonicalPart>),
     /// Any other text.
     Text(String),
     /// The SHA-256 of bytes that are not UTF-8 or that are stored outside the cassette.
     Sha256(String),
-}
-
-/// A part of a form.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct CanonicalPart {
-    pub(crate) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) filename: Option<String>,
-    /// The SHA-256 of its content.
-    pub(crate) sha256: String,
 }
 
 impl CanonicalRequest {
@@ -140,6 +132,7 @@ impl CanonicalBody {
             RecordedBody::Multipart(parts) => {
                 let parts = parts.iter().filter_map(|part| CanonicalPart::of(part, matching));
                 let mut parts: Vec<CanonicalPart> = parts.collect();
+                // Parts of one name keep their order.
                 parts.sort_by_cached_key(CanonicalPart::sort_key);
                 return Some(Self::Multipart(parts));
             }
@@ -172,44 +165,6 @@ impl CanonicalBody {
             Self::Text(text) => json!({ "text": text }),
             Self::Sha256(sha256) => json!({ "sha256": sha256 }),
         }
-    }
-}
-
-impl CanonicalPart {
-    /// Returns `None` for a part that the settings ignore.
-    fn of(part: &RecordedPart, matching: &Matching) -> Option<Self> {
-        let is_ignored = matching
-            .ignore
-            .iter()
-            .any(|pointer| matches!(pointer.segments(), [name] if *name == part.name));
-        if is_ignored {
-            return None;
-        }
-        let sha256 = match &part.content {
-            Blob::External { sha256 } => sha256.clone(),
-            Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) if !matching.replace.is_empty() => sha256_hex(replaced(text, matching).as_bytes()),
-                _ => sha256_hex(bytes),
-            },
-        };
-        Some(Self {
-            name: part.name.clone(),
-            filename: part.filename.as_deref().map(|filename| replaced(filename, matching)),
-            sha256,
-        })
-    }
-
-    fn to_value(&self) -> Value {
-        let mut value = json!({ "name": self.name, "sha256": self.sha256 });
-        if let Some(filename) = &self.filename {
-            value["filename"] = filename.as_str().into();
-        }
-        value
-    }
-
-    /// Parts are sorted by this JSON text. The order is part of the key scheme.
-    fn sort_key(&self) -> String {
-        self.to_value().to_string()
     }
 }
 
@@ -302,7 +257,7 @@ fn replace_strings(value: &mut Value, matching: &Matching) {
     }
 }
 
-fn replaced(text: &str, matching: &Matching) -> String {
+pub(super) fn replaced(text: &str, matching: &Matching) -> String {
     matching.replace.iter().fold(text.to_owned(), |text, replacement| {
         replacement
             .pattern
@@ -367,12 +322,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::cassette::RecordedPart;
 
     fn request(path: &str, query: Option<&str>, body: RecordedBody) -> RecordedRequest {
         RecordedRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            content_type: None,
             body,
         }
     }
@@ -393,16 +350,18 @@ mod tests {
         let part = |name: &str, filename: Option<&str>, content: &str| RecordedPart {
             name: name.to_owned(),
             filename: filename.map(str::to_owned),
-            content_type: Some("text/plain".to_owned()),
+            content_type: Some("application/octet-stream".to_owned()).filter(|_| filename.is_some()),
+            headers: Vec::new(),
             content: Blob::Inline(content.to_owned().into()),
         };
-        let abc = sha256_hex(b"abc");
+        let (abc, ab) = (sha256_hex(b"abc"), sha256_hex(b"ab"));
         let parts = || {
             RecordedBody::Multipart(vec![
                 part("file", Some("b.txt"), "abc"),
                 part("a!", None, "abc"),
                 part("a", None, "abc"),
                 part("file", Some("a.txt"), "abc"),
+                part("a", None, "ab"),
             ])
         };
         for (request, text) in [
@@ -450,7 +409,7 @@ mod tests {
             (
                 request("/", None, parts()),
                 format!(
-                    r#"{{"body":{{"multipart":[{{"name":"a!","sha256":"{abc}"}},{{"name":"a","sha256":"{abc}"}},{{"filename":"a.txt","name":"file","sha256":"{abc}"}},{{"filename":"b.txt","name":"file","sha256":"{abc}"}}]}},"method":"POST","path":"/"}}"#
+                    r#"{{"body":{{"multipart":[{{"name":"a!","sha256":"{abc}"}},{{"name":"a","sha256":"{abc}"}},{{"name":"a","sha256":"{ab}"}},{{"filename":"b.txt","name":"file","sha256":"{abc}"}},{{"filename":"a.txt","name":"file","sha256":"{abc}"}}]}},"method":"POST","path":"/"}}"#
                 ),
             ),
         ] {
@@ -478,6 +437,7 @@ mod tests {
             name: name.to_owned(),
             filename: Some("12.wav".to_owned()),
             content_type: None,
+            headers: Vec::new(),
             content: Blob::Inline("12".into()),
         };
         assert_text(

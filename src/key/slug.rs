@@ -171,6 +171,7 @@ mod tests {
             method: method.to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline(body.to_owned().into())),
         };
         let canonical = CanonicalRequest::of(&request, &Matching::default());

@@ -137,6 +137,7 @@ mod tests {
             method: "GET".to_owned(),
             path: "/v1/models".to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
         };
         Arc::new(Document::new(Cassette {

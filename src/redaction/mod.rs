@@ -114,6 +114,9 @@ impl Redactor {
             method: request.method().as_str().to_owned(),
             path: self.redact_path(request.path()).into_owned(),
             query: request.query().map(|query| self.redact_query(query).into_owned()),
+            content_type: recorded_type(request)
+                .filter(|_| parts.is_none())
+                .map(|kind| self.redact_text(kind).into_owned()),
             body: match parts {
                 None => RecordedBody::Blob(Blob::Inline(self.redact_body(body))),
                 Some(parts) => RecordedBody::Multipart(
@@ -123,6 +126,11 @@ impl Redactor {
                             name: self.redact_text(&part.name).into_owned(),
                             filename: part.filename.map(|name| self.redact_text(&name).into_owned()),
                             content_type: part.content_type.map(|kind| self.redact_text(&kind).into_owned()),
+                            headers: part
+                                .headers
+                                .into_iter()
+                                .map(|(name, value)| (name, self.redact_text(&value).into_owned()))
+                                .collect(),
                             content: Blob::Inline(self.redact_body(&part.content)),
                         })
                         .collect(),
@@ -332,6 +340,18 @@ impl Redactor {
             .collect();
         Cow::Owned(pairs.join("&"))
     }
+}
+
+/// The content type of a body that is not JSON, if it says anything.
+fn recorded_type(request: &Request) -> Option<&str> {
+    let kind = request.content_type()?.trim();
+    let is = |other: &str| {
+        kind.get(..other.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(other))
+    };
+    let body = request.body_bytes();
+    let is_usual = is("application/json") || is("application/octet-stream") || body.is_empty();
+    (!is_usual && parse_json(body).is_none()).then_some(kind)
 }
 
 fn percent_encode(redacted: &str) -> String {

@@ -22,6 +22,7 @@ fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
             method: "POST".to_owned(),
             path: "/v1/chat/completions".to_owned(),
             query: Some("a=1&b=#".to_owned()),
+            content_type: None,
             body: request,
         },
         responses: vec![RecordedResponse {
@@ -92,18 +93,28 @@ fn parts_are_written_as_text_base64_or_file() {
             name: "model".to_owned(),
             filename: None,
             content_type: None,
+            headers: Vec::new(),
             content: Blob::Inline("voxtral".into()),
         },
         RecordedPart {
             name: "file".to_owned(),
             filename: Some("a.wav".to_owned()),
             content_type: Some("audio/wav".to_owned()),
+            headers: vec![
+                (
+                    "Content-Disposition".to_owned(),
+                    "form-data; name=\"file\"; filename=\"a.wav\"; filename*=UTF-8''a%20.wav".to_owned(),
+                ),
+                ("X-Kind".to_owned(), "r\u{f7e9}sum\u{f7e9} ".to_owned()),
+                ("X-Kind".to_owned(), "2".to_owned()),
+            ],
             content: Blob::Inline(Bytes::from_static(b"RIFF\xff\x00")),
         },
         RecordedPart {
             name: "big".to_owned(),
             filename: None,
             content_type: None,
+            headers: Vec::new(),
             content: Blob::External { sha256: "0".repeat(64) },
         },
     ];

@@ -38,6 +38,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
             method: Text(&cassette.request.method),
             path: Text(&cassette.request.path),
             query: cassette.request.query.as_deref().map(Text),
+            content_type: cassette.request.content_type.as_deref().map(Text),
             body: match &cassette.request.body {
                 RecordedBody::Blob(blob) if blob.is_empty() => None,
                 body => Some(RequestBodyOut(body)),
@@ -100,6 +101,8 @@ struct RequestOut<'a> {
     path: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<RequestBodyOut<'a>>,
 }
@@ -191,6 +194,9 @@ impl Serialize for PartOut<'_> {
         }
         if let Some(kind) = &self.0.content_type {
             map.serialize_entry("content_type", &Text(kind))?;
+        }
+        if !self.0.headers.is_empty() {
+            map.serialize_entry("headers", &HeadersOut(&self.0.headers))?;
         }
         match &self.0.content {
             Blob::External { sha256 } => map.serialize_entry("file", &Text(sha256))?,
