@@ -1,8 +1,8 @@
 //! Large bodies as files that editors, formatters and git hooks do not damage.
 //!
-//! Such tools change the end of a file, the ends of its lines and blanks before them, if they take it for text. A body
-//! whose bytes they could change is stored in another form: with a line break at its end, or in Base64. Its SHA-256, which
-//! is its name, tells the forms apart. So it does for files that an earlier version has written and a tool has changed.
+//! Such tools change the end of a file, the ends of its lines and blanks before them, if they take it for text. A file is the
+//! body itself if they could only add a line break at its end or convert its line breaks, which is undone when the file is
+//! read: its name, the SHA-256 of the body, shows what the body is. Any other text is stored in Base64.
 
 use std::borrow::Cow;
 
@@ -22,10 +22,6 @@ const LINE: usize = 76;
 pub(super) fn encode(body: &[u8]) -> Cow<'_, [u8]> {
     if is_binary(body) || is_stable_text(body) {
         return Cow::Borrowed(body);
-    }
-    let with_line_end = [body, b"\n"].concat();
-    if is_stable_text(&with_line_end) {
-        return Cow::Owned(with_line_end);
     }
     let encoded = BASE64.encode(body);
     let mut lines = Vec::with_capacity(encoded.len() + encoded.len() / LINE + 1);
@@ -84,15 +80,16 @@ fn is_binary(bytes: &[u8]) -> bool {
     memchr::memchr(0, &bytes[..bytes.len().min(SNIFFED)]).is_some()
 }
 
-/// Whether tools that take these bytes for text leave them unchanged: text with one line break at its end, no other white
-/// space before a line break, no byte-order mark, and no `#!`, after which some formatters take it for a program.
+/// Whether tools that take these bytes for text at most add a line break at the end: text without white space before a line
+/// break or at its end, but for one line break, without a byte-order mark, and without `#!`, after which some formatters take
+/// it for a program.
 fn is_stable_text(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
     };
     let is_trimmed = |line: &str| !line.ends_with(char::is_whitespace);
-    text.strip_suffix('\n')
-        .is_some_and(|lines| !lines.is_empty() && !lines.ends_with('\n') && lines.split('\n').all(is_trimmed))
+    let lines = text.strip_suffix('\n').unwrap_or(text);
+    (!lines.is_empty() && !lines.ends_with('\n') && lines.split('\n').all(is_trimmed))
         && !text.contains('\r')
         && !text.starts_with('\u{feff}')
         && !text.starts_with("#!")
@@ -108,7 +105,7 @@ mod tests {
         for (body, form) in [
             (&b"{\"a\":1}\n"[..], Some("{\"a\":1}\n")),
             (b"one\n\ntwo\n", Some("one\n\ntwo\n")),
-            (b"{\"a\":1}", Some("{\"a\":1}\n")),
+            (b"{\"a\":1}", Some("{\"a\":1}")),
             (b"ends in a blank ", Some("ZW5kcyBpbiBhIGJsYW5rIA==\n")),
             (b"two line ends\n\n", None),
             (b"a blank \nline", None),
@@ -119,7 +116,7 @@ mod tests {
             (b"#!/usr/bin/env node\nlet  a\n", None),
             (b"latin \xe9\n", None),
             (b"\n", None),
-            (b"QUJD", Some("QUJD\n")),
+            (b"QUJD", Some("QUJD")),
             (&binary, Some("RIFF\0 \r\n \n\u{fffd}")),
         ] {
             let stored = encode(body);
