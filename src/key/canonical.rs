@@ -16,7 +16,8 @@
 //!
 //! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
 //! the object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar
-//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before.
+//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before; in the path after it is encoded, and
+//! not in the version at its beginning.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -93,7 +94,7 @@ impl CanonicalRequest {
     pub(crate) fn of(request: &RecordedRequest, matching: &Matching) -> Self {
         Self {
             method: request.method.clone(),
-            path: canonical_path(&request.path),
+            path: matched_path(canonical_path(&request.path), matching),
             query: canonical_query(request.query.as_deref(), matching),
             body: CanonicalBody::of(&request.body, matching),
         }
@@ -186,6 +187,32 @@ fn canonical_path(path: &str) -> String {
         }
     };
     path.split('/').map(canonical).collect::<Vec<_>>().join("/")
+}
+
+/// Ignores and replaces what the settings name. The version (`/v1`) stays, because `\\d` matches it too.
+fn matched_path(path: String, matching: &Matching) -> String {
+    if matching.ignore_path.is_empty() && matching.replace.is_empty() {
+        return path;
+    }
+    let ignored = matching
+        .ignore_path
+        .iter()
+        .fold(path, |path, pattern| pattern.apply(&path).unwrap_or(path));
+    let matched = canonical_path(&replaced(&ignored, matching));
+    let Some(version) = ignored.split('/').nth(1).filter(|first| is_version(first)) else {
+        return matched;
+    };
+    match matched.strip_prefix('/') {
+        Some(rest) => format!("/{version}{}", rest.find('/').map_or("", |at| &rest[at..])),
+        None => matched,
+    }
+}
+
+/// Whether a segment of a path is a version, such as `v1`.
+pub(crate) fn is_version(segment: &str) -> bool {
+    segment
+        .strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn canonical_query(query: Option<&str>, matching: &Matching) -> Vec<QueryPair> {
@@ -419,19 +446,18 @@ mod tests {
 
     #[test]
     fn settings_change_the_canonical_text() {
-        let settings =
-            "matching:\n  ignore: [/a, /b/1, /c/*/d]\n  ignore_query: [page]\n  replace: [{pattern: '\\d+', with: N}]";
+        let settings = "matching:\n  ignore: [/a, /b/1, /c/*/d]\n  ignore_path: [/v1/12/x/*]\n  ignore_query: [page]\n  replace: [{pattern: '\\d+', with: N}]";
         let matching = crate::settings::Settings::from_yaml(settings.as_bytes(), "settings.yaml")
             .unwrap()
             .matching;
         assert_text(
             &request(
-                "/v1/12",
+                "/v1/12/x/abc",
                 Some("page=1&at=12"),
                 blob(br#"{"a":1,"b":["1","2","3"],"c":[{"d":1},{"e":"12"}],"f":12}"#),
             ),
             &matching,
-            r#"{"body":{"json":{"b":["N",null,"N"],"c":[{},{"e":"N"}],"f":12}},"method":"POST","path":"/v1/12","query":[["at","N"]]}"#,
+            r#"{"body":{"json":{"b":["N",null,"N"],"c":[{},{"e":"N"}],"f":12}},"method":"POST","path":"/v1/N/x/*","query":[["at","N"]]}"#,
         );
         let part = |name: &str| RecordedPart {
             name: name.to_owned(),

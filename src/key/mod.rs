@@ -1,6 +1,7 @@
 //! The request key: the SHA-256 of the [canonical request](CanonicalRequest), and a readable name.
 
 mod canonical;
+mod names;
 mod part;
 mod part_type;
 mod scope;
@@ -9,8 +10,10 @@ mod slug;
 use std::fmt;
 
 pub(crate) use self::canonical::CanonicalRequest;
+#[cfg(feature = "proxy")]
+pub(crate) use self::canonical::is_version;
+pub(crate) use self::names::{BODIES, EXTENSION};
 pub use self::scope::Scope;
-pub(crate) use self::scope::{BODIES, EXTENSION};
 use self::slug::{endpoint_of, slug_of};
 use crate::cassette::{Cassette, RecordedRequest};
 use crate::error::{Error, ErrorKind, Result};

@@ -47,9 +47,15 @@ impl<'a> Verifier<'a> {
     pub(super) async fn all(&self, cassettes: Vec<Read>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
+        let mut folders = Folders::default();
         for (listed, cassette) in cassettes {
             let location = self.store.location_of(&listed);
             let mut findings = self.one(&listed, cassette, &location).await;
+            if self.store.directory.is_some()
+                && let Some(message) = folders.differs_only_in_case(&listed.name)
+            {
+                findings.problems.push((None, message));
+            }
             if let Some(key) = findings.key.take() {
                 let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
                 let name = without_secrets(&listed.name, &findings.secrets);
@@ -205,13 +211,35 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// The texts of a cassette besides its bodies.
+/// The folders of the cassettes, by their names in lower case.
+#[derive(Default)]
+struct Folders(HashMap<String, String>);
+
+impl Folders {
+    /// The problem of a cassette in a folder whose name differs only in case from that of an earlier one.
+    fn differs_only_in_case(&mut self, name: &str) -> Option<String> {
+        let ends = name.match_indices('/').map(|(at, _)| at);
+        ends.map(|end| &name[..end]).find_map(|folder| {
+            let first = self
+                .0
+                .entry(folder.to_ascii_lowercase())
+                .or_insert_with(|| folder.to_owned());
+            (first != folder).then(|| {
+                format!(
+                    "its folder {folder} differs only in case from {first}: on Windows and macOS both are one folder"
+                )
+            })
+        })
+    }
+}
+
 /// The body in this file; the content if it is no body or is damaged.
 fn decoded(file: &Path, stored: Bytes) -> Bytes {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     decode_stored_body(stored.clone(), &name).unwrap_or(stored)
 }
 
+/// The texts of a cassette besides its bodies.
 fn texts_of(cassette: &Cassette) -> impl Iterator<Item = &String> {
     let headers = cassette.responses.iter().flat_map(|response| &response.headers);
     [&cassette.request.path]
