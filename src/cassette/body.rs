@@ -44,6 +44,16 @@ pub(crate) enum RecordedBody {
     Multipart(Vec<RecordedPart>),
 }
 
+impl RecordedBody {
+    /// The bytes of the body, or of each part.
+    pub(crate) fn blobs_mut(&mut self) -> Vec<&mut Blob> {
+        match self {
+            Self::Blob(blob) => vec![blob],
+            Self::Multipart(parts) => parts.iter_mut().map(|part| &mut part.content).collect(),
+        }
+    }
+}
+
 /// One part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedPart {

@@ -151,8 +151,11 @@ pub(crate) async fn key_of(
     location: &str,
 ) -> Result<RequestKey> {
     let mut request = cassette.request.clone();
-    if let RecordedBody::Blob(blob) = &mut request.body {
-        *blob = read_body(engine, blob, || location.to_owned()).await?.into();
+    // Of a large part, the key contains the SHA-256, unless something in it is replaced.
+    if matches!(request.body, RecordedBody::Blob(_)) || !settings.matching.replace.is_empty() {
+        for blob in request.body.blobs_mut() {
+            *blob = read_body(engine, blob, || location.to_owned()).await?.into();
+        }
     }
     Ok(RequestKey::of(&request, scope, &settings.matching))
 }

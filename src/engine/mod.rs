@@ -50,9 +50,10 @@ pub use directory::DirectoryEngine;
 pub(crate) use directory::{Listed, read_file, write_file};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
-pub use maintenance::{Copied, Stats, copy, stats};
+pub(crate) use maintenance::key_of;
 #[cfg(feature = "cli")]
-pub(crate) use maintenance::{key_of, stats_with};
+pub(crate) use maintenance::stats_with;
+pub use maintenance::{Copied, Stats, copy, stats};
 pub use memory::MemoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use open::is_directory;
