@@ -132,7 +132,11 @@ fn write_parts(parts: &[Part], boundary: &str) -> Bytes {
             body.extend_from_slice(name.as_bytes());
             body.extend_from_slice(b": ");
             // A value that is not valid in a header is from a file that was edited.
-            body.extend_from_slice(header_value(value).as_ref().map_or(value.as_bytes(), HeaderValue::as_bytes));
+            body.extend_from_slice(
+                header_value(value)
+                    .as_ref()
+                    .map_or(value.as_bytes(), HeaderValue::as_bytes),
+            );
             body.extend_from_slice(b"\r\n");
         }
         body.extend_from_slice(b"\r\n");

@@ -25,6 +25,8 @@ mod faults;
 #[cfg(feature = "cli")]
 mod formatters;
 #[cfg(feature = "cli")]
+mod identity;
+#[cfg(feature = "cli")]
 mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
