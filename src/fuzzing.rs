@@ -138,6 +138,16 @@ pub fn events(stream: &[u8]) -> Vec<(Option<String>, String)> {
 /// A part of a form: name, file name, content type and bytes.
 pub type Part = (String, Option<String>, Option<String>, Bytes);
 
+/// Whether a form that is read and written with another boundary is the same form: all parts with all headers.
+pub fn is_form_preserved(body: &Bytes, boundary: &str) -> bool {
+    let Some(parts) = message::parse_multipart(body, boundary) else {
+        return true;
+    };
+    let (kind, sent) = message::write_form(&parts);
+    let boundary = message::multipart_boundary(&kind);
+    boundary.and_then(|boundary| message::parse_multipart(&sent, &boundary)) == Some(parts)
+}
+
 /// Returns the boundary in a content type.
 pub fn boundary_of(content_type: &str) -> Option<String> {
     message::multipart_boundary(content_type)
@@ -158,6 +168,7 @@ fn message_parts(parts: &[Part]) -> Vec<message::Part> {
         name: name.clone(),
         filename: filename.clone(),
         content_type: content_type.clone(),
+        headers: Vec::new(),
         content: content.clone(),
     };
     parts.iter().map(part).collect()

@@ -9,8 +9,18 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Returns the SHA-256 as 64 hex digits in lower case.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(sha256(bytes))
+}
+
+/// Returns the SHA-256 of a start, and of the start followed by an end, for little more than the cost of one.
+pub(crate) fn sha256_hex_of_both(start: &[u8], end: &[u8]) -> (String, String) {
+    let of_start = Sha256::new_with_prefix(start);
+    let of_both = of_start.clone().chain_update(end);
+    (hex(of_start.finalize().into()), hex(of_both.finalize().into()))
+}
+
+fn hex(hash: [u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let hash = sha256(bytes);
     let mut hex = String::with_capacity(64);
     for byte in hash {
         hex.push(DIGITS[usize::from(byte >> 4)] as char);
@@ -33,6 +43,7 @@ mod tests {
         // printf abc | sha256sum
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256_hex(b"abc"), hex);
+        assert_eq!(sha256_hex_of_both(b"ab", b"c"), (sha256_hex(b"ab"), hex.to_owned()));
         assert!(is_lower_hex(hex, 64));
     }
 

@@ -204,7 +204,10 @@ fn spelled(content: &Content, u: &mut Unstructured<'_>) -> Result<Option<Request
         target.push('/');
         encode(segment, "-._~!$&'()*+,;=:@", &mut target, u)?;
     }
-    for (at, (name, value)) in shuffled(&content.query, u)?.into_iter().enumerate() {
+    for (at, (name, value)) in shuffled(&content.query, |(name, _)| name.clone(), u)?
+        .into_iter()
+        .enumerate()
+    {
         target.push(if at == 0 { '?' } else { '&' });
         let mut pair = |text: &str, target: &mut String| {
             for (at, word) in text.split(' ').enumerate() {
@@ -232,9 +235,14 @@ fn spelled(content: &Content, u: &mut Unstructured<'_>) -> Result<Option<Request
         Body::Text(text) => request = request.body(text.clone()),
         Body::Bytes(bytes) => request = request.body(bytes.clone()),
         Body::Form(parts) => {
-            let mut parts = shuffled(parts, u)?;
+            let mut parts = shuffled(parts, |part| encoded_name(&part.name), u)?;
             for part in &mut parts {
-                part.content_type = *u.choose(&[None, Some("audio/wav"), Some("audio/x-wav")])?;
+                // What says no more than the file name.
+                let derived = part
+                    .filename
+                    .as_ref()
+                    .map_or("text/plain", |_| "application/octet-stream");
+                part.content_type = *u.choose(&[None, Some(derived)])?;
             }
             let (kind, body) =
                 mistral_cassette::fuzzing::sent_form(&parts.into_iter().map(Part::into_crate_part).collect::<Vec<_>>());
@@ -245,12 +253,18 @@ fn spelled(content: &Content, u: &mut Unstructured<'_>) -> Result<Option<Request
     Ok(Some(request))
 }
 
-fn shuffled<T: Clone>(items: &[T], u: &mut Unstructured<'_>) -> Result<Vec<T>> {
-    let mut items = items.to_vec();
-    for at in (1..items.len()).rev() {
-        items.swap(at, u.int_in_range(0..=at)?);
+/// Returns the items in another order, in which items of one name keep theirs.
+fn shuffled<T: Clone>(items: &[T], name: impl Fn(&T) -> String, u: &mut Unstructured<'_>) -> Result<Vec<T>> {
+    let mut names: Vec<String> = items.iter().map(&name).collect();
+    for at in (1..names.len()).rev() {
+        names.swap(at, u.int_in_range(0..=at)?);
     }
-    Ok(items)
+    let mut rest = items.to_vec();
+    let mut take = |wanted: &String| {
+        let at = rest.iter().position(|item| name(item) == *wanted);
+        at.map(|at| rest.remove(at))
+    };
+    Ok(names.iter().filter_map(&mut take).collect())
 }
 
 /// Percent-encodes text: plain characters sometimes, all others always.
@@ -373,7 +387,7 @@ fn string_text(text: &str, out: &mut String, u: &mut Unstructured<'_>) -> Result
 struct Meaning {
     /// Decoded segments.
     path: Vec<Vec<u8>>,
-    /// Decoded pairs, sorted.
+    /// Decoded pairs, by name.
     query: Vec<(Vec<u8>, Vec<u8>)>,
     body: MeaningOfBody,
 }
@@ -383,7 +397,7 @@ enum MeaningOfBody {
     Empty,
     Json(Value),
     Bytes(Vec<u8>),
-    /// Names, file names and bytes, sorted.
+    /// Names, file names and bytes, by name.
     Form(Vec<(String, Option<String>, Vec<u8>)>),
 }
 
@@ -397,7 +411,7 @@ impl Meaning {
         };
         let query = request.query().unwrap_or_default();
         let mut query: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
-        query.sort();
+        query.sort_by(|(a, _), (b, _)| a.cmp(b));
         let bytes = request.body_bytes();
         let value = serde_json::from_slice::<Value>(bytes)
             .ok()
@@ -414,7 +428,7 @@ impl Meaning {
                         )
                     })
                     .collect();
-                parts.sort();
+                parts.sort_by(|(a, ..), (b, ..)| a.cmp(b));
                 MeaningOfBody::Form(parts)
             }
             (_, Some(value)) => MeaningOfBody::Json(value),

@@ -4,7 +4,7 @@
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use mistral_cassette::fuzzing::{boundary_of, exported_form, parts, sent_form};
+use mistral_cassette::fuzzing::{boundary_of, exported_form, is_form_preserved, parts, sent_form};
 use mistral_cassette_fuzz::{Part, encoded_name};
 
 #[derive(Arbitrary, Debug)]
@@ -18,6 +18,7 @@ fuzz_target!(|input: Input<'_>| {
         Input::Bytes { content_type, body } => {
             let kind = format!("multipart/form-data; boundary={content_type}");
             let boundary = boundary_of(&kind).unwrap_or_else(|| "XX".to_owned());
+            assert!(is_form_preserved(&Bytes::copy_from_slice(body), &boundary), "the form");
             let Some(found) = parts(&Bytes::copy_from_slice(body), &boundary) else {
                 return;
             };

@@ -44,12 +44,24 @@ pub(crate) enum RecordedBody {
     Multipart(Vec<RecordedPart>),
 }
 
+impl RecordedBody {
+    /// The bytes of the body, or of each part.
+    pub(crate) fn blobs_mut(&mut self) -> Vec<&mut Blob> {
+        match self {
+            Self::Blob(blob) => vec![blob],
+            Self::Multipart(parts) => parts.iter_mut().map(|part| &mut part.content).collect(),
+        }
+    }
+}
+
 /// One part of a multipart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedPart {
     pub(crate) name: String,
     pub(crate) filename: Option<String>,
     pub(crate) content_type: Option<String>,
+    /// All other headers; also `Content-Disposition`, if name and file name do not give all of it.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) content: Blob,
 }
 
@@ -64,6 +76,7 @@ impl RecordedPart {
             name: self.name.clone(),
             filename: self.filename.clone(),
             content_type: self.content_type.clone(),
+            headers: self.headers.clone(),
             content: content.clone(),
         })
     }

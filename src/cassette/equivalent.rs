@@ -57,6 +57,7 @@ mod tests {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline("".into())),
         };
         let response = |body: &str, time: u64| RecordedResponse {

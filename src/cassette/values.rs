@@ -64,6 +64,8 @@ pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
+    /// The content type of a body that is neither JSON nor a form, to send it again. It is not part of the key.
+    pub(crate) content_type: Option<String>,
     pub(crate) body: RecordedBody,
 }
 
@@ -117,10 +119,7 @@ impl RecordedResponse {
 impl Cassette {
     /// Returns every body, to move large ones out of the document or back into it.
     pub(crate) fn bodies_mut(&mut self) -> Vec<&mut Blob> {
-        let mut blobs = match &mut self.request.body {
-            RecordedBody::Blob(blob) => vec![blob],
-            RecordedBody::Multipart(parts) => parts.iter_mut().map(|part| &mut part.content).collect(),
-        };
+        let mut blobs = self.request.body.blobs_mut();
         blobs.extend(self.responses.iter_mut().map(|response| &mut response.body));
         blobs
     }

@@ -10,7 +10,7 @@ use super::git::git;
 use super::store::Store;
 use crate::cassette::{Blob, Cassette, yaml};
 use crate::diff::{Difference, differences};
-use crate::engine::layout;
+use crate::engine::{decode_stored_body, layout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{CanonicalRequest, scope_and_endpoint};
 use crate::settings::matching::Matching;
@@ -197,7 +197,9 @@ impl<'a> Revision<'a> {
         let mut cassette = yaml::read(&self.file(Path::new(path))?, &format!("{}:{path}", self.name))?;
         for blob in cassette.bodies_mut() {
             if let Blob::External { sha256 } = blob {
-                *blob = self.file(&self.dir.join(layout::body(sha256)))?.into();
+                let stored = self.file(&self.dir.join(layout::body(sha256)))?;
+                // A damaged body is shown as it is.
+                *blob = decode_stored_body(stored.clone(), sha256).unwrap_or(stored).into();
             }
         }
         Ok(cassette)

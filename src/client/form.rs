@@ -33,6 +33,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
                 name: name.clone(),
                 filename: None,
                 content_type: None,
+                headers: Vec::new(),
                 content: text.into(),
             });
         }
@@ -42,6 +43,7 @@ pub(super) fn form(request: Request, members: &Map<String, Value>, file: Option<
             name: "file".to_owned(),
             filename: Some(file.name.clone()),
             content_type: Some("application/octet-stream".to_owned()),
+            headers: Vec::new(),
             content: file.content.clone(),
         });
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::stored_body::decode;
 use super::{CacheEngine, layout};
 use crate::cassette::{Blob, Cassette, yaml};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,9 +28,9 @@ pub(crate) async fn read_body(engine: &dyn CacheEngine, blob: &Blob, location: i
         )
     };
     match engine.extensions().get_body(sha256).await? {
-        Some(bytes) if sha256_hex(&bytes) == *sha256 => Ok(bytes),
-        Some(_) => Err(invalid("damaged: its SHA-256 differs")
-            .with_hint("restore it from version control (git may have converted its line endings, which .gitattributes prevents), or record this request again")),
+        Some(stored) => decode(stored, sha256).ok_or_else(|| {
+            invalid("damaged: its SHA-256 differs").with_hint("restore it from version control (a formatter or a git hook may have changed its white space), or record this request again")
+        }),
         None => {
             Err(invalid("missing").with_hint("commit the folder bodies with the cassettes, or record this request again"))
         }

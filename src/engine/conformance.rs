@@ -101,6 +101,7 @@ fn key(name: &str, scope: &Scope) -> RequestKey {
         method: "POST".to_owned(),
         path: "/v1/chat/completions".to_owned(),
         query: None,
+        content_type: None,
         body: RecordedBody::Blob(Blob::Inline(body.into())),
     };
     RequestKey::of(&request, scope, &Matching::default())

@@ -5,6 +5,7 @@ use std::fmt;
 
 use futures_util::{StreamExt, stream};
 
+use super::stored_body::decode;
 use super::{CacheEngine, Counts, layout, read_body};
 use crate::cassette::{Blob, Cassette, RecordedBody, yaml};
 use crate::error::{Error, ErrorKind, Result};
@@ -124,7 +125,9 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, l
         sha256: sha256.to_owned(),
     };
     let body = read_body(from, &body, || location.to_owned()).await?;
-    if to.extensions().get_body(sha256).await?.as_ref() == Some(&body) {
+    if let Some(stored) = to.extensions().get_body(sha256).await?
+        && decode(stored, sha256).is_some()
+    {
         return Ok(true);
     }
     if to.extensions().set_body(sha256, &body).await? {
@@ -148,8 +151,11 @@ pub(crate) async fn key_of(
     location: &str,
 ) -> Result<RequestKey> {
     let mut request = cassette.request.clone();
-    if let RecordedBody::Blob(blob) = &mut request.body {
-        *blob = read_body(engine, blob, || location.to_owned()).await?.into();
+    // Of a large part, the key contains the SHA-256, unless something in it is replaced.
+    if matches!(request.body, RecordedBody::Blob(_)) || !settings.matching.replace.is_empty() {
+        for blob in request.body.blobs_mut() {
+            *blob = read_body(engine, blob, || location.to_owned()).await?.into();
+        }
     }
     Ok(RequestKey::of(&request, scope, &settings.matching))
 }
@@ -255,8 +261,9 @@ pub(crate) async fn stats_with(
         }
         for sha256 in external_bodies(&cassette) {
             if bodies.insert(sha256.clone())
-                && let Some(body) = engine.extensions().get_body(&sha256).await?
+                && let Some(stored) = engine.extensions().get_body(&sha256).await?
             {
+                let body = decode(stored.clone(), &sha256).unwrap_or(stored);
                 stats.bytes += body.len() as u64;
                 stats.tokens += total_tokens(&body);
             }

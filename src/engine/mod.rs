@@ -30,6 +30,7 @@ mod retry;
 #[cfg(feature = "sql")]
 mod sql;
 mod staged;
+mod stored_body;
 #[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
 mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
@@ -50,9 +51,10 @@ pub use directory::DirectoryEngine;
 pub(crate) use directory::{Listed, read_file, write_file};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
-pub use maintenance::{Copied, Stats, copy, stats};
+pub(crate) use maintenance::key_of;
 #[cfg(feature = "cli")]
-pub(crate) use maintenance::{key_of, stats_with};
+pub(crate) use maintenance::stats_with;
+pub use maintenance::{Copied, Stats, copy, stats};
 pub use memory::MemoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use open::is_directory;
@@ -60,3 +62,5 @@ pub use open::open;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
 pub(crate) use staged::StagedEngine;
+#[cfg(feature = "cli")]
+pub(crate) use stored_body::decode as decode_stored_body;

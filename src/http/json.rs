@@ -134,14 +134,17 @@ fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Parses a body if a `Value` can represent it without loss. Returns `None` for a body that is not JSON, that has an integer
-/// which does not fit 64 bits, or that is nested too deep.
+/// which does not fit 64 bits or two members of one name in an object, or that is nested too deep.
 pub(crate) fn parse_json(body: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(body).ok()?;
-    if !matches!(text.trim_start().as_bytes().first()?, b'{' | b'[' | b'"') || has_huge_integer(text) {
+    if !matches!(text.trim_start().as_bytes().first()?, b'{' | b'[' | b'"') {
         return None;
     }
+    let members = count_members(text)?;
     let value = serde_json::from_str(text).ok()?;
-    (depth(&value) <= MAX_DEPTH).then_some(value)
+    // Of two members of one name, the value has only the last.
+    let mut parsed = 0;
+    (depth(&value, &mut parsed) <= MAX_DEPTH && parsed == members).then_some(value)
 }
 
 /// Parses a body if writing the value in the returned layout gives the same bytes.
@@ -153,26 +156,34 @@ pub(crate) fn parse_exact_json(body: &[u8]) -> Option<(Value, JsonLayout)> {
     Some((value, layout))
 }
 
-/// Whether the text has an integer that a `Value` would round to a float. Two such integers, for example seeds, could give
-/// the same request key.
-fn has_huge_integer(text: &str) -> bool {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+/// Counts the members of all objects in a JSON text. Returns `None` if it has an integer that a `Value` would round to a float:
+/// two such integers, for example seeds, could give the same request key.
+fn count_members(text: &str) -> Option<usize> {
+    let (mut rest, mut members) = (text.as_bytes(), 0);
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b':' | b'-' | b'0'..=b'9'))
+    {
         rest = &rest[at..];
-        if rest[0] == b'"' {
-            rest = after_string(&rest[1..]);
-            continue;
+        match rest[0] {
+            b'"' => rest = after_string(&rest[1..]),
+            b':' => {
+                members += 1;
+                rest = &rest[1..];
+            }
+            _ => {
+                let is_number_byte = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let end = rest.iter().position(|byte| !is_number_byte(byte)).unwrap_or(rest.len());
+                let (number, after) = rest.split_at(end);
+                let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+                if is_integer && number.len() > 18 && !fits_integer(number) {
+                    return None;
+                }
+                rest = after;
+            }
         }
-        let is_number_byte = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-        let end = rest.iter().position(|byte| !is_number_byte(byte)).unwrap_or(rest.len());
-        let (number, after) = rest.split_at(end);
-        let is_integer = !number.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-        if is_integer && number.len() > 18 && !fits_integer(number) {
-            return true;
-        }
-        rest = after;
     }
-    false
+    Some(members)
 }
 
 fn fits_integer(number: &[u8]) -> bool {
@@ -180,10 +191,14 @@ fn fits_integer(number: &[u8]) -> bool {
     number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
 }
 
-fn depth(value: &Value) -> usize {
+/// Returns how deep a value is nested, and adds up the members of its objects.
+fn depth(value: &Value, members: &mut usize) -> usize {
     match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(|item| depth(item, members)).max().unwrap_or(0),
+        Value::Object(object) => {
+            *members += object.len();
+            1 + object.values().map(|value| depth(value, members)).max().unwrap_or(0)
+        }
         _ => 0,
     }
 }
@@ -428,6 +443,24 @@ mod tests {
             "",
         ] {
             assert_eq!(parse_exact_json(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_with_two_members_of_one_name_is_not_parsed() {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"[{"b":{"a":1,"\u0061":1}}]"#,
+            r#"{"a":{"a":1},"a":{"b":1}}"#,
+        ] {
+            assert!(parse_json(text.as_bytes()).is_none(), "{text}");
+        }
+        for text in [
+            r#"{"a":{"a":1},"b":[{"a":":"},{"a":"\":"}]}"#,
+            r#"{"":1,":":2}"#,
+            r#"{"a" : 1 , "A":-2}"#,
+        ] {
+            assert!(parse_json(text.as_bytes()).is_some(), "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod api_error;
 mod body;
+mod disposition;
 mod headers;
 mod json;
 mod location;
@@ -19,6 +20,7 @@ pub use response::Response;
 pub use transport::{BackgroundTransport, Transport};
 
 pub(crate) use api_error::api_error;
+pub(crate) use disposition::Disposition;
 pub(crate) use headers::{
     content_type, control_headers, header_text, header_value, is_connection_header, strip_connection_headers,
     strip_control_headers, strip_response_headers,
@@ -31,7 +33,7 @@ pub(crate) use location::LOCATION_HEADERS;
 pub(crate) use location::make_locations_relative;
 #[cfg(feature = "cli")]
 pub(crate) use multipart::write_multipart;
-pub(crate) use multipart::{Part, multipart_boundary, parse_multipart, write_form};
+pub(crate) use multipart::{DISPOSITION, Part, multipart_boundary, parse_multipart, write_form};
 pub(crate) use outcome::Outcome;
 pub(crate) use request::API_KEY_VARIABLE;
 #[cfg(feature = "cli")]

@@ -7,21 +7,24 @@
 //! - `method` and `path`: strings. The path is percent-encoded in one way only: every byte that
 //!   [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3) does not allow in a segment is encoded and no other,
 //!   so that `ft:m` and `ft%3Am` name the same model.
-//! - `query`, unless it is empty: the decoded pairs, sorted, each as an array of two strings. A pair whose bytes are not
-//!   UTF-8 has a third string, the SHA-256 of these bytes.
-//! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the sorted list of parts,
-//!   each an object of `name`, `filename` (if the part has one) and the `sha256` of its bytes; `text` the text; `sha256`
-//!   the hash of bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is.
+//! - `query`, unless it is empty: the decoded pairs, each as an array of two strings, ordered by name. Pairs of one name keep
+//!   their order. A pair whose bytes are not UTF-8 has a third string, the SHA-256 of these bytes.
+//! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the list of
+//!   [parts](CanonicalPart), ordered by name, with parts of one name in their order; `text` the text; `sha256` the hash of
+//!   bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is, and no object
+//!   in it has two members of one name. A form that cannot be parsed completely counts as text or bytes.
 //!
 //! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
 //! the object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar
-//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before.
+//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before; in the path after it is encoded, and
+//! not in the version at its beginning.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value, json};
 
-use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
+use super::part::CanonicalPart;
+use crate::cassette::{Blob, RecordedBody, RecordedRequest};
 use crate::hash::sha256_hex;
 use crate::http::{parse_json, serialize_number};
 use crate::settings::matching::Matching;
@@ -57,7 +60,7 @@ const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) struct CanonicalRequest {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Sorted.
+    /// Ordered by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) query: Vec<QueryPair>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +68,7 @@ pub(crate) struct CanonicalRequest {
 }
 
 /// A pair of a query: name, value, and the SHA-256 of its bytes if they are not UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueryPair {
     pub(crate) name: String,
     pub(crate) value: String,
@@ -78,7 +81,7 @@ pub(crate) struct QueryPair {
 pub(crate) enum CanonicalBody {
     /// A JSON object or array.
     Json(#[serde(serialize_with = "serialize_guarded")] Value),
-    /// The parts of a form, sorted.
+    /// The parts of a form, ordered by name.
     Multipart(Vec<CanonicalPart>),
     /// Any other text.
     Text(String),
@@ -86,22 +89,12 @@ pub(crate) enum CanonicalBody {
     Sha256(String),
 }
 
-/// A part of a form.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct CanonicalPart {
-    pub(crate) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) filename: Option<String>,
-    /// The SHA-256 of its content.
-    pub(crate) sha256: String,
-}
-
 impl CanonicalRequest {
     /// Returns the canonical form of a redacted request.
     pub(crate) fn of(request: &RecordedRequest, matching: &Matching) -> Self {
         Self {
             method: request.method.clone(),
-            path: canonical_path(&request.path),
+            path: matched_path(canonical_path(&request.path), matching),
             query: canonical_query(request.query.as_deref(), matching),
             body: CanonicalBody::of(&request.body, matching),
         }
@@ -140,6 +133,7 @@ impl CanonicalBody {
             RecordedBody::Multipart(parts) => {
                 let parts = parts.iter().filter_map(|part| CanonicalPart::of(part, matching));
                 let mut parts: Vec<CanonicalPart> = parts.collect();
+                // Parts of one name keep their order.
                 parts.sort_by_cached_key(CanonicalPart::sort_key);
                 return Some(Self::Multipart(parts));
             }
@@ -175,44 +169,6 @@ impl CanonicalBody {
     }
 }
 
-impl CanonicalPart {
-    /// Returns `None` for a part that the settings ignore.
-    fn of(part: &RecordedPart, matching: &Matching) -> Option<Self> {
-        let is_ignored = matching
-            .ignore
-            .iter()
-            .any(|pointer| matches!(pointer.segments(), [name] if *name == part.name));
-        if is_ignored {
-            return None;
-        }
-        let sha256 = match &part.content {
-            Blob::External { sha256 } => sha256.clone(),
-            Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) if !matching.replace.is_empty() => sha256_hex(replaced(text, matching).as_bytes()),
-                _ => sha256_hex(bytes),
-            },
-        };
-        Some(Self {
-            name: part.name.clone(),
-            filename: part.filename.as_deref().map(|filename| replaced(filename, matching)),
-            sha256,
-        })
-    }
-
-    fn to_value(&self) -> Value {
-        let mut value = json!({ "name": self.name, "sha256": self.sha256 });
-        if let Some(filename) = &self.filename {
-            value["filename"] = filename.as_str().into();
-        }
-        value
-    }
-
-    /// Parts are sorted by this JSON text. The order is part of the key scheme.
-    fn sort_key(&self) -> String {
-        self.to_value().to_string()
-    }
-}
-
 impl Serialize for QueryPair {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq([&self.name, &self.value].into_iter().chain(&self.sha256))
@@ -233,23 +189,54 @@ fn canonical_path(path: &str) -> String {
     path.split('/').map(canonical).collect::<Vec<_>>().join("/")
 }
 
+/// Ignores and replaces what the settings name. The version (`/v1`) stays, because `\\d` matches it too.
+fn matched_path(path: String, matching: &Matching) -> String {
+    if matching.ignore_path.is_empty() && matching.replace.is_empty() {
+        return path;
+    }
+    let ignored = matching
+        .ignore_path
+        .iter()
+        .fold(path, |path, pattern| pattern.apply(&path).unwrap_or(path));
+    let matched = canonical_path(&replaced(&ignored, matching));
+    let Some(version) = ignored.split('/').nth(1).filter(|first| is_version(first)) else {
+        return matched;
+    };
+    match matched.strip_prefix('/') {
+        Some(rest) => format!("/{version}{}", rest.find('/').map_or("", |at| &rest[at..])),
+        None => matched,
+    }
+}
+
+/// Whether a segment of a path is a version, such as `v1`.
+pub(crate) fn is_version(segment: &str) -> bool {
+    segment
+        .strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn canonical_query(query: Option<&str>, matching: &Matching) -> Vec<QueryPair> {
     let canonical = |pair: &str| {
         let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+        let raw_name = pair.split('=').next().unwrap_or_default();
         if matching.ignore_query.iter().any(|ignored| *ignored == name) {
             return None;
         }
-        let bytes: Vec<u8> = percent_decode_str(&pair.replace('+', " ")).collect();
-        Some(QueryPair {
+        let decoded = |text: &str| -> Vec<u8> { percent_decode_str(&text.replace('+', " ")).collect() };
+        let bytes = decoded(pair);
+        let pair = QueryPair {
             value: replaced(&value, matching),
-            name: name.into_owned(),
             sha256: std::str::from_utf8(&bytes).is_err().then(|| sha256_hex(&bytes)),
-        })
+            name: name.into_owned(),
+        };
+        // In bytes, because names that are not UTF-8 may look the same.
+        Some((decoded(raw_name), pair))
     };
     let pairs = query.into_iter().flat_map(|query| query.split('&'));
-    let mut pairs: Vec<QueryPair> = pairs.filter_map(canonical).collect();
-    pairs.sort();
-    pairs
+    let mut pairs: Vec<(Vec<u8>, QueryPair)> = pairs.filter_map(canonical).collect();
+    // Pairs of one name keep their order: it has a meaning for many servers.
+    pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+    pairs.into_iter().map(|(_, pair)| pair).collect()
 }
 
 /// Removes the values at a path in which `*` is any member or item. An array item becomes null, so that the items after
@@ -297,7 +284,7 @@ fn replace_strings(value: &mut Value, matching: &Matching) {
     }
 }
 
-fn replaced(text: &str, matching: &Matching) -> String {
+pub(super) fn replaced(text: &str, matching: &Matching) -> String {
     matching.replace.iter().fold(text.to_owned(), |text, replacement| {
         replacement
             .pattern
@@ -362,12 +349,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::cassette::RecordedPart;
 
     fn request(path: &str, query: Option<&str>, body: RecordedBody) -> RecordedRequest {
         RecordedRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            content_type: None,
             body,
         }
     }
@@ -388,16 +377,18 @@ mod tests {
         let part = |name: &str, filename: Option<&str>, content: &str| RecordedPart {
             name: name.to_owned(),
             filename: filename.map(str::to_owned),
-            content_type: Some("text/plain".to_owned()),
+            content_type: Some("application/octet-stream".to_owned()).filter(|_| filename.is_some()),
+            headers: Vec::new(),
             content: Blob::Inline(content.to_owned().into()),
         };
-        let abc = sha256_hex(b"abc");
+        let (abc, ab) = (sha256_hex(b"abc"), sha256_hex(b"ab"));
         let parts = || {
             RecordedBody::Multipart(vec![
                 part("file", Some("b.txt"), "abc"),
                 part("a!", None, "abc"),
                 part("a", None, "abc"),
                 part("file", Some("a.txt"), "abc"),
+                part("a", None, "ab"),
             ])
         };
         for (request, text) in [
@@ -405,6 +396,14 @@ mod tests {
             (
                 request("/v1/ft%3am", Some("b=2&a=%20&a=1&"), blob(b"")),
                 r#"{"method":"POST","path":"/v1/ft:m","query":[["a"," "],["a","1"],["b","2"]]}"#.to_owned(),
+            ),
+            (
+                request("/", Some("b=2&a=2&%61=1&a=2"), blob(b"")),
+                r#"{"method":"POST","path":"/","query":[["a","2"],["a","1"],["a","2"],["b","2"]]}"#.to_owned(),
+            ),
+            (
+                request("/", None, blob(br#"{"a":1,"a":2}"#)),
+                r#"{"body":{"text":"{\"a\":1,\"a\":2}"},"method":"POST","path":"/"}"#.to_owned(),
             ),
             (
                 request("/", Some("a=%FF"), blob(b"")),
@@ -437,7 +436,7 @@ mod tests {
             (
                 request("/", None, parts()),
                 format!(
-                    r#"{{"body":{{"multipart":[{{"name":"a!","sha256":"{abc}"}},{{"name":"a","sha256":"{abc}"}},{{"filename":"a.txt","name":"file","sha256":"{abc}"}},{{"filename":"b.txt","name":"file","sha256":"{abc}"}}]}},"method":"POST","path":"/"}}"#
+                    r#"{{"body":{{"multipart":[{{"name":"a!","sha256":"{abc}"}},{{"name":"a","sha256":"{abc}"}},{{"name":"a","sha256":"{ab}"}},{{"filename":"b.txt","name":"file","sha256":"{abc}"}},{{"filename":"a.txt","name":"file","sha256":"{abc}"}}]}},"method":"POST","path":"/"}}"#
                 ),
             ),
         ] {
@@ -447,24 +446,24 @@ mod tests {
 
     #[test]
     fn settings_change_the_canonical_text() {
-        let settings =
-            "matching:\n  ignore: [/a, /b/1, /c/*/d]\n  ignore_query: [page]\n  replace: [{pattern: '\\d+', with: N}]";
+        let settings = "matching:\n  ignore: [/a, /b/1, /c/*/d]\n  ignore_path: [/v1/12/x/*]\n  ignore_query: [page]\n  replace: [{pattern: '\\d+', with: N}]";
         let matching = crate::settings::Settings::from_yaml(settings.as_bytes(), "settings.yaml")
             .unwrap()
             .matching;
         assert_text(
             &request(
-                "/v1/12",
+                "/v1/12/x/abc",
                 Some("page=1&at=12"),
                 blob(br#"{"a":1,"b":["1","2","3"],"c":[{"d":1},{"e":"12"}],"f":12}"#),
             ),
             &matching,
-            r#"{"body":{"json":{"b":["N",null,"N"],"c":[{},{"e":"N"}],"f":12}},"method":"POST","path":"/v1/12","query":[["at","N"]]}"#,
+            r#"{"body":{"json":{"b":["N",null,"N"],"c":[{},{"e":"N"}],"f":12}},"method":"POST","path":"/v1/N/x/*","query":[["at","N"]]}"#,
         );
         let part = |name: &str| RecordedPart {
             name: name.to_owned(),
             filename: Some("12.wav".to_owned()),
             content_type: None,
+            headers: Vec::new(),
             content: Blob::Inline("12".into()),
         };
         assert_text(

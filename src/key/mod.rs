@@ -1,14 +1,19 @@
 //! The request key: the SHA-256 of the [canonical request](CanonicalRequest), and a readable name.
 
 mod canonical;
+mod names;
+mod part;
+mod part_type;
 mod scope;
 mod slug;
 
 use std::fmt;
 
 pub(crate) use self::canonical::CanonicalRequest;
+#[cfg(feature = "proxy")]
+pub(crate) use self::canonical::is_version;
+pub(crate) use self::names::{BODIES, EXTENSION};
 pub use self::scope::Scope;
-pub(crate) use self::scope::{BODIES, EXTENSION};
 use self::slug::{endpoint_of, slug_of};
 use crate::cassette::{Cassette, RecordedRequest};
 use crate::error::{Error, ErrorKind, Result};
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn multipart_keys_depend_only_on_part_names_and_bytes() {
+    fn the_boundary_the_order_of_parts_and_derived_types_are_not_in_the_key() {
         let body = |boundary: &str, kind: &str, first: &str, second: &str| {
             let part = |text: &str| match text {
                 "file" => format!(
@@ -381,6 +386,67 @@ mod tests {
             python.name(),
             format!("audio-transcriptions/hello-wav-{}", python.short())
         );
+    }
+
+    /// The key of a form with one part of these headers.
+    fn form(head: &[u8]) -> String {
+        let body = [b"a preamble\r\n--XX\r\n", head, b"\r\n\r\nsame bytes\r\n--XX--\r\n"].concat();
+        let request = Request::post("/v1/files").unwrap().body(body).header(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static("multipart/form-data; boundary=XX"),
+        );
+        let recorded = Redactor::new([], &[], &[]).redact_request(&request);
+        RequestKey::of(&recorded, &Scope::root(), &Matching::default())
+            .hash()
+            .to_owned()
+    }
+
+    #[test]
+    fn everything_that_a_part_says_is_in_the_key() {
+        let heads: [&[u8]; 27] = [
+            br#"Content-Disposition: form-data; name="file""#,
+            br#"Content-Disposition: form-data; name="File""#,
+            br#"Content-Disposition: form-data; name="file"; filename="a.pdf""#,
+            br#"Content-Disposition: form-data; name="file"; filename="b.pdf""#,
+            br#"Content-Disposition: form-data; name="file"; filename="""#,
+            br#"Content-Disposition: form-data; name="file"; filename*=UTF-8''a.pdf"#,
+            br#"Content-Disposition: form-data; name="file"; filename*=UTF-8''b.pdf"#,
+            br#"Content-Disposition: form-data; name="file"; filename*=iso-8859-1''a.pdf"#,
+            br#"Content-Disposition: form-data; name="file"; filename="a.pdf"; filename*=UTF-8''b.pdf"#,
+            br#"Content-Disposition: form-data; name="file"; filename="a.pdf"; filename="b.pdf""#,
+            br#"Content-Disposition: form-data; name="file"; size=1"#,
+            br#"Content-Disposition: form-data; name*=UTF-8''file"#,
+            br#"Content-Disposition: form-data"#,
+            br#"Content-Disposition: attachment; name="file""#,
+            b"Content-Disposition: form-data; name=\"file\"; filename=\"r\xe9sum\xe9.pdf\"",
+            b"Content-Disposition: form-data; name=\"file\"; filename=\"r\xe8sum\xe8.pdf\"",
+            "Content-Disposition: form-data; name=\"file\"; filename=\"r\u{e9}sum\u{e9}.pdf\"".as_bytes(),
+            b"Content-Disposition: form-data; name=\"f\xe9\"",
+            b"Content-Disposition: form-data; name=\"file\"\r\nX-Kind: 1",
+            b"Content-Disposition: form-data; name=\"file\"\r\nX-Kind: 2",
+            b"Content-Disposition: form-data; name=\"file\"\r\nX-Kind: 2\r\nX-Kind: 1",
+            b"Content-Disposition: form-data; name=\"file\"\r\nContent-Type: text/csv",
+            b"Content-Disposition: form-data; name=\"file\"\r\nContent-Type: text/plain; charset=utf-8",
+            b"Content-Disposition: form-data; name=\"file\"\r\nContent-Type: text/plain; charset=iso-8859-1",
+            b"Content-Disposition: form-data; name=\"file\"\r\nContent-Transfer-Encoding: base64",
+            b"Content-Disposition: form-data; name=\"file\"\r\nContent-Language: fr",
+            b"X-Kind: 1",
+        ];
+        let keys: std::collections::HashSet<String> = heads.iter().map(|head| form(head)).collect();
+        assert_eq!(keys.len(), heads.len());
+    }
+
+    #[test]
+    fn the_spelling_of_the_headers_of_a_part_is_not_in_the_key() {
+        let key = form(br#"Content-Disposition: form-data; name="file"; filename="a.pdf""#);
+        for head in [
+            "content-disposition:form-data;NAME=file ;FileName=\"a.pdf\";",
+            "Content-Type: application/pdf\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.pdf\"",
+            "Content-Disposition: form-data; name=file; filename=a.pdf; filename*=utf-8''a%2Epdf\r\nContent-Length: 10",
+            "Content-Disposition: form-data; filename=\"a.pdf\"; name=\"file\"\r\nContent-Transfer-Encoding: Binary",
+        ] {
+            assert_eq!(form(head.as_bytes()), key, "{head}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::names::{has_portable_characters, is_reserved};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The maximum length of a scope name, in bytes.
@@ -9,18 +10,6 @@ const LONGEST_SCOPE: usize = 200;
 
 /// The maximum length of one folder name in a scope, in bytes.
 const LONGEST_FOLDER: usize = 100;
-
-/// File names that Windows reserves for devices, with or without an extension.
-const DEVICES: [&str; 22] = [
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
-    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
-];
-
-/// The folder of large bodies. An endpoint or a scope cannot have this name.
-pub(crate) const BODIES: &str = "bodies";
-
-/// The file extension of cassettes.
-pub(crate) const EXTENSION: &str = ".yaml";
 
 /// A subfolder of a cassette directory for one test or test suite. The root scope is the directory itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +23,8 @@ impl Scope {
 
     /// Creates a scope from one or more folder names joined by `/`.
     ///
-    /// Two names that differ only in case share a folder on a case-insensitive file system.
+    /// A [`DirectoryEngine`](crate::DirectoryEngine) refuses a scope that differs only in case from an existing one: on some
+    /// file systems they would share a folder.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] unless each folder name has 1 to 100 characters of `A–Z a–z 0–9 _ - .`, does not begin
@@ -73,16 +63,7 @@ impl Scope {
 
 /// Whether every supported operating system accepts this folder name and the cassette directory does not reserve it.
 fn is_valid_folder(folder: &str) -> bool {
-    let in_lower_case = folder.to_ascii_lowercase();
-    let device = in_lower_case.split('.').next().unwrap_or_default();
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (1..=LONGEST_FOLDER).contains(&folder.len())
-        && folder.bytes().all(is_allowed)
-        && !folder.starts_with('.')
-        && !folder.ends_with('.')
-        && !in_lower_case.ends_with(EXTENSION)
-        && in_lower_case != BODIES
-        && !DEVICES.contains(&device)
+    folder.len() <= LONGEST_FOLDER && has_portable_characters(folder) && !is_reserved(folder)
 }
 
 impl fmt::Display for Scope {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::canonical::{CanonicalBody, CanonicalRequest};
-use super::scope::BODIES;
+use super::canonical::{CanonicalBody, CanonicalRequest, is_version};
+use super::names::is_reserved;
 
 /// The maximum length of a slug, in bytes. With the endpoint and the key, a file name stays far below the limits of
 /// common file systems.
@@ -28,13 +28,9 @@ const STOP_WORDS: [&str; 13] = [
 /// Returns the folder name of an endpoint and the path segments that are ids: `/v1/files/0b6c…/content` gives
 /// `files-content` and `0b6c…`.
 pub(super) fn endpoint_of(path: &str) -> (String, Vec<String>) {
-    let is_version = |segment: &str| {
-        segment
-            .strip_prefix('v')
-            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let is_word = |segment: &str| {
-        segment.len() <= LONGEST_WORD && segment.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        (1..=LONGEST_WORD).contains(&segment.len())
+            && segment.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };
     let (mut words, mut ids) = (Vec::new(), Vec::new());
     for segment in path
@@ -55,10 +51,9 @@ pub(super) fn endpoint_of(path: &str) -> (String, Vec<String>) {
     if words.is_empty() {
         words.push("root".to_owned());
     }
-    if words == [BODIES] {
-        words.push("endpoint".to_owned());
-    }
-    (words.join("-"), ids)
+    let name = words.join("-");
+    let name = if is_reserved(&name) { name + "-endpoint" } else { name };
+    (name, ids)
 }
 
 /// Returns a few words that describe the request; `ids` are those of its path.
@@ -171,6 +166,7 @@ mod tests {
             method: method.to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline(body.to_owned().into())),
         };
         let canonical = CanonicalRequest::of(&request, &Matching::default());
@@ -225,5 +221,7 @@ mod tests {
         assert_eq!(name("GET", "/v1/files/0b6c/content", ""), "files-content/0b6c");
         assert_eq!(name("GET", "/", ""), "root/get");
         assert_eq!(name("GET", "/v1/bodies", ""), "bodies-endpoint/get");
+        assert_eq!(name("GET", "/v1/con", ""), "con-endpoint/get");
+        assert_eq!(name("GET", "/LPT9", ""), "lpt9-endpoint/get");
     }
 }

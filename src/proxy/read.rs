@@ -8,9 +8,10 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use super::response::Refusal;
+use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Request;
-use crate::key::Scope;
+use crate::key::{Scope, is_version};
 
 /// The prefix of a path with a scope: `/c/<scope>/v1/…`.
 const SCOPE_PREFIX: &str = "/c/";
@@ -83,6 +84,17 @@ fn split_scope(rest: &str) -> Result<(Scope, &str)> {
         )
         .with_hint(format!("send the request to {SCOPE_PREFIX}{scope}/v1/…")));
     }
+    if let Some(at) = folders_before_version(target) {
+        return Err(Error::new(
+            ErrorKind::Request,
+            format!("the path is ambiguous: {SCOPE_PREFIX}{}", cut(rest, 500)),
+        )
+        .with_hint(format!(
+            "write the slashes of a scope as %2F: {SCOPE_PREFIX}{scope}{}{}",
+            target[..at].replace('/', "%2F"),
+            cut(&target[at..], 200)
+        )));
+    }
     Ok((scope, target))
 }
 
@@ -90,6 +102,14 @@ fn split_scope(rest: &str) -> Result<(Scope, &str)> {
 pub(super) fn with_scope(scope: &Scope, target: &str) -> String {
     let name = percent_encoding::utf8_percent_encode(scope.as_str(), SCOPE_NAME);
     format!("{SCOPE_PREFIX}{name}{target}")
+}
+
+/// Where the version begins (`/v1`), if folders precede it: they were probably meant as a part of the scope.
+fn folders_before_version(target: &str) -> Option<usize> {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let mut starts = path.match_indices('/').map(|(at, _)| at);
+    let version = starts.find(|at| path[at + 1..].split('/').next().is_some_and(is_version))?;
+    (version > 0).then_some(version)
 }
 
 #[cfg(test)]
@@ -107,6 +127,8 @@ mod tests {
             ("/v1/models?a=1", "", "/v1/models?a=1"),
             ("/c/tests/v1/models?a=1", "tests", "/v1/models?a=1"),
             ("/c/a%2Fb/v1/models", "a/b", "/v1/models"),
+            ("/c/a/v1/files/v1?b=/v1", "a", "/v1/files/v1?b=/v1"),
+            ("/c/a/models?b=/v1", "a", "/models?b=/v1"),
             ("http://localhost/v1/models", "", "/v1/models"),
         ] {
             let (found, target) = parse(http::Request::get(target)).unwrap();
@@ -126,10 +148,14 @@ mod tests {
             (http::Request::get("/v1").header("upgrade", "WebSocket"), "WebSocket"),
             (http::Request::get("/c/tests"), "no endpoint: /c/tests"),
             (http::Request::get("/c/../v1/models"), ".."),
+            (http::Request::get("/c/a/b/v1/models"), "ambiguous: /c/a/b/v1/models"),
+            (http::Request::get("/c/a//v1"), "ambiguous"),
         ] {
             let error = parse(request).unwrap_err();
             assert!(error.message().contains(message), "{error}");
         }
+        let hint = parse(http::Request::get("/c/a/b/v1/models")).unwrap_err().to_string();
+        assert!(hint.contains("/c/a%2Fb/v1/models"), "{hint}");
         assert!(parse(http::Request::get("/v1").header("upgrade", "h2c")).is_ok());
     }
 }

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::http::API_KEY_VARIABLE;
 use crate::key::Scope;
 use crate::mode::{Mode, in_ci};
+use crate::redaction::is_dummy;
 use crate::settings::Settings;
 use crate::settings::playback::Playback;
 
@@ -84,7 +85,7 @@ impl RecorderBuilder {
     }
 
     /// Adds a secret to redact, besides the value of `MISTRAL_API_KEY` and the key of each request. A secret of fewer
-    /// than 8 bytes is treated as a dummy and not redacted.
+    /// than 8 bytes is treated as a dummy and not redacted; so is an API key of only words (`test-api-key`).
     #[must_use]
     pub fn secret(mut self, secret: impl Into<String>) -> Self {
         self.overrides.secrets.push(secret.into());
@@ -201,7 +202,8 @@ impl RecorderBuilder {
             None => None,
         };
         let mut overrides = self.overrides;
-        overrides.secrets.extend(env::var(API_KEY_VARIABLE).ok());
+        let key = env::var(API_KEY_VARIABLE).ok();
+        overrides.secrets.extend(key.filter(|key| !is_dummy(key)));
         let recordings = TaskTracker::new();
         Ok(Recorder {
             shared: Arc::new(Shared {

@@ -1,6 +1,7 @@
 //! A cache of parsed documents.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ const CAPACITY_BYTES: usize = 16 << 20;
 pub(super) struct Document {
     pub(super) cassette: Cassette,
     replayed: Vec<OnceLock<Replayed>>,
+    /// Whether its key was compared with its request.
+    is_checked: AtomicBool,
 }
 
 /// What is computed at the first replay of a response.
@@ -31,8 +34,18 @@ impl Document {
     pub(super) fn new(cassette: Cassette) -> Self {
         Self {
             replayed: cassette.responses.iter().map(|_| OnceLock::new()).collect(),
+            is_checked: AtomicBool::new(false),
             cassette,
         }
+    }
+
+    /// Whether the key of the cassette was compared with its request.
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_checked(&self) {
+        self.is_checked.store(true, Ordering::Relaxed);
     }
 
     /// Headers and tokens of the response at this index. `body` is the body of that response.
@@ -137,6 +150,7 @@ mod tests {
             method: "GET".to_owned(),
             path: "/v1/models".to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
         };
         Arc::new(Document::new(Cassette {

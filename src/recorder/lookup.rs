@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::document_cache::Document;
 use super::exchange::Exchange;
 use super::store::Store;
-use crate::cassette::yaml;
+use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest, yaml};
+use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::sha256_hex;
 use crate::key::RequestKey;
 use crate::mode::OnMiss;
 use crate::settings::expiry::Freshness;
@@ -39,6 +41,13 @@ impl Store {
         };
         // If the upstream cannot be asked, an old recording is better than none.
         if exchange.plan.on_miss == OnMiss::Fail {
+            if !document.is_checked() {
+                // Boxed, because it is done once for each document.
+                if let Err(error) = Box::pin(self.check_request(exchange, &document)).await {
+                    return Lookup::Unavailable(error);
+                }
+                document.set_checked();
+            }
             return Lookup::Found(document);
         }
         let expiry = &exchange.settings.settings.expiry;
@@ -51,6 +60,28 @@ impl Store {
                 Lookup::Missing
             }
         }
+    }
+
+    /// Checks that the request in a document has its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cassette`] if it has another one, or if a part of the request is missing.
+    async fn check_request(&self, exchange: &Exchange, document: &Document) -> Result<()> {
+        if is_same(&document.request, &exchange.prepared.request) {
+            // As in most cases. Then the key need not be computed.
+            return Ok(());
+        }
+        let key = exchange.key();
+        let settings = &exchange.settings.settings;
+        let location = self.location_of(key);
+        let found = engine::key_of(self.engine(), document, key.scope(), settings, &location).await?;
+        if found == *key {
+            return Ok(());
+        }
+        let message =
+            format!("{location}: the request was changed: it has the key {found}, and the file has the key {key}");
+        Err(Error::new(ErrorKind::Cassette, message)
+            .with_hint("restore the file, record the request again, or run mistral-cassette rekey to keep the change"))
     }
 
     /// The parsed cassette of a key, if there is one.
@@ -70,4 +101,30 @@ impl Store {
         self.documents.put(key, bytes, document.clone());
         Ok(Some(document))
     }
+}
+
+/// Whether a request on file has the same bytes as a prepared one, whose bodies are inline.
+fn is_same(on_file: &RecordedRequest, prepared: &RecordedRequest) -> bool {
+    let is_same_blob = |on_file: &Blob, prepared: &Blob| match (on_file, prepared) {
+        (Blob::External { sha256 }, Blob::Inline(bytes)) => sha256_hex(bytes) == *sha256,
+        (on_file, prepared) => on_file == prepared,
+    };
+    let is_same_part = |(on_file, prepared): (&RecordedPart, &RecordedPart)| {
+        on_file.name == prepared.name
+            && on_file.filename == prepared.filename
+            && on_file.content_type == prepared.content_type
+            && on_file.headers == prepared.headers
+            && is_same_blob(&on_file.content, &prepared.content)
+    };
+    let is_same_body = match (&on_file.body, &prepared.body) {
+        (RecordedBody::Blob(on_file), RecordedBody::Blob(prepared)) => is_same_blob(on_file, prepared),
+        (RecordedBody::Multipart(on_file), RecordedBody::Multipart(prepared)) => {
+            on_file.len() == prepared.len() && on_file.iter().zip(prepared).all(is_same_part)
+        }
+        _ => false,
+    };
+    on_file.method == prepared.method
+        && on_file.path == prepared.path
+        && on_file.query == prepared.query
+        && is_same_body
 }

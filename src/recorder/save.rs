@@ -347,6 +347,7 @@ mod tests {
             method: "GET".to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
         }
     }

@@ -1,5 +1,6 @@
 //! Redaction: replaces secrets in requests and responses before anything is hashed, recorded or used in a file name.
 
+mod dummy;
 pub(crate) mod secret_scan;
 mod unescape;
 
@@ -11,6 +12,8 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use self::dummy::MIN_SECRET_LENGTH;
+pub(crate) use self::dummy::is_dummy;
 use self::unescape::Unescaped;
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::http::{
@@ -24,10 +27,6 @@ const PLACEHOLDER_IN_URL: &str = "REDACTED";
 
 /// The placeholder in the name of a header.
 const PLACEHOLDER_IN_HEADER_NAME: &str = "redacted";
-
-/// The minimum length of a secret in bytes. A shorter token is a dummy (`test`, `mistral`), and to replace it would change other
-/// text.
-const MIN_SECRET_LENGTH: usize = 8;
 
 /// The response headers that are recorded. All others are not, so that an unknown header cannot disclose a secret.
 const RECORDED_HEADERS: [&str; 19] = [
@@ -78,11 +77,15 @@ impl Redactor {
             more_headers: more_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
         };
         let secrets: Vec<String> = secrets.into_iter().collect();
-        without_secrets.with_secrets(secrets.iter().map(String::as_str))
+        without_secrets.with_all(secrets.iter().map(String::as_str))
     }
 
-    /// Returns a redactor that also replaces these secrets.
-    pub(crate) fn with_secrets<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Returns a redactor that also replaces these credentials, except [dummies](is_dummy).
+    pub(crate) fn with_secrets<'a>(&self, credentials: impl IntoIterator<Item = &'a str>) -> Self {
+        self.with_all(credentials.into_iter().filter(|credential| !is_dummy(credential)))
+    }
+
+    fn with_all<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let is_new =
             |secret: &&str| secret.len() >= MIN_SECRET_LENGTH && !self.secrets.iter().any(|known| known == secret);
         let new: Vec<String> = secrets
@@ -114,6 +117,9 @@ impl Redactor {
             method: request.method().as_str().to_owned(),
             path: self.redact_path(request.path()).into_owned(),
             query: request.query().map(|query| self.redact_query(query).into_owned()),
+            content_type: recorded_type(request)
+                .filter(|_| parts.is_none())
+                .map(|kind| self.redact_text(kind).into_owned()),
             body: match parts {
                 None => RecordedBody::Blob(Blob::Inline(self.redact_body(body))),
                 Some(parts) => RecordedBody::Multipart(
@@ -123,6 +129,11 @@ impl Redactor {
                             name: self.redact_text(&part.name).into_owned(),
                             filename: part.filename.map(|name| self.redact_text(&name).into_owned()),
                             content_type: part.content_type.map(|kind| self.redact_text(&kind).into_owned()),
+                            headers: part
+                                .headers
+                                .into_iter()
+                                .map(|(name, value)| (name, self.redact_text(&value).into_owned()))
+                                .collect(),
                             content: Blob::Inline(self.redact_body(&part.content)),
                         })
                         .collect(),
@@ -334,6 +345,18 @@ impl Redactor {
     }
 }
 
+/// The content type of a body that is not JSON, if it says anything.
+fn recorded_type(request: &Request) -> Option<&str> {
+    let kind = request.content_type()?.trim();
+    let is = |other: &str| {
+        kind.get(..other.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(other))
+    };
+    let body = request.body_bytes();
+    let is_usual = is("application/json") || is("application/octet-stream") || body.is_empty();
+    (!is_usual && parse_json(body).is_none()).then_some(kind)
+}
+
 fn percent_encode(redacted: &str) -> String {
     const UNRESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'/')
@@ -466,6 +489,12 @@ mod tests {
         }
         let dummy = Redactor::new(["test".to_owned(), String::new()], &[], &[]);
         assert_eq!(dummy.redact_text("a test of testing"), "a test of testing");
+        // A dummy in place of a key, but what a person names as a secret is one.
+        let text = "anything but a test-api-key";
+        let dummies = ["anything", "test-api-key"];
+        assert_eq!(dummy.with_secrets(dummies).redact_text(text), text);
+        let named = Redactor::new(dummies.map(str::to_owned), &[], &[]);
+        assert_eq!(named.redact_text(text), "[REDACTED] but a [REDACTED]");
     }
 
     fn text_of(text: &str) -> &'static str {

@@ -17,9 +17,11 @@ pub(crate) const PLACEHOLDER: &str = "[REDACTED]";
 pub struct Matching {
     /// Members of a JSON body to ignore.
     pub ignore: Vec<Pointer>,
+    /// Segments of the path to ignore.
+    pub ignore_path: Vec<PathPattern>,
     /// Query parameters to ignore.
     pub ignore_query: Vec<String>,
-    /// Replacements in strings (JSON strings, text bodies, text parts, query values) before the key is computed.
+    /// Replacements in strings (the path, JSON strings, text bodies, text parts, query values) before the key is computed.
     pub replace: Vec<Replacement>,
 }
 
@@ -89,6 +91,53 @@ impl<'de> Deserialize<'de> for Pointer {
     }
 }
 
+/// The beginning of a path, in which `*` is a segment to ignore: `/v1/projects/*/locations/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern(Vec<String>);
+
+/// The segment of a [`PathPattern`] that matches any segment.
+pub(crate) const ANY: &str = "*";
+
+impl PathPattern {
+    /// The segments of a path, with [`ANY`] in place of the ignored ones; `None` if the path does not match.
+    pub(crate) fn apply(&self, path: &str) -> Option<String> {
+        let mut segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let matches = |(pattern, segment): (&String, &&str)| pattern == ANY || pattern == segment;
+        if segments.len() < self.0.len() || !self.0.iter().zip(&segments).all(matches) {
+            return None;
+        }
+        for (pattern, segment) in self.0.iter().zip(&mut segments) {
+            if pattern == ANY {
+                *segment = ANY;
+            }
+        }
+        Some(format!("/{}", segments.join("/")))
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let rest = text
+            .strip_prefix('/')
+            .filter(|rest| rest.split('/').any(|segment| segment == ANY));
+        let rest = rest.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Settings,
+                format!("{text:?} ignores no segment of a path: use a pattern such as /v1/projects/*"),
+            )
+        })?;
+        Ok(Self(rest.split('/').map(str::to_owned).collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for PathPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +146,22 @@ mod tests {
     fn a_pointer_unescapes_its_segments() {
         let pointer: Pointer = "/a~1b/~0c/*".parse().unwrap();
         assert_eq!(pointer.segments(), ["a/b", "~c", "*"]);
+    }
+
+    #[test]
+    fn a_path_pattern_is_the_beginning_of_a_path() {
+        let pattern: PathPattern = "/v1/projects/*/locations/*".parse().unwrap();
+        for (path, applied) in [
+            ("/v1/projects/a/locations/b", Some("/v1/projects/*/locations/*")),
+            ("/v1/projects/a/locations/b/c", Some("/v1/projects/*/locations/*/c")),
+            ("/v1/projects/a/locations", None),
+            ("/v1/project/a/locations/b", None),
+            ("/", None),
+        ] {
+            assert_eq!(pattern.apply(path).as_deref(), applied, "{path}");
+        }
+        for text in ["v1/*", "/v1/files", "*", "", "/v1/a*"] {
+            assert!(text.parse::<PathPattern>().is_err(), "{text}");
+        }
     }
 }

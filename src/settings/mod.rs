@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use self::expiry::{Adaptive, Expiry};
 pub use self::limits::Limits;
-pub use self::matching::{Matching, Pointer, Replacement};
+pub use self::matching::{Matching, PathPattern, Pointer, Replacement};
 pub use self::pace::Pace;
 pub use self::playback::Playback;
 pub use self::save_errors::SaveErrors;

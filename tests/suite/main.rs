@@ -23,6 +23,10 @@ mod examples;
 #[cfg(all(feature = "cli", feature = "middleware"))]
 mod faults;
 #[cfg(feature = "cli")]
+mod formatters;
+#[cfg(feature = "cli")]
+mod identity;
+#[cfg(feature = "cli")]
 mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;

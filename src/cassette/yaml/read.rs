@@ -178,6 +178,7 @@ impl From<DocumentIn> for Cassette {
                 method: document.request.method,
                 path: document.request.path,
                 query: document.request.query,
+                content_type: document.request.content_type,
                 body: body.map_or(RecordedBody::Blob(Blob::Inline(Bytes::new())), |body| body.0),
             },
             responses: document.responses.0,
@@ -200,6 +201,7 @@ struct RequestIn {
     method: String,
     path: String,
     query: Option<String>,
+    content_type: Option<String>,
     body: Option<BodyIn>,
 }
 
@@ -366,6 +368,8 @@ struct PartFields {
     name: String,
     filename: Option<String>,
     content_type: Option<String>,
+    #[serde(default)]
+    headers: HeadersIn,
     text: Option<String>,
     base64: Option<String>,
     file: Option<String>,
@@ -412,6 +416,7 @@ impl TryFrom<PartFields> for PartIn {
             name: fields.name,
             filename: fields.filename,
             content_type: fields.content_type,
+            headers: fields.headers.0,
         }))
     }
 }

@@ -22,6 +22,7 @@ fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
             method: "POST".to_owned(),
             path: "/v1/chat/completions".to_owned(),
             query: Some("a=1&b=#".to_owned()),
+            content_type: None,
             body: request,
         },
         responses: vec![RecordedResponse {
@@ -50,7 +51,22 @@ fn assert_round_trip(cassette: &Cassette) -> String {
     let text = written(cassette);
     let read = read(text.as_bytes(), "x.yaml").unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(&read, cassette, "{text}");
+    assert_survives_formatters(cassette, &text);
     text
+}
+
+/// Git hooks and editors trim lines, and may convert line ends.
+#[track_caller]
+fn assert_survives_formatters(cassette: &Cassette, text: &str) {
+    let is_trimmed = |line: &str| !line.ends_with(char::is_whitespace);
+    let lines = text.strip_suffix('\n').unwrap();
+    assert!(!lines.is_empty() && lines.split('\n').all(is_trimmed), "{text}");
+    let with_crlf = text.replace('\n', "\r\n");
+    assert_eq!(
+        &super::read(with_crlf.as_bytes(), "x.yaml").unwrap(),
+        cassette,
+        "{text}"
+    );
 }
 
 #[test]
@@ -77,18 +93,28 @@ fn parts_are_written_as_text_base64_or_file() {
             name: "model".to_owned(),
             filename: None,
             content_type: None,
+            headers: Vec::new(),
             content: Blob::Inline("voxtral".into()),
         },
         RecordedPart {
             name: "file".to_owned(),
             filename: Some("a.wav".to_owned()),
             content_type: Some("audio/wav".to_owned()),
+            headers: vec![
+                (
+                    "Content-Disposition".to_owned(),
+                    "form-data; name=\"file\"; filename=\"a.wav\"; filename*=UTF-8''a%20.wav".to_owned(),
+                ),
+                ("X-Kind".to_owned(), "r\u{f7e9}sum\u{f7e9} ".to_owned()),
+                ("X-Kind".to_owned(), "2".to_owned()),
+            ],
             content: Blob::Inline(Bytes::from_static(b"RIFF\xff\x00")),
         },
         RecordedPart {
             name: "big".to_owned(),
             filename: None,
             content_type: None,
+            headers: Vec::new(),
             content: Blob::External { sha256: "0".repeat(64) },
         },
     ];
@@ -149,6 +175,10 @@ fn every_layout_round_trips() {
         "\n",
         "tab\tin",
         "ends\n\n\n",
+        "a line that ends in a blank \nline",
+        "a tab\t\nline",
+        "a no-break space\u{a0}\nline\n",
+        "\u{3000}wide\nblank",
         "\u{feff}bom",
         "a\u{85}b\u{2028}c",
         "\u{0}",

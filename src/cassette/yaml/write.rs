@@ -38,6 +38,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
             method: Text(&cassette.request.method),
             path: Text(&cassette.request.path),
             query: cassette.request.query.as_deref().map(Text),
+            content_type: cassette.request.content_type.as_deref().map(Text),
             body: match &cassette.request.body {
                 RecordedBody::Blob(blob) if blob.is_empty() => None,
                 body => Some(RequestBodyOut(body)),
@@ -100,6 +101,8 @@ struct RequestOut<'a> {
     path: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<RequestBodyOut<'a>>,
 }
@@ -191,6 +194,9 @@ impl Serialize for PartOut<'_> {
         }
         if let Some(kind) = &self.0.content_type {
             map.serialize_entry("content_type", &Text(kind))?;
+        }
+        if !self.0.headers.is_empty() {
+            map.serialize_entry("headers", &HeadersOut(&self.0.headers))?;
         }
         match &self.0.content {
             Blob::External { sha256 } => map.serialize_entry("file", &Text(sha256))?,
@@ -360,17 +366,19 @@ impl Serialize for Block<'_> {
     }
 }
 
-/// Whether every reader reads a literal block as this text: it contains no line break except `\n`, no unprintable
-/// character, no line of only white space, and its first line does not start with white space.
+/// Whether every reader reads a literal block as this text, also after editors and formatters have changed what YAML does
+/// not count: it contains no line break except `\n`, no unprintable character, no line that ends in white space, at most
+/// one line break at its end, and its first line does not start with white space.
 fn fits_block(text: &str) -> bool {
     let is_allowed = |character: char| matches!(character, '\n' | '\t') || is_printable(character);
-    let is_blank = |line: &str| line.trim_matches([' ', '\t']).is_empty();
+    let is_trimmed = |line: &str| !line.ends_with(char::is_whitespace);
     text.chars().all(is_allowed)
+        && text.lines().all(is_trimmed)
+        && !text.ends_with("\n\n")
         && text
             .lines()
             .find(|line| !line.is_empty())
-            .is_some_and(|line| !line.starts_with([' ', '\t']))
-        && text.lines().all(|line| line.is_empty() || !is_blank(line))
+            .is_some_and(|line| !line.starts_with(char::is_whitespace))
 }
 
 /// Returns a value as readable YAML, for the command line.

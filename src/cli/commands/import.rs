@@ -12,8 +12,8 @@ use crate::cli::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::API_KEY_VARIABLE;
 use crate::key::Scope;
-use crate::redaction::Redactor;
 use crate::redaction::secret_scan;
+use crate::redaction::{Redactor, is_dummy};
 use crate::settings::Secrets;
 
 #[derive(clap::Args)]
@@ -82,7 +82,7 @@ async fn import(arguments: &Arguments, store: &Store, scope: Option<Scope>, sour
         engine: &*store.engine,
         settings: &settings,
         redactor: Redactor::new(
-            env::var(API_KEY_VARIABLE).ok(),
+            env::var(API_KEY_VARIABLE).ok().filter(|key| !is_dummy(key)),
             &settings.redaction,
             &settings.headers.keep,
         ),

@@ -71,6 +71,7 @@ mod tests {
                 method: "POST".to_owned(),
                 path: "/v1/x".to_owned(),
                 query: None,
+                content_type: None,
                 body: RecordedBody::Blob(body(request_bytes)),
             },
             responses: vec![RecordedResponse {

@@ -31,7 +31,8 @@ pub(crate) async fn interactions_of(
         RecordedBody::Blob(blob) => {
             let body = bytes(blob.clone());
             let is_json = parse_json(&body).is_some_and(|value| value.is_object() || value.is_array());
-            (body, is_json.then(|| "application/json".to_owned()))
+            let kind = request.content_type.clone();
+            (body, kind.or_else(|| is_json.then(|| "application/json".to_owned())))
         }
         RecordedBody::Multipart(parts) => {
             let boundary = format!("mistral-cassette-{}", &cassette.key.get(..16).unwrap_or("form"));

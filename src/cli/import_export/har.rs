@@ -225,6 +225,7 @@ fn form_body(params: &[Value], kind: &str, headers: &mut Headers) -> Result<Byte
     let parts: Vec<Part> = params
         .iter()
         .map(|param| Part {
+            headers: Vec::new(),
             name: text(param, "name").unwrap_or_default(),
             filename: text(param, "fileName"),
             content_type: text(param, "contentType"),

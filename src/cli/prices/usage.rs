@@ -153,6 +153,7 @@ mod tests {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Bytes::copy_from_slice(body.as_bytes()).into()),
         }
     }

@@ -83,6 +83,7 @@ mod tests {
             method: "POST".to_owned(),
             path: "/v1/x".to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Bytes::from(json!({ "uses": uses }).to_string()).into()),
         };
         let body = Value::String(id.to_owned());

@@ -102,14 +102,13 @@ fn http_request(recorded: &RecordedRequest) -> Result<Request> {
     Ok(match &recorded.body {
         RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => request,
         RecordedBody::Blob(Blob::Inline(bytes)) => {
-            let kind = if parse_json(bytes).is_some() {
-                "application/json"
-            } else {
-                "application/octet-stream"
+            let kind = match &recorded.content_type {
+                Some(kind) => HeaderValue::from_str(kind)
+                    .map_err(|error| invalid("the content type is invalid").with_source(error))?,
+                None if parse_json(bytes).is_some() => HeaderValue::from_static("application/json"),
+                None => HeaderValue::from_static("application/octet-stream"),
             };
-            request
-                .header(header::CONTENT_TYPE, HeaderValue::from_static(kind))
-                .body(bytes.clone())
+            request.header(header::CONTENT_TYPE, kind).body(bytes.clone())
         }
         RecordedBody::Blob(Blob::External { .. }) => request,
         RecordedBody::Multipart(parts) => {
@@ -134,6 +133,7 @@ mod tests {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Bytes::copy_from_slice(body.as_bytes()).into()),
         }
     }

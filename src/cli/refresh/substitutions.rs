@@ -257,6 +257,7 @@ mod tests {
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,
+            content_type: None,
             body: RecordedBody::Blob(Bytes::from(body.to_string()).into()),
         }
     }

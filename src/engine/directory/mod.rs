@@ -18,8 +18,9 @@ use self::cache::FileCache;
 use self::file::{check_writable, failed, read_file_and_state, remove_abandoned, walk};
 pub(crate) use self::file::{read_file, write_file};
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
+use super::stored_body::{decode, encode};
 use super::{CacheEngine, EngineExtensions, Lock};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -34,7 +35,8 @@ const SMALL_BYTES: usize = 64 * 1024;
 ///   settings.yaml                                                optional, see Settings
 ///   chat-completions/capital-of-france-3f9a1c2b7d4e8a10.yaml     <endpoint>/<slug>-<first 16 digits of the key>
 ///   weather_agent/chat-completions/…                             a scope is a folder
-///   bodies/<sha256>                                              large bodies, once each
+///   bodies/<sha256>                                              large bodies, once each; in Base64 where a git hook or a
+///                                                                formatter would change the bytes
 /// ```
 ///
 /// A file is found by its computed name. If a person has renamed it (within its folder), it is found by the `-<key>.yaml`
@@ -125,6 +127,34 @@ impl DirectoryEngine {
         folder
     }
 
+    /// Checks that no folder exists whose name differs only in case from a folder of this key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`]: there is one. On some file systems both would be the same folder.
+    fn check_case(&self, key: &RequestKey) -> Result<()> {
+        let mut folder = self.root.clone();
+        for name in key.scope().as_str().split('/').chain([key.endpoint()]) {
+            if name.is_empty() {
+                continue;
+            }
+            let Some(other) = other_case(&folder, name) else {
+                if !folder.join(name).exists() {
+                    break;
+                }
+                folder.push(name);
+                continue;
+            };
+            let message = format!(
+                "the folder {} differs only in case from {}, which exists",
+                folder.join(name).display(),
+                folder.join(other).display()
+            );
+            return Err(Error::new(ErrorKind::Request, message)
+                .with_hint("use one spelling of the scope everywhere: on Windows and macOS both would be one folder"));
+        }
+        Ok(())
+    }
+
     fn folders(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Folder>>> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +166,7 @@ impl DirectoryEngine {
         let names = match known {
             Some(names) => names,
             None => {
+                self.check_case(key)?;
                 let names = Arc::new(read_folder(&folder).map_err(|error| failed("read", &folder, error))?);
                 self.folders().insert(folder, names.clone());
                 names
@@ -162,6 +193,10 @@ impl DirectoryEngine {
         self.renamed(key)
     }
 
+    fn cleaned(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.cleaned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn body_path(&self, sha256: &str) -> PathBuf {
         self.root.join(BODIES).join(sha256)
     }
@@ -186,12 +221,10 @@ impl CacheEngine for DirectoryEngine {
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
         let folder = self.folder_of(key);
         let path = self.path_for(key, &folder)?;
-        let is_first_write = self
-            .cleaned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(folder.clone());
+        let is_first_write = !self.cleaned().contains(&folder);
         if is_first_write {
+            self.check_case(key)?;
+            self.cleaned().insert(folder.clone());
             blocking(move || {
                 remove_abandoned(&folder);
                 Ok(())
@@ -245,18 +278,20 @@ impl CacheEngine for DirectoryEngine {
 
 #[async_trait]
 impl EngineExtensions for DirectoryEngine {
+    /// Returns the content of the file, from which `read_body` decodes the body: it computes the SHA-256 anyway.
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
         let path = self.body_path(sha256);
         blocking(move || read_file(&path)).await
     }
 
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
-        let (path, body) = (self.body_path(sha256), body.clone());
+        let (path, body, sha256) = (self.body_path(sha256), body.clone(), sha256.to_owned());
         blocking(move || {
             // A damaged body is replaced.
-            let is_stored = read_file(&path).is_ok_and(|stored| stored.is_some_and(|stored| stored == body));
+            let stored = read_file(&path).ok().flatten();
+            let is_stored = stored.is_some_and(|stored| decode(stored, &sha256).is_some());
             if !is_stored {
-                write_file(&path, &body)?;
+                write_file(&path, &encode(&body))?;
             }
             Ok(true)
         })
@@ -303,6 +338,22 @@ impl EngineExtensions for DirectoryEngine {
     fn directory(&self) -> Option<&Path> {
         Some(&self.root)
     }
+}
+
+/// The name of an entry that differs from this name only in case, if there is none with this name.
+fn other_case(folder: &Path, name: &str) -> Option<String> {
+    let names = fs::read_dir(folder).ok()?.flatten();
+    let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut other = None;
+    if names.any(|found| {
+        if found.eq_ignore_ascii_case(name) {
+            other = Some(found.clone());
+        }
+        found == name
+    }) {
+        return None;
+    }
+    other
 }
 
 /// Splits a file name such as `capital-of-france-3f9a1c2b7d4e8a10.yaml` into slug and short key.
@@ -387,6 +438,35 @@ mod tests {
         assert_eq!(read().await.as_deref(), Some(&b"six"[..]));
         fs::remove_file(&path).unwrap();
         assert_eq!(read().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_differs_only_in_case_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |name: &str| RequestKey::from_name(&format!("{name}/chat/a-3f9a1c2b7d4e8a10")).unwrap();
+        let engine = DirectoryEngine::new(folder.path());
+        engine.set(&key("suite/Weather"), "one".into()).await.unwrap();
+        for engine in [&engine, &DirectoryEngine::new(folder.path())] {
+            for name in [
+                "suite/weather",
+                "Suite/Weather",
+                "suite/WEATHER/more",
+                "suite/Weather/CHAT",
+            ] {
+                let key = key(name);
+                let errors = [
+                    engine.get(&key).await.unwrap_err(),
+                    engine.set(&key, "two".into()).await.unwrap_err(),
+                ];
+                for error in errors {
+                    assert!(error.message().contains("differs only in case"), "{name}: {error}");
+                }
+            }
+            for name in ["suite/Weather", "suite/weathers", "suite"] {
+                engine.get(&key(name)).await.unwrap();
+                engine.set(&key(name), "two".into()).await.unwrap();
+            }
+        }
     }
 
     #[test]

@@ -104,6 +104,9 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
                 for text in [Some(&part.name), part.filename.as_ref(), part.content_type.as_ref()] {
                     found.scan_text(text.map_or("", String::as_str), &location);
                 }
+                for (name, value) in &part.headers {
+                    found.scan_text(&format!("{name}: {value}"), &location);
+                }
                 found.scan_blob(&part.content, &location);
             }
         }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::problem::Problem;
 use crate::http::API_KEY_VARIABLE;
-use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{Confidence, find_in_body, name_reveals};
+use crate::redaction::{Redactor, is_dummy};
 use crate::settings::{Secrets, Settings};
 
 /// A secret in a file.
@@ -40,7 +40,7 @@ pub(super) struct Scanner {
 impl Scanner {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            key: Redactor::new(env::var(API_KEY_VARIABLE).ok(), &[], &[]),
+            key: Redactor::new(env::var(API_KEY_VARIABLE).ok().filter(|key| !is_dummy(key)), &[], &[]),
             is_allowed: settings.secrets != Secrets::Refuse,
         }
     }

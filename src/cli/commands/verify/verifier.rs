@@ -1,6 +1,7 @@
 //! Checks cassettes and the other files of a store.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use super::problem::Problem;
 use super::secrets::{Scanner, Secret, without_secrets};
 use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::cli::store::{Read, Store};
-use crate::engine::{Listed, layout, read_body, read_file};
+use crate::engine::{Listed, decode_stored_body, layout, read_body, read_file};
 use crate::error::Error;
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
@@ -46,9 +47,15 @@ impl<'a> Verifier<'a> {
     pub(super) async fn all(&self, cassettes: Vec<Read>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut files: HashMap<(Scope, String), String> = HashMap::new();
+        let mut folders = Folders::default();
         for (listed, cassette) in cassettes {
             let location = self.store.location_of(&listed);
             let mut findings = self.one(&listed, cassette, &location).await;
+            if self.store.directory.is_some()
+                && let Some(message) = folders.differs_only_in_case(&listed.name)
+            {
+                findings.problems.push((None, message));
+            }
             if let Some(key) = findings.key.take() {
                 let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
                 let name = without_secrets(&listed.name, &findings.secrets);
@@ -107,7 +114,7 @@ impl<'a> Verifier<'a> {
         files.push(root.join(layout::SETTINGS));
         files
             .iter()
-            .filter_map(|file| Some((file.display().to_string(), read_file(file).ok()??)))
+            .filter_map(|file| Some((file.display().to_string(), decoded(file, read_file(file).ok()??))))
             .flat_map(|(file, bytes)| {
                 let secrets = self.scanner.scan(&bytes);
                 secrets.into_iter().map(move |secret| secret.in_file(&file))
@@ -202,6 +209,34 @@ impl<'a> Verifier<'a> {
         }
         found
     }
+}
+
+/// The folders of the cassettes, by their names in lower case.
+#[derive(Default)]
+struct Folders(HashMap<String, String>);
+
+impl Folders {
+    /// The problem of a cassette in a folder whose name differs only in case from that of an earlier one.
+    fn differs_only_in_case(&mut self, name: &str) -> Option<String> {
+        let ends = name.match_indices('/').map(|(at, _)| at);
+        ends.map(|end| &name[..end]).find_map(|folder| {
+            let first = self
+                .0
+                .entry(folder.to_ascii_lowercase())
+                .or_insert_with(|| folder.to_owned());
+            (first != folder).then(|| {
+                format!(
+                    "its folder {folder} differs only in case from {first}: on Windows and macOS both are one folder"
+                )
+            })
+        })
+    }
+}
+
+/// The body in this file; the content if it is no body or is damaged.
+fn decoded(file: &Path, stored: Bytes) -> Bytes {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    decode_stored_body(stored.clone(), &name).unwrap_or(stored)
 }
 
 /// The texts of a cassette besides its bodies.
