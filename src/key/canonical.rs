@@ -151,7 +151,7 @@ impl CanonicalBody {
             return Some(Self::Json(value));
         }
         Some(match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(replaced(text, matching)),
+            Ok(text) => Self::Text(matching.replaced(text)),
             Err(_) => Self::Sha256(sha256_hex(bytes)),
         })
     }
@@ -198,7 +198,7 @@ fn matched_path(path: String, matching: &Matching) -> String {
         .ignore_path
         .iter()
         .fold(path, |path, pattern| pattern.apply(&path).unwrap_or(path));
-    let matched = canonical_path(&replaced(&ignored, matching));
+    let matched = canonical_path(&matching.replaced(&ignored));
     let Some(version) = ignored.split('/').nth(1).filter(|first| is_version(first)) else {
         return matched;
     };
@@ -225,7 +225,7 @@ fn canonical_query(query: Option<&str>, matching: &Matching) -> Vec<QueryPair> {
         let decoded = |text: &str| -> Vec<u8> { percent_decode_str(&text.replace('+', " ")).collect() };
         let bytes = decoded(pair);
         let pair = QueryPair {
-            value: replaced(&value, matching),
+            value: matching.replaced(&value),
             sha256: std::str::from_utf8(&bytes).is_err().then(|| sha256_hex(&bytes)),
             name: name.into_owned(),
         };
@@ -275,22 +275,13 @@ fn remove(value: &mut Value, path: &[String]) {
 
 fn replace_strings(value: &mut Value, matching: &Matching) {
     match value {
-        Value::String(text) => *text = replaced(text, matching),
+        Value::String(text) => *text = matching.replaced(text),
         Value::Array(items) => items.iter_mut().for_each(|item| replace_strings(item, matching)),
         Value::Object(members) => members
             .values_mut()
             .for_each(|member| replace_strings(member, matching)),
         _ => {}
     }
-}
-
-pub(super) fn replaced(text: &str, matching: &Matching) -> String {
-    matching.replace.iter().fold(text.to_owned(), |text, replacement| {
-        replacement
-            .pattern
-            .replace_all(&text, replacement.with.as_str())
-            .into_owned()
-    })
 }
 
 /// Serializes a JSON value with each integer that is not a double as an object, and [`INTEGER`] members renamed.

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::canonical::replaced;
 use super::part_type::is_derived;
 use crate::cassette::{Blob, RecordedPart};
 use crate::hash::sha256_hex;
@@ -45,11 +44,11 @@ impl CanonicalPart {
         let sha256 = match &part.content {
             Blob::External { sha256 } => sha256.clone(),
             Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) if !matching.replace.is_empty() => sha256_hex(replaced(text, matching).as_bytes()),
+                Ok(text) if !matching.replace.is_empty() => sha256_hex(matching.replaced(text).as_bytes()),
                 _ => sha256_hex(bytes),
             },
         };
-        let text = |text: &str| replaced(text, matching);
+        let text = |text: &str| matching.replaced(text);
         let filename = part.filename.as_deref();
         let content_type = part.content_type.as_deref();
         let texts =

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::Recorder;
@@ -28,36 +29,9 @@ impl Recorder {
         timing_ms: Vec<u64>,
     ) -> Result<()> {
         let prepared = exchange.prepared.clone();
-        let line = prepared.request.line();
         let body = response.body.complete();
-        match assess(
-            RequestLine::of(&prepared.request),
-            response.status,
-            &response.headers,
-            &body,
-        ) {
-            Assessment::Lasting => {}
-            Assessment::Transient(reason) => {
-                let save_errors = exchange.save_errors.as_ref();
-                if !save_errors
-                    .unwrap_or(&exchange.settings.settings.save_errors)
-                    .includes(response.status)
-                {
-                    self.session().count(|summary| summary.passed_on += 1);
-                    self.warn_transient(response.status, &reason, &line);
-                    return Ok(());
-                }
-            }
-            Assessment::Incomplete(reason) => {
-                // The caller still gets its response; the verdict says that it was not recorded.
-                let error = Error::new(
-                    ErrorKind::Upstream,
-                    format!("not recorded: the response to {line} is {reason}"),
-                );
-                self.session().failed(&error);
-                tracing::warn!("{}", error.message());
-                return Ok(());
-            }
+        if !self.is_lasting(&exchange, response, &body) {
+            return Ok(());
         }
         let redactor = &prepared.redactor;
         let recorded_response = RecordedResponse {
@@ -85,6 +59,33 @@ impl Recorder {
             self.skip_too_large(&prepared.key);
         }
         Ok(())
+    }
+
+    /// Whether a response is recorded: it is lasting, or a transient error that the request or the settings select. Otherwise
+    /// the session warns or fails; the caller gets the response in any case.
+    fn is_lasting(&self, exchange: &Exchange, response: &SharedResponse, body: &Bytes) -> bool {
+        let request = &exchange.prepared.request;
+        let line = request.line();
+        match assess(RequestLine::of(request), response.status, &response.headers, body) {
+            Assessment::Lasting => true,
+            Assessment::Transient(reason) => {
+                let settings = &exchange.settings.settings;
+                let selected = exchange.save_errors.as_ref().unwrap_or(&settings.save_errors);
+                let is_selected = selected.includes(response.status);
+                if !is_selected {
+                    self.session().count(|summary| summary.passed_on += 1);
+                    self.warn_transient(response.status, &reason, &line);
+                }
+                is_selected
+            }
+            Assessment::Incomplete(reason) => {
+                let message = format!("not recorded: the response to {line} is {reason}");
+                let error = Error::new(ErrorKind::Upstream, message);
+                self.session().failed(&error);
+                tracing::warn!("{}", error.message());
+                false
+            }
+        }
     }
 
     /// Warns that a transient error was not recorded, once for each kind of error and test.

@@ -25,6 +25,16 @@ pub struct Matching {
     pub replace: Vec<Replacement>,
 }
 
+impl Matching {
+    /// The text after all replacements.
+    pub(crate) fn replaced(&self, text: &str) -> String {
+        self.replace.iter().fold(text.to_owned(), |text, replacement| {
+            let Replacement { pattern, with } = replacement;
+            pattern.replace_all(&text, with.as_str()).into_owned()
+        })
+    }
+}
+
 /// A regular expression and the text that replaces its matches (`$1` is the first group).
 #[derive(Clone, Debug)]
 pub struct Replacement {

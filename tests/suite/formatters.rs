@@ -63,8 +63,12 @@ fn bodies() -> Vec<(&'static str, Bytes)> {
             .collect();
         bodies.push(("application/json", serde_json::to_vec(&json).unwrap().into()));
         bodies.push(("application/json", serde_json::to_vec_pretty(&json).unwrap().into()));
-        bodies.push(("text/event-stream", events.into()));
-        bodies.push(("text/event-stream", format!("{text}\n\n: ping \n\ndata: {text}").into()));
+        // A stream without an event is not recorded.
+        bodies.push(("text/event-stream", format!("data: 1\n\n{events}").into()));
+        bodies.push((
+            "text/event-stream",
+            format!("{text}\n\n: ping \n\ndata: 1\n\ndata: {text}").into(),
+        ));
         bodies.push(("text/plain", repeated.into()));
         bodies.push(("text/plain", text.into()));
     }
