@@ -18,7 +18,7 @@ use crate::settings::Settings;
 ///
 /// | methods | effect when implemented |
 /// | --- | --- |
-/// | [`get_body`](Self::get_body), [`set_body`](Self::set_body) | large bodies are stored once each, outside the documents |
+/// | [`get_body`](Self::get_body), [`set_body`](Self::set_body) | the large bodies of committed cassettes, and those that `copy` brings, are stored once each, outside the documents |
 /// | [`set_expiring`](Self::set_expiring) | the store removes expired entries itself |
 /// | [`lock`](Self::lock) | of many processes that miss a key, one sends the request |
 /// | [`size`](Self::size) | the limit `max_bytes` of the settings applies |

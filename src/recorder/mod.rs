@@ -185,7 +185,8 @@ impl Recorder {
             turn,
             started: Instant::now(),
             expired: None,
-            is_damaged: false,
+            damage: None,
+            body: None,
             lock: None,
             is_polling: false,
         })

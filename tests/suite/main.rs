@@ -5,6 +5,8 @@ mod support;
 
 #[cfg(feature = "cli")]
 mod cache;
+#[cfg(all(feature = "cli", feature = "redis", feature = "sql", unix))]
+mod cache_repair;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::address::{Address, RedisClient, host_and_port};
 use crate::engine::retry::{Attempts, CONNECT_TIMEOUT, Failure, RESPONSE_TIMEOUT, Retry};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many keys are requested at a time.
 pub(super) const PAGE: usize = 500;
@@ -193,16 +193,20 @@ impl Store {
         self.send(Message::Command(command), Retry::Always).await
     }
 
-    /// Sends a command for each id, many at once. The replies are in the same order.
+    /// Sends a command for each id, many at once. The replies are in the same order, `None` for a key of another type.
     pub(super) async fn commands<T: FromRedisValue>(
         &self,
         ids: &[String],
         command: impl Fn(&str) -> Cmd,
-    ) -> Result<Vec<T>> {
+    ) -> Result<Vec<Option<T>>> {
         let mut replies = Vec::with_capacity(ids.len());
+        let send = async |command: Cmd| match self.command(&command).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) if error.kind() == ErrorKind::Cassette => Ok(None),
+            Err(error) => Err(error),
+        };
         for page in ids.chunks(PAGE) {
-            let commands: Vec<Cmd> = page.iter().map(|id| command(id)).collect();
-            replies.extend(try_join_all(commands.iter().map(|command| self.command(command))).await?);
+            replies.extend(try_join_all(page.iter().map(|id| send(command(id)))).await?);
         }
         Ok(replies)
     }
@@ -261,6 +265,10 @@ impl Store {
 
     fn error(&self, error: RedisError) -> Error {
         let location = &self.address.location;
+        if is_wrong_type(&error) {
+            let message = format!("{location}: a key in Redis is not of the type that this engine writes");
+            return Error::new(ErrorKind::Cassette, message).with_source(error);
+        }
         // A cluster reports the cause of a failed connection only as text.
         let text = error.to_string();
         let (message, hint) = if text.contains("NOAUTH") {
@@ -289,6 +297,11 @@ impl Store {
             None => error,
         }
     }
+}
+
+/// Returns whether the key exists and is not of the type that the command needs.
+fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
 }
 
 fn is_transient(error: &RedisError) -> bool {

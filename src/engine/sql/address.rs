@@ -70,6 +70,14 @@ impl Address {
         }
     }
 
+    /// Returns the SQL expression for the bytes of a column. A value in SQLite may have another type than its column.
+    pub(super) fn bytes(&self, column: &str) -> String {
+        match self.options {
+            Options::Sqlite(_) => format!("cast({column} as blob)"),
+            Options::Postgres(_) => column.to_owned(),
+        }
+    }
+
     /// Returns the SQL condition that an entry has not expired.
     pub(super) fn not_expired(&self) -> String {
         format!("(expires_at is null or expires_at > {})", self.now())
