@@ -1,6 +1,7 @@
 //! The store of a command's cassettes: a directory, or a cache.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -12,6 +13,9 @@ use crate::settings::Settings;
 
 /// How many cassettes are read at once.
 const AT_ONCE: usize = 16;
+
+/// How long a command waits for a connection. `proxy` and `run` have a flag for it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The store of a command's cassettes.
 pub(super) struct Store {
@@ -43,8 +47,10 @@ impl Store {
                 directory: Some(directory),
             });
         }
+        let engine = open(location)?;
+        engine.extensions().set_timeout(TIMEOUT);
         Ok(Self {
-            engine: open(location)?,
+            engine,
             location: location.to_owned(),
             directory: None,
         })

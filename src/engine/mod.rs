@@ -30,6 +30,8 @@ mod retry;
 #[cfg(feature = "sql")]
 mod sql;
 #[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
+mod timeout;
+#[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
 mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;

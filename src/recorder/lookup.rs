@@ -33,7 +33,7 @@ impl Store {
             Ok(None) => return Lookup::Missing,
             // A damaged entry of a cache is recorded again. A damaged file in a directory is for a person to look at.
             Err(error) if error.kind() == ErrorKind::Cassette && self.may_bypass(&error, exchange.plan) => {
-                tracing::warn!("a recording is damaged and is recorded again: {error}");
+                tracing::warn!("a recording is damaged and is recorded again: {}", error.in_one_line());
                 exchange.damage = Some(Damage::Document);
                 return Lookup::Missing;
             }
@@ -49,7 +49,7 @@ impl Store {
             if error.kind() != ErrorKind::Cassette {
                 return Lookup::Unavailable(error);
             }
-            tracing::warn!("a recording is damaged and is recorded again: {error}");
+            tracing::warn!("a recording is damaged and is recorded again: {}", error.in_one_line());
             exchange.damage = Some(Damage::Response(index));
             return Lookup::Missing;
         }

@@ -328,7 +328,7 @@ impl Recorder {
                 return;
             }
             if let Err(error) = recorder.record(exchange, call, request, upstream).await {
-                tracing::warn!("cannot refresh a stale recording: {error}");
+                tracing::warn!("cannot refresh a stale recording: {}", error.in_one_line());
             }
         });
     }

@@ -58,5 +58,7 @@ mod security;
 #[cfg(all(feature = "cli", feature = "sql", unix))]
 mod sql;
 mod testing;
+#[cfg(all(feature = "cli", feature = "redis", feature = "sql", unix))]
+mod unavailable_caches;
 #[cfg(feature = "cli")]
 mod usage_log;

@@ -245,6 +245,10 @@ impl EngineExtensions for RedisEngine {
             .command(cmd("SET").arg(self.store.key("settings")).arg(&settings[..]))
             .await
     }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.store.timeout.set(limit);
+    }
 }
 
 impl fmt::Debug for RedisEngine {

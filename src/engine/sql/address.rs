@@ -5,7 +5,6 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 
-use crate::engine::retry::CONNECT_TIMEOUT;
 use crate::engine::url::{StoreUrl, invalid_url};
 use crate::error::Result;
 
@@ -102,7 +101,6 @@ fn sqlite(path: &str) -> Result<Address> {
     let options = SqliteConnectOptions::new()
         .filename(&*path)
         .create_if_missing(true)
-        .busy_timeout(CONNECT_TIMEOUT)
         .synchronous(SqliteSynchronous::Normal)
         .disable_statement_logging();
     Ok(Address {

@@ -220,6 +220,10 @@ impl EngineExtensions for SqlEngine {
         let values = [Value::Bytes(&settings)];
         self.store.execute(statement, &values, Retry::Always).await.map(drop)
     }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.store.timeout.set(limit);
+    }
 }
 
 impl fmt::Debug for SqlEngine {
