@@ -217,6 +217,11 @@ impl Error {
         }
     }
 
+    /// The message and the causes in one line, for the log.
+    pub(crate) fn in_one_line(&self) -> String {
+        self.with_causes().replace("\n  caused by: ", ": ")
+    }
+
     /// The message and the causes, each on a line of its own.
     pub(crate) fn with_causes(&self) -> String {
         let mut text = self.0.message.clone();

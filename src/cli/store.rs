@@ -1,17 +1,21 @@
 //! The store of a command's cassettes: a directory, or a cache.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cassette::{Cassette, yaml};
 use crate::engine::{CacheEngine, DirectoryEngine, Listed, inline_bodies, is_directory, open, read_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
 
 /// How many cassettes are read at once.
 const AT_ONCE: usize = 16;
+
+/// How long a command waits for a connection. `proxy` and `run` have a flag for it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The store of a command's cassettes.
 pub(super) struct Store {
@@ -43,8 +47,10 @@ impl Store {
                 directory: Some(directory),
             });
         }
+        let engine = open(location)?;
+        engine.extensions().set_timeout(TIMEOUT);
         Ok(Self {
-            engine: open(location)?,
+            engine,
             location: location.to_owned(),
             directory: None,
         })
@@ -107,29 +113,39 @@ impl Store {
 
     /// Reads the document of a cassette.
     pub(super) async fn document(&self, listed: &Listed) -> Result<Bytes> {
-        let location = self.location_of(listed);
-        let gone = || Error::engine(format!("cannot read {location}: it no longer exists"));
+        self.document_if_there(listed).await?.ok_or_else(|| self.gone(listed))
+    }
+
+    fn gone(&self, listed: &Listed) -> Error {
+        Error::engine(format!("cannot read {}: it no longer exists", self.location_of(listed)))
+    }
+
+    async fn document_if_there(&self, listed: &Listed) -> Result<Option<Bytes>> {
         match (&self.directory, &listed.key) {
-            (Some(directory), _) => read_file(&directory.root().join(&listed.name))?.ok_or_else(gone),
-            (None, Some(key)) => self.engine.get(key).await?.ok_or_else(gone),
-            (None, None) => Err(gone()),
+            (Some(directory), _) => read_file(&directory.root().join(&listed.name)),
+            (None, Some(key)) => self.engine.get(key).await,
+            (None, None) => Ok(None),
         }
     }
 
     /// Reads all cassettes, sorted by name.
     pub(super) async fn read_all(&self) -> Result<Vec<Read>> {
         let read = async |listed: Listed| {
-            let cassette = match self.document(&listed).await {
-                Ok(document) => yaml::read(&document, &self.location_of(&listed)),
-                // An unreadable file affects one cassette; an unreachable engine affects all.
-                Err(error) if self.directory.is_some() => Err(error),
+            let cassette = match self.document_if_there(&listed).await {
+                Ok(Some(document)) => yaml::read(&document, &self.location_of(&listed)),
+                // A cache has removed it since it was listed.
+                Ok(None) if self.directory.is_none() => return Ok(None),
+                Ok(None) => Err(self.gone(&listed)),
+                // An unreadable file or entry affects one cassette; an unreachable engine affects all.
+                Err(error) if self.directory.is_some() || error.kind() == ErrorKind::Cassette => Err(error),
                 Err(error) => return Err(error),
             };
-            Ok((listed, cassette))
+            Ok(Some((listed, cassette)))
         };
         stream::iter(self.list().await?)
             .map(read)
             .buffered(AT_ONCE)
+            .try_filter_map(async |read| Ok(read))
             .try_collect()
             .await
     }

@@ -48,7 +48,8 @@ pub trait CacheEngine: Send + Sync {
     /// Returns the document stored under a key, byte for byte as [`set`](Self::set) received it, or `None`.
     ///
     /// # Errors
-    /// Usually [`Error::engine`]: the store cannot be read.
+    /// Usually [`Error::engine`]: the store cannot be read. [`ErrorKind::Cassette`](crate::ErrorKind::Cassette): this entry
+    /// is damaged, and others are not; a cache then records it again, so [`set`](Self::set) must replace it.
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>>;
 
     /// Stores a document (YAML, UTF-8) under a key and replaces the previous one. When this returns `Ok`, the document

@@ -53,7 +53,9 @@ pub(crate) async fn inline_bodies(
     Ok(cassette)
 }
 
-/// Stores the bodies that are larger than `inline_body_bytes` separately, if the engine supports that.
+/// Stores the bodies that are larger than `inline_body_bytes` separately, if the cassettes are committed files and the
+/// engine supports that. In a cache they stay in the document: a store that removes entries could remove one without the
+/// other.
 ///
 /// # Errors
 /// Usually [`Error::engine`]: the store cannot be written.
@@ -62,6 +64,9 @@ pub(crate) async fn externalize_large_bodies(
     cassette: &mut Cassette,
     settings: &Settings,
 ) -> Result<()> {
+    if !engine.extensions().is_committed() {
+        return Ok(());
+    }
     for blob in cassette.bodies_mut() {
         if let Blob::Inline(bytes) = blob
             && bytes.len() > settings.inline_body_bytes

@@ -18,12 +18,13 @@ use crate::settings::Settings;
 ///
 /// | methods | effect when implemented |
 /// | --- | --- |
-/// | [`get_body`](Self::get_body), [`set_body`](Self::set_body) | large bodies are stored once each, outside the documents |
+/// | [`get_body`](Self::get_body), [`set_body`](Self::set_body) | the large bodies of committed cassettes, and those that `copy` brings, are stored once each, outside the documents |
 /// | [`set_expiring`](Self::set_expiring) | the store removes expired entries itself |
 /// | [`lock`](Self::lock) | of many processes that miss a key, one sends the request |
 /// | [`size`](Self::size) | the limit `max_bytes` of the settings applies |
 /// | [`add_counts`](Self::add_counts), [`counts`](Self::counts) | hits and misses of all processes are counted |
 /// | [`check_writable`](Self::check_writable) | a read-only store is reported before a request is sent |
+/// | [`set_timeout`](Self::set_timeout) | connecting has the time limit that the recorder has for each call |
 /// | [`settings`](Self::settings), [`get_settings`](Self::get_settings), [`set_settings`](Self::set_settings) | the settings are stored with the cassettes |
 /// | [`is_committed`](Self::is_committed), [`directory`](Self::directory) | the cassettes are files under version control |
 ///
@@ -125,6 +126,10 @@ pub trait EngineExtensions: Send + Sync {
     async fn check_writable(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Limits how long connecting to the store may take, and waiting for other writers. The recorder calls it before the
+    /// first operation. By default nothing happens.
+    fn set_timeout(&self, _limit: Duration) {}
 
     /// Returns the settings that are available without a connection, when a session starts.
     ///

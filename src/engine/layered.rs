@@ -64,7 +64,12 @@ impl<Near: CacheEngine, Far: CacheEngine> LayeredEngine<Near, Far> {
 /// Logs an error of the near engine, which costs only time.
 fn logged<T>(result: Result<T>) -> Option<T> {
     result
-        .inspect_err(|error| tracing::warn!("the near engine failed, the far engine is used: {error}"))
+        .inspect_err(|error| {
+            tracing::warn!(
+                "the near engine failed, the far engine is used: {}",
+                error.in_one_line()
+            )
+        })
         .ok()
 }
 
@@ -158,6 +163,11 @@ impl<Near: CacheEngine, Far: CacheEngine> EngineExtensions for LayeredEngine<Nea
 
     async fn check_writable(&self) -> Result<()> {
         self.far.extensions().check_writable().await
+    }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.near.extensions().set_timeout(limit);
+        self.far.extensions().set_timeout(limit);
     }
 
     fn settings(&self) -> Result<Settings> {

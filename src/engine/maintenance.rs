@@ -39,7 +39,7 @@ impl Copied {
 
 impl fmt::Display for Copied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} copied, {} already there", self.copied, self.same)?;
+        write!(f, "{} copied, {} unchanged", self.copied, self.same)?;
         if !self.failures.is_empty() {
             write!(f, ", {} failed", self.failures.len())?;
         }
@@ -111,12 +111,20 @@ async fn copy_one(
         }
     }
     let key = checked_key(from, key, &cassette, settings).await?;
-    is_same &= to.get(&key).await?.as_ref() == Some(&document);
+    is_same &= unless_damaged(to.get(&key).await)?.as_ref() == Some(&document);
     if is_same {
         return Ok(Outcome::Same);
     }
     to.set(&key, document).await?;
     Ok(Outcome::Copied)
+}
+
+/// Treats a damaged entry as one that does not exist.
+fn unless_damaged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::Cassette => Ok(None),
+        read => read,
+    }
 }
 
 /// Copies a body. Returns whether it existed already.
@@ -125,7 +133,7 @@ async fn copy_body(from: &dyn CacheEngine, to: &dyn CacheEngine, sha256: &str, l
         sha256: sha256.to_owned(),
     };
     let body = read_body(from, &body, || location.to_owned()).await?;
-    if let Some(stored) = to.extensions().get_body(sha256).await?
+    if let Some(stored) = unless_damaged(to.extensions().get_body(sha256).await)?
         && decode(stored, sha256).is_some()
     {
         return Ok(true);
@@ -238,7 +246,16 @@ pub(crate) async fn stats_with(
         .map(|key| async move { (engine.get(&key).await, key) })
         .buffer_unordered(AT_ONCE);
     while let Some((document, key)) = reads.next().await {
-        let Some(document) = document? else { continue };
+        let document = match document {
+            Ok(Some(document)) => document,
+            Ok(None) => continue,
+            Err(error) if error.kind() == ErrorKind::Cassette => {
+                stats.entries += 1;
+                stats.damaged += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         stats.entries += 1;
         stats.bytes += document.len() as u64;
         *stats.endpoints.entry(key.endpoint().to_owned()).or_default() += 1;
@@ -261,7 +278,7 @@ pub(crate) async fn stats_with(
         }
         for sha256 in external_bodies(&cassette) {
             if bodies.insert(sha256.clone())
-                && let Some(stored) = engine.extensions().get_body(&sha256).await?
+                && let Some(stored) = unless_damaged(engine.extensions().get_body(&sha256).await)?
             {
                 let body = decode(stored.clone(), &sha256).unwrap_or(stored);
                 stats.bytes += body.len() as u64;

@@ -32,6 +32,8 @@ mod sql;
 mod staged;
 mod stored_body;
 #[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
+mod timeout;
+#[cfg(any(feature = "object-store", feature = "redis", feature = "sql"))]
 mod ttl;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod url;

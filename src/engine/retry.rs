@@ -4,12 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long connecting may take. No attempt starts later than this after the first one.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the store may take for one operation: enough for 50 MB over a slow connection.
-pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How many attempts an operation has.
 pub(super) const ATTEMPTS: u32 = 4;
 
@@ -64,14 +58,17 @@ pub(super) struct Attempts {
     retry: Retry,
     failed: u32,
     since: Instant,
+    limit: Duration,
 }
 
 impl Attempts {
-    pub(super) fn new(retry: Retry) -> Self {
+    /// No attempt starts later than `limit` after the first one.
+    pub(super) fn new(retry: Retry, limit: Duration) -> Self {
         Self {
             retry,
             failed: 0,
             since: Instant::now(),
+            limit,
         }
     }
 
@@ -86,7 +83,7 @@ impl Attempts {
             Cause::NotExecuted => true,
             Cause::Unknown => self.retry == Retry::Always,
         };
-        if !may_retry || self.failed == ATTEMPTS || self.since.elapsed() > CONNECT_TIMEOUT {
+        if !may_retry || self.failed == ATTEMPTS || self.since.elapsed() > self.limit {
             return Err(failure.error);
         }
         tokio::time::sleep(PAUSE * 2u32.pow(self.failed - 1)).await;
@@ -99,7 +96,7 @@ mod tests {
     use super::*;
 
     async fn attempts(retry: Retry, failure: impl Fn(Error) -> Failure) -> u32 {
-        let mut attempts = Attempts::new(retry);
+        let mut attempts = Attempts::new(retry, Duration::from_secs(5));
         while attempts.next(failure(Error::engine("down"))).await.is_ok() {}
         attempts.failed
     }

@@ -37,10 +37,26 @@ pub(super) struct CircuitBreaker {
 struct Circuit {
     failures: u32,
     open_until: Option<Instant>,
+    last: Option<Error>,
+}
+
+impl Circuit {
+    /// The error of a call that is not made.
+    fn error(&self) -> Error {
+        let error = Error::engine(format!(
+            "the engine has failed {} times in a row and is not called for now",
+            self.failures
+        ));
+        match &self.last {
+            Some(last) => error.with_source(last.clone()),
+            None => error,
+        }
+    }
 }
 
 impl CircuitBreaker {
     pub(super) fn new(engine: Arc<dyn CacheEngine>, limit: Duration) -> Self {
+        engine.extensions().set_timeout(limit);
         Self {
             engine,
             limit,
@@ -66,10 +82,7 @@ impl CircuitBreaker {
             let mut circuit = self.circuit();
             match circuit.open_until {
                 Some(until) if Instant::now() < until => {
-                    return Err(Error::engine(format!(
-                        "the engine has failed {} times in a row and is not called for now",
-                        circuit.failures
-                    )));
+                    return Err(circuit.error());
                 }
                 // This call tests the engine. Other calls still fail until its result is known.
                 Some(_) => circuit.open_until = Some(Instant::now() + self.limit),
@@ -81,6 +94,7 @@ impl CircuitBreaker {
         match &result {
             Err(error) if error.kind() == ErrorKind::Engine => {
                 circuit.failures = circuit.failures.saturating_add(1);
+                circuit.last = Some(error.clone());
                 if circuit.failures >= FAILURES {
                     circuit.open_until = Some(Instant::now() + OPEN_TIME);
                 }
@@ -166,6 +180,10 @@ guarded! {
         call get_settings() -> Option<Bytes>;
         call set_settings(settings: Bytes) -> ();
     } and {
+        fn set_timeout(&self, limit: Duration) {
+            self.engine.extensions().set_timeout(limit);
+        }
+
         fn settings(&self) -> Result<Settings> {
             self.engine.extensions().settings()
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::document_cache::Document;
 use super::effective_settings::EffectiveSettings;
 use super::held_lock::HeldLock;
@@ -12,6 +14,15 @@ use crate::mode::Plan;
 use crate::settings::SaveErrors;
 use crate::settings::faults::Injection;
 use crate::settings::playback::Playback;
+
+/// What cannot be read in the entry of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// The document: it is replaced.
+    Document,
+    /// The body of the response at this index: the response is replaced, and the others stay.
+    Response(usize),
+}
 
 /// One request on its way through the recorder.
 pub(super) struct Exchange {
@@ -30,8 +41,10 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     /// The recording that is too old to be replayed.
     pub(super) expired: Option<Arc<Document>>,
-    /// Whether the entry of a cache cannot be read and may be overwritten.
-    pub(super) is_damaged: bool,
+    /// What cannot be read in the entry of a cache, and is recorded again.
+    pub(super) damage: Option<Damage>,
+    /// The external body that the look-up has loaded, by its SHA-256.
+    pub(super) body: Option<(String, Bytes)>,
     /// The lock that lets this process, and no other, send the request.
     pub(super) lock: Option<HeldLock>,
     /// Whether the request reads a state and was first recorded in this session, so that it is sent again.
@@ -56,7 +69,8 @@ impl Exchange {
             turn: self.turn,
             started: Instant::now(),
             expired: self.expired.clone(),
-            is_damaged: false,
+            damage: None,
+            body: None,
             lock: None,
             is_polling: false,
         }

@@ -19,7 +19,7 @@ impl Store {
             Ok(Lock::Acquired(lease)) => exchange.lock = Some(HeldLock::new(lease, self.lock_ttl, &self.tasks)),
             Ok(Lock::Unsupported) => {}
             // Without a lock there may be one call too many, which is no reason to fail.
-            Err(error) => tracing::debug!("cannot take a lock: {error}"),
+            Err(error) => tracing::debug!("cannot take a lock: {}", error.in_one_line()),
         }
         true
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::document_cache::Document;
-use super::exchange::Exchange;
+use super::exchange::{Damage, Exchange};
+use super::replay::response_index;
 use super::store::Store;
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest, yaml};
 use crate::engine;
@@ -28,13 +29,14 @@ pub(super) enum Lookup {
 impl Store {
     /// Finds the recording of a request.
     pub(super) async fn find(&self, exchange: &mut Exchange) -> Lookup {
+        exchange.damage = None;
         let document = match self.read(exchange.key()).await {
             Ok(Some(document)) => document,
             Ok(None) => return Lookup::Missing,
             // A damaged entry of a cache is recorded again. A damaged file in a directory is for a person to look at.
             Err(error) if error.kind() == ErrorKind::Cassette && self.may_bypass(&error, exchange.plan) => {
-                tracing::warn!("a recording is damaged and is recorded again: {error}");
-                exchange.is_damaged = true;
+                tracing::warn!("a recording is damaged and is recorded again: {}", error.in_one_line());
+                exchange.damage = Some(Damage::Document);
                 return Lookup::Missing;
             }
             Err(error) => return Lookup::Unavailable(error),
@@ -49,6 +51,16 @@ impl Store {
                 document.set_checked();
             }
             return Lookup::Found(document);
+        }
+        if let Some((index, sha256)) = self.external_body(exchange, &document)
+            && let Err(error) = Box::pin(self.load_in_advance(exchange, sha256)).await
+        {
+            if error.kind() != ErrorKind::Cassette {
+                return Lookup::Unavailable(error);
+            }
+            tracing::warn!("a recording is damaged and is recorded again: {}", error.in_one_line());
+            exchange.damage = Some(Damage::Response(index));
+            return Lookup::Missing;
         }
         let expiry = &exchange.settings.settings.expiry;
         let endpoint = exchange.key().endpoint();
@@ -82,6 +94,28 @@ impl Store {
             format!("{location}: the request was changed: it has the key {found}, and the file has the key {key}");
         Err(Error::new(ErrorKind::Cassette, message)
             .with_hint("restore the file, record the request again, or run mistral-cassette rekey to keep the change"))
+    }
+
+    /// The index and the SHA-256 of the response to replay, if its body is external and the store is a cache: then the body
+    /// may be missing although the document is there, and the response is recorded again.
+    fn external_body(&self, exchange: &Exchange, document: &Document) -> Option<(usize, String)> {
+        if !self.is_cache() {
+            return None;
+        }
+        let exhausted = exchange.settings.settings.exhausted;
+        let index = response_index(exchange.turn?, document.responses.len(), exhausted)?;
+        match &document.responses[index].body {
+            Blob::External { sha256 } => Some((index, sha256.clone())),
+            Blob::Inline(_) => None,
+        }
+    }
+
+    /// Loads the body of the response before it is certain that it is replayed.
+    async fn load_in_advance(&self, exchange: &mut Exchange, sha256: String) -> Result<()> {
+        let blob = Blob::External { sha256: sha256.clone() };
+        let body = self.load_body(&blob, exchange.key()).await?;
+        exchange.body = Some((sha256, body));
+        Ok(())
     }
 
     /// The parsed cassette of a key, if there is one.

@@ -187,7 +187,8 @@ impl Recorder {
             turn,
             started: Instant::now(),
             expired: None,
-            is_damaged: false,
+            damage: None,
+            body: None,
             lock: None,
             is_polling: false,
         })
@@ -329,7 +330,7 @@ impl Recorder {
                 return;
             }
             if let Err(error) = recorder.record(exchange, call, request, upstream).await {
-                tracing::warn!("cannot refresh a stale recording: {error}");
+                tracing::warn!("cannot refresh a stale recording: {}", error.in_one_line());
             }
         });
     }

@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::fault_responses;
 use super::paced_body::PacedBody;
 use super::usage_log::Use;
-use crate::cassette::Cassette;
+use crate::cassette::{Blob, Cassette};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Response;
 use crate::settings::Exhausted;
@@ -89,6 +89,11 @@ impl Recorder {
             return Err(self.exhausted(exchange, document, turn));
         };
         let body = &document.responses[index].body;
+        if let (Blob::External { sha256 }, Some((loaded, bytes))) = (body, &exchange.body)
+            && loaded == sha256
+        {
+            return Ok((index, bytes.clone()));
+        }
         Ok((index, self.shared.store.load_body(body, exchange.key()).await?))
     }
 
@@ -136,7 +141,7 @@ impl Recorder {
 }
 
 /// Which of the recorded responses a request gets. `turn` counts the requests before it in this session.
-fn response_index(turn: usize, recorded: usize, exhausted: Exhausted) -> Option<usize> {
+pub(super) fn response_index(turn: usize, recorded: usize, exhausted: Exhausted) -> Option<usize> {
     match exhausted {
         _ if turn < recorded => Some(turn),
         Exhausted::Repeat => Some(recorded - 1),

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::Recorder;
 use super::assessment::{Assessment, RequestLine, assess};
 use super::coalesce::{Leader, SharedResponse};
-use super::exchange::Exchange;
+use super::exchange::{Damage, Exchange};
 use super::session::SavedResponses;
 use super::usage_log::Use;
 use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, RecordedResponse, is_equivalent};
@@ -153,10 +153,9 @@ impl Recorder {
         let (session, store) = (self.session(), &self.shared.store);
         let (settings, key) = (&exchange.settings.settings, exchange.key());
         let _saving = self.shared.saving.lock().await;
-        let on_file = if exchange.is_damaged {
-            None
-        } else {
-            store.read(key).await?
+        let on_file = match exchange.damage {
+            Some(Damage::Document) => None,
+            _ => store.read(key).await?,
         };
         let on_file = on_file.as_ref().map(|document| &document.cassette);
         // A state that has not changed is stored once.
@@ -166,6 +165,11 @@ impl Recorder {
             && self.is_unchanged(last, &exchange, &response).await
         {
             return Ok(true);
+        }
+        if let (Some(Damage::Response(index)), Some(on_file)) = (exchange.damage, on_file)
+            && let Some(cassette) = healed(on_file, index, &exchange, &response)
+        {
+            return self.write(&exchange, cassette, Some(on_file)).await;
         }
         let expired = exchange.expired.as_ref().map(|expired| Expired {
             history: expired.history.unwrap_or_default(),
@@ -186,7 +190,17 @@ impl Recorder {
             is_unchanged,
             expired,
         };
-        let (mut cassette, saved) = merge(on_file, new, turn, settings);
+        let (cassette, saved) = merge(on_file, new, turn, settings);
+        let is_written = self.write(&exchange, cassette, on_file).await?;
+        if is_written {
+            session.set_saved(key, saved);
+        }
+        Ok(is_written)
+    }
+
+    /// Writes a cassette. Returns whether the limits allow it.
+    async fn write(&self, exchange: &Exchange, mut cassette: Cassette, on_file: Option<&Cassette>) -> Result<bool> {
+        let (store, settings) = (&self.shared.store, &exchange.settings.settings);
         if !store
             .quota
             .admits(&mut cassette, &settings.limits, store.engine())
@@ -194,8 +208,7 @@ impl Recorder {
         {
             return Ok(false);
         }
-        engine::write_cassette(store.engine(), key, &mut cassette, on_file, settings).await?;
-        session.set_saved(key, saved);
+        engine::write_cassette(store.engine(), exchange.key(), &mut cassette, on_file, settings).await?;
         Ok(true)
     }
 
@@ -219,6 +232,15 @@ impl Recorder {
             self.session().failed(&error);
         }
     }
+}
+
+/// The cassette with a new response at the place of the one whose body is missing or damaged. The others stay, and so does
+/// the age.
+fn healed(on_file: &Cassette, index: usize, exchange: &Exchange, response: &RecordedResponse) -> Option<Cassette> {
+    let mut cassette = on_file.clone();
+    *cassette.responses.get_mut(index)? = response.clone();
+    cassette.request = exchange.prepared.request.clone();
+    Some(cassette)
 }
 
 /// A response to be merged into a cassette.

@@ -172,9 +172,12 @@ impl Session {
     pub(super) fn warn_unavailable(&self, error: &Error) {
         let is_new = !std::mem::replace(&mut self.state().warned_unavailable, true);
         if is_new {
-            tracing::warn!("the engine is unavailable; the upstream answers and nothing is recorded: {error}");
+            tracing::warn!(
+                "the engine is unavailable; the upstream answers and nothing is recorded: {}",
+                error.in_one_line()
+            );
         } else {
-            tracing::debug!("the engine is unavailable: {error}");
+            tracing::debug!("the engine is unavailable: {}", error.in_one_line());
         }
     }
 

@@ -488,7 +488,7 @@ async fn a_read_only_directory_replays_and_every_write_is_reported() {
     }
     let elsewhere = tempfile::tempdir().unwrap();
     let done = project.run(&["copy", "cassettes", elsewhere.path().to_str().unwrap()]);
-    assert_eq!(done.stdout, "2 copied, 0 already there\n", "{}", done.stderr);
+    assert_eq!(done.stdout, "2 copied, 0 unchanged\n", "{}", done.stderr);
     for (writing, code, at_location) in [
         (
             &["prune", "--ledger", "ledger", "--yes"][..],

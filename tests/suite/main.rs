@@ -5,6 +5,8 @@ mod support;
 
 #[cfg(feature = "cli")]
 mod cache;
+#[cfg(all(feature = "cli", feature = "redis", feature = "sql", unix))]
+mod cache_repair;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
@@ -64,5 +66,7 @@ mod security;
 #[cfg(all(feature = "cli", feature = "sql", unix))]
 mod sql;
 mod testing;
+#[cfg(all(feature = "cli", feature = "redis", feature = "sql", unix))]
+mod unavailable_caches;
 #[cfg(feature = "cli")]
 mod usage_log;

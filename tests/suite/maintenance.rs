@@ -61,15 +61,9 @@ fn there_and_back(project: &Project, at_location: &str) {
         assert_eq!(done.code(), 0, "{}", done.stderr);
         done.stdout
     };
-    assert_eq!(
-        printed(&["copy", "cassettes", at_location]),
-        "4 copied, 0 already there\n"
-    );
-    assert_eq!(
-        printed(&["copy", "cassettes", at_location]),
-        "0 copied, 4 already there\n"
-    );
-    assert_eq!(printed(&["copy", at_location, "back"]), "4 copied, 0 already there\n");
+    assert_eq!(printed(&["copy", "cassettes", at_location]), "4 copied, 0 unchanged\n");
+    assert_eq!(printed(&["copy", "cassettes", at_location]), "0 copied, 4 unchanged\n");
+    assert_eq!(printed(&["copy", at_location, "back"]), "4 copied, 0 unchanged\n");
     assert_eq!(files(project, "cassettes"), files(project, "back"));
     let replayed = run(project, at_location, "strict", "http://127.0.0.1:9");
     assert_eq!(replayed.code(), 0, "{}", replayed.stderr);
@@ -124,7 +118,7 @@ async fn a_cassette_that_cannot_be_copied_is_reported_and_does_not_stop_the_othe
     let done = project.run(&["copy", "cassettes", "other"]);
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (1, "2 copied, 0 already there, 2 failed\n")
+        (1, "2 copied, 0 unchanged, 2 failed\n")
     );
     assert!(
         done.stderr.contains(&damaged) && done.stderr.contains("is damaged"),

@@ -16,11 +16,9 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use super::bucket::Bucket;
 use super::failure::{self, Credentials};
 use super::profile;
+use crate::engine::timeout::Timeout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::tls;
-
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long a request may take, with its complete response.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -51,13 +49,16 @@ const AZURE: Credentials = Credentials {
 /// [`ErrorKind::Settings`]: the URL is invalid or contains credentials, or those of the environment cannot be read.
 pub(super) fn open(url: &str) -> Result<Bucket> {
     let address = Address::parse(url)?;
+    let timeout: Arc<Timeout> = Arc::default();
+    let connector = Connector(timeout.clone());
     let (store, credentials) = match address.scheme.as_str() {
-        "gs" => (address.google()?, GOOGLE),
-        "az" => (address.azure()?, AZURE),
-        _ => (address.amazon()?, AMAZON),
+        "gs" => (address.google(connector)?, GOOGLE),
+        "az" => (address.azure(connector)?, AZURE),
+        _ => (address.amazon(connector)?, AMAZON),
     };
     Ok(Bucket {
         store,
+        timeout,
         prefix: address.prefix,
         location: address.location.into(),
         credentials,
@@ -125,7 +126,7 @@ impl Address {
         Ok(address)
     }
 
-    fn amazon(&self) -> Result<Arc<dyn ObjectStore>> {
+    fn amazon(&self, connector: Connector) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.bucket);
         if let Some(endpoint) = &self.endpoint {
             // The first is for all services. The second is for S3 and takes precedence.
@@ -172,11 +173,11 @@ impl Address {
         if is_plain(endpoint.as_deref()) {
             builder = builder.with_config(S3::Client(ClientConfigKey::AllowHttp), "true");
         }
-        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        let built = builder.with_retry(retries()).with_http_connector(connector).build();
         Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
     }
 
-    fn google(&self) -> Result<Arc<dyn ObjectStore>> {
+    fn google(&self, connector: Connector) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&self.bucket);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint);
@@ -184,11 +185,11 @@ impl Address {
         if is_plain(self.endpoint.as_deref()) {
             builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), "true");
         }
-        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        let built = builder.with_retry(retries()).with_http_connector(connector).build();
         Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
     }
 
-    fn azure(&self) -> Result<Arc<dyn ObjectStore>> {
+    fn azure(&self, connector: Connector) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&self.bucket);
         if let Some(account) = &self.account {
             builder = builder.with_account(account);
@@ -199,7 +200,7 @@ impl Address {
         if is_plain(builder.get_config_value(&AzureConfigKey::Endpoint).as_deref()) {
             builder = builder.with_allow_http(true);
         }
-        let built = builder.with_retry(retries()).with_http_connector(Connector).build();
+        let built = builder.with_retry(retries()).with_http_connector(connector).build();
         Ok(Arc::new(built.map_err(|error| self.failed(&error))?))
     }
 
@@ -273,18 +274,18 @@ fn retries() -> RetryConfig {
 
 /// Creates HTTP clients with the TLS configuration of this crate.
 #[derive(Debug)]
-struct Connector;
+struct Connector(Arc<Timeout>);
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let option = |key| options.get_config_value(&key);
         // The metadata service of a machine is requested with a shorter timeout.
         let connect = option(ClientConfigKey::ConnectTimeout)
-            .and_then(|text| Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)))
-            .unwrap_or(CONNECT);
+            .and_then(|text| Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)));
         Ok(HttpClient::new(LazyClient {
             client: OnceLock::new(),
             connect,
+            timeout: self.0.clone(),
             is_plain: option(ClientConfigKey::AllowHttp).as_deref() == Some("true"),
         }))
     }
@@ -294,7 +295,9 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct LazyClient {
     client: OnceLock<reqwest::Client>,
-    connect: Duration,
+    /// How long connecting may take, if it differs from the time limit of the engine.
+    connect: Option<Duration>,
+    timeout: Arc<Timeout>,
     /// Whether `http://` is allowed.
     is_plain: bool,
 }
@@ -310,7 +313,7 @@ impl LazyClient {
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .connect_timeout(self.connect)
+            .connect_timeout(self.connect.unwrap_or_else(|| self.timeout.connect()))
             .timeout(REQUEST)
             // Objects are read as they are stored.
             .no_gzip()

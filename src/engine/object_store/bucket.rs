@@ -9,6 +9,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 
 use super::failure::{self, Credentials};
 use crate::engine::layout::{self, is_body};
+use crate::engine::timeout::Timeout;
 use crate::error::{Error, Result};
 use crate::key::RequestKey;
 
@@ -19,6 +20,7 @@ pub(super) const LOCKS: &str = "locks";
 #[derive(Clone)]
 pub(super) struct Bucket {
     pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) timeout: Arc<Timeout>,
     pub(super) prefix: Path,
     /// The URL without options: `s3://bucket/prefix`.
     pub(super) location: Arc<str>,

@@ -174,4 +174,8 @@ impl EngineExtensions for ObjectStoreEngine {
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
         self.bucket.put(SETTINGS, settings).await
     }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.bucket.timeout.set(limit);
+    }
 }

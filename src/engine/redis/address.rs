@@ -3,7 +3,8 @@
 use redis::cluster::ClusterClient;
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 
-use crate::engine::retry::{ATTEMPTS, CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::engine::retry::ATTEMPTS;
+use crate::engine::timeout::Timeout;
 use crate::engine::url::StoreUrl;
 use crate::error::Result;
 
@@ -129,9 +130,7 @@ fn nodes(url: &StoreUrl<'_>, is_tls: bool, login: &RedisConnectionInfo) -> Resul
 
 fn cluster(url: &StoreUrl<'_>, nodes: Vec<ConnectionInfo>) -> Result<RedisClient> {
     let client = ClusterClient::builder(nodes)
-        .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(RESPONSE_TIMEOUT)
-        .overall_response_timeout(Some(RESPONSE_TIMEOUT))
+        .overall_response_timeout(Some(Timeout::default().response()))
         .retries(ATTEMPTS)
         .max_retry_wait(1000)
         .build()

@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{cmd, pipe};
+use redis::{Cmd, cmd, pipe};
 
 use self::address::Address;
 use self::store::{Kind, Message, PAGE, Store};
 use super::retry::Retry;
 use super::ttl::milliseconds;
 use super::{CacheEngine, Counts, EngineExtensions, Lock, Size};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
 use crate::key::{RequestKey, Scope};
+
+/// The endpoint and the slug of a key whose type is not that of an entry, so that it is listed.
+const WRONG_TYPE_NAME: &str = "unknown/wrong-type";
 
 /// Stores cassettes in Redis or a compatible server, for a team or for many machines.
 ///
@@ -59,12 +62,30 @@ impl RedisEngine {
         self.store.entry_key(Kind::Body, sha256)
     }
 
+    /// Sends a command that reads an entry, and names the entry if it is of another type.
+    async fn read(&self, command: &Cmd, location: impl Fn() -> String) -> Result<Option<Bytes>> {
+        self.store.command(command).await.map_err(|error| match error.kind() {
+            ErrorKind::Cassette => {
+                let message = format!(
+                    "{}: the key in Redis is not of the type that this engine writes",
+                    location()
+                );
+                Error::new(ErrorKind::Cassette, message).with_hint("remove it, or record this request again")
+            }
+            _ => error,
+        })
+    }
+
     /// Stores a document with a TTL in milliseconds, or without expiry.
     async fn write(&self, key: &RequestKey, cassette: &Bytes, ttl: Option<i64>) -> Result<()> {
         let at = self.cassette_key(key);
         let mut transaction = pipe();
+        // A key of another type is replaced, as is everything in an existing entry.
         transaction
             .atomic()
+            .cmd("DEL")
+            .arg(&at)
+            .ignore()
             .cmd("HSET")
             .arg(&at)
             .arg("cassette")
@@ -72,10 +93,9 @@ impl RedisEngine {
             .arg("name")
             .arg(format!("{}/{}", key.endpoint(), key.slug()))
             .ignore();
-        match ttl {
-            Some(ttl) => transaction.cmd("PEXPIRE").arg(&at).arg(ttl).ignore(),
-            None => transaction.cmd("PERSIST").arg(&at).ignore(),
-        };
+        if let Some(ttl) = ttl {
+            transaction.cmd("PEXPIRE").arg(&at).arg(ttl).ignore();
+        }
         self.store.send(Message::Transaction(&transaction), Retry::Always).await
     }
 }
@@ -84,7 +104,7 @@ impl RedisEngine {
 impl CacheEngine for RedisEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
         let command = cmd("HGET").arg(self.cassette_key(key)).arg("cassette").take();
-        self.store.command(&command).await
+        self.read(&command, || self.location_of(key)).await
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
@@ -101,9 +121,12 @@ impl CacheEngine for RedisEngine {
             let at = self.store.entry_key(Kind::Cassette, id);
             cmd("HGET").arg(at).arg("name").take()
         };
-        let names: Vec<Option<String>> = self.store.commands(&ids, name).await?;
-        // An entry without a name has expired meanwhile or was not written by this engine.
-        let keys = ids.iter().zip(names).filter_map(|(id, name)| key_of(id, &name?));
+        let names: Vec<Option<Option<String>>> = self.store.commands(&ids, name).await?;
+        let keys = ids.iter().zip(names).filter_map(|(id, name)| match name {
+            // An entry without a name has expired meanwhile or was not written by this engine.
+            Some(name) => key_of(id, &name?),
+            None => key_of(id, WRONG_TYPE_NAME),
+        });
         Ok(keys.collect())
     }
 
@@ -133,7 +156,8 @@ impl CacheEngine for RedisEngine {
 #[async_trait]
 impl EngineExtensions for RedisEngine {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        self.store.command(cmd("GET").arg(self.body_key(sha256))).await
+        let at = self.body_key(sha256);
+        self.read(cmd("GET").arg(&at), || at.clone()).await
     }
 
     async fn set_body(&self, sha256: &str, body: &Bytes) -> Result<bool> {
@@ -164,7 +188,8 @@ impl EngineExtensions for RedisEngine {
                     Kind::Body => cmd("STRLEN").arg(at).take(),
                 }
             };
-            size.bytes += self.store.commands::<u64>(&ids, length).await?.iter().sum::<u64>();
+            let lengths = self.store.commands::<u64>(&ids, length).await?;
+            size.bytes += lengths.into_iter().flatten().sum::<u64>();
             if let Kind::Cassette = kind {
                 size.entries = ids.len() as u64;
             }
@@ -206,13 +231,23 @@ impl EngineExtensions for RedisEngine {
     }
 
     async fn get_settings(&self) -> Result<Option<Bytes>> {
-        self.store.command(cmd("GET").arg(self.store.key("settings"))).await
+        let settings = self.store.command(cmd("GET").arg(self.store.key("settings"))).await;
+        settings.map_err(|error| match error.kind() {
+            // The settings decide what is recorded: without them nothing may be.
+            ErrorKind::Cassette => Error::new(ErrorKind::Settings, error.message())
+                .with_hint("store them again: mistral-cassette copy DIRECTORY URL"),
+            _ => error,
+        })
     }
 
     async fn set_settings(&self, settings: Bytes) -> Result<()> {
         self.store
             .command(cmd("SET").arg(self.store.key("settings")).arg(&settings[..]))
             .await
+    }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.store.timeout.set(limit);
     }
 }
 

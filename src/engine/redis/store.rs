@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterConfig;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{
@@ -14,8 +15,9 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::address::{Address, RedisClient, host_and_port};
-use crate::engine::retry::{Attempts, CONNECT_TIMEOUT, Failure, RESPONSE_TIMEOUT, Retry};
-use crate::error::{Error, Result};
+use crate::engine::retry::{Attempts, Failure, Retry};
+use crate::engine::timeout::Timeout;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many keys are requested at a time.
 pub(super) const PAGE: usize = 500;
@@ -23,6 +25,7 @@ pub(super) const PAGE: usize = 500;
 /// A Redis server or cluster.
 pub(super) struct Store {
     pub(super) address: Address,
+    pub(super) timeout: Timeout,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -109,6 +112,7 @@ impl Store {
     pub(super) fn new(address: Address) -> Self {
         Self {
             address,
+            timeout: Timeout::default(),
             connection: Mutex::new(None),
         }
     }
@@ -125,6 +129,7 @@ impl Store {
 
     /// Returns the connection that all callers share. The first caller connects.
     async fn connection(&self) -> RedisResult<Connection> {
+        let (connect, response) = (self.timeout.connect(), self.timeout.response());
         let connecting = async {
             let mut connection = self.connection.lock().await;
             if let Some(connection) = &*connection {
@@ -133,16 +138,21 @@ impl Store {
             let stream = match &self.address.client {
                 RedisClient::Server(client) => {
                     let config = AsyncConnectionConfig::new()
-                        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+                        .set_connection_timeout(Some(connect))
+                        .set_response_timeout(Some(response));
                     Stream::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
                 }
-                RedisClient::Cluster(client) => Stream::Cluster(client.get_async_connection().await?),
+                RedisClient::Cluster(client) => {
+                    let config = ClusterConfig::new()
+                        .set_connection_timeout(connect)
+                        .set_response_timeout(response);
+                    Stream::Cluster(client.get_async_connection_with_config(config).await?)
+                }
             };
             let id = Arc::new(());
             Ok(connection.insert(Connection { id, stream }).clone())
         };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        match tokio::time::timeout(connect, connecting).await {
             Ok(connection) => connection,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
@@ -158,7 +168,7 @@ impl Store {
 
     /// Sends a message. If the connection breaks, it is sent again over a new connection, as far as `retry` allows.
     pub(super) async fn send<T: FromRedisValue>(&self, message: Message<'_>, retry: Retry) -> Result<T> {
-        let mut attempts = Attempts::new(retry);
+        let mut attempts = Attempts::new(retry, self.timeout.connect());
         loop {
             match self.send_once(message).await {
                 Ok(reply) => return Ok(reply),
@@ -193,16 +203,20 @@ impl Store {
         self.send(Message::Command(command), Retry::Always).await
     }
 
-    /// Sends a command for each id, many at once. The replies are in the same order.
+    /// Sends a command for each id, many at once. The replies are in the same order, `None` for a key of another type.
     pub(super) async fn commands<T: FromRedisValue>(
         &self,
         ids: &[String],
         command: impl Fn(&str) -> Cmd,
-    ) -> Result<Vec<T>> {
+    ) -> Result<Vec<Option<T>>> {
         let mut replies = Vec::with_capacity(ids.len());
+        let send = async |command: Cmd| match self.command(&command).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) if error.kind() == ErrorKind::Cassette => Ok(None),
+            Err(error) => Err(error),
+        };
         for page in ids.chunks(PAGE) {
-            let commands: Vec<Cmd> = page.iter().map(|id| command(id)).collect();
-            replies.extend(try_join_all(commands.iter().map(|command| self.command(command))).await?);
+            replies.extend(try_join_all(page.iter().map(|id| send(command(id)))).await?);
         }
         Ok(replies)
     }
@@ -261,6 +275,10 @@ impl Store {
 
     fn error(&self, error: RedisError) -> Error {
         let location = &self.address.location;
+        if is_wrong_type(&error) {
+            let message = format!("{location}: a key in Redis is not of the type that this engine writes");
+            return Error::new(ErrorKind::Cassette, message).with_source(error);
+        }
         // A cluster reports the cause of a failed connection only as text.
         let text = error.to_string();
         let (message, hint) = if text.contains("NOAUTH") {
@@ -289,6 +307,11 @@ impl Store {
             None => error,
         }
     }
+}
+
+/// Returns whether the key exists and is not of the type that the command needs.
+fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
 }
 
 fn is_transient(error: &RedisError) -> bool {

@@ -5,7 +5,6 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 
-use crate::engine::retry::CONNECT_TIMEOUT;
 use crate::engine::url::{StoreUrl, invalid_url};
 use crate::error::Result;
 
@@ -70,6 +69,14 @@ impl Address {
         }
     }
 
+    /// Returns the SQL expression for the bytes of a column. A value in SQLite may have another type than its column.
+    pub(super) fn bytes(&self, column: &str) -> String {
+        match self.options {
+            Options::Sqlite(_) => format!("cast({column} as blob)"),
+            Options::Postgres(_) => column.to_owned(),
+        }
+    }
+
     /// Returns the SQL condition that an entry has not expired.
     pub(super) fn not_expired(&self) -> String {
         format!("(expires_at is null or expires_at > {})", self.now())
@@ -94,7 +101,6 @@ fn sqlite(path: &str) -> Result<Address> {
     let options = SqliteConnectOptions::new()
         .filename(&*path)
         .create_if_missing(true)
-        .busy_timeout(CONNECT_TIMEOUT)
         .synchronous(SqliteSynchronous::Normal)
         .disable_statement_logging();
     Ok(Address {

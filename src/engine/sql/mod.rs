@@ -77,7 +77,8 @@ impl SqlEngine {
 impl CacheEngine for SqlEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
         let (cassettes, not_expired) = (self.table(CASSETTES), self.store.address.not_expired());
-        let statement = format!("select document from {cassettes} where scope = $1 and hash = $2 and {not_expired}");
+        let document = self.store.address.bytes("document");
+        let statement = format!("select {document} from {cassettes} where scope = $1 and hash = $2 and {not_expired}");
         let values = [Value::Text(key.scope().as_str()), Value::Text(key.hash())];
         self.store.bytes(statement, &values).await
     }
@@ -127,7 +128,8 @@ impl CacheEngine for SqlEngine {
 #[async_trait]
 impl EngineExtensions for SqlEngine {
     async fn get_body(&self, sha256: &str) -> Result<Option<Bytes>> {
-        let statement = format!("select body from {} where sha256 = $1", self.table(BODIES));
+        let body = self.store.address.bytes("body");
+        let statement = format!("select {body} from {} where sha256 = $1", self.table(BODIES));
         self.store.bytes(statement, &[Value::Text(sha256)]).await
     }
 
@@ -205,7 +207,8 @@ impl EngineExtensions for SqlEngine {
     }
 
     async fn get_settings(&self) -> Result<Option<Bytes>> {
-        let statement = format!("select document from {}", self.table(SETTINGS));
+        let document = self.store.address.bytes("document");
+        let statement = format!("select {document} from {}", self.table(SETTINGS));
         self.store.bytes(statement, &[]).await
     }
 
@@ -216,6 +219,10 @@ impl EngineExtensions for SqlEngine {
         );
         let values = [Value::Bytes(&settings)];
         self.store.execute(statement, &values, Retry::Always).await.map(drop)
+    }
+
+    fn set_timeout(&self, limit: Duration) {
+        self.store.timeout.set(limit);
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::sync::OnceCell;
 use super::address::{Address, Options};
 use super::code::{code_of, is_busy, is_disconnected, is_rolled_back};
 use super::tables::{self, CASSETTES, LOCKS};
-use crate::engine::retry::{Attempts, CONNECT_TIMEOUT, Failure, RESPONSE_TIMEOUT, Retry};
+use crate::engine::retry::{Attempts, Failure, Retry};
+use crate::engine::timeout::Timeout;
 use crate::error::{Error, Result};
 
 const SQLITE_CONNECTIONS: u32 = 4;
@@ -31,6 +32,7 @@ const SWEPT: u32 = 1000;
 /// A database.
 pub(super) struct Store {
     pub(super) address: Address,
+    pub(super) timeout: Timeout,
     pool: OnceCell<Pool>,
     writes: AtomicU64,
 }
@@ -67,6 +69,7 @@ impl Store {
     pub(super) fn new(address: Address) -> Self {
         Self {
             address,
+            timeout: Timeout::default(),
             pool: OnceCell::new(),
             writes: AtomicU64::new(0),
         }
@@ -74,18 +77,20 @@ impl Store {
 
     /// Returns the pool that all callers share. The first caller creates the tables.
     async fn pool(&self) -> Result<&Pool> {
+        let (limit, wait) = (self.timeout.connect(), self.timeout.wait_for_writers());
         let connecting = self.pool.get_or_try_init(async || {
-            tables::create(&self.address).await?;
+            tables::create(&self.address, wait).await?;
             Ok(match &self.address.options {
                 Options::Sqlite(options) => {
-                    Pool::Sqlite(pool_options(SQLITE_CONNECTIONS).connect_lazy_with(options.clone()))
+                    let options = options.clone().busy_timeout(wait);
+                    Pool::Sqlite(pool_options(SQLITE_CONNECTIONS, limit).connect_lazy_with(options))
                 }
                 Options::Postgres(options) => {
-                    Pool::Postgres(pool_options(POSTGRES_CONNECTIONS).connect_lazy_with(options.clone()))
+                    Pool::Postgres(pool_options(POSTGRES_CONNECTIONS, limit).connect_lazy_with(options.clone()))
                 }
             })
         });
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        match tokio::time::timeout(limit, connecting).await {
             Ok(pool) => pool.map_err(|error| self.error(error)),
             Err(_) => Err(self.error(sqlx::Error::PoolTimedOut)),
         }
@@ -94,7 +99,7 @@ impl Store {
     /// Executes a statement. Returns how many rows it has changed.
     pub(super) async fn execute(&self, statement: String, values: &[Value<'_>], retry: Retry) -> Result<u64> {
         let statement: Arc<str> = statement.into();
-        let mut attempts = Attempts::new(retry);
+        let mut attempts = Attempts::new(retry, self.timeout.connect());
         loop {
             let query = AssertSqlSafe(Arc::clone(&statement));
             let attempt = async {
@@ -124,7 +129,7 @@ impl Store {
         T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let statement: Arc<str> = statement.into();
-        let mut attempts = Attempts::new(Retry::Always);
+        let mut attempts = Attempts::new(Retry::Always, self.timeout.connect());
         loop {
             let query = AssertSqlSafe(Arc::clone(&statement));
             let attempt = async {
@@ -149,7 +154,7 @@ impl Store {
     }
 
     async fn in_time<T>(&self, attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        match tokio::time::timeout(RESPONSE_TIMEOUT, attempt).await {
+        match tokio::time::timeout(self.timeout.response(), attempt).await {
             Ok(result) => result,
             Err(elapsed) => {
                 let message = format!("{} did not respond in time", self.address.location);
@@ -203,7 +208,6 @@ impl Store {
         let location = &self.address.location;
         let code = code_of(&error);
         let code = code.as_deref().unwrap_or_default();
-        let seconds = CONNECT_TIMEOUT.as_secs();
         let (message, hint) = match (&self.address.options, &error) {
             (Options::Postgres(_), _) if ["28000", "28P01"].contains(&code) => (
                 format!("{location} refused the credentials"),
@@ -217,11 +221,14 @@ impl Store {
             ),
             (Options::Sqlite(_), sqlx::Error::Database(_)) if code == "14" => cannot_open(location),
             (_, sqlx::Error::PoolTimedOut) => (
-                format!("{location} provided no connection within {seconds} seconds"),
+                format!("{location} provided no connection within {:?}", self.timeout.connect()),
                 Some("check that it is running and accepts more connections"),
             ),
             (Options::Sqlite(_), _) if is_busy(&error) => (
-                format!("{location} has been locked by other writers for more than {seconds} seconds"),
+                format!(
+                    "{location} has been locked by other writers for more than {:?}",
+                    self.timeout.wait_for_writers()
+                ),
                 None,
             ),
             _ => (format!("{location} failed"), None),
@@ -236,10 +243,10 @@ impl Store {
 
 /// Returns the options of a pool. By default sqlx logs a warning when a connection takes more than two seconds. It is
 /// turned off: after `acquire_timeout` there is an error.
-fn pool_options<DB: Database>(connections: u32) -> PoolOptions<DB> {
+fn pool_options<DB: Database>(connections: u32, limit: Duration) -> PoolOptions<DB> {
     PoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(limit)
         .acquire_slow_threshold(Duration::MAX)
 }
 

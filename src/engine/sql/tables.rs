@@ -1,6 +1,6 @@
 //! Creates the tables.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use super::address::{Address, Options};
 use super::code::is_busy;
-use crate::engine::retry::{CONNECT_TIMEOUT, PAUSE};
+use crate::engine::retry::PAUSE;
 
 pub(super) const CASSETTES: &str = "mistral_cassettes";
 pub(super) const BODIES: &str = "mistral_cassette_bodies";
@@ -22,17 +22,17 @@ const TABLES: [&str; 5] = [CASSETTES, BODIES, COUNTS, LOCKS, SETTINGS];
 const CREATION_LOCK: i64 = 0x6d63_6173;
 
 /// Creates the tables that are missing. Uses a connection of its own, because a pool hides why it cannot connect. Other
-/// processes may do the same at the same time.
-pub(super) async fn create(address: &Address) -> sqlx::Result<()> {
+/// processes may do the same at the same time: in SQLite it waits for them for at most `wait`.
+pub(super) async fn create(address: &Address, wait: Duration) -> sqlx::Result<()> {
     match &address.options {
-        Options::Sqlite(options) => create_in_sqlite(address, options).await,
+        Options::Sqlite(options) => create_in_sqlite(address, &options.clone().busy_timeout(wait), wait).await,
         Options::Postgres(options) => create_in_postgres(address, options).await,
     }
 }
 
-async fn create_in_sqlite(address: &Address, options: &SqliteConnectOptions) -> sqlx::Result<()> {
+async fn create_in_sqlite(address: &Address, options: &SqliteConnectOptions, wait: Duration) -> sqlx::Result<()> {
     let mut connection = options.connect().await?;
-    use_write_ahead_log(&mut connection).await?;
+    use_write_ahead_log(&mut connection, wait).await?;
     let names = TABLES.map(|name| format!("'{name}'")).join(", ");
     let count = format!("select count(*) from sqlite_master where type = 'table' and name in ({names})");
     let existing: i64 = sqlx::query_scalar(AssertSqlSafe(count))
@@ -48,13 +48,13 @@ async fn create_in_sqlite(address: &Address, options: &SqliteConnectOptions) -> 
 }
 
 /// Sets the journal mode. Unlike other statements, SQLite does not wait for other writers here.
-async fn use_write_ahead_log(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+async fn use_write_ahead_log(connection: &mut SqliteConnection, wait: Duration) -> sqlx::Result<()> {
     let since = Instant::now();
     while let Err(error) = sqlx::raw_sql("pragma journal_mode = wal")
         .execute(&mut *connection)
         .await
     {
-        if !is_busy(&error) || since.elapsed() > CONNECT_TIMEOUT {
+        if !is_busy(&error) || since.elapsed() > wait {
             return Err(error);
         }
         tokio::time::sleep(PAUSE).await;
