@@ -156,6 +156,10 @@ impl EngineExtensions for StagedEngine {
         self.base.extensions().counts().await
     }
 
+    fn set_timeout(&self, limit: Duration) {
+        self.base.extensions().set_timeout(limit);
+    }
+
     async fn check_writable(&self) -> Result<()> {
         self.base.extensions().check_writable().await
     }
