@@ -10,6 +10,7 @@ use super::circuit_breaker::CircuitBreaker;
 use super::counters::Counters;
 use super::document_cache::DocumentCache;
 use super::quota::Quota;
+use super::written::WrittenDocuments;
 use crate::cassette::Blob;
 use crate::engine::{self, CacheEngine, Counts};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,7 @@ use crate::mode::{OnMiss, Plan};
 pub(super) struct Store {
     pub(super) engine: Arc<dyn CacheEngine>,
     pub(super) documents: DocumentCache,
+    pub(super) written: WrittenDocuments,
     pub(super) quota: Quota,
     pub(super) lock_ttl: Duration,
     counters: Counters,
@@ -43,6 +45,7 @@ impl Store {
         Self {
             engine,
             documents: DocumentCache::default(),
+            written: WrittenDocuments::default(),
             quota: Quota::default(),
             lock_ttl,
             counters: Counters::default(),

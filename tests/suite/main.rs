@@ -52,6 +52,8 @@ mod refresh;
 #[cfg(feature = "cli")]
 mod rekey;
 #[cfg(feature = "cli")]
+mod repeated_recording;
+#[cfg(feature = "cli")]
 mod report;
 #[cfg(feature = "cli")]
 mod saving;
