@@ -1,6 +1,7 @@
 //! The engine as the request path sees it. What only a cache has stays behind it: a circuit breaker, a quota, counters.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ pub(super) struct Store {
     pub(super) quota: Quota,
     pub(super) lock_ttl: Duration,
     counters: Counters,
+    pub(super) has_warned_about_locks: AtomicBool,
     /// The tasks that a session waits for at its end.
     pub(super) tasks: TaskTracker,
 }
@@ -49,6 +51,7 @@ impl Store {
             quota: Quota::default(),
             lock_ttl,
             counters: Counters::default(),
+            has_warned_about_locks: AtomicBool::new(false),
             tasks,
         }
     }

@@ -33,6 +33,8 @@ mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
 mod layers;
+#[cfg(all(feature = "cli", unix))]
+mod locks;
 #[cfg(feature = "cli")]
 mod maintenance;
 #[cfg(feature = "metrics")]
