@@ -81,7 +81,7 @@ pub(crate) async fn externalize_large_bodies(
 }
 
 /// Writes a cassette: with the TTL that the settings define, or without one and with its large bodies external. Writes
-/// nothing if it equals `existing`.
+/// nothing if it equals `existing`. Returns the document that it has written.
 ///
 /// # Errors
 /// Usually [`Error::engine`]: the store cannot be written.
@@ -91,16 +91,47 @@ pub(crate) async fn write_cassette(
     cassette: &mut Cassette,
     existing: Option<&Cassette>,
     settings: &Settings,
-) -> Result<()> {
+) -> Result<Option<Bytes>> {
     let ttl = settings.expiry.ttl(key.endpoint(), cassette.history.as_ref());
     if ttl.is_none() {
         // External bodies do not expire and would outlive a cassette that does.
         externalize_large_bodies(engine, cassette, settings).await?;
     }
     if existing == Some(cassette) {
-        return Ok(());
+        return Ok(None);
     }
     let document = yaml::write(cassette)?;
+    set_with_ttl(engine, key, document.clone(), ttl, settings).await?;
+    Ok(Some(document))
+}
+
+/// Writes a cassette whose first responses are written already, see [`yaml::append`]. Returns the document.
+///
+/// # Errors
+/// The same as [`write_cassette`].
+pub(crate) async fn append_responses(
+    engine: &dyn CacheEngine,
+    key: &RequestKey,
+    earlier: &[u8],
+    cassette: &mut Cassette,
+    settings: &Settings,
+) -> Result<Bytes> {
+    let ttl = settings.expiry.ttl(key.endpoint(), cassette.history.as_ref());
+    if ttl.is_none() {
+        externalize_large_bodies(engine, cassette, settings).await?;
+    }
+    let document = yaml::append(earlier, cassette)?;
+    set_with_ttl(engine, key, document.clone(), ttl, settings).await?;
+    Ok(document)
+}
+
+async fn set_with_ttl(
+    engine: &dyn CacheEngine,
+    key: &RequestKey,
+    document: Bytes,
+    ttl: Option<Duration>,
+    settings: &Settings,
+) -> Result<()> {
     match ttl {
         Some(ttl) => set_expiring(engine, key, document, settings.expiry.retention(ttl)).await,
         None => engine.set(key, document).await,

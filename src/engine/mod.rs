@@ -47,7 +47,7 @@ pub use cache_engine::CacheEngine;
 pub(crate) use cassettes::externalize_large_bodies;
 #[cfg(feature = "cli")]
 pub(crate) use cassettes::inline_bodies;
-pub(crate) use cassettes::{read_body, write_cassette};
+pub(crate) use cassettes::{append_responses, read_body, write_cassette};
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use directory::{Listed, read_file, write_file};

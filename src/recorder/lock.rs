@@ -1,5 +1,6 @@
 //! The lock that lets one of many processes send a request.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::exchange::Exchange;
@@ -7,6 +8,7 @@ use super::held_lock::HeldLock;
 use super::lookup::Lookup;
 use super::store::Store;
 use crate::engine::Lock;
+use crate::error::Error;
 
 /// The waits between two attempts to take a lock that another process holds: the first and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
@@ -19,9 +21,22 @@ impl Store {
             Ok(Lock::Acquired(lease)) => exchange.lock = Some(HeldLock::new(lease, self.lock_ttl, &self.tasks)),
             Ok(Lock::Unsupported) => {}
             // Without a lock there may be one call too many, which is no reason to fail.
-            Err(error) => tracing::debug!("cannot take a lock: {}", error.in_one_line()),
+            Err(error) => self.warn_without_lock(&error),
         }
         true
+    }
+
+    /// Says once that there are no locks in a directory. If a cache has none, its other operations fail as well.
+    fn warn_without_lock(&self, error: &Error) {
+        let is_first = !self.has_warned_about_locks.swap(true, Ordering::Relaxed);
+        if is_first && !self.is_cache() {
+            tracing::warn!(
+                "cannot take a lock, so several processes may send the same request: {}",
+                error.in_one_line()
+            );
+        } else {
+            tracing::debug!("cannot take a lock: {}", error.in_one_line());
+        }
     }
 
     /// Takes the lock of a request, or finds what the process that held it has recorded. After [`Lookup::Missing`] this

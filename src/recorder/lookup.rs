@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::document_cache::Document;
 use super::exchange::{Damage, Exchange};
-use super::replay::response_index;
 use super::store::Store;
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest, yaml};
 use crate::engine;
@@ -103,7 +104,7 @@ impl Store {
             return None;
         }
         let exhausted = exchange.settings.settings.exhausted;
-        let index = response_index(exchange.turn?, document.responses.len(), exhausted)?;
+        let index = exhausted.index(exchange.turn?, document.responses.len())?;
         match &document.responses[index].body {
             Blob::External { sha256 } => Some((index, sha256.clone())),
             Blob::Inline(_) => None,
@@ -126,14 +127,33 @@ impl Store {
         let Some(bytes) = self.engine.get(key).await? else {
             return Ok(None);
         };
+        self.parse(key, bytes).map(Some)
+    }
+
+    /// Checks that a recording may be replaced: there is none, or it is not damaged.
+    ///
+    /// # Errors
+    /// The same as [`read`](Self::read).
+    pub(super) async fn check(&self, key: &RequestKey) -> Result<()> {
+        match self.engine.get(key).await? {
+            Some(bytes) if !self.written.is(key, &bytes) => self.parse(key, bytes).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Parses the document of a key, unless the same bytes were parsed before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cassette`] if it is damaged or belongs to another key.
+    pub(super) fn parse(&self, key: &RequestKey, bytes: Bytes) -> Result<Arc<Document>> {
         if let Some(document) = self.documents.get(key, &bytes) {
-            return Ok(Some(document));
+            return Ok(document);
         }
         let cassette = yaml::read(&bytes, &self.location_of(key))?;
         key.check(&cassette, || self.location_of(key))?;
         let document = Arc::new(Document::new(cassette));
         self.documents.put(key, bytes, document.clone());
-        Ok(Some(document))
+        Ok(document)
     }
 }
 

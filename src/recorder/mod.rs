@@ -22,6 +22,7 @@ mod fault_responses;
 mod held_lock;
 mod lock;
 mod lookup;
+mod merge;
 mod miss;
 mod paced_body;
 mod prepared;
@@ -33,6 +34,7 @@ mod session;
 mod shared_body;
 mod store;
 mod usage_log;
+mod written;
 
 use std::fmt;
 use std::sync::Arc;

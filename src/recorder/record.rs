@@ -64,7 +64,7 @@ impl Recorder {
         }
         if exchange.records_each_request() {
             // A damaged cassette is reported, not overwritten. Modes that look up have read it already.
-            store.read(exchange.key()).await?;
+            store.check(exchange.key()).await?;
         }
         upstream.send(request).await
     }

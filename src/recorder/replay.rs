@@ -11,7 +11,6 @@ use super::usage_log::Use;
 use crate::cassette::{Blob, Cassette};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Response;
-use crate::settings::Exhausted;
 use crate::settings::faults::Fault;
 use crate::settings::pace::Pace;
 
@@ -85,7 +84,7 @@ impl Recorder {
     async fn recorded_body(&self, exchange: &Exchange, document: &Document, turn: usize) -> Result<(usize, Bytes)> {
         let recorded = document.responses.len();
         let exhausted = exchange.settings.settings.exhausted;
-        let Some(index) = response_index(turn, recorded, exhausted) else {
+        let Some(index) = exhausted.index(turn, recorded) else {
             return Err(self.exhausted(exchange, document, turn));
         };
         let body = &document.responses[index].body;
@@ -137,35 +136,5 @@ impl Recorder {
         self.session().count(|summary| summary.injected += 1);
         self.log_use(exchange.key(), Use::Replayed);
         tracing::info!("injected {fault} in place of {}", exchange.key().name());
-    }
-}
-
-/// Which of the recorded responses a request gets. `turn` counts the requests before it in this session.
-pub(super) fn response_index(turn: usize, recorded: usize, exhausted: Exhausted) -> Option<usize> {
-    match exhausted {
-        _ if turn < recorded => Some(turn),
-        Exhausted::Repeat => Some(recorded - 1),
-        Exhausted::Cycle => Some(turn % recorded),
-        Exhausted::Fail => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nth_request_gets_the_nth_response_and_exhausted_decides_what_follows() {
-        let indexes = |exhausted| {
-            (0..5)
-                .map(|turn| response_index(turn, 2, exhausted))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            indexes(Exhausted::Repeat),
-            [Some(0), Some(1), Some(1), Some(1), Some(1)]
-        );
-        assert_eq!(indexes(Exhausted::Cycle), [Some(0), Some(1), Some(0), Some(1), Some(0)]);
-        assert_eq!(indexes(Exhausted::Fail), [Some(0), Some(1), None, None, None]);
     }
 }

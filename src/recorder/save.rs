@@ -1,6 +1,6 @@
 //! Saves a complete response: decides whether it may be recorded, merges it with what is on file, and stores the result.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,15 +8,17 @@ use http::StatusCode;
 use super::Recorder;
 use super::assessment::{Assessment, RequestLine, assess};
 use super::coalesce::{Leader, SharedResponse};
+use super::document_cache::Document;
 use super::exchange::{Damage, Exchange};
-use super::session::SavedResponses;
+use super::merge::{Expired, NewResponse, Turn, merge};
 use super::usage_log::Use;
-use crate::cassette::{Blob, Cassette, History, Recorded, RecordedRequest, RecordedResponse, is_equivalent};
+use super::written::Written;
+use crate::cassette::{Blob, Cassette, History, Recorded, RecordedResponse, is_equivalent, yaml};
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::redaction::secret_scan::{WrittenNames, scan_exchange};
-use crate::settings::{Exhausted, Secrets, Settings};
+use crate::settings::{Exhausted, Secrets};
 
 impl Recorder {
     /// Saves a response unless it is transient, contains a secret, or is too large.
@@ -150,26 +152,26 @@ impl Recorder {
         recorded: Recorded,
         requests: usize,
     ) -> Result<bool> {
-        let (session, store) = (self.session(), &self.shared.store);
+        let session = self.session();
         let (settings, key) = (&exchange.settings.settings, exchange.key());
         let _saving = self.shared.saving.lock().await;
         let on_file = match exchange.damage {
             Some(Damage::Document) => None,
-            _ => store.read(key).await?,
+            _ => self.on_file(&exchange).await?,
         };
-        let on_file = on_file.as_ref().map(|document| &document.cassette);
         // A state that has not changed is stored once.
         if exchange.is_polling
             && settings.exhausted != Exhausted::Fail
-            && let Some(last) = on_file.and_then(|cassette| cassette.responses.last())
+            && let Some(last) = on_file.as_ref().and_then(OnFile::last)
             && self.is_unchanged(last, &exchange, &response).await
         {
             return Ok(true);
         }
-        if let (Some(Damage::Response(index)), Some(on_file)) = (exchange.damage, on_file)
-            && let Some(cassette) = healed(on_file, index, &exchange, &response)
+        if let (Some(Damage::Response(index)), Some(on_file)) = (exchange.damage, &on_file)
+            && let OnFile::Read { document, .. } = on_file
+            && let Some(cassette) = healed(document, index, &exchange, &response)
         {
-            return self.write(&exchange, cassette, Some(on_file)).await;
+            return self.write(&exchange, cassette, on_file.unchanged()).await;
         }
         let expired = exchange.expired.as_ref().map(|expired| Expired {
             history: expired.history.unwrap_or_default(),
@@ -177,11 +179,26 @@ impl Recorder {
             // An expired recording is replaced as in a new session.
             requests: session.restart(key, requests),
         });
-        let turn = Turn::new(session.saved(key), on_file, requests);
+        let is_first = !session.has_saved(key);
+        let turn = match (&on_file, session.saved(key)) {
+            (Some(OnFile::Written(written)), Some(saved)) => {
+                Turn::after(saved, written.responses, Some(written.last.clone()), requests)
+            }
+            (Some(OnFile::Read { document, .. }), saved) => Turn::new(saved, Some(&document.cassette), requests),
+            (_, saved) => Turn::new(saved, None, requests),
+        };
         let is_unchanged = match turn.counterpart(settings) {
             Some(counterpart) => self.is_unchanged(counterpart, &exchange, &response).await,
             None => false,
         };
+        if let Some(OnFile::Read { document, .. }) = &on_file
+            && is_first
+            && exchange.records_each_request()
+            && !(is_unchanged && document.responses.len() == 1)
+            && session.has_begun_before(&document.recorded.at)
+        {
+            self.warn_replaced(key);
+        }
         let new = NewResponse {
             key: key.hash().to_owned(),
             request: exchange.prepared.request.clone(),
@@ -190,17 +207,82 @@ impl Recorder {
             is_unchanged,
             expired,
         };
-        let (cassette, saved) = merge(on_file, new, turn, settings);
-        let is_written = self.write(&exchange, cassette, on_file).await?;
+        let staying = turn.responses();
+        let history = on_file.as_ref().and_then(OnFile::history);
+        let (mut cassette, saved) = merge(history, new, turn, settings);
+        let is_written = match &on_file {
+            Some(OnFile::Written(written)) => self.append(&exchange, cassette, written).await?,
+            Some(OnFile::Read { document, .. }) => {
+                let staying = document.responses[..staying].iter().cloned();
+                cassette.responses.splice(0..0, staying);
+                let existing = on_file.as_ref().and_then(OnFile::unchanged);
+                self.write(&exchange, cassette, existing).await?
+            }
+            None => self.write(&exchange, cassette, None).await?,
+        };
         if is_written {
             session.set_saved(key, saved);
         }
         Ok(is_written)
     }
 
-    /// Writes a cassette. Returns whether the limits allow it.
-    async fn write(&self, exchange: &Exchange, mut cassette: Cassette, on_file: Option<&Cassette>) -> Result<bool> {
-        let (store, settings) = (&self.shared.store, &exchange.settings.settings);
+    /// The cassette on file, or the one of this session that another session has replaced.
+    async fn on_file(&self, exchange: &Exchange) -> Result<Option<OnFile>> {
+        let (session, store, key) = (self.session(), &self.shared.store, exchange.key());
+        let Some(bytes) = store.engine().get(key).await? else {
+            return Ok(None);
+        };
+        let written = store.written.get(key).filter(|_| session.has_saved(key));
+        if let Some(written) = written {
+            if written.document != bytes {
+                return self.replaced(key, bytes, &written).map(Some);
+            }
+            let limits = &exchange.settings.settings.limits;
+            let is_limited = limits.entry_bytes.is_some() || limits.total_bytes.is_some();
+            if !is_limited && exchange.expired.is_none() && exchange.damage.is_none() {
+                return Ok(Some(OnFile::Written(written)));
+            }
+        }
+        let document = store.parse(key, bytes)?;
+        Ok(Some(OnFile::Read {
+            document,
+            is_current: true,
+        }))
+    }
+
+    /// What takes the place of a document that is not the one this session has written: its own one, so that the responses
+    /// of two sessions are not mixed.
+    fn replaced(&self, key: &RequestKey, found: Bytes, written: &Written) -> Result<OnFile> {
+        let store = &self.shared.store;
+        let document = store.parse(key, found)?;
+        let own = yaml::read(&written.document, &store.location_of(key))?;
+        if own == document.cassette {
+            // Only its format has changed.
+            return Ok(OnFile::Read {
+                document,
+                is_current: true,
+            });
+        }
+        self.warn_replaced(key);
+        Ok(OnFile::Read {
+            document: Arc::new(Document::new(own)),
+            is_current: false,
+        })
+    }
+
+    /// Warns once that two sessions record the same request.
+    fn warn_replaced(&self, key: &RequestKey) {
+        if self.session().is_first_collision(key) {
+            tracing::warn!(
+                "another session has recorded {} since this one began; the responses of this session replace its responses",
+                self.shared.store.location_of(key)
+            );
+        }
+    }
+
+    /// Writes a cassette, unless it equals `existing`. Returns whether the limits allow it.
+    async fn write(&self, exchange: &Exchange, mut cassette: Cassette, existing: Option<&Cassette>) -> Result<bool> {
+        let (store, settings, key) = (&self.shared.store, &exchange.settings.settings, exchange.key());
         if !store
             .quota
             .admits(&mut cassette, &settings.limits, store.engine())
@@ -208,7 +290,23 @@ impl Recorder {
         {
             return Ok(false);
         }
-        engine::write_cassette(store.engine(), exchange.key(), &mut cassette, on_file, settings).await?;
+        let document = engine::write_cassette(store.engine(), key, &mut cassette, existing, settings).await?;
+        // In mode `replay` a cache answers from what it has, so a request is not recorded twice.
+        let written = document
+            .filter(|_| !store.is_cache() || exchange.records_each_request())
+            .and_then(|document| Written::new(document, &cassette, cassette.responses.len()));
+        store.written.set(key, written);
+        Ok(true)
+    }
+
+    /// Adds responses to the document that this session has written last. Its earlier responses are not written as YAML
+    /// again.
+    async fn append(&self, exchange: &Exchange, mut added: Cassette, before: &Written) -> Result<bool> {
+        let (store, settings, key) = (&self.shared.store, &exchange.settings.settings, exchange.key());
+        let earlier = &before.document[before.responses_at..];
+        let document = engine::append_responses(store.engine(), key, earlier, &mut added, settings).await?;
+        let responses = before.responses + added.responses.len();
+        store.written.set(key, Written::new(document, &added, responses));
         Ok(true)
     }
 
@@ -234,6 +332,41 @@ impl Recorder {
     }
 }
 
+/// The cassette that a save adds to.
+enum OnFile {
+    /// The one that this session has written last.
+    Written(Written),
+    /// Another one. It is current unless it is an earlier one of this session that another session has replaced.
+    Read { document: Arc<Document>, is_current: bool },
+}
+
+impl OnFile {
+    fn last(&self) -> Option<&RecordedResponse> {
+        match self {
+            Self::Written(written) => Some(&written.last),
+            Self::Read { document, .. } => document.responses.last(),
+        }
+    }
+
+    fn history(&self) -> Option<History> {
+        match self {
+            Self::Written(written) => written.history,
+            Self::Read { document, .. } => document.history,
+        }
+    }
+
+    /// The cassette, if it is on file as it is here.
+    fn unchanged(&self) -> Option<&Cassette> {
+        match self {
+            Self::Read {
+                document,
+                is_current: true,
+            } => Some(&document.cassette),
+            _ => None,
+        }
+    }
+}
+
 /// The cassette with a new response at the place of the one whose body is missing or damaged. The others stay, and so does
 /// the age.
 fn healed(on_file: &Cassette, index: usize, exchange: &Exchange, response: &RecordedResponse) -> Option<Cassette> {
@@ -241,272 +374,4 @@ fn healed(on_file: &Cassette, index: usize, exchange: &Exchange, response: &Reco
     *cassette.responses.get_mut(index)? = response.clone();
     cassette.request = exchange.prepared.request.clone();
     Some(cassette)
-}
-
-/// A response to be merged into a cassette.
-struct NewResponse {
-    /// The request key: 64 hex digits.
-    key: String,
-    request: RecordedRequest,
-    response: RecordedResponse,
-    recorded: Recorded,
-    /// Whether it is equivalent to its [counterpart](Turn::counterpart).
-    is_unchanged: bool,
-    /// The recording that it replaces because that was too old.
-    expired: Option<Expired>,
-}
-
-/// What is known about an expired recording.
-struct Expired {
-    history: History,
-    age: Duration,
-    /// How often it was requested.
-    requests: u64,
-}
-
-/// The place of a new response in its session.
-struct Turn {
-    saved: SavedResponses,
-    /// The responses of this session that are on file.
-    responses: Vec<RecordedResponse>,
-    /// How many requests the new response answers: more than one if they were coalesced.
-    requests: usize,
-}
-
-impl Turn {
-    /// `saved` is what this session has saved under the key so far.
-    fn new(saved: Option<SavedResponses>, on_file: Option<&Cassette>, requests: usize) -> Self {
-        let (saved, mut responses) = match (saved, on_file) {
-            (Some(saved), Some(cassette)) => (saved, cassette.responses.clone()),
-            (None, Some(cassette)) => (SavedResponses::after(cassette), Vec::new()),
-            (_, None) => (SavedResponses::default(), Vec::new()),
-        };
-        // Coalesced requests count as requests: one by one, the n-th gets the n-th response.
-        if let Some(last) = responses.last().cloned() {
-            responses.resize(saved.requests.max(responses.len()), last);
-        }
-        Self {
-            saved,
-            responses,
-            requests,
-        }
-    }
-
-    /// The response of an earlier session that the new one replaces. If both are equivalent, the old one stays, so that
-    /// the file does not change.
-    fn counterpart(&self, settings: &Settings) -> Option<&RecordedResponse> {
-        let old = self.saved.earlier.get(self.responses.len())?;
-        (!settings.rewrite_unchanged).then_some(old)
-    }
-}
-
-/// Adds a new response behind those of this session and in place of those of an earlier one. Returns the cassette to store,
-/// and what this session has then saved.
-fn merge(old: Option<&Cassette>, new: NewResponse, turn: Turn, settings: &Settings) -> (Cassette, SavedResponses) {
-    let unchanged = turn.counterpart(settings).filter(|_| new.is_unchanged).cloned();
-    let Turn {
-        mut saved,
-        mut responses,
-        requests,
-    } = turn;
-    let response = unchanged.unwrap_or_else(|| {
-        saved.earlier_head = None;
-        new.response
-    });
-    saved.requests += requests;
-    // With `exhausted: fail` each request needs a response of its own.
-    let copies = if settings.exhausted == Exhausted::Fail {
-        requests
-    } else {
-        1
-    };
-    responses.extend(std::iter::repeat_n(response, copies));
-    // Where recordings expire, the age of an unchanged one starts again.
-    let head = saved.earlier_head.clone().filter(|_| !settings.expiry.is_set());
-    let (recorded, request) = head.unwrap_or((new.recorded, new.request));
-    let history = match (&settings.expiry.adaptive, new.expired) {
-        (Some(_), Some(expired)) => {
-            let checked = expired
-                .history
-                .checked(expired.age, expired.requests, !new.is_unchanged);
-            Some(checked)
-        }
-        _ => old.and_then(|old| old.history),
-    };
-    if saved.earlier.len() <= responses.len() {
-        // All responses of the earlier session are replaced.
-        saved.earlier.clear();
-        saved.earlier_head = None;
-    }
-    let cassette = Cassette {
-        key: new.key,
-        recorded,
-        history,
-        request,
-        responses,
-    };
-    (cassette, saved)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http::StatusCode;
-
-    use super::*;
-    use crate::cassette::RecordedBody;
-
-    fn response(body: &'static str) -> RecordedResponse {
-        RecordedResponse {
-            status: StatusCode::OK,
-            headers: Vec::new(),
-            body: Blob::Inline(Bytes::from_static(body.as_bytes())),
-            timing_ms: vec![1],
-        }
-    }
-
-    fn request(path: &str) -> RecordedRequest {
-        RecordedRequest {
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
-        }
-    }
-
-    fn recorded(at: &str) -> Recorded {
-        Recorded {
-            at: at.to_owned(),
-            ..Recorded::now(None, None)
-        }
-    }
-
-    fn cassette(bodies: &[&'static str]) -> Cassette {
-        Cassette {
-            key: "0".repeat(64),
-            recorded: recorded("2026-01-01T00:00:00Z"),
-            history: None,
-            request: request("/v1/old"),
-            responses: bodies.iter().map(|body| response(body)).collect(),
-        }
-    }
-
-    fn new(body: &'static str, is_unchanged: bool) -> NewResponse {
-        NewResponse {
-            key: "0".repeat(64),
-            request: request("/v1/new"),
-            response: response(body),
-            recorded: recorded("2026-02-02T00:00:00Z"),
-            is_unchanged,
-            expired: None,
-        }
-    }
-
-    fn bodies(cassette: &Cassette) -> Vec<String> {
-        let text = |response: &RecordedResponse| match &response.body {
-            Blob::Inline(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            Blob::External { sha256 } => sha256.clone(),
-        };
-        cassette.responses.iter().map(text).collect()
-    }
-
-    /// A session that saves these responses one after the other, each for one request.
-    fn session(old: Option<Cassette>, responses: &[(&'static str, bool)], settings: &Settings) -> Vec<Cassette> {
-        let (mut on_file, mut saved, mut states) = (old, None, Vec::new());
-        for (body, is_unchanged) in responses {
-            let turn = Turn::new(saved.take(), on_file.as_ref(), 1);
-            let (cassette, now_saved) = merge(on_file.as_ref(), new(body, *is_unchanged), turn, settings);
-            states.push(cassette.clone());
-            (on_file, saved) = (Some(cassette), Some(now_saved));
-        }
-        states
-    }
-
-    #[test]
-    fn the_first_response_of_a_session_replaces_all_of_an_earlier_one() {
-        let states = session(
-            Some(cassette(&["a", "b", "c"])),
-            &[("x", false), ("y", false)],
-            &Settings::default(),
-        );
-        assert_eq!(bodies(&states[0]), ["x"]);
-        assert_eq!(bodies(&states[1]), ["x", "y"]);
-        assert_eq!(states[0].recorded.at, "2026-02-02T00:00:00Z");
-        assert_eq!(states[0].request.path, "/v1/new");
-    }
-
-    #[test]
-    fn an_unchanged_recording_stays_byte_for_byte() {
-        let old = cassette(&["a", "b"]);
-        let states = session(Some(old.clone()), &[("x", true), ("y", true)], &Settings::default());
-        assert_eq!(states[1], old);
-        let states = session(Some(old), &[("x", true), ("y", false)], &Settings::default());
-        assert_eq!(bodies(&states[1]), ["a", "y"]);
-        assert_eq!(states[1].recorded.at, "2026-02-02T00:00:00Z");
-    }
-
-    #[test]
-    fn rewrite_unchanged_leaves_no_response_to_compare_with() {
-        let settings = Settings {
-            rewrite_unchanged: true,
-            ..Settings::default()
-        };
-        let old = cassette(&["a"]);
-        let turn = Turn::new(None, Some(&old), 1);
-        assert!(turn.counterpart(&settings).is_none());
-        assert!(turn.counterpart(&Settings::default()).is_some());
-        assert_eq!(bodies(&merge(Some(&old), new("x", false), turn, &settings).0), ["x"]);
-    }
-
-    #[test]
-    fn coalesced_requests_count_as_turns() {
-        let turn = Turn::new(None, None, 3);
-        let (first, saved) = merge(None, new("x", false), turn, &Settings::default());
-        assert_eq!((bodies(&first), saved.requests), (vec!["x".to_owned()], 3));
-        // The fourth request gets the fourth response.
-        let turn = Turn::new(Some(saved), Some(&first), 1);
-        let (second, _) = merge(Some(&first), new("y", false), turn, &Settings::default());
-        assert_eq!(bodies(&second), ["x", "x", "x", "y"]);
-    }
-
-    #[test]
-    fn with_exhausted_fail_each_coalesced_request_has_a_response() {
-        let settings = Settings {
-            exhausted: Exhausted::Fail,
-            ..Settings::default()
-        };
-        let (cassette, _) = merge(None, new("x", false), Turn::new(None, None, 3), &settings);
-        assert_eq!(bodies(&cassette), ["x", "x", "x"]);
-    }
-
-    #[test]
-    fn an_unchanged_recording_that_expires_gets_the_new_time() {
-        let settings = Settings::from_yaml(b"expiry: { time_to_live: 1h }", "settings.yaml").unwrap();
-        let old = cassette(&["a"]);
-        let turn = Turn::new(None, Some(&old), 1);
-        let (merged, _) = merge(Some(&old), new("x", true), turn, &settings);
-        assert_eq!(bodies(&merged), ["a"]);
-        assert_eq!(merged.recorded.at, "2026-02-02T00:00:00Z");
-    }
-
-    #[test]
-    fn with_adaptive_expiry_a_check_is_added_to_the_history() {
-        let settings =
-            Settings::from_yaml(b"expiry: { adaptive: { shortest: 1h, longest: 30d } }", "settings.yaml").unwrap();
-        let old = cassette(&["a"]);
-        let expired = Expired {
-            history: History::default(),
-            age: Duration::from_secs(60),
-            requests: 5,
-        };
-        let new = NewResponse {
-            expired: Some(expired),
-            ..new("x", false)
-        };
-        let (merged, _) = merge(Some(&old), new, Turn::new(None, Some(&old), 1), &settings);
-        let history = merged.history.unwrap();
-        let checked = (history.checks, history.changes, history.seconds, history.asks);
-        assert_eq!(checked, (1.0, 1.0, 60.0, 5.0));
-    }
 }

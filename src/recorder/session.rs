@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use lru::LruCache;
@@ -36,6 +36,10 @@ struct State {
     warned_unavailable: bool,
     /// The transient errors that were warned about: status, and scope and test.
     warned_transient: BTreeSet<(u16, String)>,
+    /// The names of the cassettes that another session has recorded meanwhile.
+    warned_collisions: BTreeSet<String>,
+    /// When the session began: RFC 3339, in UTC, to the second.
+    began: String,
 }
 
 /// How often a key was requested.
@@ -61,6 +65,8 @@ impl Default for State {
             failures: Vec::new(),
             warned_unavailable: false,
             warned_transient: BTreeSet::new(),
+            warned_collisions: BTreeSet::new(),
+            began: Recorded::now(None, None).at,
         }
     }
 }
@@ -100,9 +106,9 @@ pub(super) struct SavedResponses {
     /// How many requests the saved responses have answered: the next response comes after as many.
     pub(super) requests: usize,
     /// The responses of an earlier session. One stays on file if the new response at its place is equivalent.
-    pub(super) earlier: Vec<RecordedResponse>,
+    pub(super) earlier: Arc<Vec<RecordedResponse>>,
     /// When they were recorded, and for which request. `None` as soon as a new response differs.
-    pub(super) earlier_head: Option<(Recorded, RecordedRequest)>,
+    pub(super) earlier_head: Option<Arc<(Recorded, RecordedRequest)>>,
 }
 
 impl SavedResponses {
@@ -110,8 +116,8 @@ impl SavedResponses {
     pub(super) fn after(earlier: &Cassette) -> Self {
         Self {
             requests: 0,
-            earlier: earlier.responses.clone(),
-            earlier_head: Some((earlier.recorded.clone(), earlier.request.clone())),
+            earlier: Arc::new(earlier.responses.clone()),
+            earlier_head: Some(Arc::new((earlier.recorded.clone(), earlier.request.clone()))),
         }
     }
 }
@@ -186,6 +192,16 @@ impl Session {
         self.state()
             .warned_transient
             .insert((status.as_u16(), origin.to_owned()))
+    }
+
+    /// Whether this is the first time that another session has recorded this key too.
+    pub(super) fn is_first_collision(&self, key: &RequestKey) -> bool {
+        self.state().warned_collisions.insert(key.name())
+    }
+
+    /// Whether the session began before this time, in the form of `recorded.at`.
+    pub(super) fn has_begun_before(&self, at: &str) -> bool {
+        *self.state().began < *at
     }
 
     /// What this session has saved under this key.

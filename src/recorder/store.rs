@@ -1,6 +1,7 @@
 //! The engine as the request path sees it. What only a cache has stays behind it: a circuit breaker, a quota, counters.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::circuit_breaker::CircuitBreaker;
 use super::counters::Counters;
 use super::document_cache::DocumentCache;
 use super::quota::Quota;
+use super::written::WrittenDocuments;
 use crate::cassette::Blob;
 use crate::engine::{self, CacheEngine, Counts};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,9 +22,11 @@ use crate::mode::{OnMiss, Plan};
 pub(super) struct Store {
     pub(super) engine: Arc<dyn CacheEngine>,
     pub(super) documents: DocumentCache,
+    pub(super) written: WrittenDocuments,
     pub(super) quota: Quota,
     pub(super) lock_ttl: Duration,
     counters: Counters,
+    pub(super) has_warned_about_locks: AtomicBool,
     /// The tasks that a session waits for at its end.
     pub(super) tasks: TaskTracker,
 }
@@ -43,9 +47,11 @@ impl Store {
         Self {
             engine,
             documents: DocumentCache::default(),
+            written: WrittenDocuments::default(),
             quota: Quota::default(),
             lock_ttl,
             counters: Counters::default(),
+            has_warned_about_locks: AtomicBool::new(false),
             tasks,
         }
     }

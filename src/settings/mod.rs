@@ -141,6 +141,18 @@ pub enum Exhausted {
     Fail,
 }
 
+impl Exhausted {
+    /// Which of the recorded responses a request gets. `turn` counts the requests before it in this session.
+    pub(crate) fn index(self, turn: usize, recorded: usize) -> Option<usize> {
+        match self {
+            _ if turn < recorded => Some(turn),
+            Self::Repeat => Some(recorded - 1),
+            Self::Cycle => Some(turn % recorded),
+            Self::Fail => None,
+        }
+    }
+}
+
 /// What happens to a response in which a secret remains after redaction: an API key, a token, a cookie or a password in a
 /// format that is certain. `mistral-cassette verify` also reports less certain ones.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -167,6 +179,17 @@ pub struct Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nth_request_gets_the_nth_response_and_exhausted_decides_what_follows() {
+        let indexes = |exhausted: Exhausted| (0..5).map(|turn| exhausted.index(turn, 2)).collect::<Vec<_>>();
+        assert_eq!(
+            indexes(Exhausted::Repeat),
+            [Some(0), Some(1), Some(1), Some(1), Some(1)]
+        );
+        assert_eq!(indexes(Exhausted::Cycle), [Some(0), Some(1), Some(0), Some(1), Some(0)]);
+        assert_eq!(indexes(Exhausted::Fail), [Some(0), Some(1), None, None, None]);
+    }
 
     fn read(yaml: &str) -> Result<Settings> {
         Settings::from_yaml(yaml.as_bytes(), "cassettes/settings.yaml")

@@ -33,6 +33,8 @@ mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
 mod layers;
+#[cfg(all(feature = "cli", unix))]
+mod locks;
 #[cfg(feature = "cli")]
 mod maintenance;
 #[cfg(feature = "metrics")]
@@ -51,6 +53,8 @@ mod redis;
 mod refresh;
 #[cfg(feature = "cli")]
 mod rekey;
+#[cfg(feature = "cli")]
+mod repeated_recording;
 #[cfg(feature = "cli")]
 mod report;
 #[cfg(feature = "cli")]

@@ -11,4 +11,4 @@ pub(crate) use self::read::{Tagged, read_foreign};
 pub(crate) use self::read::{read, read_yaml};
 #[cfg(feature = "cli")]
 pub(crate) use self::write::display;
-pub(crate) use self::write::write;
+pub(crate) use self::write::{append, responses_at, write};

@@ -5,7 +5,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{read, write};
+use super::{append, read, responses_at, write};
 use crate::cassette::{Blob, Cassette, Recorded, RecordedBody, RecordedPart, RecordedRequest, RecordedResponse};
 
 fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
@@ -52,6 +52,11 @@ fn assert_round_trip(cassette: &Cassette) -> String {
     let read = read(text.as_bytes(), "x.yaml").unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(&read, cassette, "{text}");
     assert_survives_formatters(cassette, &text);
+    // Responses that are added to a document give the same text as if all were written at once.
+    let mut twice = cassette.clone();
+    twice.responses.extend(cassette.responses.clone());
+    let responses = &text.as_bytes()[responses_at(text.as_bytes()).unwrap()..];
+    assert_eq!(append(responses, cassette).unwrap(), write(&twice).unwrap(), "{text}");
     text
 }
 

@@ -55,6 +55,24 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
     Ok(text.0.into())
 }
 
+/// Returns where the responses of a document begin that [`write`] has returned. A line that begins with the name of a member
+/// is that member: everything else is indented.
+pub(crate) fn responses_at(document: &[u8]) -> Option<usize> {
+    const MEMBER: &[u8] = b"\nresponses:\n";
+    Some(memchr::memmem::find(document, MEMBER)? + MEMBER.len())
+}
+
+/// Returns the document of a cassette whose first responses are written already: `earlier` is their text in a document that
+/// [`write`] or this function has returned.
+///
+/// # Errors
+/// The same as [`write`].
+pub(crate) fn append(earlier: &[u8], cassette: &Cassette) -> Result<Bytes> {
+    let text = write(cassette)?;
+    let at = responses_at(&text).ok_or_else(|| Error::new(ErrorKind::Internal, "a cassette without responses"))?;
+    Ok([&text[..at], earlier, &text[at..]].concat().into())
+}
+
 /// A growing text. The YAML crate writes quoted text character by character, and this is faster than a `String`.
 struct Sink(Vec<u8>);
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod file;
+mod heartbeat;
 mod lock;
 
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use self::cache::FileCache;
 use self::file::{check_writable, failed, read_file_and_state, remove_abandoned, walk};
 pub(crate) use self::file::{read_file, write_file};
+use self::lock::Attempt;
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
 use super::stored_body::{decode, encode};
 use super::{CacheEngine, EngineExtensions, Lock};
@@ -27,6 +29,9 @@ use crate::settings::Settings;
 
 /// Larger cassettes are written by another thread.
 const SMALL_BYTES: usize = 64 * 1024;
+
+/// How long an owner of a lock may take to show that it runs.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Stores each cassette in a file of its own.
 ///
@@ -299,9 +304,26 @@ impl EngineExtensions for DirectoryEngine {
     }
 
     /// Locks a file in the folder for temporary files, so the directory itself contains no lock files.
-    async fn lock(&self, key: &RequestKey, _ttl: Duration) -> Result<Lock> {
-        let path = lock::path(&self.root, key);
-        lock::acquire(&path).map_err(|error| failed("lock", &path, error))
+    async fn lock(&self, key: &RequestKey, ttl: Duration) -> Result<Lock> {
+        let temporary = std::env::temp_dir();
+        let folder = lock::folder(&temporary).map_err(|error| {
+            Error::engine(format!("cannot lock files in {}", temporary.display())).with_source(error)
+        })?;
+        let path = folder.join(lock::name(&self.root, key));
+        let acquire = |takes_over| lock::acquire(&path, ttl, takes_over).map_err(|error| failed("lock", &path, error));
+        if let Attempt::Lock(lock) = acquire(false)? {
+            return Ok(lock);
+        }
+        // An owner that has just locked the file shows a moment later that it runs.
+        tokio::time::sleep(MOMENT).await;
+        if let Attempt::Lock(lock) = acquire(false)? {
+            return Ok(lock);
+        }
+        tracing::warn!(
+            "a process that records {} has not run for {ttl:?}; this one goes on without waiting for it",
+            self.location_of(key)
+        );
+        acquire(true).map(Attempt::into_lock)
     }
 
     async fn check_writable(&self) -> Result<()> {
