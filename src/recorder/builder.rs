@@ -151,8 +151,8 @@ impl RecorderBuilder {
         self
     }
 
-    /// Sets how long the lock of a process that died stops other processes from sending the same request: 30 seconds by
-    /// default. A live process renews its lock.
+    /// Sets how long the lock of a process that died, or is suspended, stops other processes from sending the same request:
+    /// 30 seconds by default. A process that runs renews its lock.
     #[must_use]
     pub fn lock_ttl(mut self, ttl: Duration) -> Self {
         self.lock_ttl = ttl;
