@@ -302,7 +302,7 @@ fn json_text(value: &Value, out: &mut String, u: &mut Unstructured<'_>) -> Resul
         Value::Object(members) => {
             let names: Vec<&String> = members.keys().collect();
             out.push('{');
-            for (at, name) in shuffled(&names, u)?.into_iter().enumerate() {
+            for (at, name) in shuffled(&names, |name| (*name).clone(), u)?.into_iter().enumerate() {
                 out.push_str(if at == 0 { "" } else { "," });
                 space(out, u)?;
                 string_text(name, out, u)?;
