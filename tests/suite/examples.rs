@@ -4,8 +4,9 @@
 //! for the API in `support/api.rs`; with a key, `MISTRAL_CASSETTE_MODE=record cargo run --example NAME` records from
 //! the API.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use crate::support::project::done;
 use crate::support::{KEY, api};
@@ -13,25 +14,42 @@ use crate::support::{KEY, api};
 const EXAMPLES: [&str; 6] = ["chat", "stream", "custom_engine", "middleware", "tools", "embeddings"];
 
 fn example(name: &str) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        // The profile and features of `scripts/test`, whose builds are used.
-        .args([
-            "run",
-            "--quiet",
-            "--profile",
-            "test",
-            "--all-features",
-            "--example",
-            name,
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut command = match built(name) {
+        Some(binary) => Command::new(binary),
+        None => {
+            let mut command = Command::new(env!("CARGO"));
+            command.args(["run", "--quiet", "--example", name]);
+            command
+        }
+    };
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
     for variable in ["CI", "MISTRAL_API_KEY", "MISTRAL_CASSETTE_MODE"] {
         command.env_remove(variable);
     }
     // Nothing listens on this port: a request that leaves the process fails.
     command.env("MISTRAL_SERVER_URL", "http://127.0.0.1:9");
     command
+}
+
+/// The binary that `cargo test` has built, if it is newer than the sources.
+fn built(name: &str) -> Option<PathBuf> {
+    fn newest(path: &Path) -> Option<SystemTime> {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).ok()?;
+            return entries.filter_map(|entry| newest(&entry.ok()?.path())).max();
+        }
+        std::fs::metadata(path).and_then(|file| file.modified()).ok()
+    }
+    let binary = std::env::current_exe()
+        .ok()?
+        .parent()?
+        .parent()?
+        .join("examples")
+        .join(name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["src", "Cargo.toml", "Cargo.lock", &format!("examples/{name}.rs")];
+    let sources = sources.iter().filter_map(|source| newest(&root.join(source))).max()?;
+    (newest(&binary)? > sources).then_some(binary)
 }
 
 #[tokio::test]
