@@ -73,6 +73,7 @@ impl StagedEngine {
     ///
     /// # Errors
     /// The folder cannot be read.
+    #[cfg(feature = "cli")]
     pub(crate) async fn staged(&self) -> Result<usize> {
         Ok(self.staged.keys().await?.len())
     }
