@@ -20,7 +20,7 @@ use crate::settings::playback::Playback;
 #[must_use = "the session ends when it is dropped: bind it to a name"]
 pub struct TestSession {
     recorder: Recorder,
-    builder: Parts,
+    parts: Parts,
     /// The engine that holds back recordings until the test has succeeded.
     staged: Option<Arc<StagedEngine>>,
 }
@@ -69,15 +69,15 @@ impl TestSession {
             )
             .with_source(error)
         })?;
-        let builder = Parts {
+        let parts = Parts {
             directory: directory.into(),
             scope,
             test,
             mode,
         };
         Ok(Self {
-            recorder: builder.recorder(builder.engine())?,
-            builder,
+            recorder: parts.recorder(parts.engine())?,
+            parts,
             staged: None,
         })
     }
@@ -91,8 +91,8 @@ impl TestSession {
     /// If a temporary folder cannot be created.
     #[track_caller]
     pub fn save_on_success(mut self) -> Self {
-        let staged = StagedEngine::new(self.builder.engine()).map(Arc::new);
-        let built = staged.and_then(|staged| Ok((self.builder.recorder(staged.clone())?, staged)));
+        let staged = StagedEngine::new(self.parts.engine()).map(Arc::new);
+        let built = staged.and_then(|staged| Ok((self.parts.recorder(staged.clone())?, staged)));
         match built {
             Ok((recorder, staged)) => {
                 self.recorder = recorder;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lru::LruCache;
 
+use super::sized_lru::SizedLru;
 use super::{CacheEngine, Counts, EngineExtensions, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
@@ -15,14 +15,11 @@ use crate::key::RequestKey;
 #[derive(Debug)]
 pub struct MemoryEngine {
     state: Mutex<State>,
-    max_bytes: u64,
 }
 
 #[derive(Debug)]
 struct State {
-    entries: LruCache<RequestKey, Entry>,
-    /// The bytes of all documents.
-    bytes: u64,
+    entries: SizedLru<Entry>,
     counts: Counts,
 }
 
@@ -48,11 +45,9 @@ impl MemoryEngine {
     pub fn bounded(max_bytes: u64) -> Self {
         Self {
             state: Mutex::new(State {
-                entries: LruCache::unbounded(),
-                bytes: 0,
+                entries: SizedLru::new(usize::try_from(max_bytes).unwrap_or(usize::MAX)),
                 counts: Counts::default(),
             }),
-            max_bytes,
         }
     }
 
@@ -62,22 +57,11 @@ impl MemoryEngine {
 
     fn put(&self, key: &RequestKey, entry: Entry) {
         let mut state = self.state();
-        state.bytes += entry.cassette.len() as u64;
-        if let Some(old) = state.entries.put(key.clone(), entry) {
-            state.bytes -= old.cassette.len() as u64;
-        }
-        while state.bytes > self.max_bytes
-            && let Some((_, oldest)) = state.entries.pop_lru()
-        {
-            state.bytes -= oldest.cassette.len() as u64;
-        }
-    }
-}
-
-impl State {
-    fn remove(&mut self, key: &RequestKey) {
-        if let Some(old) = self.entries.pop(key) {
-            self.bytes -= old.cassette.len() as u64;
+        let bytes = entry.cassette.len();
+        if bytes > state.entries.capacity() {
+            state.entries.pop(key);
+        } else {
+            state.entries.put(key.clone(), entry, bytes);
         }
     }
 }
@@ -86,10 +70,10 @@ impl State {
 impl CacheEngine for MemoryEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
         let mut state = self.state();
-        match state.entries.get(key) {
+        match state.entries.get_mut(key) {
             Some(entry) if entry.expires_at.is_none_or(|at| Instant::now() < at) => Ok(Some(entry.cassette.clone())),
             Some(_) => {
-                state.remove(key);
+                state.entries.pop(key);
                 Ok(None)
             }
             None => Ok(None),
@@ -103,18 +87,16 @@ impl CacheEngine for MemoryEngine {
     }
 
     async fn remove(&self, key: &RequestKey) -> Result<()> {
-        self.state().remove(key);
+        self.state().entries.pop(key);
         Ok(())
     }
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
-        Ok(self.state().entries.iter().map(|(key, _)| key.clone()).collect())
+        Ok(self.state().entries.keys().cloned().collect())
     }
 
     async fn clear(&self) -> Result<()> {
-        let mut state = self.state();
-        state.entries.clear();
-        state.bytes = 0;
+        self.state().entries.clear();
         Ok(())
     }
 
@@ -135,7 +117,7 @@ impl EngineExtensions for MemoryEngine {
         let state = self.state();
         Ok(Some(Size {
             entries: state.entries.len() as u64,
-            bytes: state.bytes,
+            bytes: state.entries.bytes() as u64,
         }))
     }
 

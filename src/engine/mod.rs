@@ -27,6 +27,7 @@ mod open;
 mod redis;
 #[cfg(any(feature = "redis", feature = "sql"))]
 mod retry;
+mod sized_lru;
 #[cfg(feature = "sql")]
 mod sql;
 mod staged;
@@ -61,6 +62,7 @@ pub use memory::MemoryEngine;
 #[cfg(feature = "cli")]
 pub(crate) use open::is_directory;
 pub use open::open;
+pub(crate) use sized_lru::SizedLru;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;
 pub(crate) use staged::StagedEngine;

@@ -1,6 +1,6 @@
 //! Holds back what a session records until it is known whether the session succeeded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::cassettes::read_body;
 use super::{CacheEngine, Counts, DirectoryEngine, EngineExtensions, Lock, Size};
+use crate::cassette::Blob;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -56,9 +58,9 @@ impl StagedEngine {
     pub(crate) async fn commit(&self) -> Result<usize> {
         let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for sha256 in bodies {
-            if let Some(body) = self.staged.extensions().get_body(&sha256).await? {
-                self.base.extensions().set_body(&sha256, &body).await?;
-            }
+            let blob = Blob::External { sha256: sha256.clone() };
+            let body = read_body(&self.staged, &blob, || self.staged.root().display().to_string()).await?;
+            self.base.extensions().set_body(&sha256, &body).await?;
         }
         let keys = self.staged.keys().await?;
         for key in &keys {
@@ -99,10 +101,9 @@ impl CacheEngine for StagedEngine {
     }
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
-        let mut keys = self.base.keys().await?;
-        let staged = self.staged.keys().await?;
-        keys.extend(staged.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
-        Ok(keys)
+        let mut keys: HashSet<RequestKey> = self.base.keys().await?.into_iter().collect();
+        keys.extend(self.staged.keys().await?);
+        Ok(keys.into_iter().collect())
     }
 
     async fn clear(&self) -> Result<()> {
@@ -136,7 +137,7 @@ impl EngineExtensions for StagedEngine {
         Ok(is_stored)
     }
 
-    /// The engine below expires nothing before it is written: staged recordings are those of a directory.
+    /// Nothing expires before it is committed.
     async fn set_expiring(&self, _key: &RequestKey, _cassette: &Bytes, _ttl: Duration) -> Result<bool> {
         Ok(false)
     }

@@ -95,6 +95,17 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::CONTENT_TYPE)?.to_str().ok()
 }
 
+/// The media type in a content type, without its parameters.
+pub(crate) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a content type is JSON: `application/json`, or a type whose name ends with `+json`.
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
+    let media_type = media_type(content_type.unwrap_or_default()).to_ascii_lowercase();
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
 /// The names of the headers that control mistral-cassette.
 pub(crate) fn control_headers(headers: &HeaderMap) -> Vec<HeaderName> {
     let is_control = |name: &&HeaderName| name.as_str().starts_with(CONTROL_PREFIX);

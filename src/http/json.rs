@@ -1,10 +1,13 @@
 //! JSON bodies: parses them without loss, and writes them in their original layout.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Number, Value};
+
+use super::surrogates::{Form, replace_unpaired};
 
 /// The maximum nesting depth. It is below the limits of all JSON and YAML parsers that may read a cassette. A document that is
 /// nested deeper is treated as text.
@@ -97,40 +100,19 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     match serde_json::from_slice(text) {
-        Err(error) if error.is_syntax() => match without_lone_surrogates(text) {
-            Some(paired) => serde_json::from_slice(&paired),
-            None => Err(error),
+        Err(error) if error.is_syntax() => match replace_unpaired(text, replacement) {
+            Cow::Owned(paired) => serde_json::from_slice(&paired),
+            Cow::Borrowed(_) => Err(error),
         },
         result => result,
     }
 }
 
-/// Replaces the escapes of halves of surrogate pairs. Returns `None` if there are none.
-fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
-    let escape = |at: usize| -> Option<u16> {
-        let hex = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
-    };
-    let mut paired = Vec::with_capacity(text.len());
-    let (mut at, mut is_changed) = (0, false);
-    while at < text.len() {
-        let length = match escape(at) {
-            Some(0xd800..0xdc00) if matches!(escape(at + 6), Some(0xdc00..0xe000)) => 12,
-            Some(0xd800..0xe000) => {
-                is_changed = true;
-                paired.extend_from_slice(b"\\ufffd");
-                at += 6;
-                continue;
-            }
-            // The character after a backslash does not begin an escape.
-            _ if text[at] == b'\\' => 2,
-            _ => 1,
-        };
-        let end = (at + length).min(text.len());
-        paired.extend_from_slice(&text[at..end]);
-        at = end;
+fn replacement(form: Form, _digits: &str) -> String {
+    match form {
+        Form::Escape => r"\ufffd".to_owned(),
+        Form::Bytes => "\u{fffd}".to_owned(),
     }
-    is_changed.then_some(paired)
 }
 
 /// Parses a body if a `Value` can represent it without loss. Returns `None` for a body that is not JSON, that has an integer
@@ -495,5 +477,6 @@ mod tests {
             assert_eq!(read(text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(read(r#""\ud83d"#), None);
+        assert_eq!(read_json::<String>(b"\"a\xed\xa0\xbdb\"").unwrap(), "a\u{fffd}b");
     }
 }

@@ -11,6 +11,7 @@ mod outcome;
 mod request;
 mod response;
 mod sse;
+mod surrogates;
 pub(crate) mod tls;
 mod transport;
 
@@ -21,8 +22,10 @@ pub use transport::{BackgroundTransport, Transport};
 
 pub(crate) use api_error::api_error;
 pub(crate) use disposition::Disposition;
+#[cfg(feature = "cli")]
+pub(crate) use headers::media_type;
 pub(crate) use headers::{
-    content_type, control_headers, header_text, header_value, is_connection_header, strip_connection_headers,
+    content_type, control_headers, header_text, header_value, is_connection_header, is_json, strip_connection_headers,
     strip_control_headers, strip_response_headers,
 };
 #[cfg(feature = "cli")]
@@ -40,3 +43,5 @@ pub(crate) use request::API_KEY_VARIABLE;
 pub(crate) use request::DUMMY_KEY;
 pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
+#[cfg(feature = "cli")]
+pub(crate) use surrogates::{Form as SurrogateForm, replace_unpaired};

@@ -5,12 +5,11 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::http::headers::media_type;
+
 /// Whether a content type is `text/event-stream`, with or without parameters.
 pub(crate) fn is_event_stream(content_type: Option<&str>) -> bool {
-    content_type.is_some_and(|kind| {
-        let essence = kind.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("text/event-stream")
-    })
+    content_type.is_some_and(|kind| media_type(kind).eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// No event of the API is longer.

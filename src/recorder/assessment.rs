@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde::de::IgnoredAny;
 
 use crate::cassette::RecordedRequest;
-use crate::http::{Event, EventSplitter, Outcome, content_type, is_event_stream};
+use crate::http::{Event, EventSplitter, Outcome, content_type, is_event_stream, is_json};
 
 /// What a response is to a recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,12 +132,6 @@ impl Endpoint {
             Self::Json | Self::Other => &[],
         }
     }
-}
-
-fn is_json(content_type: Option<&str>) -> bool {
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 fn begins_like_events(body: &[u8]) -> bool {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use lru::LruCache;
 
 use crate::cassette::{Cassette, RecordedResponse};
+use crate::engine::SizedLru;
 use crate::http::{header_value, make_locations_relative, strip_response_headers, total_tokens};
 use crate::key::RequestKey;
 
@@ -86,20 +86,11 @@ fn headers_of(response: &RecordedResponse, method: &str) -> HeaderMap {
 }
 
 /// Parsed documents, each with the bytes that it was parsed from.
-#[derive(Default)]
-pub(super) struct DocumentCache(Mutex<Documents>);
+pub(super) struct DocumentCache(Mutex<SizedLru<(Bytes, Arc<Document>)>>);
 
-struct Documents {
-    by_key: LruCache<RequestKey, (Bytes, Arc<Document>)>,
-    bytes: usize,
-}
-
-impl Default for Documents {
+impl Default for DocumentCache {
     fn default() -> Self {
-        Self {
-            by_key: LruCache::unbounded(),
-            bytes: 0,
-        }
+        Self(Mutex::new(SizedLru::new(CAPACITY_BYTES)))
     }
 }
 
@@ -107,7 +98,7 @@ impl DocumentCache {
     /// The document that was parsed from these bytes, if it is cached.
     pub(super) fn get(&self, key: &RequestKey, bytes: &Bytes) -> Option<Arc<Document>> {
         let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (parsed, document) = documents.by_key.get_mut(key)?;
+        let (parsed, document) = documents.get_mut(key)?;
         if !is_same_memory(parsed, bytes) {
             if parsed != bytes {
                 return None;
@@ -121,17 +112,8 @@ impl DocumentCache {
     /// Caches a document.
     pub(super) fn put(&self, key: &RequestKey, bytes: Bytes, document: Arc<Document>) {
         let mut documents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.bytes += bytes.len();
-        if let Some((earlier, _)) = documents.by_key.put(key.clone(), (bytes, document)) {
-            documents.bytes -= earlier.len();
-        }
-        // A document larger than the capacity is cached alone.
-        while documents.bytes > CAPACITY_BYTES && documents.by_key.len() > 1 {
-            let Some((_, (oldest, _))) = documents.by_key.pop_lru() else {
-                break;
-            };
-            documents.bytes -= oldest.len();
-        }
+        let length = bytes.len();
+        documents.put(key.clone(), (bytes, document), length);
     }
 }
 
@@ -177,25 +159,10 @@ mod tests {
             let found = cache.get(&key(1), bytes).unwrap();
             assert!(Arc::ptr_eq(&found, &known));
             // The next call need not compare them.
-            let documents = cache.0.lock().unwrap();
-            assert!(is_same_memory(&documents.by_key.peek(&key(1)).unwrap().0, bytes));
+            let mut documents = cache.0.lock().unwrap();
+            assert!(is_same_memory(&documents.get_mut(&key(1)).unwrap().0, bytes));
         }
         assert!(cache.get(&key(1), &Bytes::from_static(b"two")).is_none());
         assert!(cache.get(&key(2), &here).is_none());
-    }
-
-    #[test]
-    fn the_document_that_was_not_used_longest_is_removed_when_the_cache_is_full() {
-        let cache = DocumentCache::default();
-        let half = Bytes::from(vec![b'x'; CAPACITY_BYTES / 2]);
-        for _ in 0..10 {
-            cache.put(&key(1), half.clone(), document());
-        }
-        cache.put(&key(2), half.clone(), document());
-        assert!(cache.get(&key(1), &half).is_some());
-        cache.put(&key(3), half.clone(), document());
-        assert!(cache.get(&key(1), &half).is_some());
-        assert!(cache.get(&key(2), &half).is_none());
-        assert!(cache.get(&key(3), &half).is_some());
     }
 }

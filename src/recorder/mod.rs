@@ -2,8 +2,9 @@
 //!
 //! Read this file from top to bottom: `answer`, `handle`, `handle_miss`, `record_once`. Each step is a file of its own:
 //! `prepared` (redaction and key), `lookup` (find a recording), `replay`, `coalesce` and `lock` (one call for many equal
-//! requests), `record` (stream the response to the caller), `save` (store it), `miss` (explain what is missing). `store`
-//! and the files below it hide what only a cache has: expiry, quota, circuit breaker, counters.
+//! requests), `record` (stream the response to the caller), `assessment` (decide whether it is complete and lasting), `merge`
+//! and `save` (store it), `miss` (explain what is missing). `store` and the files below it hide what only a cache has:
+//! expiry, quota, circuit breaker, counters.
 //!
 //! Four words: a *scope* is a folder of cassettes for one test or suite. A *turn* is the position of a request among equal
 //! requests of a session: the n-th gets the n-th recorded response. The *verdict* is the result of a session: it fails if a

@@ -133,6 +133,21 @@ async fn a_recording_that_the_suite_no_longer_uses_is_named_and_pruned() {
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn options_without_an_effect_are_errors() {
+    let (project, server) = (Project::new(), server().await);
+    for (arguments, message) in [
+        (&["--mode", "replay", "--prune"][..], "--prune needs mode record"),
+        (&["--mode", "record", "--all-scopes"], "--all-scopes"),
+        (&["--mode", "record", "--save-on", "failure"], "--save-on"),
+    ] {
+        let done = run(&project, &server, arguments, "ask /v1/embeddings");
+        assert_eq!(done.code(), 2, "{done:?}");
+        assert!(done.stderr.contains(message), "{done:?}");
+    }
+    assert_eq!((server.call_count(), files(&project).len()), (0, 0));
+}
+
 /// Records a response in a session of a test that then fails or succeeds.
 async fn record(directory: &Path, succeeds: bool) {
     let session =

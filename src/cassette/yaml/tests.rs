@@ -279,7 +279,7 @@ fn json() -> impl Strategy<Value = Value> {
 
 /// Text with characters that have a meaning in YAML.
 fn special_text() -> impl Strategy<Value = String> {
-    "[ab01y~:#'\"\\\\,\\[\\]{}&*!|>%@`?=. \t\n\r\u{85}\u{2028}\u{feff}é🎉\u{0}\u{7f}_-]{0,12}"
+    "[ab01y~:#'\"\\\\,\\[\\]{}&*!|>%@`?=. \t\n\r\u{85}\u{a0}\u{3000}\u{2028}\u{feff}é🎉\u{0}\u{7f}_-]{0,12}"
 }
 
 proptest! {

@@ -328,9 +328,11 @@ struct Key<'a>(&'a str);
 impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The YAML crate quotes strings that YAML 1.1 or 1.2 reads as a number, a boolean, a date or null. It does not
-        // quote strings of these characters only, which ruamel.yaml and the npm package yaml misread.
+        // quote strings of these characters only, which ruamel.yaml and the npm package yaml misread, and strings that end in
+        // white space other than a blank, which tools remove at the end of a line.
         let is_punctuation = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
-        if !is_printable_text(self.0) || self.0.chars().all(is_punctuation) {
+        let is_trimmed = !self.0.ends_with(char::is_whitespace) && !self.0.starts_with(char::is_whitespace);
+        if !is_printable_text(self.0) || !is_trimmed || self.0.chars().all(is_punctuation) {
             DoubleQuoted(self.0).serialize(serializer)
         } else {
             serializer.serialize_str(self.0)
@@ -352,7 +354,7 @@ fn fits_single_quotes(text: &str) -> bool {
         b':' => bytes.get(at + 1).is_none_or(|next| *next == b' '),
         _ => at > 0 && bytes[at - 1] == b' ',
     });
-    (starts_with_syntax || contains_syntax || bytes.ends_with(b" "))
+    (starts_with_syntax || contains_syntax || text.ends_with(char::is_whitespace))
         && memchr::memchr(b'\'', bytes).is_none()
         && is_printable_text(text)
 }

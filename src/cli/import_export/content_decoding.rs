@@ -5,7 +5,7 @@ use std::io::Read;
 use bytes::Bytes;
 
 use super::interaction::{Headers, header};
-use crate::http::is_event_stream;
+use crate::http::{is_event_stream, media_type};
 
 /// The largest body after content decoding, in bytes.
 const LARGEST_DECODED: u64 = 256 << 20;
@@ -91,12 +91,7 @@ pub(super) fn check_not_lossy(body: &[u8], content_type: Option<&str>, side: &st
 
 fn is_text(content_type: Option<&str>) -> bool {
     let Some(content_type) = content_type else { return true };
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = media_type(content_type).to_ascii_lowercase();
     is_event_stream(Some(content_type))
         || essence.starts_with("text/")
         || essence.ends_with("json")

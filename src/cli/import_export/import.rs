@@ -15,7 +15,7 @@ use super::interaction::{Headers, Interaction, SourceEntry, Timing, Turn, header
 use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
-use crate::http::{EventSplitter, Request, is_event_stream, strip_response_headers};
+use crate::http::{EventSplitter, Request, is_event_stream, media_type, strip_response_headers};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{WrittenNames, mask, scan_exchange};
@@ -344,12 +344,7 @@ fn check_not_empty(interaction: &Interaction) -> Result<(), String> {
     let Some(content_type) = header(&interaction.response_headers, "content-type") else {
         return Ok(());
     };
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = media_type(content_type).to_ascii_lowercase();
     let needs_body = essence.ends_with("json") || is_event_stream(Some(content_type));
     let is_success = (200..300).contains(&interaction.status) && can_have_body(interaction.status, &interaction.method);
     if interaction.response_body.is_empty() && needs_body && is_success {

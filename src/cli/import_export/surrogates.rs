@@ -1,12 +1,13 @@
-//! Unpaired surrogates: half a character of UTF-16, which JSON and YAML can escape and UTF-8 cannot hold.
+//! Unpaired surrogates in documents of other tools.
 //!
-//! Tools that cut text in the middle of a character write them. A parser refuses the complete document then. Here, a
-//! mark takes the place of each before the document is parsed; what is serialized as JSON gets the escape back, and an
-//! interaction with a mark in another place cannot be imported.
+//! A parser refuses the complete document because of one. Here, a mark takes the place of each before the document is parsed;
+//! what is serialized as JSON gets the escape back, and an interaction with a mark in another place cannot be imported.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
+
+use crate::http::{SurrogateForm, replace_unpaired};
 
 /// Two characters that Unicode reserves for the use inside a program; the four digits of the surrogate follow.
 const MARK: &str = "\u{fdd0}\u{fdd1}";
@@ -14,69 +15,10 @@ const ESCAPED_MARK: &str = r"\ufdd0\ufdd1";
 
 /// Replaces the unpaired surrogates of a JSON or YAML document by marks.
 pub(super) fn mark(document: &[u8]) -> Cow<'_, [u8]> {
-    let mut marked = Vec::new();
-    let (mut at, mut copied) = (0, 0);
-    while let Some(offset) = memchr::memchr2(b'\\', 0xed, &document[at..]) {
-        at += offset;
-        let rest = &document[at..];
-        let (replacement, length) = match unpaired(rest) {
-            Some(found) => found,
-            None => {
-                at += skipped(rest);
-                continue;
-            }
-        };
-        marked.extend_from_slice(&document[copied..at]);
-        marked.extend_from_slice(replacement.as_bytes());
-        at += length;
-        copied = at;
-    }
-    if copied == 0 {
-        return document.into();
-    }
-    marked.extend_from_slice(&document[copied..]);
-    marked.into()
-}
-
-/// The mark for the unpaired surrogate at the beginning of `text`, and the length of the surrogate there.
-fn unpaired(text: &[u8]) -> Option<(String, usize)> {
-    if let [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf, ..] = text {
-        // UTF-8 does not allow this form; some programs write it.
-        let unit = 0xd000 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f);
-        return Some((format!("{MARK}{unit:04x}"), 3));
-    }
-    let unit = escaped_unit(text)?;
-    let is_pair = is_high(unit) && text.get(6..).and_then(escaped_unit).is_some_and(is_low);
-    if !is_high(unit) && !is_low(unit) || is_pair {
-        return None;
-    }
-    let digits = String::from_utf8_lossy(&text[2..6]);
-    Some((format!("{ESCAPED_MARK}{digits}"), 6))
-}
-
-/// How many bytes belong to what begins at `text`: a pair, an escape, or one byte.
-fn skipped(text: &[u8]) -> usize {
-    let length = match (text.first(), escaped_unit(text)) {
-        (_, Some(unit)) if is_high(unit) => 12,
-        (Some(b'\\'), _) => 2,
-        _ => 1,
-    };
-    length.min(text.len())
-}
-
-/// The UTF-16 code unit of the escape at the beginning of `text`.
-fn escaped_unit(text: &[u8]) -> Option<u16> {
-    let digits = std::str::from_utf8(text.strip_prefix(br"\u")?.get(..4)?).ok()?;
-    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
-}
-
-fn is_high(unit: u16) -> bool {
-    (0xd800..0xdc00).contains(&unit)
-}
-
-fn is_low(unit: u16) -> bool {
-    (0xdc00..0xe000).contains(&unit)
+    replace_unpaired(document, |form, digits| match form {
+        SurrogateForm::Escape => format!("{ESCAPED_MARK}{digits}"),
+        SurrogateForm::Bytes => format!("{MARK}{digits}"),
+    })
 }
 
 /// Restores the text of YAML scalars in which a backslash is an ordinary character.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use lru::LruCache;
 
+use crate::engine::sized_lru::SizedLru;
 use crate::key::RequestKey;
 
 /// The most bytes of content in memory, unless a single file is larger.
@@ -20,13 +20,7 @@ const CLOCK_RESOLUTION: i64 = 2;
 
 /// The content of files that are unchanged. The least recently used files are removed first.
 #[derive(Debug)]
-pub(super) struct FileCache(Mutex<Files>);
-
-#[derive(Debug)]
-struct Files {
-    of: LruCache<RequestKey, CachedFile>,
-    bytes: usize,
-}
+pub(super) struct FileCache(Mutex<SizedLru<CachedFile>>);
 
 /// The content of a file in a certain state.
 #[derive(Clone, Debug)]
@@ -68,15 +62,12 @@ impl FileState {
 
 impl Default for FileCache {
     fn default() -> Self {
-        Self(Mutex::new(Files {
-            of: LruCache::unbounded(),
-            bytes: 0,
-        }))
+        Self(Mutex::new(SizedLru::new(MAX_BYTES)))
     }
 }
 
 impl FileCache {
-    fn files(&self) -> MutexGuard<'_, Files> {
+    fn files(&self) -> MutexGuard<'_, SizedLru<CachedFile>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +77,7 @@ impl FileCache {
         let has_name_of = |cached: &RequestKey| cached.slug() == key.slug() && cached.endpoint() == key.endpoint();
         let cached = {
             let mut files = self.files();
-            let (_, cached) = files.of.get_key_value(key).filter(|(cached, _)| has_name_of(cached))?;
+            let (_, cached) = files.get_key_value(key).filter(|(cached, _)| has_name_of(cached))?;
             cached.clone()
         };
         let file = fs::metadata(&cached.path).ok()?;
@@ -95,29 +86,9 @@ impl FileCache {
 
     /// Adds the content of the file of a key.
     pub(super) fn put(&self, key: &RequestKey, path: &Path, state: FileState, content: Bytes) {
-        let mut files = self.files();
-        files.remove(key);
-        files.bytes += content.len();
-        let path = path.into();
-        files.of.put(key.clone(), CachedFile { path, state, content });
-        while files.bytes > MAX_BYTES && files.of.len() > 1 {
-            files.remove_oldest();
-        }
-    }
-}
-
-impl Files {
-    /// Removes an entry together with its key, whose name a later entry must not inherit.
-    fn remove(&mut self, key: &RequestKey) {
-        if let Some(file) = self.of.pop(key) {
-            self.bytes -= file.content.len();
-        }
-    }
-
-    fn remove_oldest(&mut self) {
-        if let Some((_, file)) = self.of.pop_lru() {
-            self.bytes -= file.content.len();
-        }
+        let (path, bytes) = (path.into(), content.len());
+        self.files()
+            .put(key.clone(), CachedFile { path, state, content }, bytes);
     }
 }
 
@@ -142,8 +113,8 @@ mod tests {
         assert_eq!(cache.get(&key("1")), None);
         cache.put(&key("4"), &path, state, third.clone());
         let files = cache.files();
-        let mut names: Vec<&str> = files.of.iter().map(|(key, _)| key.slug()).collect();
+        let mut names: Vec<&str> = files.keys().map(RequestKey::slug).collect();
         names.sort();
-        assert_eq!((names, files.bytes), (vec!["1", "3", "4"], third.len() * 3));
+        assert_eq!((names, files.bytes()), (vec!["1", "3", "4"], third.len() * 3));
     }
 }

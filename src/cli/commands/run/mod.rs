@@ -14,7 +14,7 @@ use crate::cli::runtime::runtime;
 use crate::cli::serve::{ProxyArguments, print_verdict, stop};
 use crate::cli::signals::Signals;
 use crate::engine::StagedEngine;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
 use crate::recorder::Summary;
@@ -29,6 +29,7 @@ enum SaveOn {
 }
 
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("unused").args(["fail_unused", "prune"]))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     proxy: ProxyArguments,
@@ -39,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     fail_unused: bool,
     /// With --fail-unused or --prune: consider the cassettes in all scopes, not only in the scopes in use.
-    #[arg(long)]
+    #[arg(long, requires = "unused")]
     all_scopes: bool,
     /// In mode record, after a run that succeeded: delete the cassettes in the scopes in use that the run has not used, if
     /// git can restore them.
@@ -54,7 +55,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, arguments.proxy.records()?)?;
+    let records = arguments.proxy.records()?;
+    if arguments.prune && !records {
+        return Err(Error::new(ErrorKind::Settings, "--prune needs mode record").with_hint(
+            "after a run in another mode, mistral-cassette prune deletes unused cassettes, given its usage log",
+        ));
+    }
+    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, records)?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -79,12 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let has_succeeded = status.success() && verdict.is_ok();
         let mut exit = print_verdict(verdict);
         if let Some(staged) = staged {
-            if has_succeeded {
-                staged.commit().await?;
-            } else {
-                let recordings = count(staged.staged().await?, "recording");
-                print_message(&format!("mistral-cassette: the run failed: {recordings} not saved (--save-on success)"));
-            }
+            save(&staged, has_succeeded).await?;
         }
         let has_own_sessions = watch.as_ref().is_some_and(UsageWatch::has_lines);
         if status.success() && recorder.session().summary() == Summary::default() && !has_own_sessions {
@@ -92,21 +94,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 "mistral-cassette: warning: the proxy received no request: does the command read the base URL from MISTRAL_SERVER_URL, or from another variable that run sets?",
             );
         }
-        if has_succeeded
-            && recorder.mode() == Mode::Record
-            && let Some(watch) = &watch
-        {
-            if arguments.prune {
-                if !watch.prune(&arguments.proxy.directory, arguments.all_scopes).await? {
-                    exit = findings();
-                }
-            } else if !arguments.fail_unused {
-                watch.name_unused(&arguments.proxy.directory)?;
-            }
-        }
-        if arguments.fail_unused
-            && let Some(watch) = &watch
-            && !watch.all_are_used(&arguments.proxy.directory, arguments.all_scopes)?
+        if let Some(watch) = &watch
+            && !arguments.check_unused(watch, has_succeeded, recorder.mode()).await?
         {
             exit = findings();
         }
@@ -116,4 +105,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ExitCode::from(status_code(status))
         })
     })
+}
+
+impl Arguments {
+    /// Names, deletes or reports the cassettes that the run has not used, as the options say. Returns whether the run may
+    /// end with success.
+    async fn check_unused(&self, watch: &UsageWatch, has_succeeded: bool, mode: Mode) -> Result<bool> {
+        let directory = &self.proxy.directory;
+        if self.prune {
+            // After a failure, unused cassettes may be those of tests that did not run.
+            return Ok(!has_succeeded || watch.prune(directory, self.all_scopes).await?);
+        }
+        if self.fail_unused {
+            return watch.all_are_used(directory, self.all_scopes);
+        }
+        if has_succeeded && mode == Mode::Record {
+            watch.name_unused(directory)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Saves what a run that has succeeded has recorded.
+async fn save(staged: &StagedEngine, has_succeeded: bool) -> Result<()> {
+    if has_succeeded {
+        staged.commit().await?;
+        return Ok(());
+    }
+    let recordings = count(staged.staged().await?, "recording");
+    print_message(&format!(
+        "mistral-cassette: the run failed: {recordings} not saved (--save-on success)"
+    ));
+    Ok(())
 }
