@@ -47,7 +47,8 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 /// Compares the events with those of the crate sseer. It needs UTF-8 and drops an event without a final blank line, as
-/// specified; this crate returns such an event.
+/// specified; this crate returns such an event. It returns an event with empty data, as specified; this crate drops it,
+/// because gateways send such events to keep a connection open.
 fn assert_same_events(text: &str) {
     let ours = events(format!("{text}\n\n").as_bytes());
     let source = stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(format!("{text}\n\n")))]);
@@ -59,6 +60,7 @@ fn assert_same_events(text: &str) {
         .into_iter()
         .map(|event| event.expect("the stream is UTF-8"))
         .map(|event| (event.event.to_string(), event.data.to_string()))
+        .filter(|(_, data)| !data.is_empty())
         .collect();
     let ours: Vec<(String, String)> = ours
         .into_iter()

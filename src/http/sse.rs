@@ -110,7 +110,7 @@ impl Event {
                 _ => {}
             }
         }
-        // An event without data, or with empty data, is no event.
+        // The specification has events with empty data. Gateways send them to keep a connection open; the API does not.
         let data = data.filter(|data| !data.is_empty())?;
         Some(Self { name, data })
     }
