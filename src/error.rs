@@ -107,6 +107,12 @@ impl Error {
         self
     }
 
+    /// Names the request that the error is about.
+    pub(crate) fn with_request(mut self, line: &str) -> Self {
+        self.0.message = escaped(format!("{line}: {}", self.0.message));
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {

@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "cli")]
-pub(crate) use self::assessment::is_transient;
+pub(crate) use self::assessment::{Assessment, RequestLine, assess, is_transient};
 pub use self::builder::RecorderBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use self::circuit_breaker::TIMEOUT as ENGINE_TIMEOUT;
@@ -64,6 +64,7 @@ use crate::error::{Error, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport};
 use crate::key::{RequestKey, Scope};
 use crate::mode::{Mode, OnMiss, Plan};
+use crate::redaction::secret_scan::mask;
 use crate::settings::faults::Injection;
 use crate::settings::playback::Playback;
 
@@ -127,7 +128,7 @@ impl Recorder {
         let result = self.handle(request, upstream).await;
         if let Err(error) = &result {
             // The log shows the first line; the caller and the verdict get the whole message.
-            tracing::info!("{}", error.message().lines().next().unwrap_or_default());
+            tracing::info!("{}", mask(error.message().lines().next().unwrap_or_default()));
             if !error.is_injected() {
                 self.session().failed(error);
             }
@@ -306,7 +307,11 @@ impl Recorder {
     async fn pass_through(&self, exchange: &Exchange, request: Request, upstream: impl Transport) -> Result<Response> {
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.passed_on += 1);
-        tracing::info!("passed on {}: {}", exchange.prepared.request.line(), response.status());
+        tracing::info!(
+            "passed on {}: {}",
+            mask(&exchange.prepared.request.line()),
+            response.status()
+        );
         Ok(response.without_connection_headers(&exchange.prepared.request.method))
     }
 

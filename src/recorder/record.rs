@@ -16,6 +16,7 @@ use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Body, EventSplitter, Request, Response, Transport, content_type, is_done, is_event_stream};
+use crate::redaction::secret_scan::mask;
 
 impl Recorder {
     /// Sends the request, streams the response to the caller, and saves it when it is complete.
@@ -33,6 +34,10 @@ impl Recorder {
                 return Err(error);
             }
         };
+        let method = &exchange.prepared.request.method;
+        if !self.shared.store.is_cache() && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {
+            self.session().count_write(exchange.key().scope());
+        }
         let origin = response.recorded_origin().map(str::to_owned);
         let (status, headers, body) = response.into_parts();
         let shared = SharedResponse {
@@ -79,6 +84,7 @@ impl Recorder {
         body: Body,
     ) {
         let records_each_request = exchange.records_each_request();
+        let prepared = exchange.prepared.clone();
         let mut guard = FinishOnDrop {
             session: self.session(),
             body: &response.body,
@@ -103,6 +109,13 @@ impl Recorder {
             }
             result => result,
         };
+        let result = result.map_err(|error| match error.kind() {
+            ErrorKind::Upstream => {
+                let line = prepared.request.line();
+                error.with_request(&format!("{}{}", mask(&line), self.origin()))
+            }
+            _ => error,
+        });
         if let Err(error) = &result {
             self.session().failed(error);
         }

@@ -17,7 +17,7 @@ use crate::cassette::{Blob, Cassette, History, Recorded, RecordedResponse, is_eq
 use crate::engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
-use crate::redaction::secret_scan::{WrittenNames, scan_exchange};
+use crate::redaction::secret_scan::{WrittenNames, mask, scan_exchange};
 use crate::settings::{Exhausted, Secrets};
 
 impl Recorder {
@@ -33,6 +33,7 @@ impl Recorder {
         let prepared = exchange.prepared.clone();
         let body = response.body.complete();
         if !self.is_lasting(&exchange, response, &body) {
+            self.log_use(&prepared.key, Use::NotRecorded);
             return Ok(());
         }
         let redactor = &prepared.redactor;
@@ -46,6 +47,7 @@ impl Recorder {
             // The caller still gets its response; the verdict says that it was not recorded.
             self.session().failed(&error);
             tracing::warn!("{}", error.message());
+            self.log_use(&prepared.key, Use::NotRecorded);
             return Ok(());
         }
         let redacted = |text: &str| redactor.redact_text(text).into_owned();
@@ -67,7 +69,6 @@ impl Recorder {
     /// the session warns or fails; the caller gets the response in any case.
     fn is_lasting(&self, exchange: &Exchange, response: &SharedResponse, body: &Bytes) -> bool {
         let request = &exchange.prepared.request;
-        let line = request.line();
         match assess(RequestLine::of(request), response.status, &response.headers, body) {
             Assessment::Lasting => true,
             Assessment::Transient(reason) => {
@@ -76,12 +77,13 @@ impl Recorder {
                 let is_selected = selected.includes(response.status);
                 if !is_selected {
                     self.session().count(|summary| summary.passed_on += 1);
-                    self.warn_transient(response.status, &reason, &line);
+                    self.warn_transient(response.status, &reason, exchange);
                 }
                 is_selected
             }
             Assessment::Incomplete(reason) => {
-                let message = format!("not recorded: the response to {line} is {reason}");
+                let line = mask(&request.line()).into_owned();
+                let message = format!("not recorded: the response to {line}{} is {reason}", self.origin());
                 let error = Error::new(ErrorKind::Upstream, message);
                 self.session().failed(&error);
                 tracing::warn!("{}", error.message());
@@ -90,8 +92,8 @@ impl Recorder {
         }
     }
 
-    /// Warns that a transient error was not recorded, once for each kind of error and test.
-    fn warn_transient(&self, status: StatusCode, reason: &str, line: &str) {
+    /// The scope and the test of a request, for messages.
+    pub(super) fn origin(&self) -> String {
         let mut origin = String::new();
         if !self.scope.as_str().is_empty() {
             origin.push_str(&format!(", scope {}", self.scope.as_str()));
@@ -99,6 +101,12 @@ impl Recorder {
         if let Some(test) = &self.test {
             origin.push_str(&format!(", test {test}"));
         }
+        origin
+    }
+
+    /// Warns that a transient error was not recorded, once for each kind of error and test.
+    fn warn_transient(&self, status: StatusCode, reason: &str, exchange: &Exchange) {
+        let (line, origin) = (exchange.prepared.request.line(), self.origin());
         let advice = match status.as_u16() {
             401 | 403 => "the API key is missing or not authorized",
             402 => "the account has no credit",
@@ -106,7 +114,7 @@ impl Recorder {
             206 | 304 => "send the request without Range, If-None-Match and If-Modified-Since to record it",
             _ => "to record such responses set save_errors; to test with one inject it",
         };
-        let message = format!("transient error not recorded: {reason} for {line}{origin}");
+        let message = format!("transient error not recorded: {reason} for {}{origin}", mask(&line));
         if self.session().is_first_transient(status, &origin) {
             tracing::warn!("{message}; unless a retry is recorded, a strict run will miss this request ({advice})");
         } else {
@@ -117,6 +125,7 @@ impl Recorder {
     /// Counts a response that is larger than the limits allow.
     pub(super) fn skip_too_large(&self, key: &RequestKey) {
         self.session().count(|summary| summary.skipped += 1);
+        self.log_use(key, Use::NotRecorded);
         tracing::warn!("not recorded, larger than limits allow: {}", key.name());
     }
 
@@ -165,6 +174,7 @@ impl Recorder {
             && let Some(last) = on_file.as_ref().and_then(OnFile::last)
             && self.is_unchanged(last, &exchange, &response).await
         {
+            session.count_unchanged(key, requests);
             return Ok(true);
         }
         if let (Some(Damage::Response(index)), Some(on_file)) = (exchange.damage, &on_file)
@@ -180,7 +190,7 @@ impl Recorder {
             requests: session.restart(key, requests),
         });
         let is_first = !session.has_saved(key);
-        let turn = match (&on_file, session.saved(key)) {
+        let turn = match (&on_file, session.saved_before_change(key)) {
             (Some(OnFile::Written(written)), Some(saved)) => {
                 Turn::after(saved, written.responses, Some(written.last.clone()), requests)
             }

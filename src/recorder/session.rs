@@ -1,6 +1,6 @@
 //! What happened in a session: turns, counts, and the verdict at its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::RequestKey;
+use crate::key::{RequestKey, Scope};
 use crate::settings::faults::Injection;
 
 /// A session over a cache may last for months, so it counts the turns of this many requests. The request that was not sent
@@ -30,6 +30,8 @@ pub struct Session {
 struct State {
     turns: LruCache<RequestKey, Turns>,
     saved: LruCache<RequestKey, SavedResponses>,
+    /// How many requests that may change a state were sent in each scope.
+    writes: HashMap<Scope, u64>,
     summary: Summary,
     failures: Vec<Error>,
     /// Whether the warning that the engine is unavailable was printed.
@@ -61,6 +63,7 @@ impl Default for State {
         Self {
             turns: LruCache::unbounded(),
             saved: LruCache::unbounded(),
+            writes: HashMap::new(),
             summary: Summary::default(),
             failures: Vec::new(),
             warned_unavailable: false,
@@ -109,6 +112,9 @@ pub(super) struct SavedResponses {
     pub(super) earlier: Arc<Vec<RecordedResponse>>,
     /// When they were recorded, and for which request. `None` as soon as a new response differs.
     pub(super) earlier_head: Option<Arc<(Recorded, RecordedRequest)>>,
+    /// How many requests since the last saved response read the same state again, and how many writes came before the last
+    /// of them.
+    unchanged: (usize, u64),
 }
 
 impl SavedResponses {
@@ -118,6 +124,7 @@ impl SavedResponses {
             requests: 0,
             earlier: Arc::new(earlier.responses.clone()),
             earlier_head: Some(Arc::new((earlier.recorded.clone(), earlier.request.clone()))),
+            unchanged: (0, 0),
         }
     }
 }
@@ -204,9 +211,33 @@ impl Session {
         *self.state().began < *at
     }
 
-    /// What this session has saved under this key.
-    pub(super) fn saved(&self, key: &RequestKey) -> Option<SavedResponses> {
-        self.state().saved.get(key).cloned()
+    /// Counts a request that may change what others in its scope read.
+    pub(super) fn count_write(&self, scope: &Scope) {
+        *self.state().writes.entry(scope.clone()).or_default() += 1;
+    }
+
+    /// Counts requests that read the state that was saved last under this key.
+    pub(super) fn count_unchanged(&self, key: &RequestKey, requests: usize) {
+        let mut state = self.state();
+        let writes = state.writes.get(key.scope()).copied().unwrap_or_default();
+        if let Some(saved) = state.saved.get_mut(key) {
+            saved.unchanged = (saved.unchanged.0 + requests, writes);
+        }
+    }
+
+    /// What this session has saved under this key, before a new state is saved. If the program has sent a write since the
+    /// last equal state, the new state may be its effect: the equal ones count as saved, so that in a replay as many
+    /// requests get the old state. If not, the state changes by itself, and a program that waits for that need not wait as
+    /// long in a replay.
+    pub(super) fn saved_before_change(&self, key: &RequestKey) -> Option<SavedResponses> {
+        let mut state = self.state();
+        let writes = state.writes.get(key.scope()).copied().unwrap_or_default();
+        let mut saved = state.saved.get(key).cloned()?;
+        let (requests, writes_before) = std::mem::take(&mut saved.unchanged);
+        if writes > writes_before {
+            saved.requests += requests;
+        }
+        Some(saved)
     }
 
     /// Whether this session has saved a response under this key.

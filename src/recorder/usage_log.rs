@@ -48,6 +48,8 @@ pub(crate) enum Use {
     Replayed,
     Recorded,
     Missed,
+    /// The upstream answered, and the response was not recorded: an existing recording is in use.
+    NotRecorded,
 }
 
 /// Writes what a session uses: each key once for each test, at its first use, so that a killed process loses no key. The

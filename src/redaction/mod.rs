@@ -132,7 +132,9 @@ impl Redactor {
                             headers: part
                                 .headers
                                 .into_iter()
-                                .map(|(name, value)| (name, self.redact_text(&value).into_owned()))
+                                .map(|(name, value)| {
+                                    (self.redact_header_name(&name), self.redact_text(&value).into_owned())
+                                })
                                 .collect(),
                             content: Blob::Inline(self.redact_body(&part.content)),
                         })
@@ -155,11 +157,13 @@ impl Redactor {
         recorded
     }
 
-    /// Replaces the secrets in the name of a header, which is in lower case.
+    /// Replaces the secrets in the name of a header. Libraries write such names in lower case.
     fn redact_header_name(&self, name: &str) -> String {
         let mut clean = name.to_owned();
         for secret in self.secrets.iter() {
-            clean = clean.replace(&secret.to_ascii_lowercase(), PLACEHOLDER_IN_HEADER_NAME);
+            for written in [secret, &secret.to_ascii_lowercase()] {
+                clean = clean.replace(written.as_str(), PLACEHOLDER_IN_HEADER_NAME);
+            }
         }
         clean
     }
@@ -461,7 +465,7 @@ mod tests {
     fn a_secret_is_replaced_in_the_headers_of_a_part() {
         let body = format!(
             "--XX\r\nContent-Disposition: form-data; name=\"a {KEY}\"; filename=\"b {KEY}\"\r\n\
-             Content-Type: text/plain; c={KEY}\r\n\r\nd {KEY}\r\n--XX--\r\n"
+             Content-Type: text/plain; c={KEY}\r\nX-{KEY}: e {KEY}\r\n\r\nd {KEY}\r\n--XX--\r\n"
         );
         let request = Request::post("/v1/files").unwrap().body(body);
         let form = HeaderValue::from_static("multipart/form-data; boundary=XX");
@@ -475,6 +479,8 @@ mod tests {
             ("a [REDACTED]", Some("b [REDACTED]"))
         );
         assert_eq!(part.content_type.as_deref(), Some("text/plain; c=[REDACTED]"));
+        let expected = (format!("X-{PLACEHOLDER_IN_HEADER_NAME}"), "e [REDACTED]".to_owned());
+        assert_eq!(part.headers, [expected]);
         assert_eq!(part.content, Blob::Inline(Bytes::from_static(b"d [REDACTED]")));
     }
 

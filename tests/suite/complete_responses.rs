@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::KEY;
 use crate::support::server::{Reply, Server};
@@ -296,4 +297,39 @@ async fn requests_that_change_something_are_not_sent_twice_and_polling_has_a_set
             assert_eq!(poll(&session, &server).await, states);
         }
     }
+}
+
+/// A list does not change by itself: the program changes it. In a replay it changes after the same requests.
+#[tokio::test]
+async fn a_state_that_the_program_changes_is_replayed_in_the_same_places() {
+    let files = AtomicUsize::new(0);
+    let server = Server::start(move |_, call| {
+        match &*call.method {
+            "POST" => files.fetch_add(1, Ordering::Relaxed),
+            "DELETE" => files.fetch_sub(1, Ordering::Relaxed),
+            _ => return Reply::json(format!("{{\"total\":{}}}", files.load(Ordering::Relaxed))),
+        };
+        Reply::json("{\"id\":\"f\"}")
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |mode| {
+        let session = recorder(folder.path(), mode);
+        let mut totals = Vec::new();
+        for method in "GET GET GET POST GET GET DELETE GET GET".split(' ') {
+            let request = match method {
+                "POST" => Request::post("/v1/files").unwrap().body("{}"),
+                "DELETE" => Request::delete("/v1/files/f").unwrap(),
+                _ => Request::get("/v1/files").unwrap(),
+            };
+            let response = session.answer(request, upstream(&server.url)).await.unwrap();
+            let read: serde_json::Value = serde_json::from_slice(&body(response).await).unwrap();
+            totals.extend(read["total"].as_u64());
+        }
+        totals
+    };
+    for mode in [Mode::Replay, Mode::Replay, Mode::Strict] {
+        assert_eq!(run(mode).await, [0, 0, 0, 1, 1, 0, 0], "{mode}");
+    }
+    assert_eq!(server.call_count(), 9);
 }

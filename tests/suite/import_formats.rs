@@ -232,6 +232,39 @@ fn a_har_body_that_is_missing_or_truncated_is_listed() {
             ),
             "unknown member: txt",
         ),
+        // What no size tells: the JSON or the stream ends too early, the browser says so, or bytes became characters.
+        (
+            answered(
+                json!([]),
+                json!({ "size": -1, "mimeType": "application/json", "text": "{\"answer\":\"Rh" }),
+            ),
+            "JSON",
+        ),
+        (
+            answered(
+                json!([]),
+                json!({ "mimeType": "text/event-stream", "text": "data: {\"choices\":[]}\n\n" }),
+            ),
+            "without its last event, [DONE]",
+        ),
+        (
+            json!({ "status": 200, "_error": "net::ERR_ABORTED", "headers": [], "content": { "size": 2, "mimeType": "application/json", "text": "{}" } }),
+            "net::ERR_ABORTED",
+        ),
+        (
+            answered(
+                json!([{ "name": "Content-Encoding", "value": "gzip" }]),
+                json!({ "size": -1, "mimeType": "application/json", "text": "\u{1f}\u{8b}\u{8}\u{0}" }),
+            ),
+            "bytes are lost",
+        ),
+        (
+            answered(
+                json!([]),
+                json!({ "size": -1, "mimeType": "audio/mpeg", "text": "\u{ff}\u{fb}P" }),
+            ),
+            "bytes are lost",
+        ),
     ] {
         let (project, done) = import_text("a.har", har(&[har_entry(har_post(json!(-1)), response.clone())]));
         assert_counts(&done, 0, 1);

@@ -11,7 +11,10 @@ use mistral_cassette::testing::TestSession;
 use mistral_cassette::{Mode, Request, Response};
 
 async fn server() -> Server {
-    Server::start(|_, call| {
+    Server::start(|number, call| {
+        if number > 0 && call.target.contains("limited") {
+            return Reply::new(429, "application/json", "{}");
+        }
         // Larger than what a cassette contains itself.
         let text = if call.target.contains("large") {
             "x".repeat(100_000)
@@ -21,6 +24,25 @@ async fn server() -> Server {
         Reply::json(format!("{{\"text\":\"{text}\"}}"))
     })
     .await
+}
+
+/// `--prune` deletes no recording of a request that the run has sent, even if its new response was not recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_whose_request_was_sent_is_not_pruned() {
+    let (project, server) = (Project::new(), server().await);
+    let record = ["--mode", "record", "--prune"];
+    project.git(&["init", "-q"]);
+    run(&project, &server, &record, "ask /v1/limited");
+    project.git(&["add", "-A"]);
+    project.git(&["commit", "-qm", "cassettes"]);
+    let before = files(&project);
+    let limited = run(&project, &server, &record, "ask /v1/limited; true");
+    assert_eq!(limited.code(), 0, "{limited:?}");
+    assert!(
+        limited.stderr.contains("429 Too Many Requests") && !limited.stderr.contains("deleted"),
+        "{limited:?}"
+    );
+    assert_eq!((before.len(), files(&project)), (1, before), "{limited:?}");
 }
 
 /// Runs a shell script in which `ask PATH` sends a request.

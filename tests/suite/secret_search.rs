@@ -8,10 +8,12 @@ use crate::secrets::{answer, files_below, post, record, recorder};
 use crate::support::KEY;
 use crate::support::project::{Done, Project, done};
 use crate::support::server::{Reply, Server};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderName};
 use mistral_cassette::Request;
-use mistral_cassette::client::Client;
+use mistral_cassette::client::{Client, Retries};
 use serde_json::json;
 
 /// Escapes hide no secret, and no message repeats one: neither its letters nor the words of a file name.
@@ -173,6 +175,22 @@ async fn values_of_credentials_in_the_environment_are_refused() {
         ("", escaped(), "the request at /prompt"),
         (
             "",
+            chat(&format!(
+                "data:text/plain;base64,{}",
+                STANDARD.encode(format!("a {PASSWORD}"))
+            )),
+            "the request at /messages/0/content",
+        ),
+        (
+            "",
+            Request::post("/v1/notes")
+                .unwrap()
+                .body("hello")
+                .header(CONTENT_TYPE, HeaderValue::from_static("text/plain; a=Blue_horse+7")),
+            "the content type of the request",
+        ),
+        (
+            "",
             Request::get("/v1/files/Blue_horse%2B7").unwrap(),
             "the path of the request",
         ),
@@ -236,4 +254,40 @@ async fn values_of_credentials_in_the_environment_are_refused() {
 
 fn done_with(project: &Project, value: &str, arguments: &[&str]) -> Done {
     done(project.command(arguments).env("SERVICE_TOKEN", value))
+}
+
+/// The log and the verdict name requests without the secrets in their paths.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_about_a_request_repeats_a_secret() {
+    let token = ["gh", "p_k7Hs02LmQx94TzRbVn61WcYp83GdJf5ErT2u"].concat();
+    let server = Server::start(|_, request| match &*request.method {
+        "GET" => Reply::new(500, "application/json", "{}"),
+        _ => Reply::json(""),
+    })
+    .await;
+    let project = Project::new();
+    for (mode, upstream) in [
+        ("replay", &*server.url),
+        ("live", &*server.url),
+        ("strict", "http://127.0.0.1:9"),
+    ] {
+        let proxy = project.proxy(mode, upstream, &["-v"]);
+        let client = Client::builder()
+            .base_url(&proxy.url)
+            .api_key(KEY)
+            .retries(Retries::new(0));
+        let client = client.build().unwrap();
+        for method in [Request::get, Request::delete] {
+            let response = client.request(method(&format!("/v1/files/{token}")).unwrap()).await;
+            if let Ok(response) = response {
+                let _ = response.bytes().await;
+            }
+        }
+        let done = proxy.stop();
+        assert!(done.stderr.contains("/v1/files/[REDACTED]"), "{mode}: {}", done.stderr);
+        if mode != "strict" {
+            // A miss shows the request to whoever sent it.
+            assert!(!done.stderr.contains(&token), "{mode}: {}", done.stderr);
+        }
+    }
 }

@@ -79,14 +79,28 @@ pub(super) fn check_not_lossy(body: &[u8], content_type: Option<&str>, side: &st
     let Ok(text) = std::str::from_utf8(body) else {
         return Ok(());
     };
-    // The second case is a gzip header whose second byte was replaced.
-    let is_lossy = text.contains(REPLACEMENT) && !is_text(content_type) || text.starts_with("\u{1f}\u{fffd}");
+    // The header of gzip, whose second byte was replaced or read as Latin-1.
+    let is_gzip = ["\u{1f}\u{fffd}", "\u{1f}\u{8b}"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    let is_lossy = text.contains(REPLACEMENT) && !is_text(content_type)
+        || is_gzip
+        || !text.is_ascii() && content_type.is_some_and(is_media);
     if is_lossy {
         return Err(format!(
             "the {side} body is binary but was saved as text, so bytes are lost"
         ));
     }
     Ok(())
+}
+
+/// Whether a body of this type is never a text of UTF-8.
+fn is_media(content_type: &str) -> bool {
+    let kind = content_type.trim_start().to_ascii_lowercase();
+    ["audio/", "image/", "video/"]
+        .iter()
+        .any(|start| kind.starts_with(start))
+        && !kind.contains("xml")
 }
 
 fn is_text(content_type: Option<&str>) -> bool {
@@ -148,6 +162,14 @@ mod tests {
         let lossy = Bytes::from_static("\u{1f}\u{fffd}\u{8}".as_bytes());
         let lossy = decode_response(lossy, &mut json_in("gzip"));
         assert!(lossy.unwrap_err().contains("are lost"));
+        for (body, kind) in [
+            ("\u{1f}\u{8b}\u{8}", "application/json"),
+            ("\u{ff}\u{fb}P", "audio/mpeg"),
+        ] {
+            let lossy = check_not_lossy(body.as_bytes(), Some(kind), "response");
+            assert!(lossy.unwrap_err().contains("are lost"), "{kind}");
+        }
+        check_not_lossy("<svg>é</svg>".as_bytes(), Some("image/svg+xml"), "response").unwrap();
         let unsupported = decode_response(Bytes::from_static(b"\x00"), &mut json_in("compress"));
         assert_eq!(unsupported.unwrap(), b"\x00"[..]);
     }

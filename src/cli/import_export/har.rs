@@ -71,11 +71,14 @@ fn read_entry(
     let (request, response) = (&entry["request"], &entry["response"]);
     let error = ["_error", "_errorText"]
         .iter()
-        .find_map(|name| response[*name].as_str());
+        .find_map(|name| response[*name].as_str().or_else(|| entry[*name].as_str()));
     let status = status(&response["status"]).map_err(|message| match error {
         Some(error) => format!("{message}: {error}"),
         None => message,
     })?;
+    if let Some(error) = error.filter(|error| !error.is_empty()) {
+        return Err(format!("the response was not received completely: {error}"));
+    }
     let mut request_headers = headers(&request["headers"])?;
     let request_body = read_request_body(request, &mut request_headers, is_own_export)?;
     check_body_member(request, &["postData"], &REQUEST, "request")?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 
@@ -17,6 +18,7 @@ use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
 use crate::http::{EventSplitter, Request, is_event_stream, media_type, strip_response_headers};
 use crate::key::{RequestKey, Scope};
+use crate::recorder::{Assessment, RequestLine, assess};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{WrittenNames, mask, scan_exchange};
 use crate::settings::matching::PLACEHOLDER;
@@ -162,11 +164,13 @@ impl Import<'_> {
             .body(interaction.request_body.clone());
         let status = StatusCode::from_u16(interaction.status)
             .map_err(|_| format!("the HTTP status is invalid: {}", interaction.status))?;
+        let response_headers = header_map(&interaction.response_headers)?;
+        check_complete(&request, status, &response_headers, &interaction.response_body)?;
         Ok(ValidInteraction {
             location,
             request,
             status,
-            response_headers: header_map(&interaction.response_headers)?,
+            response_headers,
             interaction,
             scope,
             from,
@@ -337,6 +341,19 @@ fn put_in_order(interactions: &mut Vec<ValidInteraction>) {
     }
     let mut taken: Vec<Option<ValidInteraction>> = interactions.drain(..).map(Some).collect();
     interactions.extend(order.into_iter().filter_map(|at| taken[at].take()));
+}
+
+/// Fails when a response is incomplete by the rule for recordings. `check_not_empty` decides about empty bodies. Transient errors
+/// are imported: somebody has recorded them on purpose.
+fn check_complete(request: &Request, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Result<(), String> {
+    let line = RequestLine {
+        method: request.method().as_str(),
+        path: request.path(),
+    };
+    match assess(line, status, headers, body) {
+        Assessment::Incomplete(reason) if !body.is_empty() => Err(format!("the response is {reason}")),
+        _ => Ok(()),
+    }
 }
 
 /// Fails when a response that consists of JSON or events has an empty body: the tool or a filter left it out.

@@ -20,16 +20,13 @@ pub(super) fn find_with(body: &[u8], environment: &Environment) -> Vec<Secret> {
     let unescaped = Unescaped::of(body);
     let mut found = Vec::new();
     for (number, text) in unescaped.texts() {
-        // The value of a variable may have the format of a token, which says more.
-        let mut here = find_in_text(text);
-        merge(&mut here, environment.find(text));
-        let secrets = here.into_iter().map(|secret| Secret {
+        let secrets = find_in_text(text, environment).into_iter().map(|secret| Secret {
             at: unescaped.origin(number, secret.at),
             ..secret
         });
         merge(&mut found, secrets.collect());
     }
-    found.extend(texts_in_image(body).flat_map(|text| encoded_at(&(0..body.len()), &text)));
+    found.extend(texts_in_image(body).flat_map(|text| encoded_at(&(0..body.len()), &text, environment)));
     found.sort_by_key(|secret| secret.at.start);
     found
 }
@@ -47,18 +44,26 @@ fn merge(found: &mut Vec<Secret>, decoded: Vec<Secret>) {
 }
 
 /// Finds the secrets in a text and in its data URLs. The position of a secret in a data URL is that of the base64.
-fn find_in_text(text: &[u8]) -> Vec<Secret> {
-    let mut found = find_in_bytes(text);
+fn find_in_text(text: &[u8], environment: &Environment) -> Vec<Secret> {
+    let mut found = find_as_is(text, environment);
     for (position, data) in contents_of_data_urls(text) {
-        found.extend(encoded_at(&position, &data));
-        found.extend(texts_in_image(&data).flat_map(|text| encoded_at(&position, &text)));
+        found.extend(encoded_at(&position, &data, environment));
+        found.extend(texts_in_image(&data).flat_map(|text| encoded_at(&position, &text, environment)));
     }
     found
 }
 
+/// Finds the secrets in a text without decoding anything. The value of a variable may have the format of a token, which says
+/// more.
+fn find_as_is(text: &[u8], environment: &Environment) -> Vec<Secret> {
+    let mut found = find_in_bytes(text);
+    merge(&mut found, environment.find(text));
+    found
+}
+
 /// The secrets in data that is encoded at this position.
-fn encoded_at(position: &Range<usize>, data: &[u8]) -> Vec<Secret> {
-    let secrets = find_in_bytes(data).into_iter();
+fn encoded_at(position: &Range<usize>, data: &[u8], environment: &Environment) -> Vec<Secret> {
+    let secrets = find_as_is(data, environment).into_iter();
     let encoded = secrets.map(|secret| Secret {
         at: position.clone(),
         ..secret

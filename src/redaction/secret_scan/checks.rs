@@ -234,7 +234,7 @@ fn is_other_name(name: &[u8]) -> bool {
 }
 
 /// Whether a value is one word: `development`, `Production`.
-pub(super) fn is_single_word(value: &[u8]) -> bool {
+fn is_single_word(value: &[u8]) -> bool {
     value.iter().all(u8::is_ascii_alphabetic) && is_words(value)
 }
 
@@ -317,6 +317,12 @@ fn is_placeholder(value: &[u8]) -> bool {
     is_suspect && (value.len() < TOKEN || random < RANDOM_PART || random * 2 < value.len())
 }
 
+/// Whether more than half of a value consists of sequences, as in `sk-xxxxxxxx` and `0123456789abcdef`.
+pub(super) fn is_mostly_sequences(value: &[u8]) -> bool {
+    let (covered, _) = sequences(&value.to_ascii_lowercase());
+    covered.iter().filter(|is_covered| **is_covered).count() * 2 > value.len()
+}
+
 /// Marks the sequences in a value (`xxxx`, `1234`, `edcb`). Also returns whether one of them is usual in placeholders: a repeated
 /// character, or eight digits.
 fn sequences(value: &[u8]) -> (Vec<bool>, bool) {
@@ -344,7 +350,7 @@ fn sequences(value: &[u8]) -> (Vec<bool>, bool) {
 }
 
 /// Whether this is a password from a manual.
-fn is_example_password(password: &[u8]) -> bool {
+pub(super) fn is_example_password(password: &[u8]) -> bool {
     const WORDS: [&str; 14] = [
         "password", "passwd", "pass", "pwd", "secret", "user", "postgres", "root", "admin", "test", "guest", "mysql",
         "redis", "pw",

@@ -95,6 +95,9 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
     if let Some(query) = &request.query {
         found.scan_query(query, "the query of the request");
     }
+    if let Some(content_type) = &request.content_type {
+        found.scan_text(content_type, "the content type of the request");
+    }
     match &request.body {
         RecordedBody::Blob(blob) => found.scan_blob(blob, "the request"),
         RecordedBody::Multipart(parts) => {
@@ -114,6 +117,8 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
     for (name, value) in &response.headers {
         let location = format!("the header {} of the response", mask(name));
         found.scan_text(&format!("{name}: {value}"), &location);
+        // A name is in lower case.
+        found.scan_name(name, "the name of a header of the response");
         if let Some((_, query)) = value.split_once('?') {
             found.scan_query(query, &location);
         }
@@ -172,9 +177,14 @@ impl Found {
         }
         // The words of a slug are from the request. Joined with hyphens, they may look like a token.
         for (name, location) in [scope, test, (names.slug, "the file name")] {
-            for kind in Environment::of_process().kinds_in_name(name) {
-                self.add_description(format!("{kind} in {location}"));
-            }
+            self.scan_name(name, location);
+        }
+    }
+
+    /// Searches a name for the values of variables, whatever their case.
+    fn scan_name(&mut self, name: &str, location: &str) {
+        for kind in Environment::of_process().kinds_in_name(name) {
+            self.add_description(format!("{kind} in {location}"));
         }
     }
 

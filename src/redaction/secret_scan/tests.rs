@@ -10,6 +10,7 @@ use super::checks::Confidence;
 
 const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const HEX: &str = "0123456789abcdef";
+const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// A random text; the same for the same seed.
@@ -137,6 +138,41 @@ fn tokens_of_vendors_are_found_by_their_format() {
         ("an NVIDIA API key", &[("nvapi-", LETTERS, 64)]),
         ("a Tavily API key", &[("tvly-", LETTERS, 32)]),
         ("a LangSmith API key", &[("lsv2_pt_", HEX, 32), ("_", HEX, 10)]),
+        ("a Weights & Biases key", &[("wandb_v1_", LETTERS, 70)]),
+        ("a Firecrawl API key", &[("fc-", HEX, 32)]),
+        ("an Apify token", &[("apify_api_", LETTERS, 36)]),
+        ("an E2B API key", &[("e2b_", HEX, 40)]),
+        ("a RunPod API key", &[("rpa_", UPPER, 44)]),
+        ("an Amazon Bedrock API key", &[("ABSK", LETTERS, 128)]),
+        (
+            "an Amazon Bedrock API key",
+            &[("bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t", LETTERS, 200)],
+        ),
+        ("a Google storage key id", &[("GOOG1E", UPPER, 55)]),
+        ("a Neon API key", &[("napi_", LOWER, 64)]),
+        ("a Vercel token", &[("vcp_", LETTERS, 56)]),
+        ("a CircleCI token", &[("CCIPAT_", LETTERS, 22), ("_", HEX, 40)]),
+        ("a Buildkite token", &[("bkua_", HEX, 40)]),
+        (
+            "a HubSpot token",
+            &[
+                ("pat-na1-", HEX, 8),
+                ("-", HEX, 4),
+                ("-", HEX, 4),
+                ("-", HEX, 4),
+                ("-", HEX, 12),
+            ],
+        ),
+        (
+            "a Plaid token",
+            &[
+                ("access-production-", HEX, 8),
+                ("-", HEX, 4),
+                ("-", HEX, 4),
+                ("-", HEX, 4),
+                ("-", HEX, 12),
+            ],
+        ),
         ("an AWS access key id", &[("AKIA", UPPER, 16)]),
         ("a DigitalOcean token", &[("dop_v1_", HEX, 64)]),
         ("a DigitalOcean token", &[("doo_v1_", HEX, 64)]),
@@ -207,6 +243,8 @@ fn tokens_of_vendors_are_found_by_their_format() {
             for text in [
                 format!("“{token}”"),
                 format!("X_TOKEN={token}\n"),
+                format!("the_token_{token}"),
+                format!("\u{1b}[1;32m{token}\u{1b}[0m"),
                 format!(r#"{{"a":"\u2014{token}\ud83d\ude00"}}"#),
             ] {
                 let found = certain(text.as_bytes());
@@ -236,6 +274,36 @@ fn tokens_in_commands_headers_and_urls_are_found() {
         (
             "a login of a command",
             format!("machine a.example login deploy password {password}"),
+        ),
+        (
+            "a login of a command",
+            format!("docker login -u me -p {password} ghcr.io"),
+        ),
+        (
+            "a login of a command",
+            format!("az login --service-principal -u me --password '{password}'"),
+        ),
+        (
+            "a login of a command",
+            format!("sshpass -p {password} ssh me@a.example"),
+        ),
+        (
+            "a registry token",
+            format!(r#"{{"auths":{{"ghcr.io":{{"auth":"{basic}"}}}}}}"#),
+        ),
+        (
+            "a private key",
+            format!(
+                r#"{{"kty":"OKP","crv":"Ed25519","d":"{}","x":"x"}}"#,
+                random(LETTERS, 43, 9)
+            ),
+        ),
+        (
+            "a private key",
+            format!(
+                "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\n{}\n",
+                random(LETTERS, 48, 10)
+            ),
         ),
         ("a token in a URL", format!("git clone https://{hex}@github.com/a/b")),
         ("a token in a URL", format!("https://{token}:@a.example")),

@@ -193,6 +193,27 @@ pub(super) const LOGINS: &[Rule] = &[
         source: Context,
     },
     Rule {
+        kind: "a login of a command",
+        literals: &["login"],
+        pattern: r#"\b(docker|podman|helm|az|oc|skopeo|crane|nerdctl)\b(?:[^\n]|\\\n){0,200}?\blogin\b(?:[^\n]|\\\n){0,300}?\s(?:-p|--password)[ =]\s*\\*["']?([^\s"'$<{}\\]{8,100})"#,
+        check: is_command_login,
+        source: Context,
+    },
+    Rule {
+        kind: "a login of a command",
+        literals: &["sshpass"],
+        pattern: r#"\b(sshpass)\s+-p\s*\\*["']?([^\s"'$<{}\\]{8,100})"#,
+        check: is_command_login,
+        source: Context,
+    },
+    Rule {
+        kind: "a registry token",
+        literals: &["\"auths\"", "auths\\\""],
+        pattern: r#"\bauths\\*"(?s:.){0,400}?\bauth\\*"\s*:\s*\\*"([A-Za-z0-9+/]{16,}={0,2})"#,
+        check: is_basic_credentials,
+        source: Context,
+    },
+    Rule {
         kind: QUERY_CREDENTIAL,
         literals: &[
             "key=",
@@ -232,6 +253,20 @@ pub(super) const OTHERS: &[Rule] = &[
         literals: &["LS0tLS1CRUdJTi"],
         pattern: r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]{60,}",
         check: is_encoded_private_key,
+        source: Context,
+    },
+    Rule {
+        kind: "a private key",
+        literals: &["\"kty\"", "kty\\\""],
+        pattern: r#"\bkty\\*"(?s:.){1,2000}?[{,]\s*\\*"d\\*"\s*:\s*\\*"([A-Za-z0-9_-]{40,})"#,
+        check: is_not_placeholder,
+        source: Context,
+    },
+    Rule {
+        kind: "a private key",
+        literals: &["PuTTY-User-Key-File-"],
+        pattern: r"PuTTY-User-Key-File-\d:(?s:.){1,4000}?Private-Lines:\s*\d+[^A-Za-z0-9+/]{1,8}([A-Za-z0-9+/]{30,})",
+        check: is_not_placeholder,
         source: Context,
     },
     Rule {

@@ -12,7 +12,8 @@ macro_rules! token {
         Rule {
             kind: $kind,
             literals: &[$($literal),+],
-            pattern: concat!(r"(?:\b|\\[nrt])(", $pattern, ")"),
+            // Behind a name (`token_`), an escape of source code, or a colour of a terminal.
+            pattern: concat!(r"(?:\b|_|\\[nrt]|\[[0-9;]{0,12}m)(", $pattern, ")"),
             check: $check,
             source: $source,
         }
@@ -148,6 +149,41 @@ pub(super) const MODELS: &[Rule] = &[
         ["lsv2_"],
         r"lsv2_(?:pt|sk)_[A-Za-z0-9]{32}_[A-Za-z0-9]{10}"
     ),
+    token!(
+        "a Weights & Biases key",
+        Vendor,
+        is_not_placeholder,
+        ["wandb_v1_"],
+        r"wandb_v1_[A-Za-z0-9_]{40,}"
+    ),
+    token!(
+        "a Firecrawl API key",
+        Vendor,
+        is_not_placeholder,
+        ["fc-"],
+        r"fc-[0-9a-f]{32}\b"
+    ),
+    token!(
+        "an Apify token",
+        Vendor,
+        is_not_placeholder,
+        ["apify_api_"],
+        r"apify_api_[A-Za-z0-9]{30,}"
+    ),
+    token!(
+        "an E2B API key",
+        Vendor,
+        is_not_placeholder,
+        ["e2b_"],
+        r"e2b_[0-9a-f]{40}\b"
+    ),
+    token!(
+        "a RunPod API key",
+        Vendor,
+        is_not_placeholder,
+        ["rpa_"],
+        r"rpa_[A-Z0-9]{40,}"
+    ),
 ];
 
 /// Clouds and hosting.
@@ -270,6 +306,34 @@ pub(super) const CLOUDS: &[Rule] = &[
         looks_random,
         ["tk-us-"],
         r"tk-us-[A-Za-z0-9_-]{48}"
+    ),
+    token!(
+        "an Amazon Bedrock API key",
+        Gitleaks,
+        is_not_placeholder,
+        ["ABSK", "bedrock-api-key-"],
+        r"ABSK[A-Za-z0-9+/]{109,269}={0,2}|bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t[A-Za-z0-9+/=_-]*"
+    ),
+    token!(
+        "a Google storage key id",
+        Vendor,
+        is_not_placeholder,
+        ["GOOG1E"],
+        r"GOOG1E[A-Z0-9]{50,}"
+    ),
+    token!(
+        "a Neon API key",
+        Vendor,
+        is_not_placeholder,
+        ["napi_"],
+        r"napi_[a-z0-9]{60,}"
+    ),
+    token!(
+        "a Vercel token",
+        Vendor,
+        is_not_placeholder,
+        ["vcp_", "vci_", "vca_", "vcr_", "vck_"],
+        r"vc[piark]_[A-Za-z0-9]{40,}"
     ),
 ];
 
@@ -484,6 +548,20 @@ pub(super) const DEVELOPMENT: &[Rule] = &[
         is_not_placeholder,
         ["phx_"],
         r"phx_[A-Za-z0-9]{40,}"
+    ),
+    token!(
+        "a CircleCI token",
+        Vendor,
+        is_not_placeholder,
+        ["CCIPAT_", "CCIPRJ_"],
+        r"CCIP(?:AT|RJ)_[A-Za-z0-9]{20,}_[0-9a-f]{40}\b"
+    ),
+    token!(
+        "a Buildkite token",
+        Vendor,
+        is_not_placeholder,
+        ["bkua_"],
+        r"bkua_[0-9a-f]{40}\b"
     ),
 ];
 
@@ -706,5 +784,19 @@ pub(super) const SERVICES: &[Rule] = &[
         always_certain,
         ["eyJ"],
         r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+    ),
+    token!(
+        "a HubSpot token",
+        Vendor,
+        is_not_placeholder,
+        ["pat-na", "pat-eu"],
+        r"pat-(?:na|eu)[0-9]-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    ),
+    token!(
+        "a Plaid token",
+        Gitleaks,
+        is_not_placeholder,
+        ["access-sandbox-", "access-development-", "access-production-"],
+        r"access-(?:sandbox|development|production)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     ),
 ];
