@@ -208,14 +208,12 @@ fn is_word(part: &str) -> bool {
     const MAX_WORD: usize = 14;
     const MAX_NUMBER: usize = 5;
     let letters = part.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    let is_upper = letters.chars().all(|letter| !letter.is_lowercase());
-    // Each part of `camelCase` has at least two small letters.
-    let humps = letters.split(|letter: char| letter.is_uppercase());
-    let is_lower = humps.skip(1).all(|hump| hump.chars().count() >= 2);
-    part.len() - letters.len() <= MAX_NUMBER
-        && letters.chars().count() <= MAX_WORD
-        && letters.chars().all(char::is_alphabetic)
-        && (is_upper || is_lower)
+    let is_upper = letters.chars().all(|letter| !letter.is_lowercase()) && letters.chars().count() <= MAX_WORD;
+    // Each capital in `camelCase` begins a word of at least three letters.
+    let mut words = letters.split(|letter: char| letter.is_uppercase());
+    let is_first_word = words.next().is_none_or(|word| word.chars().count() <= MAX_WORD);
+    let is_lower = is_first_word && words.all(|word| (2..MAX_WORD).contains(&word.chars().count()));
+    part.len() - letters.len() <= MAX_NUMBER && letters.chars().all(char::is_alphabetic) && (is_upper || is_lower)
 }
 
 /// Whether this is a number with a unit, a part of a time or a version: `128000`, `16k`, `27T10`, `00Z`.
@@ -317,6 +315,7 @@ mod tests {
             ("SEARCH_KEYWORD", "the capital of France"),
             ("FLAG_KEY", "newCheckoutPage"),
             ("WHISKEY", "jack-daniels"),
+            ("AZURE_CREDENTIAL", "ManagedIdentityCredential"),
             // Paths and addresses.
             ("SSH_KEY", "/home/me/.ssh/id_ed25519"),
             ("TLS_KEY", "/run/secrets/q8Zr2LmX0vTn4KdP7sWb"),
