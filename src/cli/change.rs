@@ -117,6 +117,11 @@ fn kind_of(difference: &Difference) -> ChangeKind {
     if names.iter().any(|name| VOLATILE.contains(name)) {
         return ChangeKind::Volatile;
     }
+    // An id by another name: a signed URL, an output file.
+    let is_id = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).is_some_and(is_random);
+    if is_id(&difference.old) && is_id(&difference.new) {
+        return ChangeKind::Volatile;
+    }
     if matches!(names.as_slice(), ["status" | "content-type", ..])
         || names
             .iter()
@@ -165,6 +170,22 @@ fn json_type(value: &Value) -> u8 {
     }
 }
 
+/// Whether a text is so random that it is the same value wherever it stands, even within another text: an id, a signed URL.
+pub(crate) fn is_random(text: &str) -> bool {
+    const MIN_PART: usize = 8;
+    const MAX_LENGTH: usize = 4096;
+    let is_random_part = |part: &str| {
+        part.len() >= MIN_PART
+            && part.contains(|letter: char| letter.is_ascii_digit())
+            && part.contains(|letter: char| letter.is_ascii_alphabetic())
+    };
+    text.len() <= MAX_LENGTH
+        && !text.contains(char::is_whitespace)
+        && text
+            .split(|letter: char| !letter.is_ascii_alphanumeric())
+            .any(is_random_part)
+}
+
 /// Returns the content of a response as one value. The events of a stream are joined, so that their boundaries do not
 /// matter.
 pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
@@ -183,7 +204,13 @@ pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
     if !value.is_object() {
         value = json!({ "body": value });
     }
-    value["status"] = json!(response.status.as_u16());
+    // A job has a member `status` of its own.
+    let status = if value["status"].is_null() {
+        "status"
+    } else {
+        "http-status"
+    };
+    value[status] = json!(response.status.as_u16());
     value["content-type"] = json!(response.header("content-type"));
     value
 }

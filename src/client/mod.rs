@@ -69,7 +69,7 @@ use crate::recorder::Recorder;
 use crate::upstream::{Upstream, UpstreamBuilder};
 
 /// The environment variable for the base URL, without `/v1`. `mistral-cassette run` sets it.
-const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
+pub(crate) const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
 /// An async client for the Mistral API. [`cached`](Self::cached) adds recording and replay.
 ///

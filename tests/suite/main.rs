@@ -52,6 +52,8 @@ mod redis;
 #[cfg(feature = "cli")]
 mod refresh;
 #[cfg(feature = "cli")]
+mod refresh_chains;
+#[cfg(feature = "cli")]
 mod rekey;
 #[cfg(feature = "cli")]
 mod repeated_recording;

@@ -218,19 +218,29 @@ async fn recordings_that_cannot_be_requested_again_are_listed_and_not_changed() 
     let (project, server) = (Project::new(), Server::start(steady()).await);
     ask(&project, &server.url, &chat("fine")).await;
     ask(&project, &server.url, &chat(&format!("my key is {KEY}"))).await;
-    drop(server);
-    let limited = Server::start(|_, _| Reply::new(401, "application/json", r#"{"detail":"Unauthorized"}"#)).await;
     let before = project.tree();
-    let done = refresh(&project, &limited.url, &[]);
+    let done = refresh(&project, &server.url, &[]);
     assert_eq!(done.code(), 1);
     assert!(
         done.stdout.contains("not sent: it contains a redacted secret"),
         "{}",
         done.stdout
     );
+    assert_eq!(before, project.tree());
+    drop(server);
+    let limited = Server::start(|_, _| Reply::new(401, "application/json", r#"{"detail":"Unauthorized"}"#)).await;
+    let before = project.tree();
+    let done = refresh(&project, &limited.url, &[]);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("the upstream refused the API key (status 401)"),
+        "{}",
+        done.stderr
+    );
     assert!(
         done.stdout
-            .contains("failed: the upstream returned the transient error 401"),
+            .contains("failed: the upstream returned the transient error 401")
+            && done.stdout.contains("left: the API key was refused"),
         "{}",
         done.stdout
     );
@@ -267,9 +277,17 @@ async fn a_changed_tool_call_ends_its_chain_and_is_reported() {
     messages.push(json!({ "role": "tool", "tool_call_id": "call_abc1", "content": "sunny" }));
     ask(&project, &server.url, &body).await;
     let server = Server::start(answers("Lyon")).await;
+    let before = project.tree();
     let done = refresh(&project, &server.url, &["--show"]);
     assert_eq!(done.code(), 1);
-    assert!(done.stdout.contains("tool call\n"), "{}", done.stdout);
+    // The whole chain stays as it was, and still replays.
+    assert!(
+        done.stdout
+            .contains("tool call, not saved: it belongs to the chain of chat-completions/"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(project.tree(), before);
     assert!(
         done.stdout.contains("not sent: the tool call before it has changed"),
         "{}",

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::substitutions::Substitutions;
@@ -17,13 +18,15 @@ use crate::key::RequestKey;
 const FOLDER: &str = ".refresh";
 const JOURNAL: &str = "journal.jsonl";
 const PENDING: &str = "pending";
+const STAGED: &str = "staged";
 
 /// A file of JSON lines, `.refresh/journal.jsonl` in the cassette directory. One process at a time has it locked.
 ///
 /// ```text
 /// cassettes/.refresh/
 ///   .gitignore         ignores the folder
-///   journal.jsonl      one line for the refresh, one for each recording that was sent again, one at the end
+///   journal.jsonl      one line for the refresh, one for each chain that was sent again, one at the end
+///   staged/            the new recordings of a chain before they replace the old ones
 ///   pending/           with --review: the new recordings, as a cassette directory
 /// ```
 pub(crate) struct Journal {
@@ -55,8 +58,14 @@ pub(crate) struct Head {
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Line {
+    /// The recordings of a chain.
+    Chain {
+        chain: Vec<Entry>,
+    },
     Entry(Entry),
-    Finished { finished: String },
+    Finished {
+        finished: String,
+    },
 }
 
 /// A recording that was sent again. The journal has the line before the new recording is written; a later line with the
@@ -77,6 +86,32 @@ impl Entry {
     /// Returns the key of the old recording.
     pub(crate) fn old_key(&self) -> Option<RequestKey> {
         RequestKey::from_file_name(&self.name)
+    }
+
+    /// Writes the new recording from the staged documents if the engine has another one. Returns its key, or `None` if
+    /// neither has it.
+    ///
+    /// # Errors
+    /// When an engine cannot be read or written.
+    pub(crate) async fn write_staged(
+        &self,
+        engine: &dyn CacheEngine,
+        staged: &dyn CacheEngine,
+    ) -> Result<Option<RequestKey>> {
+        let Some((name, sha256)) = &self.replacement else {
+            return Ok(None);
+        };
+        let Some(key) = RequestKey::from_file_name(name) else {
+            return Ok(None);
+        };
+        let is_new = |document: &Bytes| sha256_hex(document) == *sha256;
+        if engine.get(&key).await?.as_ref().is_some_and(is_new) {
+            return Ok(Some(key));
+        }
+        match staged.get(&key).await?.filter(is_new) {
+            Some(document) => engine.set(&key, document).await.map(|()| Some(key)),
+            None => Ok(None),
+        }
     }
 
     /// Returns the key of the new recording, if the engine has exactly this document.
@@ -225,12 +260,25 @@ impl Journal {
         has_recordings(&self.folder.join(PENDING))
     }
 
-    /// Adds the line of a recording.
+    /// Adds the line of a chain.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] when the file cannot be written.
-    pub(crate) fn add(&self, entry: Entry) -> Result<()> {
+    pub(crate) fn add(&self, chain: Vec<Entry>) -> Result<()> {
+        self.write(&Line::Chain { chain })
+    }
+
+    /// Adds the line of one recording.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the file cannot be written.
+    pub(crate) fn add_one(&self, entry: Entry) -> Result<()> {
         self.write(&Line::Entry(entry))
+    }
+
+    /// The new recordings of chains before they are written.
+    pub(crate) fn staged(&self) -> DirectoryEngine {
+        DirectoryEngine::new(self.folder.join(STAGED))
     }
 
     /// Adds the last line: every recording was sent again.
@@ -299,6 +347,7 @@ fn parse(text: &str, path: &Path) -> Result<Option<Lines>> {
     let mut is_finished = false;
     for (number, line) in rest.split_inclusive('\n').enumerate() {
         match serde_json::from_str(line) {
+            Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| (entry.name.clone(), entry))),
             Ok(Line::Entry(entry)) => drop(entries.insert(entry.name.clone(), entry)),
             Ok(Line::Finished { .. }) => is_finished = true,
             // The process was killed while it wrote the last line, and so before it wrote the recording.

@@ -30,6 +30,9 @@ pub(crate) enum Outcome {
     NotSent(String),
     /// The upstream returned no response that can be recorded.
     Failed(Error),
+    /// The recording is left as it was, because another one of its chain, `culprit`, could not be refreshed. `change` is that of
+    /// its new responses, if they were received.
+    LeftForChain { change: Option<Change>, culprit: String },
     /// The request was not sent yet, and why.
     Skipped(&'static str),
 }
@@ -37,7 +40,13 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// Whether the responses differ in more than volatile fields such as ids and times.
     pub(crate) fn is_drift(&self) -> bool {
-        matches!(self, Self::Refreshed { change, .. } if change.kind > ChangeKind::Volatile)
+        match self {
+            Self::Refreshed { change, .. }
+            | Self::LeftForChain {
+                change: Some(change), ..
+            } => change.kind > ChangeKind::Volatile,
+            _ => false,
+        }
     }
 }
 

@@ -1,26 +1,36 @@
 //! Sends recorded requests to the upstream again, and stores the responses that differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use super::dependencies::in_order;
+use super::chains::{Chain, Step, chains};
 use super::journal::{Entry, Journal};
 use super::recording::{Budget, Outcome, Recording, RefreshResult};
-use super::resend::{reason_not_to_send, resend};
-use super::substitutions::Substitutions;
-use crate::cassette::{Cassette, RecordedRequest, is_equivalent, yaml};
-use crate::cli::change::{Change, compare};
+use super::resend::{has_side_effects, reason_not_to_send, resend};
+use super::substitutions::{AssistantMessage, Substitutions};
+use crate::cassette::{Cassette, RecordedRequest, RecordedResponse, is_equivalent, yaml};
+use crate::cli::change::{Change, compare, normalized_content};
 use crate::cli::prices::Prices;
 use crate::client::Client;
 use crate::engine::{CacheEngine, externalize_large_bodies};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::key::RequestKey;
 use crate::settings::Settings;
+
+/// How long a refresh waits for a job to end.
+const JOB_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The first and the maximum time between two requests for the state of a job.
+const JOB_INTERVALS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+const INTERRUPTED: &str = "the refresh was interrupted";
 
 /// The parameters of a refresh.
 pub(crate) struct Refresher {
@@ -33,14 +43,32 @@ pub(crate) struct Refresher {
     pub(crate) client: Client,
     /// Whether to write nothing.
     pub(crate) dry_run: bool,
+    /// Whether a dry run sends requests that create, change or delete something, too.
+    pub(crate) sends_writes: bool,
     pub(crate) budget: Budget,
     pub(crate) prices: Prices,
-    /// The number of recordings that are sent at the same time.
+    /// The number of chains that are sent at the same time.
     pub(crate) concurrency: usize,
     /// `None` when the refresh cannot be resumed: in a dry run, and in a store other than a directory.
     pub(crate) journal: Option<Journal>,
     /// No more requests are sent after its cancellation.
     pub(crate) stop: CancellationToken,
+    /// Whether the upstream has refused the API key.
+    pub(crate) is_key_refused: AtomicBool,
+}
+
+/// What a chain has received so far.
+struct Progress<'a> {
+    chain: &'a Chain,
+    /// The request of each recording, as it was sent; `None` before its first response.
+    requests: Vec<Option<RecordedRequest>>,
+    /// The new cassette of each recording, with the responses so far.
+    cassettes: Vec<Option<Cassette>>,
+    /// The substitutions by all responses so far, and by those of each recording.
+    substitutions: Substitutions,
+    substitutions_of: Vec<Substitutions>,
+    /// Why a recording is not sent in a dry run.
+    skipped: Vec<Option<&'static str>>,
 }
 
 /// The comparison of a recording with its new responses.
@@ -48,122 +76,206 @@ struct NewRecording {
     change: Change,
     /// `None` when the recording does not change.
     replacement: Option<(RequestKey, Cassette)>,
-    substitutions: Substitutions,
     cost: Option<f64>,
 }
 
-/// A result, and the new values for later requests.
-type Refreshed = (RefreshResult, Option<Substitutions>);
-
 impl Refresher {
-    /// Refreshes these recordings, each after the ones it depends on, and calls `report` with each result.
+    /// Refreshes these recordings, chain by chain, and calls `report` with each result.
     ///
-    /// If the process is killed, every file is complete, and the next refresh resumes with the journal.
+    /// A chain is stored as a whole once all of its responses are complete. If the process is killed, every file is complete,
+    /// and the next refresh resumes with the journal.
     pub(crate) async fn run(
         &self,
         recordings: Vec<Recording>,
         mut report: impl FnMut(&RefreshResult),
     ) -> Vec<RefreshResult> {
-        let mut substitutions = self.earlier_substitutions();
         let mut budget = self.budget;
         let mut results = Vec::new();
-        for group in in_order(recordings) {
-            let mut new_substitutions = Vec::new();
-            let mut waiting = group.iter();
-            let mut running = FuturesUnordered::new();
-            loop {
-                while running.len() < self.concurrency.max(1) {
-                    let Some(recording) = waiting.next() else { break };
-                    let estimate = self.prices.estimate(&recording.cassette).cost.unwrap_or_default();
-                    if let Some(reason) = self.reason_to_skip(&mut budget, recording, estimate) {
-                        results.push(skipped(recording, reason));
-                        continue;
-                    }
-                    let substitutions = &substitutions;
-                    running.push(async move { (estimate, self.refresh(recording, substitutions).await) });
+        let chains = chains(recordings);
+        let mut waiting = chains.iter();
+        let mut running = FuturesUnordered::new();
+        loop {
+            // The first chain shows whether the upstream accepts the API key.
+            let concurrency = if results.is_empty() { 1 } else { self.concurrency.max(1) };
+            while running.len() < concurrency {
+                let Some(chain) = waiting.next() else { break };
+                let estimate = self.estimate(chain);
+                if let Some(reason) = self.reason_to_skip(&mut budget, chain, estimate) {
+                    results.extend(chain.recordings.iter().map(|recording| skipped(recording, reason)));
+                    continue;
                 }
-                let Some((estimate, (result, new))) = running.next().await else {
-                    break;
-                };
-                // The real cost replaces the estimated one.
-                budget.cost += estimate - result.cost.unwrap_or(estimate);
-                new_substitutions.extend(new);
-                report(&result);
-                results.push(result);
+                running.push(async move { (estimate, self.refresh(chain).await) });
             }
-            drop(running);
-            for new in new_substitutions {
-                substitutions.extend(new);
+            let Some((estimate, refreshed)) = running.next().await else {
+                break;
+            };
+            // The real cost replaces the estimated one.
+            let cost: Option<f64> = refreshed.iter().map(|result| result.cost).sum();
+            budget.cost += estimate - cost.unwrap_or(estimate);
+            refreshed.iter().for_each(&mut report);
+            results.extend(refreshed);
+        }
+        drop(running);
+        results
+    }
+
+    fn estimate(&self, chain: &Chain) -> f64 {
+        let costs = chain
+            .recordings
+            .iter()
+            .map(|recording| self.prices.estimate(&recording.cassette).cost);
+        costs.map(Option::unwrap_or_default).sum()
+    }
+
+    /// Reserves the requests and the cost of a chain in the budget, or returns why it must wait.
+    fn reason_to_skip(&self, budget: &mut Budget, chain: &Chain, estimate: f64) -> Option<&'static str> {
+        if self.is_key_refused.load(Ordering::Relaxed) {
+            return Some("the API key was refused");
+        }
+        if self.stop.is_cancelled() {
+            return Some(INTERRUPTED);
+        }
+        let is_reserved = budget.reserve(chain.steps.len(), estimate);
+        (!is_reserved).then_some("the budget is spent")
+    }
+
+    /// Refreshes one chain. If a request of it cannot be sent, or its response does not fit, no recording of it changes.
+    async fn refresh(&self, chain: &Chain) -> Vec<RefreshResult> {
+        let mut progress = Progress::new(chain);
+        if self.dry_run && !self.sends_writes {
+            progress.skip_writes();
+        }
+        for step in &chain.steps {
+            if progress.skipped[step.recording].is_some() {
+                continue;
             }
+            if let Err(outcome) = self.take(step, &mut progress).await {
+                return self.stopped(progress, step.recording, outcome);
+            }
+        }
+        let new: Vec<Option<NewRecording>> = (0..chain.recordings.len())
+            .map(|at| self.new_recording(&mut progress, at))
+            .collect();
+        if !self.dry_run
+            && let Err(error) = self.store(&progress, &new).await
+        {
+            return self.stopped(progress, 0, Outcome::Failed(error));
+        }
+        let recordings = chain.recordings.iter().zip(new).enumerate();
+        let result = |(at, (recording, new)): (usize, (&Recording, Option<NewRecording>))| match new {
+            Some(new) => {
+                let key = new.replacement.as_ref().map(|(key, _)| key);
+                let moved = key.filter(|key| key.hash() != recording.key.hash());
+                RefreshResult {
+                    name: recording.name.clone(),
+                    cost: new.cost,
+                    outcome: Outcome::Refreshed {
+                        change: new.change,
+                        moved: moved.map(RequestKey::file_name),
+                    },
+                }
+            }
+            None => skipped(recording, progress.skipped[at].unwrap_or(INTERRUPTED)),
+        };
+        recordings.map(result).collect()
+    }
+
+    /// Sends the request of a step, and adds its response.
+    async fn take(&self, step: &Step, progress: &mut Progress<'_>) -> Result<(), Outcome> {
+        if self.stop.is_cancelled() {
+            return Err(Outcome::Skipped(INTERRUPTED));
+        }
+        let request = progress.request(step).map_err(Outcome::NotSent)?;
+        let recording = &progress.chain.recordings[step.recording];
+        let old = &recording.cassette.responses[step.turn];
+        let sent = self.send(recording, step, &request).await;
+        let mut new = sent
+            .inspect_err(|error| {
+                if error.status() == Some(401) {
+                    self.is_key_refused.store(true, Ordering::Relaxed);
+                    self.stop.cancel();
+                }
+            })
+            .map_err(Outcome::Failed)?;
+        let Some(response) = new.responses.pop() else {
+            return Err(Outcome::NotSent("the upstream returned no response".to_owned()));
+        };
+        let is_alone = progress.chain.recordings.len() == 1;
+        if !is_alone && old.status.as_u16() < 400 && response.status.as_u16() >= 400 {
+            let message = format!("the upstream returned {}", response.status);
+            return Err(Outcome::Failed(Error::new(ErrorKind::Upstream, message)));
+        }
+        progress.add(step, request, new, response).map_err(Outcome::NotSent)
+    }
+
+    /// Sends a request, again while the job that it asks for has not come as far as in the recording.
+    async fn send(&self, recording: &Recording, step: &Step, request: &RecordedRequest) -> Result<Cassette> {
+        let old = &recording.cassette.responses[step.turn];
+        let is_last = step.turn + 1 == recording.cassette.responses.len();
+        let (started, mut interval) = (Instant::now(), JOB_INTERVALS.0);
+        loop {
+            let new = resend(recording, step.turn, request, &self.client, self.settings.clone()).await?;
+            let is_pending = |new: &RecordedResponse| {
+                request.method == "GET" && (is_last || !step.needed.is_empty()) && is_unfinished(old, new)
+            };
+            if !new.responses.last().is_some_and(is_pending) {
+                return Ok(new);
+            }
+            if started.elapsed() > JOB_TIMEOUT {
+                let message = format!("the job has not ended after {} minutes", JOB_TIMEOUT.as_secs() / 60);
+                return Err(Error::new(ErrorKind::Upstream, message));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = self.stop.cancelled() => return Err(Error::new(ErrorKind::Upstream, INTERRUPTED)),
+            }
+            interval = (interval * 2).min(JOB_INTERVALS.1);
+        }
+    }
+
+    /// The results of a chain that is left as it was, because one of its recordings has this outcome.
+    fn stopped(&self, mut progress: Progress<'_>, culprit: usize, outcome: Outcome) -> Vec<RefreshResult> {
+        let chain = progress.chain;
+        let name = &chain.recordings[culprit].name;
+        let is_interrupted = matches!(outcome, Outcome::Skipped(_));
+        let mut outcome = Some(outcome);
+        let mut results = Vec::new();
+        for (at, recording) in chain.recordings.iter().enumerate() {
+            let new = self.new_recording(&mut progress, at);
+            let cost = new.as_ref().map_or(Some(0.0), |new| new.cost);
+            let outcome = match (at == culprit, is_interrupted) {
+                (true, _) => outcome.take().unwrap_or(Outcome::Skipped(INTERRUPTED)),
+                (false, true) => Outcome::Skipped(INTERRUPTED),
+                (false, false) => Outcome::LeftForChain {
+                    change: new.map(|new| new.change),
+                    culprit: name.clone(),
+                },
+            };
+            results.push(RefreshResult {
+                name: recording.name.clone(),
+                outcome,
+                cost,
+            });
         }
         results
     }
 
-    /// Reserves the requests and the cost of a recording in the budget, or returns why it must wait.
-    fn reason_to_skip(&self, budget: &mut Budget, recording: &Recording, estimate: f64) -> Option<&'static str> {
-        if self.stop.is_cancelled() {
-            return Some("the refresh was interrupted");
-        }
-        let is_reserved = budget.reserve(recording.cassette.responses.len(), estimate);
-        (!is_reserved).then_some("the budget is spent")
-    }
-
-    /// Refreshes one recording; an error becomes its outcome.
-    async fn refresh(&self, recording: &Recording, substitutions: &Substitutions) -> Refreshed {
-        let (outcome, cost, new) = match self.try_refresh(recording, substitutions).await {
-            Ok(refreshed) => refreshed,
-            Err(error) => (Outcome::Failed(error), None, None),
-        };
-        let name = recording.name.clone();
-        (RefreshResult { name, outcome, cost }, new)
-    }
-
-    async fn try_refresh(
-        &self,
-        recording: &Recording,
-        substitutions: &Substitutions,
-    ) -> Result<(Outcome, Option<f64>, Option<Substitutions>)> {
+    /// Compares a recording with its new responses; `None` if none was received.
+    fn new_recording(&self, progress: &mut Progress<'_>, at: usize) -> Option<NewRecording> {
+        let recording = &progress.chain.recordings[at];
         let old = &recording.cassette;
-        let request = match reason_not_to_send(&old.request) {
-            Some(reason) => Err(reason),
-            None => substitutions.apply(&old.request).map_err(str::to_owned),
-        };
-        let request = match request {
-            Ok(request) => request,
-            Err(reason) => return Ok((Outcome::NotSent(reason), Some(0.0), None)),
-        };
-        let NewRecording {
-            change,
-            replacement,
-            substitutions,
-            cost,
-        } = self.new_recording(recording, request).await?;
-        let has_new_key = |key: &&RequestKey| key.hash() != recording.key.hash();
-        let moved = replacement
-            .as_ref()
-            .map(|(key, _)| key)
-            .filter(has_new_key)
-            .map(RequestKey::file_name);
-        if !self.dry_run {
-            self.store(recording, replacement, &substitutions).await?;
-        }
-        Ok((Outcome::Refreshed { change, moved }, cost, Some(substitutions)))
-    }
-
-    /// Sends a request and compares the responses with the recorded ones.
-    async fn new_recording(&self, recording: &Recording, request: RecordedRequest) -> Result<NewRecording> {
-        let old = &recording.cassette;
-        let mut new = resend(recording, &request, &self.client, self.settings.clone()).await?;
+        let mut new = progress.cassettes[at].take()?;
+        let request = new.request.clone();
         let cost = self.prices.estimate(&new).cost;
         let change = compare(&old.responses, &new.responses);
         let is_same_request = new.key == old.key;
-        // An equivalent response stays byte for byte, so that `git diff` shows real changes only.
+        // An equivalent response stays byte for byte, so that `git diff` shows real changes only. One with a value that other
+        // recordings have under a new name does not stay.
         for (old, new) in old.responses.iter().zip(&mut new.responses) {
-            if is_same_request && is_equivalent(&request, old, new) {
+            if is_same_request && !progress.substitutions.occur_in(old) && is_equivalent(&request, old, new) {
                 *new = old.clone();
             }
         }
-        let substitutions = Substitutions::between(&old.responses, &new.responses);
         let replacement = if is_same_request && new.responses == old.responses {
             None
         } else if is_same_request {
@@ -172,45 +284,63 @@ impl Refresher {
             let key = RequestKey::of(&new.request, recording.key.scope(), &self.settings.matching);
             Some((key, new))
         };
-        Ok(NewRecording {
+        Some(NewRecording {
             change,
             replacement,
-            substitutions,
             cost,
         })
     }
 
-    /// Writes a new recording, after its line in the journal. The line has the hash of the document, so that the next
-    /// refresh can check whether the document was written.
-    async fn store(
-        &self,
-        recording: &Recording,
-        replacement: Option<(RequestKey, Cassette)>,
-        substitutions: &Substitutions,
-    ) -> Result<()> {
+    /// Stores the new recordings of a chain. They are staged first, then the journal gets one line for all, so that the next
+    /// refresh can complete the chain if the process is killed.
+    async fn store(&self, progress: &Progress<'_>, new: &[Option<NewRecording>]) -> Result<()> {
         let engine = self.pending.as_ref().unwrap_or(&self.engine);
-        let document = match replacement {
-            None => None,
-            Some((key, mut cassette)) => {
+        let mut entries = Vec::new();
+        let mut documents = Vec::new();
+        for ((recording, new), substitutions) in progress
+            .chain
+            .recordings
+            .iter()
+            .zip(new)
+            .zip(&progress.substitutions_of)
+        {
+            let mut replacement = None;
+            if let Some((key, cassette)) = new.as_ref().and_then(|new| new.replacement.as_ref()) {
+                let mut cassette = cassette.clone();
                 externalize_large_bodies(&**engine, &mut cassette, &self.settings).await?;
-                Some((key, yaml::write(&cassette)?))
+                let document = yaml::write(&cassette)?;
+                replacement = Some((key.file_name(), sha256_hex(&document)));
+                documents.push((key.clone(), document));
             }
-        };
-        if let Some(journal) = &self.journal {
-            let replacement = document
-                .as_ref()
-                .map(|(key, document)| (key.file_name(), sha256_hex(document)));
-            journal.add(Entry {
+            entries.push(Entry {
                 name: recording.name.clone(),
                 replacement,
                 substitutions: substitutions.clone(),
-            })?;
+            });
         }
-        let Some((key, document)) = document else { return Ok(()) };
-        // The new file is written before the old one is removed, so that one of them always exists.
-        engine.set(&key, document).await?;
-        if self.pending.is_none() && key.hash() != recording.key.hash() {
-            self.engine.remove(&recording.key).await?;
+        if let Some(journal) = &self.journal {
+            if documents.len() > 1 {
+                for (key, document) in &documents {
+                    journal.staged().set(key, document.clone()).await?;
+                }
+            }
+            journal.add(entries)?;
+        }
+        // The new files are written before the old ones are removed, so that one of them always exists.
+        for (key, document) in &documents {
+            engine.set(key, document.clone()).await?;
+        }
+        if self.pending.is_none() {
+            let written: HashSet<&RequestKey> = documents.iter().map(|(key, _)| key).collect();
+            for (recording, new) in progress.chain.recordings.iter().zip(new) {
+                let is_moved = new.as_ref().is_some_and(|new| {
+                    let key = new.replacement.as_ref().map(|(key, _)| key);
+                    key.is_some_and(|key| key.hash() != recording.key.hash())
+                });
+                if is_moved && !written.contains(&recording.key) {
+                    self.engine.remove(&recording.key).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -226,37 +356,141 @@ impl Refresher {
         };
         let engine = self.pending.as_ref().unwrap_or(&self.engine);
         let mut finished = BTreeSet::new();
-        let mut entries = Vec::new();
+        let (mut entries, mut written) = (Vec::new(), HashSet::new());
         for entry in &journal.entries {
             if let Some((name, _)) = &entry.replacement {
-                // Without its document, the recording must be sent again.
-                let Some(key) = entry.written_key(&**engine).await? else {
+                // A recording that is neither written nor staged must be sent again.
+                let Some(key) = entry.write_staged(&**engine, &journal.staged()).await? else {
                     continue;
                 };
-                if self.pending.is_none() {
-                    entry.remove_old(&*self.engine, &key).await?;
-                }
                 finished.insert(name.clone());
+                written.insert(key);
             }
             finished.insert(entry.name.clone());
             entries.push(entry.clone());
         }
+        if self.pending.is_none() {
+            for entry in &entries {
+                let old = entry
+                    .old_key()
+                    .filter(|old| entry.replacement.is_some() && !written.contains(old));
+                if let Some(old) = old {
+                    self.engine.remove(&old).await?;
+                }
+            }
+        }
         journal.entries = entries;
         Ok(finished)
     }
+}
 
-    /// Whether a recording uses values of recordings that an interrupted refresh has finished.
-    pub(crate) fn depends_on_finished(&self, recording: &Recording) -> bool {
-        self.earlier_substitutions().affects(&recording.cassette.request)
+impl<'a> Progress<'a> {
+    fn new(chain: &'a Chain) -> Self {
+        let count = chain.recordings.len();
+        Self {
+            chain,
+            requests: vec![None; count],
+            cassettes: vec![None; count],
+            substitutions: Substitutions::default(),
+            substitutions_of: vec![Substitutions::default(); count],
+            skipped: vec![None; count],
+        }
     }
 
-    /// The new values from the recordings that an interrupted refresh has finished.
-    fn earlier_substitutions(&self) -> Substitutions {
-        let mut substitutions = Substitutions::default();
-        for entry in self.journal.iter().flat_map(|journal| &journal.entries) {
-            substitutions.extend(entry.substitutions.clone());
+    /// Skips the requests that create, change or delete something, and those that need their responses.
+    fn skip_writes(&mut self) {
+        for (at, recording) in self.chain.recordings.iter().enumerate() {
+            if has_side_effects(&recording.cassette.request) {
+                self.skipped[at] = Some("a dry run sends no request that writes; --send-writes sends it");
+            }
         }
-        substitutions
+        loop {
+            let needs_skipped = |at: &usize| {
+                self.skipped[*at].is_none() && self.chain.uses[*at].iter().any(|other| self.skipped[*other].is_some())
+            };
+            let Some(at) = (0..self.skipped.len()).find(needs_skipped) else {
+                break;
+            };
+            self.skipped[at] = Some("it needs the response of a request that a dry run does not send");
+        }
+    }
+
+    /// The request of a step, with new values. All requests of a recording are equal.
+    fn request(&self, step: &Step) -> Result<RecordedRequest, String> {
+        if let Some(request) = &self.requests[step.recording] {
+            return Ok(request.clone());
+        }
+        let recorded = &self.chain.recordings[step.recording].cassette.request;
+        if let Some(reason) = reason_not_to_send(recorded) {
+            return Err(reason);
+        }
+        let mut messages = HashMap::new();
+        for (index, (source, turn)) in &step.messages {
+            let response = self.cassettes[*source]
+                .as_ref()
+                .and_then(|cassette| cassette.responses.get(*turn));
+            if let Some(message) = response.and_then(AssistantMessage::in_response) {
+                messages.insert(*index, message);
+            }
+        }
+        self.substitutions.apply(recorded, &messages).map_err(str::to_owned)
+    }
+
+    /// Adds the response of a step.
+    fn add(
+        &mut self,
+        step: &Step,
+        request: RecordedRequest,
+        mut new: Cassette,
+        response: RecordedResponse,
+    ) -> Result<(), String> {
+        let old = &self.chain.recordings[step.recording].cassette.responses[step.turn];
+        let mut substitutions = Substitutions::default();
+        let added = substitutions.add(old, &response, &step.needed);
+        self.requests[step.recording] = Some(request);
+        match &mut self.cassettes[step.recording] {
+            Some(cassette) => cassette.responses.push(response),
+            cassette @ None => {
+                new.responses = vec![response];
+                *cassette = Some(new);
+            }
+        }
+        self.substitutions.extend(substitutions.clone());
+        self.substitutions_of[step.recording].extend(substitutions);
+        added.map_err(|pointer| format!("the new response has no {pointer}, which a later request needs"))
+    }
+}
+
+/// Whether a new response shows a job that has not come as far as in the recording.
+fn is_unfinished(old: &RecordedResponse, new: &RecordedResponse) -> bool {
+    const ENDED: [&str; 13] = [
+        "success",
+        "succeeded",
+        "completed",
+        "complete",
+        "done",
+        "processed",
+        "failed",
+        "error",
+        "errored",
+        "cancelled",
+        "canceled",
+        "timeout_exceeded",
+        "expired",
+    ];
+    fn state(response: &RecordedResponse) -> Option<String> {
+        let content = normalized_content(response);
+        let members = content.as_object()?;
+        let is_state = |name: &&String| *name == "state" || *name == "status" || name.ends_with("_status");
+        let texts = members.iter().filter(|(name, _)| is_state(name));
+        texts
+            .filter_map(|(_, value)| value.as_str())
+            .map(str::to_ascii_lowercase)
+            .next()
+    }
+    match (state(old), state(new)) {
+        (Some(old), Some(new)) => old != new && !ENDED.contains(&&*new),
+        _ => false,
     }
 }
 

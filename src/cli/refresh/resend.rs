@@ -15,12 +15,13 @@ use crate::recorder::{Recorder, is_transient};
 use crate::settings::matching::PLACEHOLDER;
 use crate::settings::{SaveErrors, Settings};
 
-/// Sends `request` once for each response of the recording. Returns the new cassette once all responses are complete.
+/// Sends `request` in place of the one with the number `turn` of a recording. Returns a cassette with the complete response.
 ///
 /// # Errors
-/// When a request fails, or the upstream returns a transient error that is not in the recording.
+/// When the request fails, or the upstream returns a transient error that is not in the recording.
 pub(super) async fn resend(
     recording: &Recording,
+    turn: usize,
     request: &RecordedRequest,
     client: &Client,
     mut settings: Settings,
@@ -41,24 +42,21 @@ pub(super) async fn resend(
         recorder = recorder.test(test.clone());
     }
     let recorder = recorder.build()?;
-    for response in &old.responses {
-        let accept = if response.is_event_stream() {
-            "text/event-stream"
-        } else {
-            "application/json"
-        };
-        let request = http_request(request)?.header(header::ACCEPT, HeaderValue::from_static(accept));
-        // A transient error in the recording is intended, so the client does not retry it.
-        let upstream = client.transport(!is_transient(response.status));
-        let answer = recorder.answer(request, upstream).await?;
-        let status = answer.status();
-        answer.bytes().await?;
-        if status != response.status && is_transient(status) {
-            return Err(Error::new(
-                ErrorKind::Upstream,
-                format!("the upstream returned the transient error {status}"),
-            ));
-        }
+    let recorded = &old.responses[turn];
+    let accept = if recorded.is_event_stream() {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
+    let request = http_request(request)?.header(header::ACCEPT, HeaderValue::from_static(accept));
+    // A transient error in the recording is intended, so the client does not retry it.
+    let upstream = client.transport(!is_transient(recorded.status));
+    let answer = recorder.answer(request, upstream).await?;
+    let status = answer.status();
+    let body = answer.bytes().await?;
+    if status != recorded.status && is_transient(status) {
+        let message = format!("the upstream returned the transient error {status}");
+        return Err(Error::new(ErrorKind::Upstream, message).with_response(status.as_u16(), &body));
     }
     if recorder.finish().await?.passed_on > 0 {
         return Err(Error::new(
@@ -91,6 +89,26 @@ pub(super) fn reason_not_to_send(request: &RecordedRequest) -> Option<String> {
     let line = request.line();
     (has_redacted_body || is_redacted(line.as_bytes()) || line.contains("REDACTED"))
         .then(|| "it contains a redacted secret: record it again with the program that has the secret".to_owned())
+}
+
+/// Whether a request creates, changes or deletes something upstream. A computation, such as a completion, does not.
+pub(super) fn has_side_effects(request: &RecordedRequest) -> bool {
+    const COMPUTATIONS: [&str; 8] = [
+        "completions",
+        "embeddings",
+        "moderations",
+        "classifications",
+        "ocr",
+        "transcriptions",
+        "speech",
+        "detect",
+    ];
+    let last = request.path.rsplit('/').next().unwrap_or_default();
+    match request.method.as_str() {
+        "GET" | "HEAD" | "OPTIONS" => false,
+        "POST" => !COMPUTATIONS.contains(&last),
+        _ => true,
+    }
 }
 
 /// Makes an HTTP request of a recorded one.
@@ -144,6 +162,21 @@ mod tests {
         let body = format!(r#"{{"key":"{PLACEHOLDER}"}}"#);
         assert!(reason_not_to_send(&request("/v1/x", &body)).is_some());
         assert!(reason_not_to_send(&request("/v1/REDACTED", "{}")).is_some());
+    }
+
+    #[test]
+    fn computations_have_no_side_effects() {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/embeddings",
+            "/v1/ocr",
+            "/v1/chat/moderations",
+        ] {
+            assert!(!has_side_effects(&request(path, "{}")), "{path}");
+        }
+        for path in ["/v1/files", "/v1/conversations", "/v1/batch/jobs/a/cancel"] {
+            assert!(has_side_effects(&request(path, "{}")), "{path}");
+        }
     }
 
     #[test]

@@ -1,44 +1,17 @@
-//! Values that a later request repeats from an earlier response: ids, and the messages of the assistant.
+//! The values of refreshed responses in place of the recorded ones: values that the API makes, and messages of the assistant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::values::values;
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::cli::change::normalized_content;
+use crate::cli::change::{is_random, normalized_content};
 use crate::http::{PlainJson, parse_json};
-
-/// A shorter text could be any word, so it does not count as an id.
-const SHORTEST_ID: usize = 6;
-
-/// Returns every id in the responses, by its JSON pointer.
-pub(super) fn ids(responses: &[RecordedResponse]) -> HashMap<String, String> {
-    fn collect(value: &Value, pointer: &str, name: &str, ids: &mut HashMap<String, String>) {
-        match value {
-            Value::Object(members) => {
-                for (name, value) in members {
-                    collect(value, &format!("{pointer}/{name}"), name, ids);
-                }
-            }
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    collect(item, &format!("{pointer}/{at}"), name, ids);
-                }
-            }
-            Value::String(id) if (name == "id" || name.ends_with("_id")) && id.len() >= SHORTEST_ID => {
-                ids.insert(pointer.to_owned(), id.clone());
-            }
-            _ => {}
-        }
-    }
-    let mut all = HashMap::new();
-    for (number, response) in responses.iter().enumerate() {
-        collect(&normalized_content(response), &number.to_string(), "", &mut all);
-    }
-    all
-}
 
 /// A message of the assistant: its text and its tool calls.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
@@ -50,7 +23,7 @@ pub(super) struct AssistantMessage {
 
 impl AssistantMessage {
     /// Reads a message of a request or response; `None` when it has neither text nor tool calls.
-    fn read(message: &Value) -> Option<Self> {
+    pub(super) fn read(message: &Value) -> Option<Self> {
         let text = match &message["content"] {
             Value::String(text) => text.clone(),
             Value::Array(chunks) => chunks.iter().filter_map(|chunk| chunk["text"].as_str()).collect(),
@@ -93,14 +66,15 @@ impl AssistantMessage {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(from = "Pairs", into = "Pairs")]
 pub(crate) struct Substitutions {
-    ids: HashMap<String, String>,
+    values: HashMap<String, String>,
     messages: HashMap<AssistantMessage, AssistantMessage>,
 }
 
 /// [`Substitutions`] as lists of pairs: a message cannot be the name of a JSON member.
 #[derive(Deserialize, Serialize)]
 struct Pairs {
-    ids: Vec<(String, String)>,
+    #[serde(rename = "ids")]
+    values: Vec<(String, String)>,
     #[serde(rename = "said")]
     messages: Vec<(AssistantMessage, AssistantMessage)>,
 }
@@ -108,7 +82,7 @@ struct Pairs {
 impl From<Pairs> for Substitutions {
     fn from(pairs: Pairs) -> Self {
         Self {
-            ids: pairs.ids.into_iter().collect(),
+            values: pairs.values.into_iter().collect(),
             messages: pairs.messages.into_iter().collect(),
         }
     }
@@ -117,7 +91,7 @@ impl From<Pairs> for Substitutions {
 impl From<Substitutions> for Pairs {
     fn from(substitutions: Substitutions) -> Self {
         Self {
-            ids: substitutions.ids.into_iter().collect(),
+            values: substitutions.values.into_iter().collect(),
             messages: substitutions.messages.into_iter().collect(),
         }
     }
@@ -126,93 +100,202 @@ impl From<Substitutions> for Pairs {
 /// Why a request that follows a changed tool call cannot be sent.
 const TOOL_CALL_CHANGED: &str = "the tool call before it has changed, and only the program knows the new tool result";
 
+/// Why a request that repeats a message of several chunks cannot be sent.
+const CHUNKS_CHANGED: &str = "the message of the assistant that it repeats has changed, and has several chunks";
+
 impl Substitutions {
-    /// Returns what differs between the recorded and the new responses to one request.
-    pub(super) fn between(old: &[RecordedResponse], new: &[RecordedResponse]) -> Self {
-        let mut substitutions = Self::default();
-        let new_ids = ids(new);
-        for (pointer, old) in ids(old) {
-            if let Some(new) = new_ids.get(&pointer).filter(|new| **new != old) {
-                substitutions.ids.insert(old, new.clone());
+    /// Adds what differs between a recorded response and a new one: the values that other requests need, and the message of
+    /// the assistant.
+    ///
+    /// # Errors
+    /// The JSON pointer of a value that the new response lacks.
+    pub(super) fn add(
+        &mut self,
+        old: &RecordedResponse,
+        new: &RecordedResponse,
+        needed: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let new_content = normalized_content(new);
+        for (pointer, value) in values(old) {
+            if !needed.contains(&value) {
+                continue;
+            }
+            match new_content.pointer(&pointer).and_then(Value::as_str) {
+                Some(now) if now == value => {}
+                Some(now) => {
+                    self.values.insert(value, now.to_owned());
+                }
+                // Another member may have the value, too.
+                None if self.values.contains_key(&value) => {}
+                None => return Err(pointer),
             }
         }
-        for (old, new) in old.iter().zip(new) {
-            let messages = (AssistantMessage::in_response(old), AssistantMessage::in_response(new));
-            if let (Some(old), Some(new)) = messages
-                && old != new
-            {
-                substitutions.messages.insert(old, new);
-            }
+        let messages = (AssistantMessage::in_response(old), AssistantMessage::in_response(new));
+        if let (Some(old), Some(new)) = messages
+            && old != new
+        {
+            self.messages.insert(old, new);
         }
-        substitutions
+        Ok(())
+    }
+
+    /// Whether a recorded response has a value that is replaced.
+    pub(super) fn occur_in(&self, old: &RecordedResponse) -> bool {
+        !self.values.is_empty() && values(old).values().any(|value| self.values.contains_key(value))
     }
 
     pub(super) fn extend(&mut self, more: Self) {
-        self.ids.extend(more.ids);
+        self.values.extend(more.values);
         self.messages.extend(more.messages);
     }
 
-    /// Returns the request with the new values in place of the recorded ones.
+    /// Returns the request with the new values in place of the recorded ones. `messages` are the new messages of the assistant
+    /// by their index in the request; the others are told by their recorded text.
     ///
     /// # Errors
     /// Why the new request is unknown.
-    pub(super) fn apply(&self, request: &RecordedRequest) -> Result<RecordedRequest, &'static str> {
+    pub(super) fn apply(
+        &self,
+        request: &RecordedRequest,
+        messages: &HashMap<usize, AssistantMessage>,
+    ) -> Result<RecordedRequest, &'static str> {
         let mut request = request.clone();
-        for (old, new) in &self.ids {
-            request.path = request.path.replace(old, new);
-            request.query = request.query.map(|query| query.replace(old, new));
-        }
-        let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body else {
-            return Ok(request);
-        };
-        let Some(old) = parse_json(bytes) else {
-            return Ok(request);
-        };
-        let mut body = old.clone();
-        if let Some(messages) = body.get_mut("messages").and_then(Value::as_array_mut) {
-            for message in messages {
-                self.replace_message(message)?;
+        let values = Replacer::new(&self.values);
+        request.path = values.in_path(&request.path);
+        request.query = request.query.map(|query| values.in_query(&query));
+        match &mut request.body {
+            RecordedBody::Blob(blob) => self.replace_in_blob(blob, &values, messages)?,
+            RecordedBody::Multipart(parts) => {
+                for part in parts {
+                    part.filename = part.filename.take().map(|name| values.in_text(&name).unwrap_or(name));
+                    self.replace_in_blob(&mut part.content, &values, messages)?;
+                }
             }
-        }
-        self.replace_ids(&mut body);
-        if body != old {
-            let text = serde_json::to_vec(&PlainJson(&body)).unwrap_or_default();
-            request.body = RecordedBody::Blob(Bytes::from(text).into());
         }
         Ok(request)
     }
 
-    /// Whether these substitutions change the request, or make it unknown.
-    pub(crate) fn affects(&self, request: &RecordedRequest) -> bool {
-        self.apply(request).map_or(true, |new| new != *request)
+    fn replace_in_blob(
+        &self,
+        blob: &mut Blob,
+        values: &Replacer<'_>,
+        messages: &HashMap<usize, AssistantMessage>,
+    ) -> Result<(), &'static str> {
+        let Blob::Inline(bytes) = &*blob else { return Ok(()) };
+        let new = match parse_json(bytes) {
+            Some(old) => {
+                let mut body = old.clone();
+                if let Some(in_request) = body.get_mut("messages").and_then(Value::as_array_mut) {
+                    for (index, message) in in_request.iter_mut().enumerate() {
+                        self.replace_message(message, messages.get(&index))?;
+                    }
+                }
+                values.in_json(&mut body, "");
+                (body != old).then(|| serde_json::to_vec(&PlainJson(&body)).unwrap_or_default())
+            }
+            None => std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| values.in_text(text))
+                .map(String::into_bytes),
+        };
+        if let Some(new) = new {
+            *blob = Bytes::from(new).into();
+        }
+        Ok(())
     }
 
-    fn replace_message(&self, message: &mut Value) -> Result<(), &'static str> {
+    /// Whether these substitutions change the request, or make it unknown.
+    pub(crate) fn affects(&self, request: &RecordedRequest) -> bool {
+        self.apply(request, &HashMap::new()).map_or(true, |new| new != *request)
+    }
+
+    fn replace_message(&self, message: &mut Value, new: Option<&AssistantMessage>) -> Result<(), &'static str> {
         if message["role"] != "assistant" {
             return Ok(());
         }
         let Some(old) = AssistantMessage::read(message) else {
             return Ok(());
         };
-        let Some(new) = self.messages.get(&old) else {
+        let Some(new) = new.or_else(|| self.messages.get(&old)).filter(|new| **new != old) else {
             return Ok(());
         };
         if old.calls != new.calls {
             return Err(TOOL_CALL_CHANGED);
         }
-        if message["content"].is_string() {
-            message["content"] = new.text.clone().into();
+        if !message["content"].is_string() {
+            return Err(CHUNKS_CHANGED);
         }
+        message["content"] = new.text.clone().into();
         Ok(())
     }
+}
 
-    fn replace_ids(&self, value: &mut Value) {
+/// Replaces values in requests.
+struct Replacer<'a> {
+    values: &'a HashMap<String, String>,
+    /// Finds the random values, which are replaced within other texts, too.
+    random: Option<AhoCorasick>,
+    replacements: Vec<&'a str>,
+}
+
+impl<'a> Replacer<'a> {
+    fn new(values: &'a HashMap<String, String>) -> Self {
+        let random: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_random(old)).collect();
+        // A URL may contain an id: the longest value counts.
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(random.iter().map(|(old, _)| old))
+            .ok();
+        Self {
+            values,
+            random: automaton.filter(|_| !random.is_empty()),
+            replacements: random.into_iter().map(|(_, new)| new.as_str()).collect(),
+        }
+    }
+
+    /// The text with new values, or `None` if it has none of the old ones.
+    fn in_text(&self, text: &str) -> Option<String> {
+        if let Some(new) = self.values.get(text) {
+            return Some(new.clone());
+        }
+        let random = self.random.as_ref().filter(|random| random.is_match(text))?;
+        Some(random.replace_all(text, &self.replacements))
+    }
+
+    fn in_path(&self, path: &str) -> String {
+        let segments = path.split('/').map(|segment| {
+            let decoded = percent_decode_str(segment).decode_utf8_lossy();
+            match self.in_text(&decoded) {
+                Some(new) => encode(&new),
+                None => segment.to_owned(),
+            }
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
+    fn in_query(&self, query: &str) -> String {
+        let pairs = query.split('&').map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = percent_decode_str(&value.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned();
+            match self.in_text(&decoded) {
+                Some(new) => format!("{name}={}", encode(&new)),
+                None => pair.to_owned(),
+            }
+        });
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
+    fn in_json(&self, value: &mut Value, name: &str) {
         match value {
-            Value::Object(members) => members.values_mut().for_each(|value| self.replace_ids(value)),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.replace_ids(item)),
+            Value::Object(members) => members.iter_mut().for_each(|(name, value)| self.in_json(value, name)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.in_json(item, name)),
+            // The name of a model is a word of the program, unless it is random.
+            Value::String(text) if name == "model" && !is_random(text) => {}
             Value::String(text) => {
-                if let Some(new) = self.ids.get(text.as_str()) {
-                    text.clone_from(new);
+                if let Some(new) = self.in_text(text) {
+                    *text = new;
                 }
             }
             _ => {}
@@ -220,29 +303,11 @@ impl Substitutions {
     }
 }
 
-/// Returns the texts of a request that can be ids of earlier responses, and its messages of the assistant.
-pub(super) fn references(request: &RecordedRequest) -> (Vec<String>, Vec<AssistantMessage>) {
-    fn collect(value: &Value, texts: &mut Vec<String>) {
-        match value {
-            Value::Object(members) => members.values().for_each(|value| collect(value, texts)),
-            Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
-            Value::String(text) => texts.push(text.clone()),
-            _ => {}
-        }
-    }
-    let mut texts: Vec<String> = request.path.split('/').map(str::to_owned).collect();
-    let mut messages = Vec::new();
-    if let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body
-        && let Some(body) = parse_json(bytes)
-    {
-        collect(&body, &mut texts);
-        let all = body["messages"].as_array().into_iter().flatten();
-        messages.extend(
-            all.filter(|message| message["role"] == "assistant")
-                .filter_map(AssistantMessage::read),
-        );
-    }
-    (texts, messages)
+/// Encodes a text for a path or a query as clients do.
+fn encode(text: &str) -> String {
+    const UNRESERVED: &percent_encoding::AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -281,7 +346,11 @@ mod tests {
     }
 
     fn between(old: &Value, new: &Value) -> Substitutions {
-        Substitutions::between(&[response(old)], &[response(new)])
+        let (old, new) = (response(old), response(new));
+        let mut substitutions = Substitutions::default();
+        let needed = values(&old).into_values().collect();
+        substitutions.add(&old, &new, &needed).unwrap();
+        substitutions
     }
 
     fn body_of(request: &RecordedRequest) -> Value {
@@ -295,11 +364,56 @@ mod tests {
     fn new_ids_replace_recorded_ids_in_path_and_body() {
         let substitutions = between(&json!({ "id": "file-old" }), &json!({ "id": "file-new" }));
         let old = request("/v1/files/file-old", &json!({ "files": ["file-old", "file-older"] }));
-        let new = substitutions.apply(&old).unwrap();
+        let new = substitutions.apply(&old, &HashMap::new()).unwrap();
         assert_eq!(new.path, "/v1/files/file-new");
         assert_eq!(body_of(&new), json!({ "files": ["file-new", "file-older"] }));
         assert!(substitutions.affects(&old));
         assert!(!substitutions.affects(&new));
+    }
+
+    #[test]
+    fn random_values_are_replaced_wherever_they_stand() {
+        let (old, new) = (
+            "https://a.example/file-9f86d081884c?sig=1",
+            "https://a.example/file-77aa00bb1122?sig=2",
+        );
+        let substitutions = between(
+            &json!({ "id": "file-9f86d081884c", "url": old }),
+            &json!({ "id": "file-77aa00bb1122", "url": new }),
+        );
+        let mut request = request(
+            "/v1/files/file-9f86d081884c/url",
+            &json!({ "document_url": old, "text": "Read file-9f86d081884c!" }),
+        );
+        request.query = Some("a=1&from=https%3A%2F%2Fa.example%2Ffile-9f86d081884c%3Fsig%3D1".to_owned());
+        let replaced = substitutions.apply(&request, &HashMap::new()).unwrap();
+        assert_eq!(replaced.path, "/v1/files/file-77aa00bb1122/url");
+        assert_eq!(
+            replaced.query.as_deref(),
+            Some("a=1&from=https%3A%2F%2Fa.example%2Ffile-77aa00bb1122%3Fsig%3D2")
+        );
+        assert_eq!(
+            body_of(&replaced),
+            json!({ "document_url": new, "text": "Read file-77aa00bb1122!" })
+        );
+        request.body = RecordedBody::Blob(Bytes::from_static(b"{\"id\":\"file-9f86d081884c\"}\n{}\n").into());
+        let RecordedBody::Blob(Blob::Inline(lines)) = substitutions.apply(&request, &HashMap::new()).unwrap().body
+        else {
+            panic!()
+        };
+        assert_eq!(lines, "{\"id\":\"file-77aa00bb1122\"}\n{}\n");
+    }
+
+    #[test]
+    fn a_needed_value_that_is_missing_is_an_error() {
+        let (old, new) = (
+            response(&json!({ "output_file": "file-1" })),
+            response(&json!({ "output_file": null })),
+        );
+        let mut substitutions = Substitutions::default();
+        substitutions.add(&old, &new, &BTreeSet::new()).unwrap();
+        let needed = BTreeSet::from(["file-1".to_owned()]);
+        assert_eq!(substitutions.add(&old, &new, &needed), Err("/output_file".to_owned()));
     }
 
     #[test]
@@ -318,7 +432,7 @@ mod tests {
             ] })
         };
         let new = substitutions
-            .apply(&request("/v1/x", &messages("It is Paris.")))
+            .apply(&request("/v1/x", &messages("It is Paris.")), &HashMap::new())
             .unwrap();
         assert_eq!(body_of(&new), messages("It is Lyon."));
     }
@@ -328,7 +442,7 @@ mod tests {
         let substitutions = between(&calls("Paris"), &calls("Lyon"));
         let message = calls("Paris")["choices"][0]["message"].clone();
         let old = request("/v1/x", &json!({ "messages": [message] }));
-        assert_eq!(substitutions.apply(&old), Err(TOOL_CALL_CHANGED));
+        assert_eq!(substitutions.apply(&old, &HashMap::new()), Err(TOOL_CALL_CHANGED));
         assert!(substitutions.affects(&old));
     }
 

@@ -20,6 +20,8 @@ pub mod process;
 pub mod project;
 #[cfg(feature = "cli")]
 pub mod redis;
+#[cfg(feature = "cli")]
+pub mod resources;
 #[cfg(feature = "object-store")]
 pub mod s3;
 pub mod server;

@@ -6,6 +6,7 @@ mod summary;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,9 @@ pub(crate) struct Arguments {
     /// Write nothing; exit with status 1 if responses changed in more than ids and times.
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: also send the requests that create, change or delete something upstream.
+    #[arg(long, requires = "dry_run")]
+    send_writes: bool,
     /// Store the new recordings separately, for `review`.
     #[arg(long, conflicts_with = "dry_run")]
     review: bool,
@@ -44,12 +48,12 @@ pub(crate) struct Arguments {
     /// Start over instead of resuming an interrupted refresh.
     #[arg(long)]
     restart: bool,
-    /// The number of concurrent requests.
+    /// The number of chains of requests that are sent at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 4)]
     at_once: usize,
-    /// The base URL of the real API.
-    #[arg(long, value_name = "URL", default_value = crate::upstream::DEFAULT_UPSTREAM)]
-    upstream: String,
+    /// The base URL of the real API. Without it, MISTRAL_SERVER_URL, or the API itself; recordings must then be from there.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
     #[command(flatten)]
     comparison: ComparisonOutput,
 }
@@ -66,7 +70,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
         }
         let done = refresher.resume().await?;
-        let (chosen, mut is_success) = arguments.selection.apply(&store, &refresher, &done).await?;
+        let (chosen, mut is_success) = arguments.selection.apply(&store, &done).await?;
+        if arguments.upstream.is_none() {
+            check_origins(&chosen, &upstream_of_environment())?;
+        }
         let estimate = Estimate::of(&chosen, &refresher.prices);
         if arguments.max_cost.is_some() {
             estimate.require_prices()?;
@@ -74,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print_message(&estimate.to_string());
         let all = send(&refresher, chosen).await;
         is_success &= !all.iter().any(|refreshed| match &refreshed.outcome {
-            Outcome::Failed(_) | Outcome::NotSent(_) => true,
+            Outcome::Failed(_) | Outcome::NotSent(_) | Outcome::LeftForChain { .. } => true,
             outcome => arguments.dry_run && outcome.is_drift(),
         });
         is_success &= !refresher.stop.is_cancelled();
@@ -82,7 +89,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Format::Text => summary::text(&all, arguments.comparison.show),
             Format::Json => format!("{:#}\n", summary::document(&all, &estimate)),
         })?;
+        let is_key_refused = refresher.is_key_refused.load(Ordering::Relaxed);
         close_journal(refresher, &all)?;
+        if is_key_refused {
+            return Err(
+                Error::new(ErrorKind::Settings, "the upstream refused the API key (status 401)")
+                    .with_hint("check MISTRAL_API_KEY; no other request was sent"),
+            );
+        }
         Ok(success_if(is_success))
     })
 }
@@ -92,6 +106,32 @@ fn api_key() -> Result<String> {
         .ok()
         .filter(|key| !key.is_empty())
         .ok_or_else(|| Error::new(ErrorKind::Settings, "refresh needs an API key").with_hint("set MISTRAL_API_KEY"))
+}
+
+/// The base URL that the environment names, or that of the API.
+fn upstream_of_environment() -> String {
+    let named = std::env::var(crate::client::BASE_URL_VARIABLE)
+        .ok()
+        .filter(|url| !url.is_empty());
+    named.unwrap_or_else(|| crate::upstream::DEFAULT_UPSTREAM.to_owned())
+}
+
+/// Fails when a recording is from another host than the one to which the API key would be sent.
+fn check_origins(recordings: &[Recording], upstream: &str) -> Result<()> {
+    let host = |url: &str| {
+        reqwest::Url::parse(url)
+            .ok()
+            .map(|url| url.origin().ascii_serialization())
+    };
+    let other = recordings.iter().find_map(|recording| {
+        let from = recording.cassette.recorded.from.as_deref()?;
+        (host(from) != host(upstream)).then_some((&recording.name, from))
+    });
+    let Some((name, from)) = other else { return Ok(()) };
+    let message = format!("{name} was recorded from {from}, and the API key would be sent to {upstream}");
+    Err(Error::new(ErrorKind::Settings, message).with_hint(format!(
+        "pass --upstream {from} or --upstream {upstream} to say where the key may go"
+    )))
 }
 
 /// An amount of money on the command line.
@@ -108,7 +148,7 @@ impl Arguments {
         let journal = self.journal(store)?;
         let client = Client::builder()
             .api_key(key)
-            .base_url(&self.upstream)
+            .base_url(self.upstream.clone().unwrap_or_else(upstream_of_environment))
             .retries(Retries::new(5))
             .build()?;
         Ok(Refresher {
@@ -117,6 +157,7 @@ impl Arguments {
             settings: store.settings().await?,
             client,
             dry_run: self.dry_run,
+            sends_writes: self.send_writes,
             budget: Budget {
                 requests: self.max_requests,
                 cost: self.max_cost.unwrap_or(f64::INFINITY),
@@ -125,6 +166,7 @@ impl Arguments {
             concurrency: self.at_once,
             journal,
             stop: CancellationToken::new(),
+            is_key_refused: AtomicBool::new(false),
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cassette::Cassette;
 use crate::cli::output::{print_error, print_message};
 use crate::cli::prices::model_of;
-use crate::cli::refresh::{Recording, Refresher, with_dependents};
+use crate::cli::refresh::{Recording, with_chains};
 use crate::cli::select::find;
 use crate::cli::store::{Read, Store};
 use crate::engine::{Listed, inline_bodies};
@@ -36,13 +36,8 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// The selected recordings and those that depend on them, without those in `done`; and whether all were readable.
-    pub(super) async fn apply(
-        &self,
-        store: &Store,
-        refresher: &Refresher,
-        done: &BTreeSet<String>,
-    ) -> Result<(Vec<Recording>, bool)> {
+    /// The selected recordings and the rest of their chains, without those in `done`; and whether all were readable.
+    pub(super) async fn apply(&self, store: &Store, done: &BTreeSet<String>) -> Result<(Vec<Recording>, bool)> {
         let all = store.read_all().await?;
         let named = self.named(store, &all)?;
         let (mut recordings, mut is_success, mut has_any) = (Vec::new(), true, false);
@@ -66,9 +61,9 @@ impl Selection {
         }
         let is_chosen = |recording: &Recording| {
             let is_named = named.is_empty() || named.contains(&recording.name);
-            (is_named && self.selects(recording)) || refresher.depends_on_finished(recording)
+            is_named && self.selects(recording)
         };
-        Ok((with_dependents(recordings, is_chosen), is_success))
+        Ok((with_chains(recordings, is_chosen), is_success))
     }
 
     /// The names of the cassettes that the command line names.

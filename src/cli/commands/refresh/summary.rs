@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
-use crate::cli::change::ChangeKind;
+use crate::cli::change::{Change, ChangeKind};
 use crate::cli::output::count;
 use crate::cli::prices::format_dollars;
 use crate::cli::refresh::{Outcome, RefreshResult};
@@ -18,7 +18,21 @@ fn description(outcome: &Outcome) -> String {
         } => format!("{}, with a new request: {moved}", change.kind),
         Outcome::NotSent(why) => format!("not sent: {why}"),
         Outcome::Failed(error) => format!("failed: {}", error.message().lines().next().unwrap_or_default()),
+        Outcome::LeftForChain { change, culprit } => {
+            let change = change
+                .as_ref()
+                .map_or(String::new(), |change| format!("{}, ", change.kind));
+            format!("{change}not saved: it belongs to the chain of {culprit}")
+        }
         Outcome::Skipped(why) => format!("left: {why}"),
+    }
+}
+
+fn change_of(outcome: &Outcome) -> Option<&Change> {
+    match outcome {
+        Outcome::Refreshed { change, .. } => Some(change),
+        Outcome::LeftForChain { change, .. } => change.as_ref(),
+        _ => None,
     }
 }
 
@@ -30,14 +44,19 @@ pub(super) fn text(all: &[RefreshResult], show: bool) -> String {
             Outcome::Refreshed { change, moved: None } if change.kind <= ChangeKind::Volatile => unchanged += 1,
             outcome => text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome))),
         }
-        if let (true, Outcome::Refreshed { change, .. }) = (show, &refreshed.outcome) {
+        if let (true, Some(change)) = (show, change_of(&refreshed.outcome)) {
             for line in change.differences.iter().flat_map(Difference::lines) {
                 text.push_str(&format!("    {line}\n"));
             }
         }
     }
+    let is_left = |refreshed: &&RefreshResult| !matches!(refreshed.outcome, Outcome::Refreshed { .. });
+    let left = match all.iter().filter(is_left).count() {
+        0 => String::new(),
+        left => format!(", {left} left as they were"),
+    };
     text.push_str(&format!(
-        "{}, {unchanged} unchanged, {} spent\n",
+        "{}, {unchanged} unchanged{left}, {} spent\n",
         count(all.len(), "recording"),
         format_dollars(spent(all))
     ));
@@ -54,12 +73,13 @@ fn spent(all: &[RefreshResult]) -> f64 {
 
 pub(super) fn document(all: &[RefreshResult], estimate: &Estimate) -> Value {
     let row = |refreshed: &RefreshResult| {
-        let (change, moved, differences) = match &refreshed.outcome {
-            Outcome::Refreshed { change, moved } => {
-                (Some(change.kind.name()), moved.clone(), change.differences.clone())
-            }
-            _ => (None, None, Vec::new()),
+        let change = change_of(&refreshed.outcome);
+        let moved = match &refreshed.outcome {
+            Outcome::Refreshed { moved, .. } => moved.clone(),
+            _ => None,
         };
+        let differences = change.map(|change| change.differences.clone()).unwrap_or_default();
+        let change = change.map(|change| change.kind.name());
         let differences: Vec<Value> = differences
             .iter()
             .map(|difference| json!({ "pointer": difference.pointer, "old": difference.old, "new": difference.new }))

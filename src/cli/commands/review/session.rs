@@ -69,7 +69,7 @@ impl Review {
             pending.entry.remove_old(&*self.engine, &pending.key).await?;
             if let Some((now, _)) = pending.entry.replacement.as_ref().filter(|_| pending.is_moved()) {
                 // Marks the new name as done, so that a resumed refresh does not send its request again.
-                self.journal.add(Entry {
+                self.journal.add_one(Entry {
                     name: now.clone(),
                     replacement: None,
                     substitutions: Substitutions::default(),
@@ -87,7 +87,7 @@ impl Review {
     /// Removes the new recordings of a chain.
     async fn close(&self, chain: &Chain, changes: impl Fn(&Entry) -> Substitutions) -> Result<()> {
         for pending in &chain.members {
-            self.journal.add(Entry {
+            self.journal.add_one(Entry {
                 name: pending.entry.name.clone(),
                 replacement: None,
                 substitutions: changes(&pending.entry),

@@ -1,0 +1,189 @@
+//! Values that the API makes and that a later request may repeat: ids, signed URLs, names of files.
+
+use std::collections::{BTreeMap, HashSet};
+
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::cli::change::{is_random, normalized_content};
+use crate::http::parse_json;
+
+/// The minimum length of a value whose member says what it is, such as `id`. A shorter text could be any word.
+const MIN_NAMED: usize = 6;
+
+/// The maximum length of a value. Longer texts without white space are data.
+const MAX_LENGTH: usize = 4096;
+
+/// The last words in the names of members with values that requests repeat.
+const NAMES: [&str; 9] = [
+    "id", "ids", "file", "files", "filename", "url", "uri", "token", "cursor",
+];
+
+/// Returns the values of a response, by JSON pointer. The events of a stream are joined.
+pub(super) fn values(response: &RecordedResponse) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    collect(&normalized_content(response), "", "", &mut found);
+    found
+}
+
+fn collect(value: &Value, pointer: &str, name: &str, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let step = name.replace('~', "~0").replace('/', "~1");
+                collect(value, &format!("{pointer}/{step}"), name, found);
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                collect(item, &format!("{pointer}/{at}"), name, found);
+            }
+        }
+        Value::String(text) if is_value(name, text) => {
+            found.insert(pointer.to_owned(), text.clone());
+        }
+        _ => {}
+    }
+}
+
+/// Whether the text of a member may be repeated by a request.
+fn is_value(name: &str, text: &str) -> bool {
+    // The names of models are words of the program.
+    if name == "model" || text.len() > MAX_LENGTH || text.contains(char::is_whitespace) {
+        return false;
+    }
+    let last = name.rsplit('_').next().unwrap_or_default();
+    is_random(text) || text.len() >= MIN_NAMED && NAMES.contains(&last)
+}
+
+/// The texts of a request that may repeat a value.
+#[derive(Default)]
+pub(super) struct RequestTexts {
+    /// Complete strings: segments of the path, values of the query, strings of the body.
+    pub(super) complete: HashSet<String>,
+    /// All texts, one for each line. A random value may be a part of one.
+    pub(super) all: String,
+}
+
+impl RequestTexts {
+    pub(super) fn of(request: &RecordedRequest) -> Self {
+        let mut texts = Self::default();
+        for segment in request.path.split('/') {
+            texts.add(&percent_decode_str(segment).decode_utf8_lossy());
+        }
+        for (name, value) in form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes()) {
+            texts.add_part(&name);
+            texts.add(&value);
+        }
+        match &request.body {
+            RecordedBody::Blob(blob) => texts.add_blob(blob),
+            RecordedBody::Multipart(parts) => {
+                for part in parts {
+                    texts.add_part(&part.name);
+                    texts.add(part.filename.as_deref().unwrap_or_default());
+                    texts.add_blob(&part.content);
+                }
+            }
+        }
+        texts
+    }
+
+    /// Whether the request repeats a value.
+    pub(super) fn contain(&self, value: &str) -> bool {
+        self.complete.contains(value) || is_random(value) && self.all.contains(value)
+    }
+
+    fn add(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.complete.insert(text.to_owned());
+            self.add_part(text);
+        }
+    }
+
+    fn add_part(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.all.push('\n');
+    }
+
+    fn add_blob(&mut self, blob: &Blob) {
+        let Blob::Inline(bytes) = blob else { return };
+        match parse_json(bytes) {
+            Some(body) => self.add_json(&body, ""),
+            None => {
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    self.add(text);
+                }
+            }
+        }
+    }
+
+    fn add_json(&mut self, value: &Value, name: &str) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(name, value)| self.add_json(value, name)),
+            Value::Array(items) => items.iter().for_each(|item| self.add_json(item, name)),
+            Value::String(text) if name == "model" => self.add_part(text),
+            Value::String(text) => self.add(text),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn values_of(body: &Value) -> Vec<String> {
+        let response = RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: bytes::Bytes::from(body.to_string()).into(),
+            timing_ms: vec![1],
+        };
+        values(&response).into_values().collect()
+    }
+
+    #[test]
+    fn ids_urls_and_random_texts_are_values() {
+        let found = values_of(&json!({
+            "id": "file-a",
+            "output_file": "f0e1d2c3-aaaa",
+            "nested": [{ "url": "https://files.example.com/x?sig=abc" }],
+            "other": "x-9f86d081884c",
+        }));
+        assert_eq!(found.len(), 4, "{found:?}");
+        let other = values_of(&json!({
+            "id": "short",
+            "model": "ft:9f86d081884c7d65",
+            "object": "chat.completion",
+            "status": "SUCCESS",
+            "content": "The id 9f86d081884c7d65 in a sentence",
+            "created": "2026-11-27T10:00:00Z",
+            "date": "mistral-small-2506",
+        }));
+        assert!(other.is_empty(), "{other:?}");
+    }
+
+    #[test]
+    fn a_request_repeats_a_value_as_a_whole_or_a_random_one_as_a_part() {
+        let request = RecordedRequest {
+            method: "POST".to_owned(),
+            path: "/v1/files/file%2Da/url".to_owned(),
+            query: Some("page_token=a%2Fb-9f86d081884c".to_owned()),
+            content_type: None,
+            body: RecordedBody::Blob(
+                bytes::Bytes::from_static(br#"{"model":"file-b","text":"see x-9f86d081884c\/y, file-c"}"#).into(),
+            ),
+        };
+        let texts = RequestTexts::of(&request);
+        for value in ["file-a", "a/b-9f86d081884c", "x-9f86d081884c/y"] {
+            assert!(texts.contain(value), "{value}");
+        }
+        for other in ["file-b", "file-c", "x-9f86d081884d"] {
+            assert!(!texts.contain(other), "{other}");
+        }
+    }
+}

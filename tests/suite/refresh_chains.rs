@@ -1,0 +1,502 @@
+//! `refresh` of requests that use values of earlier responses: the same program replays afterwards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+
+use mistral_cassette::client::Client;
+use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Scope};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::KEY;
+use crate::support::kills::{Hit, Kills, rounds};
+use crate::support::project::{Done, Project, done};
+use crate::support::resources;
+use crate::support::server::{Call, Reply, Server};
+use crate::support::skip::is_installed;
+
+/// A program in one scope. All its requests must succeed or get the status that the program expects.
+struct Program {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Program {
+    fn new(directory: &Path, scope: &str, mode: Mode, upstream: &str) -> Self {
+        let recorder = Recorder::builder(DirectoryEngine::new(directory))
+            .mode(mode)
+            .allow_record_in_ci()
+            .scope(Scope::new(scope).unwrap())
+            .build()
+            .unwrap();
+        let client = Client::builder()
+            .api_key(KEY)
+            .base_url(upstream)
+            .recorder(recorder.clone())
+            .build()
+            .unwrap();
+        Self { client, recorder }
+    }
+
+    async fn send(&self, request: Request) -> (u16, Value) {
+        let line = format!("{} {}", request.method(), request.path());
+        let response = self
+            .client
+            .request(request)
+            .await
+            .unwrap_or_else(|error| panic!("{line}: {error}"));
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.send(Request::get(path).unwrap()).await.1
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        self.send(Request::post(path).unwrap().json(body).unwrap()).await.1
+    }
+
+    async fn delete(&self, path: &str) -> u16 {
+        self.send(Request::delete(path).unwrap()).await.0
+    }
+
+    async fn upload(&self, path: &str, content: &str) -> String {
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n{content}\r\n--b--\r\n"
+        );
+        let kind = http::HeaderValue::from_static("multipart/form-data; boundary=b");
+        let request = Request::post(path)
+            .unwrap()
+            .body(body)
+            .header(http::header::CONTENT_TYPE, kind);
+        id(&self.send(request).await.1)
+    }
+
+    async fn finish(self) {
+        self.recorder.finish().await.unwrap();
+    }
+}
+
+fn id(value: &Value) -> String {
+    value["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no id: {value}"))
+        .to_owned()
+}
+
+/// A random program: each step uses what earlier steps have made.
+#[derive(Default)]
+struct Made {
+    files: Vec<String>,
+    deleted: Vec<String>,
+    urls: Vec<String>,
+    agents: Vec<String>,
+    /// Each conversation with its last entry.
+    conversations: Vec<(String, String)>,
+    libraries: Vec<String>,
+    /// Each document with its library.
+    documents: Vec<(String, String)>,
+    messages: Vec<Value>,
+}
+
+fn pick<'a, T>(all: &'a [T], number: &mut impl FnMut(usize) -> usize) -> Option<&'a T> {
+    match all.len() {
+        0 => None,
+        count => Some(&all[number(count)]),
+    }
+}
+
+async fn wait(program: &Program, path: &str, member: &str, end: &str) -> Value {
+    for _ in 0..20 {
+        let state = program.get(path).await;
+        if state[member] == end {
+            return state;
+        }
+    }
+    panic!("{path} does not end");
+}
+
+async fn random_step(program: &Program, made: &mut Made, number: &mut impl FnMut(usize) -> usize) {
+    match number(15) {
+        0 | 1 => {
+            let content = format!("content {}", number(3));
+            made.files.push(program.upload("/v1/files", &content).await);
+        }
+        2 => drop(program.get("/v1/files").await),
+        3 => {
+            if let Some(file) = pick(&made.files, number) {
+                assert_eq!(id(&program.get(&format!("/v1/files/{file}")).await), *file);
+            }
+        }
+        4 => {
+            if let Some(file) = pick(&made.files, number) {
+                let url = program.get(&format!("/v1/files/{file}/url")).await;
+                let url = url["url"].as_str().unwrap().to_owned();
+                let document = json!({ "type": "document_url", "document_url": url });
+                let read = program
+                    .post("/v1/ocr", &json!({ "model": "ocr", "document": document }))
+                    .await;
+                assert_eq!(read["pages"][0]["markdown"], "# A page");
+                made.urls.push(url);
+            }
+        }
+        5 if made.files.len() > 1 => {
+            let file = made.files.remove(number(made.files.len()));
+            assert_eq!(program.delete(&format!("/v1/files/{file}")).await, 200);
+            made.deleted.push(file);
+        }
+        6 => {
+            if let Some(file) = pick(&made.deleted, number) {
+                let (status, _) = program.send(Request::get(&format!("/v1/files/{file}")).unwrap()).await;
+                assert_eq!(status, 404);
+            }
+        }
+        7 => {
+            if let Some(file) = pick(&made.files, number).cloned() {
+                let job = json!({ "input_files": [file], "model": "m", "endpoint": "/v1/chat/completions" });
+                let job = id(&program.post("/v1/batch/jobs", &job).await);
+                let job = wait(program, &format!("/v1/batch/jobs/{job}"), "status", "SUCCESS").await;
+                let output = job["output_file"].as_str().unwrap().to_owned();
+                program.get(&format!("/v1/files/{output}/content")).await;
+                made.files.push(output);
+            }
+        }
+        8 => {
+            let agent = json!({ "model": "m", "name": format!("agent {}", number(2)) });
+            made.agents.push(id(&program.post("/v1/agents", &agent).await));
+        }
+        9 => {
+            if let Some(agent) = pick(&made.agents, number) {
+                let started = program
+                    .post("/v1/conversations", &json!({ "agent_id": agent, "inputs": "hello" }))
+                    .await;
+                made.conversations.push((
+                    started["conversation_id"].as_str().unwrap().to_owned(),
+                    id(&started["outputs"][0]),
+                ));
+            }
+        }
+        10 => {
+            let count = made.conversations.len();
+            if count > 0 {
+                let (conversation, entry) = &mut made.conversations[number(count)];
+                let path = format!("/v1/conversations/{conversation}");
+                let more = program
+                    .post(&path, &json!({ "inputs": format!("more {}", number(3)) }))
+                    .await;
+                *entry = id(&more["outputs"][0]);
+            }
+        }
+        11 => {
+            if let Some((conversation, entry)) = pick(&made.conversations, number).cloned() {
+                let path = format!("/v1/conversations/{conversation}/restart");
+                let again = program
+                    .post(&path, &json!({ "inputs": "again", "from_entry_id": entry }))
+                    .await;
+                let conversation = again["conversation_id"].as_str().unwrap().to_owned();
+                made.conversations.push((conversation, id(&again["outputs"][0])));
+            }
+        }
+        12 => made
+            .libraries
+            .push(id(&program.post("/v1/libraries", &json!({ "name": "ours" })).await)),
+        13 => {
+            if let Some(library) = pick(&made.libraries, number).cloned() {
+                let documents = format!("/v1/libraries/{library}/documents");
+                let document = program.upload(&documents, &format!("text {}", number(2))).await;
+                wait(
+                    program,
+                    &format!("{documents}/{document}/status"),
+                    "processing_status",
+                    "Completed",
+                )
+                .await;
+                made.documents.push((library, document));
+            }
+        }
+        14 if !made.documents.is_empty() && number(2) == 0 => {
+            let (library, document) = made.documents.remove(number(made.documents.len()));
+            let path = format!("/v1/libraries/{library}/documents");
+            assert_eq!(program.delete(&format!("{path}/{document}")).await, 204);
+            program.get(&path).await;
+        }
+        _ => chat(program, &mut made.messages).await,
+    }
+}
+
+/// Continues a chat that begins with a tool call.
+async fn chat(program: &Program, messages: &mut Vec<Value>) {
+    if messages.is_empty() {
+        messages.push(json!({ "role": "user", "content": "What is it?" }));
+    }
+    let tools = json!([{ "type": "function", "function": { "name": "look", "parameters": {} } }]);
+    let body = json!({ "model": "m", "messages": messages, "tools": tools });
+    let answer = program.post("/v1/chat/completions", &body).await;
+    let message = answer["choices"][0]["message"].clone();
+    let next = match message["tool_calls"][0]["id"].as_str() {
+        Some(call) => json!({ "role": "tool", "tool_call_id": call, "content": "it" }),
+        None => json!({ "role": "user", "content": "And now?" }),
+    };
+    messages.extend([message, next]);
+}
+
+async fn random_program(program: &Program, seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut number = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 40).unwrap() % below
+    };
+    let mut made = Made::default();
+    for _ in 0..4 + number(14) {
+        random_step(program, &mut made, &mut number).await;
+    }
+}
+
+fn refresh(project: &Project, upstream: &str, more: &[&str]) -> Done {
+    project.run(&[&["refresh", "--upstream", upstream], more].concat())
+}
+
+/// `MISTRAL_CASSETTE_SEED` takes the seed of an earlier run.
+fn seed() -> u64 {
+    let given = std::env::var("MISTRAL_CASSETTE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| u64::from(std::process::id()))
+}
+
+/// Random programs, ten in each directory: 60, or with `MISTRAL_CASSETTE_ROUNDS` five for each round.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_chains_replay_after_a_refresh() {
+    const PROGRAMS: u64 = 10;
+    let directories = u64::try_from(rounds()).unwrap().div_ceil(2);
+    let seed = seed();
+    println!("seed {seed}");
+    for directory in 0..directories {
+        let (project, server) = (Project::new(), resources::start(seed % 1000 + directory).await);
+        let programs = || (0..PROGRAMS).map(|number| seed * 10_000 + directory * PROGRAMS + number);
+        for number in programs() {
+            let program = Program::new(&project.cassettes(), &format!("p{number}"), Mode::Record, &server.url);
+            random_program(&program, number).await;
+            program.finish().await;
+        }
+        let before: BTreeMap<String, Vec<u8>> = project.tree();
+        let server = resources::start(seed % 1000 + 500 + directory * 7).await;
+        let done = refresh(&project, &server.url, &[]);
+        let context = format!("seed {seed}, directory {directory}: {}{}", done.stdout, done.stderr);
+        assert_eq!(done.code(), 0, "{context}");
+        for number in programs() {
+            println!("program {number}");
+            let program = Program::new(
+                &project.cassettes(),
+                &format!("p{number}"),
+                Mode::Strict,
+                "http://127.0.0.1:9",
+            );
+            random_program(&program, number).await;
+            program.finish().await;
+        }
+        assert_eq!(project.tree().len(), before.len(), "{context}");
+        assert_eq!(project.run(&["verify"]).code(), 0, "{context}");
+    }
+}
+
+/// A killed refresh changes each chain completely or not at all, and the next one completes the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_refresh_of_chains_resumes() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let programs = async |mode, upstream: &str| {
+        for number in 0..4 {
+            let program = Program::new(&project.cassettes(), &format!("p{number}"), mode, upstream);
+            random_program(&program, number).await;
+            program.finish().await;
+        }
+    };
+    programs(Mode::Record, &server.url).await;
+    let original = project.tree();
+    let begin_again = || {
+        std::fs::remove_dir_all(project.cassettes()).unwrap();
+        for (name, text) in &original {
+            project.write(name, text);
+        }
+    };
+    let run = |server: &Server| {
+        let mut command = project.command(&["refresh", "--upstream", &server.url, "--at-once", "2"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let journal = project.cassettes().join(".refresh/journal.jsonl");
+    let has_begun = || std::fs::read_to_string(&journal).is_ok_and(|journal| journal.matches('\n').count() > 1);
+    let mut kills = Kills::new("refresh of chains");
+    for seed in [2, 3] {
+        begin_again();
+        kills.measure(&mut run(&resources::start(seed).await), has_begun);
+    }
+    for round in 0..rounds() {
+        begin_again();
+        let server = resources::start(100 + round as u64).await;
+        let round = kills.end(&mut run(&server), Signal::KILL, has_begun);
+        assert_eq!(project.run(&["verify"]).code(), 0, "{round}");
+        let is_left = has_begun();
+        let is_changed = original
+            .iter()
+            .any(|(name, text)| project.tree().get(name) != Some(text));
+        kills.note(match (is_left, is_changed) {
+            (true, _) => Hit::Middle,
+            (false, false) => Hit::Before,
+            (false, true) => Hit::Behind,
+        });
+        let done = refresh(&project, &server.url, &[]);
+        assert_eq!(done.code(), 0, "{round}: {}{}", done.stdout, done.stderr);
+        programs(Mode::Strict, "http://127.0.0.1:9").await;
+    }
+    kills.tell();
+}
+
+/// The official client, in one process for all chains: recorded, refreshed against a server with other ids, and replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn chains_of_the_official_python_client_replay_after_a_refresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".venv/bin/python");
+    if !is_installed(python.exists(), &python.display().to_string()) {
+        return;
+    }
+    let project = Project::new();
+    let run = |flags: &[&str]| {
+        let mut command = project.command(&["run"]);
+        command
+            .args(flags)
+            .arg("--")
+            .arg(&python)
+            .arg(root.join("tests/sdks/chains.py"));
+        done(command.env("PYTHONDONTWRITEBYTECODE", "1"))
+    };
+    let server = resources::start(1).await;
+    let recorded = run(&["--mode", "record", "--allow-ci", "--upstream", &server.url]);
+    assert_eq!(recorded.code(), 0, "{}{}", recorded.stdout, recorded.stderr);
+    let before = project.tree();
+    let server = resources::start(2).await;
+    let refreshed = refresh(&project, &server.url, &[]);
+    assert_eq!(refreshed.code(), 0, "{}{}", refreshed.stdout, refreshed.stderr);
+    let replayed = run(&["--mode", "strict"]);
+    assert_eq!(
+        (replayed.code(), replayed.stdout.as_str()),
+        (0, "done\n"),
+        "{}",
+        replayed.stderr
+    );
+    assert_ne!(project.tree(), before);
+}
+
+/// Requests that create, change or delete something are listed and not sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_sends_no_request_that_writes() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = Program::new(&project.cassettes(), "p", Mode::Record, &server.url);
+    let file = program.upload("/v1/files", "content").await;
+    program.get(&format!("/v1/files/{file}")).await;
+    program.get("/v1/files").await;
+    program.delete(&format!("/v1/files/{file}")).await;
+    program
+        .post("/v1/chat/completions", &json!({ "model": "m", "messages": [] }))
+        .await;
+    program.finish().await;
+    let before = project.tree();
+    let server = resources::start(1).await;
+    let dry = refresh(&project, &server.url, &["--dry-run"]);
+    let mut sent: Vec<String> = server
+        .calls()
+        .iter()
+        .map(|call| format!("{} {}", call.method, call.target))
+        .collect();
+    sent.sort();
+    // The list does not depend on an id, and the completion stores nothing.
+    assert_eq!(sent, ["GET /v1/files", "POST /v1/chat/completions"], "{}", dry.stdout);
+    assert!(
+        dry.stdout
+            .contains("left: a dry run sends no request that writes; --send-writes sends it")
+            && dry
+                .stdout
+                .contains("left: it needs the response of a request that a dry run does not send"),
+        "{}",
+        dry.stdout
+    );
+    let sent = server.call_count();
+    refresh(&project, &server.url, &["--dry-run", "--send-writes"]);
+    assert_eq!(server.call_count() - sent, 5);
+    assert_eq!(project.tree(), before);
+}
+
+/// One request of a chain does not fit, so that the complete chain keeps its recordings, and still replays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_cannot_be_followed_stays_as_it_was() {
+    let job = |id: &'static str, output: Value| {
+        move |_: usize, call: &Call| match &*call.target {
+            "/v1/batch/jobs" => Reply::json(format!(r#"{{"id":"{id}"}}"#)),
+            "/v1/models" => Reply::json(format!(r#"{{"data":"those of {}"}}"#, &id[4..])),
+            target if target.starts_with("/v1/files") => Reply::json(r#"{"text":"x"}"#),
+            _ => Reply::json(json!({ "id": id, "status": "FAILED", "output_file": output }).to_string()),
+        }
+    };
+    let (project, server) = (
+        Project::new(),
+        Server::start(job("job-1a2b3c4d", "out-1a2b3c4d".into())).await,
+    );
+    let program = async |mode, upstream: &str| {
+        let program = Program::new(&project.cassettes(), "p", mode, upstream);
+        let job = id(&program.post("/v1/batch/jobs", &json!({})).await);
+        let output = program.get(&format!("/v1/batch/jobs/{job}")).await;
+        let output = output["output_file"].as_str().unwrap().to_owned();
+        program.get(&format!("/v1/files/{output}/content")).await;
+        program.get("/v1/models").await;
+        program.finish().await;
+    };
+    program(Mode::Record, &server.url).await;
+    let server = Server::start(job("job-9f8e7d6c", Value::Null)).await;
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stdout
+            .contains("not sent: the new response has no /output_file, which a later request needs")
+            && done
+                .stdout
+                .contains("not saved: it belongs to the chain of p/batch-jobs/")
+            && done.stdout.contains("4 recordings, 0 unchanged, 3 left as they were"),
+        "{}",
+        done.stdout
+    );
+    program(Mode::Strict, "http://127.0.0.1:9").await;
+    // What is not in the chain is refreshed.
+    let models = project
+        .tree()
+        .into_iter()
+        .find(|(name, _)| name.contains("/models/"))
+        .unwrap();
+    assert!(String::from_utf8_lossy(&models.1).contains("those of 9f8e7d6c"));
+}
+
+/// Without `--upstream`, the API key is not sent to another host than the one that recordings are from.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_sent_only_where_recordings_are_from() {
+    let (project, server, other) = (Project::new(), resources::start(1).await, resources::start(1).await);
+    let program = Program::new(&project.cassettes(), "p", Mode::Record, &server.url);
+    program.get("/v1/files").await;
+    program.finish().await;
+    let refused = project.run(&["refresh"]);
+    assert_eq!(refused.code(), 2);
+    assert!(
+        refused.stderr.contains(&format!(
+            "was recorded from {}, and the API key would be sent to https://api.mistral.ai",
+            server.url
+        )),
+        "{}",
+        refused.stderr
+    );
+    let with_url = |url: &str| done(project.command(&["refresh"]).env("MISTRAL_SERVER_URL", url));
+    assert_eq!((with_url(&other.url).code(), other.call_count()), (2, 0));
+    assert_eq!((with_url(&server.url).code(), server.call_count()), (0, 2));
+    assert_eq!((refresh(&project, &other.url, &[]).code(), other.call_count()), (0, 1));
+}
