@@ -138,7 +138,7 @@ async fn refresh_and_export_send_a_form_as_it_was_sent() {
     }
     let sent = server.calls().len();
     let done = project.run(&["refresh", "--upstream", &server.url]);
-    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
     let again: Vec<(String, Vec<u8>)> = server.calls()[sent..]
         .iter()
         .map(|call| (call.header("content-type").unwrap().to_owned(), call.body.to_vec()))

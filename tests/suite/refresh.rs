@@ -102,7 +102,7 @@ async fn chains_are_requested_with_the_new_ids_and_replay() {
     assert_eq!(dry.code(), 1, "{}{}", dry.stdout, dry.stderr);
     assert_eq!(before, project.tree());
     let done = refresh(&project, &server.url, &[]);
-    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_ne!(recorded, replayed);
@@ -202,7 +202,7 @@ async fn a_recording_with_a_different_key_is_reported_and_not_changed() {
         project.write(&name, document.replace(key, wrong));
         let before = project.tree();
         let done = refresh(&project, &server.url, &[]);
-        assert_eq!(done.code(), 1, "{wrong}: {}", done.stderr);
+        assert_eq!(done.code(), 2, "{wrong}: {}", done.stderr);
         assert!(
             done.stderr.contains(&name) && done.stderr.contains("the name has the key"),
             "{}",
@@ -220,7 +220,7 @@ async fn recordings_that_cannot_be_requested_again_are_listed_and_not_changed() 
     ask(&project, &server.url, &chat(&format!("my key is {KEY}"))).await;
     let before = project.tree();
     let done = refresh(&project, &server.url, &[]);
-    assert_eq!(done.code(), 1);
+    assert_eq!(done.code(), 2);
     assert!(
         done.stdout.contains("not sent: it contains a redacted secret"),
         "{}",
@@ -279,7 +279,7 @@ async fn a_changed_tool_call_ends_its_chain_and_is_reported() {
     let server = Server::start(answers("Lyon")).await;
     let before = project.tree();
     let done = refresh(&project, &server.url, &["--show"]);
-    assert_eq!(done.code(), 1);
+    assert_eq!(done.code(), 2);
     // The whole chain stays as it was, and still replays.
     assert!(
         done.stdout
@@ -346,6 +346,42 @@ fn commit(project: &Project) {
     project.git(&["init", "--quiet"]);
     project.git(&["add", "."]);
     project.git(&["commit", "--quiet", "--message", "recorded"]);
+}
+
+/// The exit status says whether something has changed, and the summary what, for a pull request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_shows_the_changes_by_their_meaning() {
+    let (project, server) = (Project::new(), Server::start(priced(3)).await);
+    for text in ["one", "two | three", &format!("my key is {KEY}")] {
+        ask(&project, &server.url, &chat(text)).await;
+    }
+    let done = refresh(&project, &server.url, &["--summary", "summary.md"]);
+    assert_eq!(done.code(), 2, "{}{}", done.stdout, done.stderr);
+    let summary = std::fs::read_to_string(project.path().join("summary.md")).unwrap();
+    let without_names = regex::Regex::new("`chat-completions/[a-z0-9-]+.yaml`").unwrap();
+    insta::assert_snapshot!(without_names.replace_all(&summary, "`NAME`"), @"
+    ## Refreshed recordings
+
+    3 recordings: 2 wording; $0.00 spent
+
+    | recording | change | where | old | new |
+    | --- | --- | --- | --- | --- |
+    | `NAME` | wording | `/choices/0/message/content` | Paris | Lyon |
+    | `NAME` | wording | `/choices/0/message/content` | Paris | Lyon |
+
+    ### Left as they were
+
+    - `NAME`: not sent: it contains a redacted secret: record it again with the program that has the secret
+    ");
+    let again = refresh(&project, &server.url, &["one", "two"]);
+    assert_eq!(again.code(), 0, "{}{}", again.stdout, again.stderr);
+    let unwritable = refresh(&project, &server.url, &["one", "--summary", "no/folder.md"]);
+    assert_eq!(unwritable.code(), 2);
+    assert!(
+        unwritable.stderr.contains("cannot write no/folder.md"),
+        "{}",
+        unwritable.stderr
+    );
 }
 
 /// Echoes the request with a price of a dollar for a thousand requests; the text changes after the first `same` calls.
@@ -465,7 +501,7 @@ async fn a_key_in_a_response_is_not_recorded() {
     ask(&project, &server.url, &chat("one")).await;
     let before = project.tree();
     let done = refresh(&project, &server.url, &[]);
-    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
     let tree = project.tree();
     assert_ne!(tree, before);
     assert!(!tree.values().any(|text| String::from_utf8_lossy(text).contains(KEY)));
@@ -496,7 +532,7 @@ async fn new_recordings_wait_for_a_review() {
     assert_eq!(review(&project, &[], "").stdout, "there is nothing to review\n");
     let before = project.tree();
     let done = refresh(&project, &server.url, &["--review"]);
-    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
     assert!(done.stderr.contains("run mistral-cassette review"), "{}", done.stderr);
     let unchanged = |project: &Project| {
         let now = project.tree();
@@ -564,7 +600,7 @@ async fn a_chain_is_reviewed_as_one() {
     let recorded = program(&project.cassettes(), Mode::Record, &server.url).await;
     let before = project.tree();
     let server = later().await;
-    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
     // The old recording is replayed until the new one is accepted, and after a rejection.
     let replayed = program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
     assert_eq!(recorded, replayed);
@@ -572,7 +608,7 @@ async fn a_chain_is_reviewed_as_one() {
     assert_eq!(done.code(), 0, "{}", done.stderr);
     assert_eq!(before, project.tree());
 
-    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
     let done = review(&project, &[], "a\nr\nr\nr\n");
     assert!(done.stdout.contains("which depend on each other"), "{}", done.stdout);
     assert!(done.stdout.contains("with a new request"), "{}", done.stdout);
@@ -586,7 +622,7 @@ async fn a_chain_is_reviewed_as_one() {
 async fn a_single_key_press_is_enough_at_a_terminal() {
     let (project, server) = (Project::new(), Server::start(priced(1)).await);
     ask(&project, &server.url, &chat("one")).await;
-    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 0);
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
     let terminal = "import os, pty, sys\n\
          pid, terminal = pty.fork()\n\
          if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
@@ -655,7 +691,7 @@ async fn an_interrupted_refresh_resumes() {
             (false, true) => Hit::Behind,
         });
         let done = refresh(&project, &server.url, &[]);
-        assert_eq!(done.code(), 0, "{round}: {}{}", done.stdout, done.stderr);
+        assert_ne!(done.code(), 2, "{round}: {}{}", done.stdout, done.stderr);
         assert_eq!(done.stderr.contains("resuming"), is_left, "{round}: {}", done.stderr);
         program(&project.cassettes(), Mode::Strict, "http://127.0.0.1:9").await;
         let left = project.tree();

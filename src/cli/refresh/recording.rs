@@ -24,8 +24,13 @@ pub(crate) struct RefreshResult {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// The request was sent again. `moved` is the new name of the recording when its request has changed.
-    Refreshed { change: Change, moved: Option<String> },
+    /// The request was sent again. `is_changed` says whether the recording differs, if only by ids. `moved` is its new name when
+    /// its request has changed.
+    Refreshed {
+        change: Change,
+        is_changed: bool,
+        moved: Option<String>,
+    },
     /// The request cannot be sent again, and why.
     NotSent(String),
     /// The upstream returned no response that can be recorded.

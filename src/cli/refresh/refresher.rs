@@ -171,6 +171,7 @@ impl Refresher {
                     cost: new.cost,
                     outcome: Outcome::Refreshed {
                         change: new.change,
+                        is_changed: new.replacement.is_some(),
                         moved: moved.map(RequestKey::file_name),
                     },
                 }

@@ -4,6 +4,7 @@ mod estimate;
 mod selection;
 mod summary;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::estimate::Estimate;
 use self::selection::Selection;
 use crate::cli::arguments::{ComparisonOutput, Directory, Format, PriceTable};
-use crate::cli::output::{count, print_differences, print_message, success_if};
+use crate::cli::output::{count, print_differences, print_message};
 use crate::cli::refresh::{Budget, Journal, Outcome, Recording, RefreshResult, Refresher};
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
@@ -54,6 +55,9 @@ pub(crate) struct Arguments {
     /// The base URL of the real API. Without it, MISTRAL_SERVER_URL, or the API itself; recordings must then be from there.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
+    /// Write what has changed to this file, as Markdown for a pull request.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
     #[command(flatten)]
     comparison: ComparisonOutput,
 }
@@ -70,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
         }
         let done = refresher.resume().await?;
-        let (chosen, mut is_success) = arguments.selection.apply(&store, &done).await?;
+        let (chosen, mut is_complete) = arguments.selection.apply(&store, &done).await?;
         if arguments.upstream.is_none() {
             check_origins(&chosen, &upstream_of_environment())?;
         }
@@ -80,15 +84,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         print_message(&estimate.to_string());
         let all = send(&refresher, chosen).await;
-        is_success &= !all.iter().any(|refreshed| match &refreshed.outcome {
-            Outcome::Failed(_) | Outcome::NotSent(_) | Outcome::LeftForChain { .. } => true,
-            outcome => arguments.dry_run && outcome.is_drift(),
-        });
-        is_success &= !refresher.stop.is_cancelled();
+        is_complete &= !refresher.stop.is_cancelled();
         print_differences(&match arguments.comparison.output.format {
             Format::Text => summary::text(&all, arguments.comparison.show),
             Format::Json => format!("{:#}\n", summary::document(&all, &estimate)),
         })?;
+        if let Some(file) = &arguments.summary {
+            std::fs::write(file, summary::markdown(&all)).map_err(|error| {
+                Error::new(ErrorKind::Io, format!("cannot write {}", file.display())).with_source(error)
+            })?;
+        }
         let is_key_refused = refresher.is_key_refused.load(Ordering::Relaxed);
         close_journal(refresher, &all)?;
         if is_key_refused {
@@ -97,7 +102,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                     .with_hint("check MISTRAL_API_KEY; no other request was sent"),
             );
         }
-        Ok(success_if(is_success))
+        Ok(exit_code(&all, is_complete, arguments.dry_run))
+    })
+}
+
+/// 0: no recording has changed. 1: some have, or in a dry run they would by more than ids and times. 2: something failed.
+fn exit_code(all: &[RefreshResult], is_complete: bool, dry_run: bool) -> ExitCode {
+    let has_failed = all.iter().any(|result| {
+        matches!(
+            result.outcome,
+            Outcome::Failed(_) | Outcome::NotSent(_) | Outcome::LeftForChain { .. }
+        )
+    });
+    let has_changed = all.iter().any(|result| match &result.outcome {
+        Outcome::Refreshed { is_changed, .. } if !dry_run => *is_changed,
+        outcome => outcome.is_drift(),
+    });
+    ExitCode::from(match (is_complete && !has_failed, has_changed) {
+        (false, _) => 2,
+        (true, true) => 1,
+        (true, false) => 0,
     })
 }
 

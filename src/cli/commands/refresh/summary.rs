@@ -1,5 +1,7 @@
 //! What `refresh` prints.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::estimate::Estimate;
@@ -11,10 +13,13 @@ use crate::diff::Difference;
 
 fn description(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Refreshed { change, moved: None } => change.kind.name().to_owned(),
+        Outcome::Refreshed {
+            change, moved: None, ..
+        } => change.kind.name().to_owned(),
         Outcome::Refreshed {
             change,
             moved: Some(moved),
+            ..
         } => format!("{}, with a new request: {moved}", change.kind),
         Outcome::NotSent(why) => format!("not sent: {why}"),
         Outcome::Failed(error) => format!("failed: {}", error.message().lines().next().unwrap_or_default()),
@@ -41,7 +46,9 @@ pub(super) fn text(all: &[RefreshResult], show: bool) -> String {
     let mut unchanged = 0;
     for refreshed in all {
         match &refreshed.outcome {
-            Outcome::Refreshed { change, moved: None } if change.kind <= ChangeKind::Volatile => unchanged += 1,
+            Outcome::Refreshed {
+                change, moved: None, ..
+            } if change.kind <= ChangeKind::Volatile => unchanged += 1,
             outcome => text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome))),
         }
         if let (true, Some(change)) = (show, change_of(&refreshed.outcome)) {
@@ -60,6 +67,69 @@ pub(super) fn text(all: &[RefreshResult], show: bool) -> String {
         count(all.len(), "recording"),
         format_dollars(spent(all))
     ));
+    text
+}
+
+/// The changes by their meaning, as Markdown: those of the model first, then those that failed.
+pub(super) fn markdown(all: &[RefreshResult]) -> String {
+    const MAX_TEXT: usize = 120;
+    let cell = |text: &str| {
+        let short: String = text.chars().take(MAX_TEXT).collect();
+        let short = if short.len() < text.len() { short + "…" } else { short };
+        short
+            .replace(['\n', '\r'], " ")
+            .replace('|', "\\|")
+            .replace('<', "&lt;")
+    };
+    let value = |value: &Option<Value>| match value {
+        Some(Value::String(text)) => cell(text),
+        Some(value) => cell(&value.to_string()),
+        None => "–".to_owned(),
+    };
+    let mut kinds = BTreeMap::<ChangeKind, usize>::new();
+    let (mut changed, mut failed) = (String::new(), String::new());
+    for result in all {
+        match &result.outcome {
+            Outcome::Refreshed { change, .. } => {
+                *kinds.entry(change.kind).or_default() += 1;
+                for difference in &change.differences {
+                    changed.push_str(&format!(
+                        "| `{}` | {} | `{}` | {} | {} |\n",
+                        cell(&result.name),
+                        change.kind,
+                        cell(&difference.pointer),
+                        value(&difference.old),
+                        value(&difference.new)
+                    ));
+                }
+            }
+            outcome => failed.push_str(&format!(
+                "- `{}`: {}\n",
+                cell(&result.name),
+                cell(&description(outcome))
+            )),
+        }
+    }
+    let counts = kinds.iter().rev().map(|(kind, number)| format!("{number} {kind}"));
+    let counts: Vec<String> = counts.collect();
+    let mut text = format!(
+        "## Refreshed recordings\n\n{}: {}; {} spent\n",
+        count(all.len(), "recording"),
+        if counts.is_empty() {
+            "none sent".to_owned()
+        } else {
+            counts.join(", ")
+        },
+        format_dollars(spent(all))
+    );
+    if !changed.is_empty() {
+        text.push_str("\n| recording | change | where | old | new |\n| --- | --- | --- | --- | --- |\n");
+        text.push_str(&changed);
+    }
+    if !failed.is_empty() {
+        text.push_str("\n### Left as they were\n\n");
+        text.push_str(&failed);
+    }
     text
 }
 
