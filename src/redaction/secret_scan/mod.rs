@@ -21,7 +21,6 @@ pub(crate) use exchange::SECRET_HINT;
 #[cfg(all(fuzzing, feature = "cli"))]
 pub(crate) use exchange::certain_secrets;
 pub(crate) use exchange::{WrittenNames, scan_exchange};
-#[cfg(feature = "cli")]
 pub(crate) use mask::mask;
 #[cfg(feature = "cli")]
 pub(crate) use mask::name_reveals;
