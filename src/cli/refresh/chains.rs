@@ -275,6 +275,8 @@ impl<'a> Graph<'a> {
             // A list has the value after it was made, and not before.
             let has_value = |node: &usize| places.responses.contains(node);
             let first = self.nodes_of(other).find(has_value);
+            // Both have the new value, or both the old one.
+            self.needed[maker].insert(value.to_owned());
             for node in self.nodes_of(other) {
                 if has_value(&node) {
                     self.put_before(maker, node);

@@ -15,7 +15,7 @@ use super::recording::{Budget, Outcome, Recording, RefreshResult};
 use super::resend::{has_side_effects, reason_not_to_send, resend};
 use super::substitutions::{AssistantMessage, Substitutions};
 use crate::cassette::{Cassette, RecordedRequest, RecordedResponse, is_equivalent, yaml};
-use crate::cli::change::{Change, compare, normalized_content};
+use crate::cli::change::{Change, ChangeKind, compare, normalized_content};
 use crate::cli::prices::Prices;
 use crate::client::Client;
 use crate::engine::{CacheEngine, externalize_large_bodies};
@@ -153,9 +153,10 @@ impl Refresher {
                 return self.stopped(progress, step.recording, outcome);
             }
         }
-        let new: Vec<Option<NewRecording>> = (0..chain.recordings.len())
+        let mut new: Vec<Option<NewRecording>> = (0..chain.recordings.len())
             .map(|at| self.new_recording(&mut progress, at))
             .collect();
+        progress.keep_equivalent(&mut new);
         if !self.dry_run
             && let Err(error) = self.store(&progress, &new).await
         {
@@ -413,6 +414,17 @@ impl<'a> Progress<'a> {
                 break;
             };
             self.skipped[at] = Some("it needs the response of a request that a dry run does not send");
+        }
+    }
+
+    /// Keeps all recordings of a chain if only ids and times differ, so that `git diff` shows real changes only. A mix of old
+    /// and new ids would not replay.
+    fn keep_equivalent(&mut self, new: &mut [Option<NewRecording>]) {
+        let is_equivalent =
+            |new: &Option<NewRecording>| new.as_ref().is_some_and(|new| new.change.kind <= ChangeKind::Volatile);
+        if new.len() > 1 && new.iter().all(is_equivalent) {
+            new.iter_mut().flatten().for_each(|new| new.replacement = None);
+            self.substitutions_of.fill_with(Substitutions::default);
         }
     }
 
