@@ -55,7 +55,7 @@ enum Command {
     /// Show cassettes as text: messages, tool calls, the text of streams, token usage.
     Show(commands::show::Arguments),
     /// Check that each cassette can be read, matches its key and its name, and contains no secret.
-    Verify(Listing),
+    Verify(commands::verify::Arguments),
     /// Compare cassettes, and classify each change: wording, tool call, ending, shape.
     Diff(commands::diff::Arguments),
     /// Write an HTML page that shows the recordings: conversations, streams at their speed, images, changes.

@@ -301,7 +301,8 @@ async fn random_chains_replay_after_a_refresh() {
             program.finish().await;
         }
         assert_eq!(project.tree().len(), before.len(), "{context}");
-        assert_eq!(project.run(&["verify"]).code(), 0, "{context}");
+        let verified = project.run(&["verify", "--references"]);
+        assert_eq!(verified.code(), 0, "{context}{}", verified.stdout);
     }
 }
 
@@ -476,6 +477,29 @@ async fn a_chain_that_cannot_be_followed_stays_as_it_was() {
         .find(|(name, _)| name.contains("/models/"))
         .unwrap();
     assert!(String::from_utf8_lossy(&models.1).contains("those of 9f8e7d6c"));
+}
+
+/// `verify --references` names an id that no recording returns, without network.
+#[tokio::test(flavor = "multi_thread")]
+async fn references_are_verified() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = Program::new(&project.cassettes(), "p", Mode::Record, &server.url);
+    let file = program.upload("/v1/files", "content").await;
+    program.get(&format!("/v1/files/{file}/url")).await;
+    program.finish().await;
+    let verified = project.run(&["verify", "--references"]);
+    assert_eq!(
+        (verified.code(), verified.stdout.as_str()),
+        (0, "2 cassettes, 0 problems\n")
+    );
+    let tree = project.tree();
+    let upload = tree.keys().find(|name| name.contains("/files/")).unwrap();
+    std::fs::remove_file(project.path().join(upload)).unwrap();
+    assert_eq!(project.run(&["verify"]).code(), 0);
+    let verified = project.run(&["verify", "--references"]);
+    let expected = format!(": its request names {file}, which no other recording of the scope returns\n");
+    assert_eq!(verified.code(), 1);
+    assert!(verified.stdout.contains(&expected), "{}", verified.stdout);
 }
 
 /// Without `--upstream`, the API key is not sent to another host than the one that recordings are from.

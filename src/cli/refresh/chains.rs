@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::recording::Recording;
 use super::substitutions::AssistantMessage;
-use super::values::{RequestTexts, values};
+use super::values::{RequestTexts, references, values};
 use crate::cassette::{Blob, RecordedBody, RecordedRequest};
 use crate::cli::change::is_random;
 use crate::http::parse_json;
@@ -44,14 +44,39 @@ pub(crate) fn with_chains(recordings: Vec<Recording>, is_selected: impl Fn(&Reco
     selected.flat_map(|chain| chain.recordings).collect()
 }
 
-/// Splits recordings into chains. A test does not use responses of another test, so a chain is within one scope.
-pub(super) fn chains(recordings: Vec<Recording>) -> Vec<Chain> {
+/// Returns the ids that requests name and that no other recording of the scope has made, each with the name of its recording.
+/// After a partial refresh they would be ids that no program sends any more.
+pub(crate) fn unresolved_references(recordings: Vec<Recording>) -> Vec<(String, String)> {
+    let mut unresolved = Vec::new();
+    for recordings in by_scope(recordings) {
+        let graph = Graph::new(&recordings);
+        let places = graph.places();
+        for recording in &recordings {
+            for id in references(&recording.cassette.request) {
+                let is_made = places
+                    .get(&id)
+                    .is_some_and(|places| graph.sources(places).next().is_some());
+                if !is_made {
+                    unresolved.push((recording.name.clone(), id));
+                }
+            }
+        }
+    }
+    unresolved
+}
+
+fn by_scope(recordings: Vec<Recording>) -> impl Iterator<Item = Vec<Recording>> {
     let mut scopes = BTreeMap::<String, Vec<Recording>>::new();
     for recording in recordings {
         let scope = recording.key.scope().as_str().to_owned();
         scopes.entry(scope).or_default().push(recording);
     }
-    scopes.into_values().flat_map(chains_of_scope).collect()
+    scopes.into_values()
+}
+
+/// Splits recordings into chains. A test does not use responses of another test, so a chain is within one scope.
+pub(super) fn chains(recordings: Vec<Recording>) -> Vec<Chain> {
+    by_scope(recordings).flat_map(chains_of_scope).collect()
 }
 
 fn chains_of_scope(mut recordings: Vec<Recording>) -> Vec<Chain> {

@@ -8,7 +8,7 @@ mod resend;
 mod substitutions;
 mod values;
 
-pub(crate) use self::chains::with_chains;
+pub(crate) use self::chains::{unresolved_references, with_chains};
 pub(crate) use self::journal::{Entry, Journal};
 pub(crate) use self::recording::{Budget, Outcome, Recording, RefreshResult};
 pub(crate) use self::refresher::Refresher;

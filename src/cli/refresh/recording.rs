@@ -2,7 +2,9 @@
 
 use crate::cassette::Cassette;
 use crate::cli::change::{Change, ChangeKind};
-use crate::error::Error;
+use crate::cli::store::Store;
+use crate::engine::{Listed, inline_bodies};
+use crate::error::{Error, Result};
 use crate::key::RequestKey;
 
 /// A recording to send again, with its bodies inline.
@@ -11,6 +13,30 @@ pub(crate) struct Recording {
     pub(crate) name: String,
     pub(crate) key: RequestKey,
     pub(crate) cassette: Cassette,
+}
+
+impl Recording {
+    /// Reads the bodies of a cassette, and checks its key. `None` for a file whose name contains no key: no request finds it.
+    ///
+    /// # Errors
+    /// When the cassette or a body cannot be read, or its key differs from that of its name.
+    pub(crate) async fn read(store: &Store, listed: Listed, cassette: Result<Cassette>) -> Result<Option<Self>> {
+        let location = store.location_of(&listed);
+        let cassette = inline_bodies(&*store.engine, cassette?, &location).await?;
+        let Some(found) = listed.key else { return Ok(None) };
+        found.check(&cassette, || location)?;
+        let key = RequestKey::from_parts(
+            cassette.key.clone(),
+            found.scope().clone(),
+            found.endpoint().to_owned(),
+            found.slug().to_owned(),
+        );
+        Ok(Some(Self {
+            name: listed.name,
+            key,
+            cassette,
+        }))
+    }
 }
 
 /// The result for one recording.

@@ -14,6 +14,7 @@ use super::journal::{Entry, Journal};
 use super::recording::{Budget, Outcome, Recording, RefreshResult};
 use super::resend::{has_side_effects, reason_not_to_send, resend};
 use super::substitutions::{AssistantMessage, Substitutions};
+use super::values::RequestTexts;
 use crate::cassette::{Cassette, RecordedRequest, RecordedResponse, is_equivalent, yaml};
 use crate::cli::change::{Change, ChangeKind, compare, normalized_content};
 use crate::cli::prices::Prices;
@@ -157,6 +158,9 @@ impl Refresher {
             .map(|at| self.new_recording(&mut progress, at))
             .collect();
         progress.keep_equivalent(&mut new);
+        if let Err((at, message)) = progress.check(&new) {
+            return self.stopped(progress, at, Outcome::NotSent(message));
+        }
         if !self.dry_run
             && let Err(error) = self.store(&progress, &new).await
         {
@@ -426,6 +430,35 @@ impl<'a> Progress<'a> {
             new.iter_mut().flatten().for_each(|new| new.replacement = None);
             self.substitutions_of.fill_with(Substitutions::default);
         }
+    }
+
+    /// Checks that each new request repeats the new values of the responses that the old one repeats. Else the chain would not
+    /// replay.
+    fn check(&self, new: &[Option<NewRecording>]) -> Result<(), (usize, String)> {
+        for (at, new) in new.iter().enumerate() {
+            let Some((_, cassette)) = new.as_ref().and_then(|new| new.replacement.as_ref()) else {
+                continue;
+            };
+            let old = RequestTexts::of(&self.chain.recordings[at].cassette.request);
+            let new = RequestTexts::of(&cassette.request);
+            for value in self
+                .chain
+                .steps
+                .iter()
+                .flat_map(|step| &step.needed)
+                .filter(|value| old.contain(value))
+            {
+                if let Some(now) = self.substitutions.value(value)
+                    && !new.contain(now)
+                {
+                    return Err((
+                        at,
+                        format!("its request does not repeat {now}, which took the place of {value}"),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The request of a step, with new values. All requests of a recording are equal.

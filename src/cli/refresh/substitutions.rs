@@ -139,6 +139,11 @@ impl Substitutions {
         Ok(())
     }
 
+    /// The new value in place of a recorded one.
+    pub(super) fn value(&self, old: &str) -> Option<&str> {
+        self.values.get(old).map(String::as_str)
+    }
+
     /// Whether a recorded response has a value that is replaced.
     pub(super) fn occur_in(&self, old: &RecordedResponse) -> bool {
         !self.values.is_empty() && values(old).values().any(|value| self.values.contains_key(value))

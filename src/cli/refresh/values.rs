@@ -1,6 +1,6 @@
 //! Values that the API makes and that a later request may repeat: ids, signed URLs, names of files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -25,6 +25,33 @@ pub(super) fn values(response: &RecordedResponse) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     collect(&normalized_content(response), "", "", &mut found);
     found
+}
+
+/// Returns the ids that a request names: random segments of its path, and random members such as `file_id`.
+pub(super) fn references(request: &RecordedRequest) -> BTreeSet<String> {
+    let segments = request
+        .path
+        .split('/')
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy());
+    let mut named = BTreeMap::new();
+    if let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body
+        && let Some(body) = parse_json(bytes)
+    {
+        collect(&body, "", "", &mut named);
+    }
+    let is_named = |pointer: &str| {
+        let mut names = pointer
+            .rsplit('/')
+            .skip_while(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let last = names.next().and_then(|name| name.rsplit('_').next());
+        last.is_some_and(|last| NAMES.contains(&last))
+    };
+    let named = named
+        .into_iter()
+        .filter(|(pointer, _)| is_named(pointer))
+        .map(|(_, id)| id);
+    let all = segments.map(|segment| segment.into_owned()).chain(named);
+    all.filter(|id| is_random(id)).collect()
 }
 
 fn collect(value: &Value, pointer: &str, name: &str, found: &mut BTreeMap<String, String>) {
@@ -165,6 +192,24 @@ mod tests {
             "date": "mistral-small-2506",
         }));
         assert!(other.is_empty(), "{other:?}");
+    }
+
+    #[test]
+    fn references_are_named_and_random() {
+        let request = RecordedRequest {
+            method: "POST".to_owned(),
+            path: "/v1/files/9f86d081884c7d65/url".to_owned(),
+            query: None,
+            content_type: None,
+            body: RecordedBody::Blob(
+                bytes::Bytes::from(
+                    json!({ "input_files": ["file-1a2b3c4d"], "agent_id": "ours", "user": "u-1a2b3c4d5e" }).to_string(),
+                )
+                .into(),
+            ),
+        };
+        let found: Vec<String> = references(&request).into_iter().collect();
+        assert_eq!(found, ["9f86d081884c7d65", "file-1a2b3c4d"]);
     }
 
     #[test]

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::cassette::Cassette;
 use crate::cli::output::{print_error, print_message};
 use crate::cli::prices::model_of;
 use crate::cli::refresh::{Recording, with_chains};
 use crate::cli::select::find;
 use crate::cli::store::{Read, Store};
-use crate::engine::{Listed, inline_bodies};
 use crate::error::Result;
-use crate::key::RequestKey;
 
 #[derive(clap::Args)]
 pub(super) struct Selection {
@@ -42,7 +39,7 @@ impl Selection {
         let named = self.named(store, &all)?;
         let (mut recordings, mut is_success, mut has_any) = (Vec::new(), true, false);
         for (listed, cassette) in all {
-            match recording(store, listed, cassette).await {
+            match Recording::read(store, listed, cassette).await {
                 Ok(Some(recording)) => {
                     has_any |= self.matches_filters(&recording);
                     if !done.contains(&recording.name) {
@@ -124,23 +121,4 @@ impl Selection {
                 .as_ref()
                 .is_none_or(|test| cassette.recorded.test.as_ref().is_some_and(|name| name.contains(test)))
     }
-}
-
-/// Reads the bodies of a cassette, and checks its key. `None` for a file whose name contains no key: no request finds it.
-async fn recording(store: &Store, listed: Listed, cassette: Result<Cassette>) -> Result<Option<Recording>> {
-    let location = store.location_of(&listed);
-    let cassette = inline_bodies(&*store.engine, cassette?, &location).await?;
-    let Some(found) = listed.key else { return Ok(None) };
-    found.check(&cassette, || location)?;
-    let key = RequestKey::from_parts(
-        cassette.key.clone(),
-        found.scope().clone(),
-        found.endpoint().to_owned(),
-        found.slug().to_owned(),
-    );
-    Ok(Some(Recording {
-        name: listed.name,
-        key,
-        cassette,
-    }))
 }
