@@ -336,48 +336,43 @@ impl<'a> Graph<'a> {
 
     /// Puts a request that ends something after all other uses of its id, and before the errors that follow from it.
     fn connect_end(&mut self, end: usize, places: &BTreeMap<String, Places>) {
-        let order = |graph: &Self, recording: usize| (end_rank(graph.request(recording)), recording);
-        let at = self.first[end];
         // The last id in the path is that of what ends; those before it are of what contains it.
         let segments = self.request(end).path.rsplit('/');
         let mut ids = segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
-        if let Some(id) = ids.find(|id| is_random(id) || places.contains_key(id)) {
-            let none = Places::default();
-            let found = places.get(&id).unwrap_or(&none);
-            for other in (0..self.recordings.len()).filter(|other| *other != end) {
-                if self.texts[other].contain(&id) {
-                    let is_later_end = end_rank(self.request(other)).is_some() && order(self, other) > order(self, end);
-                    if is_later_end {
-                        continue;
-                    }
-                    let nodes = self.nodes_of(other);
+        let Some(id) = ids.find(|id| is_random(id) || places.contains_key(id)) else {
+            return;
+        };
+        let none = Places::default();
+        let returned = &places.get(&id).unwrap_or(&none).responses;
+        let (at, rank) = (self.first[end], (end_rank(self.request(end)), end));
+        for other in (0..self.recordings.len()).filter(|other| *other != end) {
+            let other_rank = end_rank(self.request(other)).map(|rank| (Some(rank), other));
+            let nodes = self.nodes_of(other);
+            // What was read of it, such as its URL, ends with it.
+            let is_read = |source: &usize| !is_write(self.request(*source)) && self.texts[*source].contain(&id);
+            if self.texts[other].contain(&id) {
+                // A later end puts itself behind this one.
+                if other_rank.is_none_or(|other| other < rank) {
                     let last_success = nodes.clone().rfind(|node| self.status(*node) < 400);
-                    for node in nodes {
-                        match last_success.is_none_or(|last| node > last) {
-                            true => self.put_before(at, node),
-                            false => self.put_before(node, at),
-                        }
-                    }
-                    continue;
+                    self.put_around(nodes, at, last_success);
                 }
-                let nodes = self.nodes_of(other);
-                // What was read of it, such as its URL, ends with it.
-                let is_read = |source: &usize| !is_write(self.request(*source)) && self.texts[*source].contain(&id);
-                if self.uses[other].iter().any(is_read) {
-                    nodes.for_each(|node| self.put_before(node, at));
-                    continue;
-                }
-                // A list has the value until its end.
-                let Some(last) = nodes.clone().rfind(|node| found.responses.contains(node)) else {
-                    continue;
-                };
-                for node in nodes {
-                    if node <= last {
-                        self.put_before(node, at);
-                    } else if !is_write(self.request(other)) {
-                        self.put_before(at, node);
-                    }
-                }
+            } else if self.uses[other].iter().any(is_read) {
+                nodes.for_each(|node| self.put_before(node, at));
+            } else if let Some(last) = nodes.clone().rfind(|node| returned.contains(node)) {
+                // A list has the value until its end. A write that has it does not come twice because of that.
+                let nodes = nodes.filter(|node| *node <= last || !is_write(self.request(other)));
+                let nodes: Vec<usize> = nodes.collect();
+                self.put_around(nodes, at, Some(last));
+            }
+        }
+    }
+
+    /// Puts the nodes up to the last one before a node, and the others behind it.
+    fn put_around(&mut self, nodes: impl IntoIterator<Item = usize>, at: usize, last: Option<usize>) {
+        for node in nodes {
+            match last.is_some_and(|last| node <= last) {
+                true => self.put_before(node, at),
+                false => self.put_before(at, node),
             }
         }
     }
