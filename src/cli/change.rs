@@ -244,7 +244,20 @@ fn join_events(body: &[u8]) -> Value {
             .iter()
             .find_map(|member| event[*member].as_str());
         match text {
-            Some(text) => append(&mut others, name, text),
+            Some(text) => {
+                append(&mut others, name, text);
+                // The ids in the first event of its kind; the others repeat them.
+                let is_id = |member: &String| member == "id" || member.ends_with("_id");
+                let ids = event
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(member, _)| is_id(member));
+                let ids: Map<String, Value> = ids.map(|(member, id)| (member.clone(), id.clone())).collect();
+                if !ids.is_empty() {
+                    others.entry(format!("{name} ids")).or_insert(ids.into());
+                }
+            }
             None => {
                 let list = others.entry(name).or_insert_with(|| json!([]));
                 if let Some(list) = list.as_array_mut() {

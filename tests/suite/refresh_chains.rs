@@ -400,6 +400,7 @@ async fn a_dry_run_sends_no_request_that_writes() {
     let file = program.upload("/v1/files", "content").await;
     program.get(&format!("/v1/files/{file}")).await;
     program.get("/v1/files").await;
+    program.get("/v1/files/unknown").await;
     program.delete(&format!("/v1/files/{file}")).await;
     program
         .post("/v1/chat/completions", &json!({ "model": "m", "messages": [] }))
@@ -414,8 +415,13 @@ async fn a_dry_run_sends_no_request_that_writes() {
         .map(|call| format!("{} {}", call.method, call.target))
         .collect();
     sent.sort();
-    // The list does not depend on an id, and the completion stores nothing.
-    assert_eq!(sent, ["GET /v1/files", "POST /v1/chat/completions"], "{}", dry.stdout);
+    // The completion stores nothing, and no response made what the other request reads.
+    assert_eq!(
+        sent,
+        ["GET /v1/files/unknown", "POST /v1/chat/completions"],
+        "{}",
+        dry.stdout
+    );
     assert!(
         dry.stdout
             .contains("left: a dry run sends no request that writes; --send-writes sends it")
@@ -427,7 +433,7 @@ async fn a_dry_run_sends_no_request_that_writes() {
     );
     let sent = server.call_count();
     refresh(&project, &server.url, &["--dry-run", "--send-writes"]);
-    assert_eq!(server.call_count() - sent, 5);
+    assert_eq!(server.call_count() - sent, 6);
     assert_eq!(project.tree(), before);
 }
 

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::recording::Recording;
 use super::substitutions::AssistantMessage;
-use super::values::{RequestTexts, references, values};
-use crate::cassette::{Blob, RecordedBody, RecordedRequest};
-use crate::cli::change::is_random;
+use super::values::{RequestTexts, is_part, is_unnamed, references, state, values};
+use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::cli::change::{is_random, normalized_content};
 use crate::http::parse_json;
 
 /// Recordings that are refreshed together: a mix of old and new ones would not replay.
@@ -20,7 +20,7 @@ pub(super) struct Chain {
     pub(super) recordings: Vec<Recording>,
     /// The requests in the order in which they are sent.
     pub(super) steps: Vec<Step>,
-    /// For each recording, the positions of those whose values its request repeats.
+    /// For each recording, the positions of those whose values its request or its response repeats.
     pub(super) uses: Vec<BTreeSet<usize>>,
 }
 
@@ -138,6 +138,8 @@ struct Graph<'a> {
     uses: Vec<BTreeSet<usize>>,
     /// For each recording, the messages of the assistant in its request, and the nodes that they are from.
     messages: Vec<Vec<(usize, usize)>>,
+    /// The values that a response has and its request does not send.
+    ids: HashSet<String>,
     /// A union-find structure over the recordings.
     group_of: Vec<usize>,
 }
@@ -174,6 +176,7 @@ impl<'a> Graph<'a> {
                 .collect(),
             uses: vec![BTreeSet::new(); recordings.len()],
             messages: vec![Vec::new(); recordings.len()],
+            ids: HashSet::new(),
             group_of: (0..recordings.len()).collect(),
         }
     }
@@ -205,6 +208,9 @@ impl<'a> Graph<'a> {
 
     fn connect(&mut self) {
         let places = self.places();
+        let is_made = |places: &Places| self.sources(places).next().is_some();
+        let ids = places.iter().filter(|(_, places)| is_made(places));
+        self.ids = ids.map(|(id, _)| id.clone()).collect();
         let (written, read): (Vec<_>, Vec<_>) = places
             .iter()
             .partition(|(_, places)| self.writers(places).next().is_some());
@@ -216,7 +222,60 @@ impl<'a> Graph<'a> {
                 self.connect_end(end, &places);
             }
         }
+        for write in 0..self.recordings.len() {
+            self.connect_states(write);
+        }
         self.connect_messages();
+    }
+
+    /// Puts a write between the turns of a state that it has changed: the later one has a text of the write that the earlier
+    /// one lacks.
+    fn connect_states(&mut self, write: usize) {
+        let Some((id, &[at])) = self
+            .id_of(write)
+            .zip(self.nodes_of(write).collect::<Vec<_>>().first_chunk::<1>())
+        else {
+            return;
+        };
+        if !is_write(self.request(write))
+            || end_rank(self.request(write)) == Some(DELETE_RANK)
+            || self.status(at) >= 400
+        {
+            return;
+        }
+        let mut written = all_texts(&normalized_content(self.response(at)));
+        written.extend(self.texts[write].complete.iter().cloned());
+        for read in 0..self.recordings.len() {
+            if is_write(self.request(read)) || self.id_of(read).as_ref() != Some(&id) {
+                continue;
+            }
+            let nodes: Vec<usize> = self.nodes_of(read).collect();
+            let texts: Vec<HashSet<String>> = nodes
+                .iter()
+                .map(|node| all_texts(&normalized_content(self.response(*node))))
+                .collect();
+            let is_changed = |turn: &usize| {
+                let new = texts[*turn].difference(&texts[*turn - 1]);
+                new.into_iter().any(|text| written.contains(text))
+            };
+            let changed: Vec<usize> = (1..nodes.len()).filter(is_changed).collect();
+            if let [turn] = changed[..] {
+                self.put_before(nodes[turn - 1], at);
+                self.put_before(at, nodes[turn]);
+            }
+        }
+    }
+
+    fn response(&self, node: usize) -> &'a RecordedResponse {
+        let (recording, turn) = self.nodes[node];
+        &self.recordings[recording].cassette.responses[turn]
+    }
+
+    /// The last segment of the path that is an id.
+    fn id_of(&self, recording: usize) -> Option<String> {
+        let segments = self.request(recording).path.rsplit('/');
+        let mut ids = segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
+        ids.find(|id| is_random(id) || self.ids.contains(id))
     }
 
     /// All values of responses, with the places where they stand.
@@ -226,18 +285,22 @@ impl<'a> Graph<'a> {
             let response = &self.recordings[*recording].cassette.responses[*turn];
             let found: HashSet<String> = values(response).into_values().collect();
             for value in found {
-                places.entry(value).or_default().responses.push(node);
+                // A short text of the program itself, such as the name of a file, is no value.
+                let texts = &self.texts[*recording];
+                if !texts.complete.contains(&value) || texts.contain(&value) {
+                    places.entry(value).or_default().responses.push(node);
+                }
             }
         }
-        let random: Vec<String> = places.keys().filter(|value| is_random(value)).cloned().collect();
-        let automaton = AhoCorasick::new(&random).ok();
+        let parts: Vec<String> = places.keys().filter(|value| is_part(value)).cloned().collect();
+        let automaton = AhoCorasick::new(&parts).ok();
         for (recording, texts) in self.texts.iter().enumerate() {
-            let complete = texts.complete.iter().map(String::as_str);
-            let parts = automaton
+            let complete = texts.complete.iter().filter(|value| is_unnamed(value));
+            let found = automaton
                 .iter()
                 .flat_map(|automaton| automaton.find_overlapping_iter(&texts.all))
-                .map(|found| random[found.pattern().as_usize()].as_str());
-            for value in complete.chain(parts) {
+                .map(|found| &parts[found.pattern().as_usize()]);
+            for value in texts.named.iter().chain(complete).chain(found) {
                 if let Some(places) = places.get_mut(value) {
                     places.requests.insert(recording);
                 }
@@ -258,18 +321,18 @@ impl<'a> Graph<'a> {
             .filter(|node| is_write(self.request(self.nodes[*node].0)))
     }
 
-    /// The first source of a value that no write has made, such as the output of a job. What was made from the value may return
-    /// it, too, and is not its source.
+    /// The first source of a value that no write has made, such as the output of a job. What comes after a request that sends the
+    /// value may return it, too, and is not its source: a job with this input, a list of files with the name of an upload.
     fn first_reader(&self, places: &Places) -> Option<usize> {
         self.sources(places)
             .filter(|node| {
-                let (mut seen, mut waiting) = (HashSet::new(), vec![self.nodes[*node].0]);
-                while let Some(recording) = waiting.pop() {
-                    if places.requests.contains(&recording) {
+                let (mut seen, mut waiting) = (HashSet::new(), vec![*node]);
+                while let Some(node) = waiting.pop() {
+                    if places.requests.contains(&self.nodes[node].0) {
                         return false;
                     }
-                    if seen.insert(recording) {
-                        waiting.extend(&self.uses[recording]);
+                    if seen.insert(node) {
+                        waiting.extend(&self.before[node]);
                     }
                 }
                 true
@@ -302,6 +365,7 @@ impl<'a> Graph<'a> {
             let first = self.nodes_of(other).find(has_value);
             // Both have the new value, or both the old one.
             self.needed[maker].insert(value.to_owned());
+            self.uses[other].insert(source);
             for node in self.nodes_of(other) {
                 if has_value(&node) {
                     self.put_before(maker, node);
@@ -337,11 +401,7 @@ impl<'a> Graph<'a> {
     /// Puts a request that ends something after all other uses of its id, and before the errors that follow from it.
     fn connect_end(&mut self, end: usize, places: &BTreeMap<String, Places>) {
         // The last id in the path is that of what ends; those before it are of what contains it.
-        let segments = self.request(end).path.rsplit('/');
-        let mut ids = segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
-        let Some(id) = ids.find(|id| is_random(id) || places.contains_key(id)) else {
-            return;
-        };
+        let Some(id) = self.id_of(end) else { return };
         let none = Places::default();
         let returned = &places.get(&id).unwrap_or(&none).responses;
         let (at, rank) = (self.first[end], (end_rank(self.request(end)), end));
@@ -353,8 +413,8 @@ impl<'a> Graph<'a> {
             if self.texts[other].contain(&id) {
                 // A later end puts itself behind this one.
                 if other_rank.is_none_or(|other| other < rank) {
-                    let last_success = nodes.clone().rfind(|node| self.status(*node) < 400);
-                    self.put_around(nodes, at, last_success);
+                    let last = nodes.clone().rfind(|node| self.is_before_end(*node, at));
+                    self.put_around(nodes, at, last);
                 }
             } else if self.uses[other].iter().any(is_read) {
                 nodes.for_each(|node| self.put_before(node, at));
@@ -365,6 +425,17 @@ impl<'a> Graph<'a> {
                 self.put_around(nodes, at, Some(last));
             }
         }
+    }
+
+    /// Whether a node that names what a request ends shows it before its end. What is cancelled can still be read.
+    fn is_before_end(&self, node: usize, end: usize) -> bool {
+        let is_cancelled = || {
+            let (ended, now) = (state(self.response(end)), state(self.response(node)));
+            now.is_some_and(|now| ended.as_ref() == Some(&now) || now.contains("cancel"))
+        };
+        let is_read = !is_write(self.request(self.nodes[node].0));
+        let is_delete = end_rank(self.request(self.nodes[end].0)) == Some(DELETE_RANK);
+        self.status(node) < 400 && !(is_read && !is_delete && is_cancelled())
     }
 
     /// Puts the nodes up to the last one before a node, and the others behind it.
@@ -463,11 +534,28 @@ fn is_write(request: &RecordedRequest) -> bool {
     !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
 }
 
+const DELETE_RANK: u8 = 2;
+
+/// All texts in a response.
+fn all_texts(content: &Value) -> HashSet<String> {
+    fn collect(value: &Value, texts: &mut HashSet<String>) {
+        match value {
+            Value::Object(members) => members.values().for_each(|value| collect(value, texts)),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+            Value::String(text) => drop(texts.insert(text.clone())),
+            _ => {}
+        }
+    }
+    let mut texts = HashSet::new();
+    collect(content, &mut texts);
+    texts
+}
+
 /// How late a request that ends something comes among those that do: a job is cancelled before it is deleted.
 fn end_rank(request: &RecordedRequest) -> Option<u8> {
     let last = request.path.rsplit('/').next().unwrap_or_default();
     match (request.method.as_str(), last) {
-        ("DELETE", _) => Some(2),
+        ("DELETE", _) => Some(DELETE_RANK),
         ("POST" | "PUT" | "PATCH", "archive" | "terminate") => Some(1),
         ("POST" | "PUT" | "PATCH", "cancel" | "stop") => Some(0),
         _ => None,

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::values::values;
+use super::values::{is_named, is_part, is_unnamed, values};
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::change::{is_random, normalized_content};
 use crate::http::{PlainJson, parse_json};
@@ -108,7 +108,7 @@ impl Substitutions {
     /// the assistant.
     ///
     /// # Errors
-    /// The JSON pointer of a value that the new response lacks.
+    /// Why the program would send other requests: the new response lacks a value, or calls a tool for the first time.
     pub(super) fn add(
         &mut self,
         old: &RecordedResponse,
@@ -120,20 +120,32 @@ impl Substitutions {
             if !needed.contains(&value) {
                 continue;
             }
-            match new_content.pointer(&pointer).and_then(Value::as_str) {
+            let now = new_content.pointer(&pointer).and_then(|now| match now {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            });
+            match now {
                 Some(now) if now == value => {}
                 Some(now) => {
-                    self.values.insert(value, now.to_owned());
+                    self.values.insert(value, now);
                 }
                 // Another member may have the value, too.
                 None if self.values.contains_key(&value) => {}
-                None => return Err(pointer),
+                None => {
+                    return Err(format!(
+                        "the new response has no {pointer}, which a later request needs"
+                    ));
+                }
             }
         }
         let messages = (AssistantMessage::in_response(old), AssistantMessage::in_response(new));
         if let (Some(old), Some(new)) = messages
             && old != new
         {
+            if old.calls.is_empty() && !new.calls.is_empty() {
+                return Err("the model calls a tool now, and only the program knows the result".to_owned());
+            }
             self.messages.insert(old, new);
         }
         Ok(())
@@ -172,7 +184,10 @@ impl Substitutions {
             RecordedBody::Blob(blob) => self.replace_in_blob(blob, &values, messages)?,
             RecordedBody::Multipart(parts) => {
                 for part in parts {
-                    part.filename = part.filename.take().map(|name| values.in_text(&name).unwrap_or(name));
+                    part.filename = part
+                        .filename
+                        .take()
+                        .map(|name| values.in_text(&name, false).unwrap_or(name));
                     self.replace_in_blob(&mut part.content, &values, messages)?;
                 }
             }
@@ -190,17 +205,25 @@ impl Substitutions {
         let new = match parse_json(bytes) {
             Some(old) => {
                 let mut body = old.clone();
+                // The words of the assistant whose place is known are not replaced by others.
+                let mut contents = Vec::new();
                 if let Some(in_request) = body.get_mut("messages").and_then(Value::as_array_mut) {
                     for (index, message) in in_request.iter_mut().enumerate() {
                         self.replace_message(message, messages.get(&index))?;
+                        if messages.contains_key(&index) {
+                            contents.push((index, message["content"].take()));
+                        }
                     }
                 }
                 values.in_json(&mut body, "");
+                for (index, content) in contents {
+                    body["messages"][index]["content"] = content;
+                }
                 (body != old).then(|| serde_json::to_vec(&PlainJson(&body)).unwrap_or_default())
             }
             None => std::str::from_utf8(bytes)
                 .ok()
-                .and_then(|text| values.in_text(text))
+                .and_then(|text| values.in_text(text, false))
                 .map(String::into_bytes),
         };
         if let Some(new) = new {
@@ -238,14 +261,14 @@ impl Substitutions {
 /// Replaces values in requests.
 struct Replacer<'a> {
     values: &'a HashMap<String, String>,
-    /// Finds the random values, which are replaced within other texts, too.
+    /// Finds the values that are replaced within other texts, too.
     random: Option<AhoCorasick>,
     replacements: Vec<&'a str>,
 }
 
 impl<'a> Replacer<'a> {
     fn new(values: &'a HashMap<String, String>) -> Self {
-        let random: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_random(old)).collect();
+        let random: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_part(old)).collect();
         // A URL may contain an id: the longest value counts.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
@@ -258,9 +281,9 @@ impl<'a> Replacer<'a> {
         }
     }
 
-    /// The text with new values, or `None` if it has none of the old ones.
-    fn in_text(&self, text: &str) -> Option<String> {
-        if let Some(new) = self.values.get(text) {
+    /// The text with new values, or `None` if it has none of the old ones. `is_named` says that an id is expected.
+    fn in_text(&self, text: &str, is_named: bool) -> Option<String> {
+        if let Some(new) = self.values.get(text).filter(|_| is_named || is_unnamed(text)) {
             return Some(new.clone());
         }
         let random = self.random.as_ref().filter(|random| random.is_match(text))?;
@@ -270,7 +293,7 @@ impl<'a> Replacer<'a> {
     fn in_path(&self, path: &str) -> String {
         let segments = path.split('/').map(|segment| {
             let decoded = percent_decode_str(segment).decode_utf8_lossy();
-            match self.in_text(&decoded) {
+            match self.in_text(&decoded, true) {
                 Some(new) => encode(&new),
                 None => segment.to_owned(),
             }
@@ -284,7 +307,7 @@ impl<'a> Replacer<'a> {
             let decoded = percent_decode_str(&value.replace('+', " "))
                 .decode_utf8_lossy()
                 .into_owned();
-            match self.in_text(&decoded) {
+            match self.in_text(&decoded, is_named(name)) {
                 Some(new) => format!("{name}={}", encode(&new)),
                 None => pair.to_owned(),
             }
@@ -299,8 +322,13 @@ impl<'a> Replacer<'a> {
             // The name of a model is a word of the program, unless it is random.
             Value::String(text) if name == "model" && !is_random(text) => {}
             Value::String(text) => {
-                if let Some(new) = self.in_text(text) {
+                if let Some(new) = self.in_text(text, is_named(name)) {
                     *text = new;
+                }
+            }
+            Value::Number(number) if is_named(name) => {
+                if let Some(new) = self.values.get(&number.to_string()) {
+                    *value = new.parse().map_or_else(|_| new.clone().into(), Value::Number);
                 }
             }
             _ => {}
@@ -418,13 +446,34 @@ mod tests {
         let mut substitutions = Substitutions::default();
         substitutions.add(&old, &new, &BTreeSet::new()).unwrap();
         let needed = BTreeSet::from(["file-1".to_owned()]);
-        assert_eq!(substitutions.add(&old, &new, &needed), Err("/output_file".to_owned()));
+        let error = substitutions.add(&old, &new, &needed).unwrap_err();
+        assert_eq!(
+            error,
+            "the new response has no /output_file, which a later request needs"
+        );
+        let (old, new) = (response(&says("It is Paris.")), response(&calls("Paris")));
+        let error = substitutions.add(&old, &new, &BTreeSet::new()).unwrap_err();
+        assert!(error.starts_with("the model calls a tool now"), "{error}");
     }
 
     #[test]
-    fn a_short_text_is_not_an_id() {
+    fn a_short_id_counts_only_where_an_id_is_expected() {
         let substitutions = between(&json!({ "id": "old" }), &json!({ "id": "new" }));
-        assert!(!substitutions.affects(&request("/v1/files/old", &json!({}))));
+        let body = json!({ "text": "old", "file_id": "old", "ids": ["old"], "number": 1 });
+        let new = substitutions
+            .apply(&request("/v1/files/old", &body), &HashMap::new())
+            .unwrap();
+        assert_eq!(new.path, "/v1/files/new");
+        assert_eq!(
+            body_of(&new),
+            json!({ "text": "old", "file_id": "new", "ids": ["new"], "number": 1 })
+        );
+        let numbers = between(&json!({ "id": 41 }), &json!({ "id": 42 }));
+        let new = numbers.apply(
+            &request("/v1/jobs/41", &json!({ "job_id": 41, "n": 41 })),
+            &HashMap::new(),
+        );
+        assert_eq!(body_of(&new.unwrap()), json!({ "job_id": 42, "n": 41 }));
     }
 
     #[test]

@@ -9,11 +9,14 @@ use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::change::{is_random, normalized_content};
 use crate::http::parse_json;
 
-/// The minimum length of a value whose member says what it is, such as `id`. A shorter text could be any word.
-const MIN_NAMED: usize = 6;
+/// The minimum length of a value that stands where nothing says what it is. A shorter text could be any word.
+const MIN_UNNAMED: usize = 6;
 
-/// The maximum length of a value. Longer texts without white space are data.
-const MAX_LENGTH: usize = 4096;
+/// The maximum length of a value that a member names, such as `id`.
+const MAX_NAMED: usize = 4096;
+
+/// The minimum and maximum length of words, such as those of the assistant, that a later request may repeat.
+const WORDS: std::ops::RangeInclusive<usize> = 16..=65536;
 
 /// The last words in the names of members with values that requests repeat.
 const NAMES: [&str; 9] = [
@@ -39,16 +42,15 @@ pub(super) fn references(request: &RecordedRequest) -> BTreeSet<String> {
     {
         collect(&body, "", "", &mut named);
     }
-    let is_named = |pointer: &str| {
+    let has_name = |pointer: &str| {
         let mut names = pointer
             .rsplit('/')
             .skip_while(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        let last = names.next().and_then(|name| name.rsplit('_').next());
-        last.is_some_and(|last| NAMES.contains(&last))
+        names.next().is_some_and(is_named)
     };
     let named = named
         .into_iter()
-        .filter(|(pointer, _)| is_named(pointer))
+        .filter(|(pointer, _)| has_name(pointer))
         .map(|(_, id)| id);
     let all = segments.map(|segment| segment.into_owned()).chain(named);
     all.filter(|id| is_random(id)).collect()
@@ -70,6 +72,9 @@ fn collect(value: &Value, pointer: &str, name: &str, found: &mut BTreeMap<String
         Value::String(text) if is_value(name, text) => {
             found.insert(pointer.to_owned(), text.clone());
         }
+        Value::Number(number) if is_named(name) && number.is_u64() => {
+            found.insert(pointer.to_owned(), number.to_string());
+        }
         _ => {}
     }
 }
@@ -77,11 +82,39 @@ fn collect(value: &Value, pointer: &str, name: &str, found: &mut BTreeMap<String
 /// Whether the text of a member may be repeated by a request.
 fn is_value(name: &str, text: &str) -> bool {
     // The names of models are words of the program.
-    if name == "model" || text.len() > MAX_LENGTH || text.contains(char::is_whitespace) {
-        return false;
-    }
+    name != "model"
+        && !text.is_empty()
+        && (is_random(text) || is_named(name) && text.len() <= MAX_NAMED || is_words(text))
+}
+
+/// Whether the name of a member says that its value is an id or an address.
+pub(super) fn is_named(name: &str) -> bool {
     let last = name.rsplit('_').next().unwrap_or_default();
-    is_random(text) || text.len() >= MIN_NAMED && NAMES.contains(&last)
+    NAMES.contains(&last)
+}
+
+/// Whether a text is a sentence or more, so that it is hardly the same by chance.
+fn is_words(text: &str) -> bool {
+    WORDS.contains(&text.len()) && text.trim().contains(char::is_whitespace)
+}
+
+/// Whether a value counts as a part of another text, too.
+pub(super) fn is_part(value: &str) -> bool {
+    is_random(value) || is_words(value)
+}
+
+/// Whether a value counts wherever it is a complete text, and not only where an id is expected.
+pub(super) fn is_unnamed(value: &str) -> bool {
+    value.len() >= MIN_UNNAMED
+}
+
+/// The state of a job or a document, in lower case.
+pub(super) fn state(response: &RecordedResponse) -> Option<String> {
+    let content = normalized_content(response);
+    let members = content.as_object()?;
+    let is_state = |name: &&String| *name == "state" || *name == "status" || name.ends_with("_status");
+    let mut texts = members.iter().filter(|(name, _)| is_state(name));
+    texts.find_map(|(_, value)| value.as_str()).map(str::to_ascii_lowercase)
 }
 
 /// The texts of a request that may repeat a value.
@@ -89,6 +122,8 @@ fn is_value(name: &str, text: &str) -> bool {
 pub(super) struct RequestTexts {
     /// Complete strings: segments of the path, values of the query, strings of the body.
     pub(super) complete: HashSet<String>,
+    /// Those of them that stand where an id is expected: segments of the path, and members such as `file_id`.
+    pub(super) named: HashSet<String>,
     /// All texts, one for each line. A random value may be a part of one.
     pub(super) all: String,
 }
@@ -97,19 +132,19 @@ impl RequestTexts {
     pub(super) fn of(request: &RecordedRequest) -> Self {
         let mut texts = Self::default();
         for segment in request.path.split('/') {
-            texts.add(&percent_decode_str(segment).decode_utf8_lossy());
+            texts.add(&percent_decode_str(segment).decode_utf8_lossy(), true);
         }
         for (name, value) in form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes()) {
             texts.add_part(&name);
-            texts.add(&value);
+            texts.add(&value, is_named(&name));
         }
         match &request.body {
-            RecordedBody::Blob(blob) => texts.add_blob(blob),
+            RecordedBody::Blob(blob) => texts.add_blob(blob, false),
             RecordedBody::Multipart(parts) => {
                 for part in parts {
                     texts.add_part(&part.name);
-                    texts.add(part.filename.as_deref().unwrap_or_default());
-                    texts.add_blob(&part.content);
+                    texts.add(part.filename.as_deref().unwrap_or_default(), false);
+                    texts.add_blob(&part.content, is_named(&part.name));
                 }
             }
         }
@@ -118,14 +153,20 @@ impl RequestTexts {
 
     /// Whether the request repeats a value.
     pub(super) fn contain(&self, value: &str) -> bool {
-        self.complete.contains(value) || is_random(value) && self.all.contains(value)
+        self.named.contains(value)
+            || is_unnamed(value) && self.complete.contains(value)
+            || is_part(value) && self.all.contains(value)
     }
 
-    fn add(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.complete.insert(text.to_owned());
-            self.add_part(text);
+    fn add(&mut self, text: &str, is_named: bool) {
+        if text.is_empty() {
+            return;
         }
+        if is_named {
+            self.named.insert(text.to_owned());
+        }
+        self.complete.insert(text.to_owned());
+        self.add_part(text);
     }
 
     fn add_part(&mut self, text: &str) {
@@ -133,13 +174,13 @@ impl RequestTexts {
         self.all.push('\n');
     }
 
-    fn add_blob(&mut self, blob: &Blob) {
+    fn add_blob(&mut self, blob: &Blob, is_named: bool) {
         let Blob::Inline(bytes) = blob else { return };
         match parse_json(bytes) {
             Some(body) => self.add_json(&body, ""),
             None => {
                 if let Ok(text) = std::str::from_utf8(bytes) {
-                    self.add(text);
+                    self.add(text, is_named);
                 }
             }
         }
@@ -150,7 +191,8 @@ impl RequestTexts {
             Value::Object(members) => members.iter().for_each(|(name, value)| self.add_json(value, name)),
             Value::Array(items) => items.iter().for_each(|item| self.add_json(item, name)),
             Value::String(text) if name == "model" => self.add_part(text),
-            Value::String(text) => self.add(text),
+            Value::String(text) => self.add(text, is_named(name)),
+            Value::Number(number) if is_named(name) => self.add(&number.to_string(), true),
             _ => {}
         }
     }
@@ -180,14 +222,16 @@ mod tests {
             "output_file": "f0e1d2c3-aaaa",
             "nested": [{ "url": "https://files.example.com/x?sig=abc" }],
             "other": "x-9f86d081884c",
+            "content": "Words of the assistant",
+            "job_id": 42,
         }));
-        assert_eq!(found.len(), 4, "{found:?}");
+        assert_eq!(found.len(), 6, "{found:?}");
         let other = values_of(&json!({
-            "id": "short",
+            "short": "file-a",
             "model": "ft:9f86d081884c7d65",
             "object": "chat.completion",
             "status": "SUCCESS",
-            "content": "The id 9f86d081884c7d65 in a sentence",
+            "content": "A few words",
             "created": "2026-11-27T10:00:00Z",
             "date": "mistral-small-2506",
         }));

@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if is_key_refused {
             return Err(
                 Error::new(ErrorKind::Settings, "the upstream refused the API key (status 401)")
-                    .with_hint("check MISTRAL_API_KEY; no other request was sent"),
+                    .with_hint("check MISTRAL_API_KEY; no more requests were sent, and the same command resumes"),
             );
         }
         Ok(exit_code(&all, is_complete, arguments.dry_run))
