@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Mutex;
 
 use mistral_cassette::client::Client;
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Scope};
@@ -483,6 +484,111 @@ async fn a_chain_that_cannot_be_followed_stays_as_it_was() {
         .find(|(name, _)| name.contains("/models/"))
         .unwrap();
     assert!(String::from_utf8_lossy(&models.1).contains("those of 9f8e7d6c"));
+}
+
+/// Values that are short, have blanks, are numbers, or words of the assistant in another text; file names that only look like
+/// values; states between writes of the same second.
+#[tokio::test(flavor = "multi_thread")]
+async fn unusual_values_are_followed() {
+    let project = Project::new();
+    let server = Server::start(unusual("1")).await;
+    for reads_first in [true, false] {
+        unusual_program(&project, reads_first, Mode::Record, &server.url).await;
+    }
+    let server = Server::start(unusual("22")).await;
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    for reads_first in [true, false] {
+        unusual_program(&project, reads_first, Mode::Strict, "http://127.0.0.1:9").await;
+    }
+}
+
+fn unusual(seed: &'static str) -> impl Fn(usize, &Call) -> Reply {
+    let name = Mutex::new(String::new());
+    move |_, call| {
+        let body = String::from_utf8_lossy(&call.body).into_owned();
+        let (path, method) = (&*call.target, &*call.method);
+        let (id, number) = (format!("f{seed}"), 40 + seed.len());
+        let reply = match (method, path) {
+            ("POST", "/v1/files") => json!({ "id": id, "filename": "notes-for-all.txt" }),
+            ("GET", "/v1/files") => json!({ "data": [{ "id": id, "filename": "notes-for-all.txt" }] }),
+            ("GET", _) if path == format!("/v1/files/{id}") => json!({ "id": id }),
+            ("DELETE", _) if path == format!("/v1/files/{id}") => json!({ "deleted": true }),
+            ("POST", "/v1/jobs") if body.contains(&format!("\"{id}\"")) => json!({ "id": number }),
+            ("GET", _) if path == format!("/v1/jobs/{number}") => json!({ "id": number }),
+            ("POST", "/v1/agents") => {
+                *name.lock().unwrap() = "first".to_owned();
+                json!({ "id": format!("agent {seed}+1") })
+            }
+            (_, _) if path == format!("/v1/agents/agent%20{seed}%2B1") => {
+                if method == "PATCH" {
+                    *name.lock().unwrap() = call.json()["name"].as_str().unwrap().to_owned();
+                }
+                json!({ "id": format!("agent {seed}+1"), "name": *name.lock().unwrap() })
+            }
+            ("POST", "/v1/chat/completions") => {
+                let text = format!("The words of server {seed}, said once.");
+                let text = if body.contains("Repeat") {
+                    "yes".to_owned()
+                } else {
+                    text
+                };
+                json!({ "choices": [{ "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }] })
+            }
+            _ => return Reply::new(404, "application/json", r#"{"message":"not found"}"#),
+        };
+        Reply::json(reply.to_string())
+    }
+}
+
+async fn unusual_program(project: &Project, reads_first: bool, mode: Mode, upstream: &str) {
+    let program = Program::new(&project.cassettes(), &format!("first-{reads_first}"), mode, upstream);
+    let file = program.upload("/v1/files", "content").await;
+    let list = program.get("/v1/files").await;
+    assert_eq!(list["data"][0]["id"], *file);
+    assert_eq!(id(&program.get(&format!("/v1/files/{file}")).await), file);
+    let job = program.post("/v1/jobs", &json!({ "input_files": [file] })).await["id"].clone();
+    assert_eq!(program.get(&format!("/v1/jobs/{job}")).await["id"], job);
+    assert_eq!(program.delete(&format!("/v1/files/{file}")).await, 200);
+
+    let agent = id(&program.post("/v1/agents", &json!({})).await);
+    let agent = format!("/v1/agents/{}", agent.replace(' ', "%20").replace('+', "%2B"));
+    if reads_first {
+        assert_eq!(program.get(&agent).await["name"], "first");
+    }
+    for name in ["zebra", "apple"] {
+        let request = Request::new(http::Method::PATCH, &agent).unwrap();
+        program.send(request.json(&json!({ "name": name })).unwrap()).await;
+        assert_eq!(program.get(&agent).await["name"], name);
+    }
+
+    let ask = |text: String| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] });
+    let said = program
+        .post("/v1/chat/completions", &ask("Say something".to_owned()))
+        .await;
+    let said = said["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let repeated = program
+        .post("/v1/chat/completions", &ask(format!("Repeat: {said}")))
+        .await;
+    assert_eq!(repeated["choices"][0]["message"]["content"], "yes");
+    program.finish().await;
+}
+
+/// What no recording has made is not deleted: another object may have its id by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_object_is_not_deleted() {
+    let (project, server) = (Project::new(), Server::start(|_, _| Reply::json("{}")).await);
+    let program = Program::new(&project.cassettes(), "p", Mode::Record, &server.url);
+    program.delete("/v1/files/f1").await;
+    program.finish().await;
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!((done.code(), server.call_count()), (2, 1), "{}", done.stdout);
+    assert!(
+        done.stdout
+            .contains("not sent: it ends something that no other recording of the scope has made"),
+        "{}",
+        done.stdout
+    );
 }
 
 /// `verify --references` names an id that no recording returns, without network.

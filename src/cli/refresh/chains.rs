@@ -22,6 +22,8 @@ pub(super) struct Chain {
     pub(super) steps: Vec<Step>,
     /// For each recording, the positions of those whose values its request or its response repeats.
     pub(super) uses: Vec<BTreeSet<usize>>,
+    /// Whether each recording ends something that no other one has made, so that it could be something else by now.
+    pub(super) ends_unknown: Vec<bool>,
 }
 
 /// One request of a chain.
@@ -85,6 +87,12 @@ fn chains_of_scope(mut recordings: Vec<Recording>) -> Vec<Chain> {
     let mut graph = Graph::new(&recordings);
     graph.connect();
     let order = graph.order();
+    let ends_unknown: Vec<bool> = (0..recordings.len())
+        .map(|at| {
+            let is_known = || graph.id_of(at).is_some_and(|id| graph.ids.contains(&id));
+            end_rank(graph.request(at)).is_some() && !is_known()
+        })
+        .collect();
     let Graph {
         nodes,
         mut needed,
@@ -99,6 +107,7 @@ fn chains_of_scope(mut recordings: Vec<Recording>) -> Vec<Chain> {
         let chain = chains.entry(root(&mut group_of, at)).or_default();
         places.push(chain.recordings.len());
         chain.recordings.push(recording);
+        chain.ends_unknown.push(ends_unknown[at]);
     }
     for (at, used) in uses.into_iter().enumerate() {
         let chain = chains.entry(root(&mut group_of, at)).or_default();
@@ -140,6 +149,8 @@ struct Graph<'a> {
     messages: Vec<Vec<(usize, usize)>>,
     /// The values that a response has and its request does not send.
     ids: HashSet<String>,
+    /// For each recording, the writes that return a value which its request repeats.
+    may_use: Vec<BTreeSet<usize>>,
     /// A union-find structure over the recordings.
     group_of: Vec<usize>,
 }
@@ -177,6 +188,7 @@ impl<'a> Graph<'a> {
             uses: vec![BTreeSet::new(); recordings.len()],
             messages: vec![Vec::new(); recordings.len()],
             ids: HashSet::new(),
+            may_use: vec![BTreeSet::new(); recordings.len()],
             group_of: (0..recordings.len()).collect(),
         }
     }
@@ -211,6 +223,13 @@ impl<'a> Graph<'a> {
         let is_made = |places: &Places| self.sources(places).next().is_some();
         let ids = places.iter().filter(|(_, places)| is_made(places));
         self.ids = ids.map(|(id, _)| id.clone()).collect();
+        for places in places.values() {
+            let sources = self.sources(places).map(|node| self.nodes[node].0);
+            let sources: Vec<usize> = sources.filter(|source| is_write(self.request(*source))).collect();
+            for user in &places.requests {
+                self.may_use[*user].extend(sources.iter().filter(|source| *source != user));
+            }
+        }
         let (written, read): (Vec<_>, Vec<_>) = places
             .iter()
             .partition(|(_, places)| self.writers(places).next().is_some());
@@ -223,18 +242,16 @@ impl<'a> Graph<'a> {
             }
         }
         for write in 0..self.recordings.len() {
-            self.connect_states(write);
+            self.connect_states(write, &places);
         }
         self.connect_messages();
     }
 
     /// Puts a write between the turns of a state that it has changed: the later one has a text of the write that the earlier
     /// one lacks.
-    fn connect_states(&mut self, write: usize) {
-        let Some((id, &[at])) = self
-            .id_of(write)
-            .zip(self.nodes_of(write).collect::<Vec<_>>().first_chunk::<1>())
-        else {
+    fn connect_states(&mut self, write: usize, places: &BTreeMap<String, Places>) {
+        let nodes: Vec<usize> = self.nodes_of(write).collect();
+        let (Some(id), &[at]) = (self.id_of(write), &nodes[..]) else {
             return;
         };
         if !is_write(self.request(write))
@@ -245,22 +262,34 @@ impl<'a> Graph<'a> {
         }
         let mut written = all_texts(&normalized_content(self.response(at)));
         written.extend(self.texts[write].complete.iter().cloned());
+        let none = Places::default();
+        let returned = places.get(&id).unwrap_or(&none);
+        // What the id stood for at first.
+        let made = self.writers(returned).min().filter(|made| *made != at);
+        let made = made.map(|made| all_texts(&normalized_content(self.response(made))));
         for read in 0..self.recordings.len() {
-            if is_write(self.request(read)) || self.id_of(read).as_ref() != Some(&id) {
+            let nodes: Vec<usize> = self.nodes_of(read).collect();
+            let is_of_id =
+                self.id_of(read).as_ref() == Some(&id) || nodes.iter().any(|node| returned.responses.contains(node));
+            if is_write(self.request(read)) || !is_of_id {
                 continue;
             }
-            let nodes: Vec<usize> = self.nodes_of(read).collect();
             let texts: Vec<HashSet<String>> = nodes
                 .iter()
                 .map(|node| all_texts(&normalized_content(self.response(*node))))
                 .collect();
             let is_changed = |turn: &usize| {
-                let new = texts[*turn].difference(&texts[*turn - 1]);
-                new.into_iter().any(|text| written.contains(text))
+                let before = match turn.checked_sub(1) {
+                    Some(before) => texts.get(before),
+                    None => made.as_ref(),
+                };
+                before.is_some_and(|before| texts[*turn].difference(before).any(|text| written.contains(text)))
             };
-            let changed: Vec<usize> = (1..nodes.len()).filter(is_changed).collect();
+            let changed: Vec<usize> = (0..nodes.len()).filter(is_changed).collect();
             if let [turn] = changed[..] {
-                self.put_before(nodes[turn - 1], at);
+                if turn > 0 {
+                    self.put_before(nodes[turn - 1], at);
+                }
                 self.put_before(at, nodes[turn]);
             }
         }
@@ -315,28 +344,26 @@ impl<'a> Graph<'a> {
         nodes.filter(|node| !places.requests.contains(&self.nodes[*node].0))
     }
 
-    /// The sources of a value that write: they have made it.
+    /// The sources of a value that write: they have made it. A write to what was made with the value may return it, too.
     fn writers<'b>(&'b self, places: &'b Places) -> impl Iterator<Item = usize> + 'b {
-        self.sources(places)
-            .filter(|node| is_write(self.request(self.nodes[*node].0)))
+        self.sources(places).filter(|node| {
+            let recording = self.nodes[*node].0;
+            is_write(self.request(recording))
+                && !reaches(
+                    recording,
+                    |at| self.may_use[at].iter().copied(),
+                    |at| places.requests.contains(&at),
+                )
+        })
     }
 
     /// The first source of a value that no write has made, such as the output of a job. What comes after a request that sends the
     /// value may return it, too, and is not its source: a job with this input, a list of files with the name of an upload.
     fn first_reader(&self, places: &Places) -> Option<usize> {
+        let sends = |node: usize| places.requests.contains(&self.nodes[node].0);
         self.sources(places)
-            .filter(|node| {
-                let (mut seen, mut waiting) = (HashSet::new(), vec![*node]);
-                while let Some(node) = waiting.pop() {
-                    if places.requests.contains(&self.nodes[node].0) {
-                        return false;
-                    }
-                    if seen.insert(node) {
-                        waiting.extend(&self.before[node]);
-                    }
-                }
-                true
-            })
+            .filter(|node| !is_write(self.request(self.nodes[*node].0)))
+            .filter(|node| !reaches(*node, |at| self.before[at].iter().copied(), sends))
             .min()
     }
 
@@ -519,6 +546,24 @@ impl<'a> Graph<'a> {
         }
         order
     }
+}
+
+/// Whether a walk from a place leads to one that is wanted.
+fn reaches<I: Iterator<Item = usize>>(
+    from: usize,
+    next: impl Fn(usize) -> I,
+    is_wanted: impl Fn(usize) -> bool,
+) -> bool {
+    let (mut seen, mut waiting) = (HashSet::new(), vec![from]);
+    while let Some(at) = waiting.pop() {
+        if is_wanted(at) {
+            return true;
+        }
+        if seen.insert(at) {
+            waiting.extend(next(at));
+        }
+    }
+    false
 }
 
 /// The representative of a recording in a union-find structure.
@@ -740,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_wait_for_each_other_are_sent_in_the_order_of_their_names() {
+    fn requests_that_repeat_values_of_each_other_are_no_chain() {
         let found = order(vec![
             recording(
                 "a",
@@ -755,7 +800,7 @@ mod tests {
                 &[file("id-1a2b3c4d")],
             ),
         ]);
-        assert_eq!(found, [["POST /v1/1", "POST /v1/2"]]);
+        assert_eq!(found, [["POST /v1/1"], ["POST /v1/2"]]);
     }
 
     #[test]

@@ -470,6 +470,9 @@ impl<'a> Progress<'a> {
         if let Some(reason) = reason_not_to_send(recorded) {
             return Err(reason);
         }
+        if self.chain.ends_unknown[step.recording] {
+            return Err("it ends something that no other recording of the scope has made".to_owned());
+        }
         let mut messages = HashMap::new();
         for (index, (source, turn)) in &step.messages {
             let response = self.cassettes[*source]

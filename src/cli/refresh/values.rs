@@ -100,7 +100,17 @@ fn is_words(text: &str) -> bool {
 
 /// Whether a value counts as a part of another text, too.
 pub(super) fn is_part(value: &str) -> bool {
-    is_random(value) || is_words(value)
+    is_random(value) || is_words(value) || is_mixed(value)
+}
+
+/// Whether a value is letters of mixed case: one of five ids of tool calls has no digit.
+fn is_mixed(value: &str) -> bool {
+    const MIN_LENGTH: usize = 8;
+    let letters = value.as_bytes();
+    let is_inner_capital = |pair: &[u8]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase();
+    value.len() >= MIN_LENGTH
+        && letters.iter().all(u8::is_ascii_alphanumeric)
+        && letters.windows(2).any(is_inner_capital)
 }
 
 /// Whether a value counts wherever it is a complete text, and not only where an id is expected.
