@@ -325,7 +325,8 @@ impl Refresher {
             });
         }
         if let Some(journal) = &self.journal {
-            if documents.len() > 1 {
+            // What is alone can be sent again; a part of a chain cannot.
+            if entries.len() > 1 {
                 for (key, document) in &documents {
                     journal.staged().set(key, document.clone()).await?;
                 }
