@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::body::{Blob, RecordedBody};
 use super::history::History;
@@ -76,6 +76,11 @@ impl RecordedRequest {
             Some(query) => format!("{}?{query}", self.path),
             None => self.path.clone(),
         }
+    }
+
+    /// Whether the method only reads, as HTTP defines it.
+    pub(crate) fn is_safe(&self) -> bool {
+        Method::from_bytes(self.method.as_bytes()).is_ok_and(|method| method.is_safe())
     }
 
     /// Returns method and target.

@@ -392,6 +392,31 @@ mod tests {
     }
 
     #[test]
+    fn the_ids_of_events_and_the_status_of_a_job_are_content() {
+        let stream = concat!(
+            "event: conversation.response.started\ndata: {\"conversation_id\":\"conv_1\"}\n\n",
+            "event: message.output.delta\ndata: {\"id\":\"msg_1\",\"content\":\"a\"}\n\n",
+            "event: message.output.delta\ndata: {\"id\":\"msg_1\",\"content\":\"b\"}\n\n",
+        );
+        let content = normalized_content(&response(200, "text/event-stream", stream));
+        assert_eq!(content["message.output.delta"], "ab");
+        assert_eq!(content["message.output.delta ids"], json!({ "id": "msg_1" }));
+        assert_eq!(content["conversation.response.started"][0]["conversation_id"], "conv_1");
+        let job = |status: &str| response(200, "application/json", &format!(r#"{{"status":"{status}"}}"#));
+        let change = compare(&[job("RUNNING")], &[job("FAILED")]);
+        assert_eq!(change.kind, ChangeKind::Ending);
+        let url = |sig: &str| {
+            response(
+                200,
+                "application/json",
+                &format!(r#"{{"link":"https://a.example?s={sig}"}}"#),
+            )
+        };
+        let change = compare(&[url("9f86d081884c")], &[url("77aa00bb1122")]);
+        assert_eq!(change.kind, ChangeKind::Volatile);
+    }
+
+    #[test]
     fn the_boundaries_of_events_do_not_matter() {
         let stream = |pieces: &[&str]| {
             let event = |piece: &&str| {

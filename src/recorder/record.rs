@@ -34,8 +34,7 @@ impl Recorder {
                 return Err(error);
             }
         };
-        let method = &exchange.prepared.request.method;
-        if !self.shared.store.is_cache() && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {
+        if !self.shared.store.is_cache() && !exchange.prepared.request.is_safe() {
             self.session().count_write(exchange.key().scope());
         }
         let origin = response.recorded_origin().map(str::to_owned);

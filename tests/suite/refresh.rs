@@ -5,32 +5,21 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::KEY;
 use crate::support::api;
 use crate::support::kills::{Hit, Kills, rounds};
 use crate::support::project::{Done, Project};
 use crate::support::server::{Reply, Server};
+use crate::support::{KEY, session};
+use mistral_cassette::Mode;
 use mistral_cassette::client::{
     AppendRequest, ChatMessage, ChatRequest, Client, ConversationRequest, FileUpload, Tool,
 };
-use mistral_cassette::{DirectoryEngine, Mode, Recorder};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A program: a tool conversation of three turns, a conversation stored by the API, a file requested by its id.
 async fn program(directory: &Path, mode: Mode, upstream: &str) -> Vec<String> {
-    let recorder = Recorder::builder(DirectoryEngine::new(directory))
-        .mode(mode)
-        .allow_record_in_ci()
-        .test("program")
-        .build()
-        .unwrap();
-    let client = Client::builder()
-        .api_key(KEY)
-        .base_url(upstream)
-        .recorder(recorder.clone())
-        .build()
-        .unwrap();
+    let (client, recorder) = session(directory, mode, upstream, |recorder| recorder.test("program"));
     let mut printed = Vec::new();
 
     let tool = Tool::with_parameters("get_weather", "The weather", json!({ "type": "object" }));
@@ -138,17 +127,7 @@ fn steady() -> impl Fn(usize, &crate::support::server::Call) -> Reply {
 }
 
 async fn ask(project: &Project, upstream: &str, body: &Value) {
-    let recorder = Recorder::builder(DirectoryEngine::new(project.cassettes()))
-        .mode(Mode::Record)
-        .allow_record_in_ci()
-        .build()
-        .unwrap();
-    let client = Client::builder()
-        .api_key(KEY)
-        .base_url(upstream)
-        .recorder(recorder.clone())
-        .build()
-        .unwrap();
+    let (client, recorder) = session(&project.cassettes(), Mode::Record, upstream, |recorder| recorder);
     let request = mistral_cassette::Request::post("/v1/chat/completions")
         .unwrap()
         .json(body)

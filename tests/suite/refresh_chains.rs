@@ -6,15 +6,15 @@ use std::process::Stdio;
 use std::sync::Mutex;
 
 use mistral_cassette::client::Client;
-use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Scope};
+use mistral_cassette::{Mode, Recorder, Request, Scope};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::KEY;
 use crate::support::kills::{Hit, Kills, rounds};
 use crate::support::project::{Done, Project, done};
 use crate::support::resources;
 use crate::support::server::{Call, Reply, Server};
+use crate::support::session;
 use crate::support::skip::is_installed;
 
 /// A program in one scope. All its requests must succeed or get the status that the program expects.
@@ -25,18 +25,8 @@ struct Program {
 
 impl Program {
     fn new(directory: &Path, scope: &str, mode: Mode, upstream: &str) -> Self {
-        let recorder = Recorder::builder(DirectoryEngine::new(directory))
-            .mode(mode)
-            .allow_record_in_ci()
-            .scope(Scope::new(scope).unwrap())
-            .build()
-            .unwrap();
-        let client = Client::builder()
-            .api_key(KEY)
-            .base_url(upstream)
-            .recorder(recorder.clone())
-            .build()
-            .unwrap();
+        let scope = Scope::new(scope).unwrap();
+        let (client, recorder) = session(directory, mode, upstream, |recorder| recorder.scope(scope));
         Self { client, recorder }
     }
 

@@ -286,7 +286,7 @@ async fn no_message_about_a_request_repeats_a_secret() {
         let done = proxy.stop();
         assert!(done.stderr.contains("/v1/files/[REDACTED]"), "{mode}: {}", done.stderr);
         if mode != "strict" {
-            // A miss shows the request to whoever sent it.
+            // A miss shows the request to the client that has sent it.
             assert!(!done.stderr.contains(&token), "{mode}: {}", done.stderr);
         }
     }

@@ -1,18 +1,16 @@
-//! Which recordings use values of other recordings, and the order in which their requests are sent again.
+//! Which recordings are refreshed together, and the order in which their requests are sent again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
-use aho_corasick::AhoCorasick;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use super::index::{Index, Places, reaches};
 use super::recording::Recording;
-use super::substitutions::AssistantMessage;
-use super::values::{RequestTexts, is_part, is_unnamed, references, state, values};
-use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::cli::change::{is_random, normalized_content};
-use crate::http::parse_json;
+use super::substitutions::{AssistantMessage, messages_of};
+use super::values::{references, state, texts_in, values};
+use crate::cassette::RecordedRequest;
+use crate::cli::change::normalized_content;
 
 /// Recordings that are refreshed together: a mix of old and new ones would not replay.
 #[derive(Default)]
@@ -22,7 +20,8 @@ pub(super) struct Chain {
     pub(super) steps: Vec<Step>,
     /// For each recording, the positions of those whose values its request or its response repeats.
     pub(super) uses: Vec<BTreeSet<usize>>,
-    /// Whether each recording ends something that no other one has made, so that it could be something else by now.
+    /// Whether each recording deletes or cancels an object that no other one has created. Its id may be that of another object
+    /// by now.
     pub(super) ends_unknown: Vec<bool>,
 }
 
@@ -33,7 +32,7 @@ pub(super) struct Step {
     pub(super) recording: usize,
     /// The number of the response.
     pub(super) turn: usize,
-    /// The values of the recorded response that later requests repeat.
+    /// The values of the recorded response that other recordings repeat.
     pub(super) needed: BTreeSet<String>,
     /// The messages of the assistant in the request: the index of each, and the recording and the turn that it is from.
     pub(super) messages: Vec<(usize, (usize, usize))>,
@@ -46,25 +45,23 @@ pub(crate) fn with_chains(recordings: Vec<Recording>, is_selected: impl Fn(&Reco
     selected.flat_map(|chain| chain.recordings).collect()
 }
 
-/// Returns the ids that requests name and that no other recording of the scope has made, each with the name of its recording.
-/// After a partial refresh they would be ids that no program sends any more.
+/// Returns the ids in requests that no other recording of the scope returns, each with the name of its recording.
 pub(crate) fn unresolved_references(recordings: Vec<Recording>) -> Vec<(String, String)> {
     let mut unresolved = Vec::new();
     for recordings in by_scope(recordings) {
-        let graph = Graph::new(&recordings);
-        let places = graph.places();
+        let index = Index::new(&recordings);
         for recording in &recordings {
-            for id in references(&recording.cassette.request) {
-                let is_made = places
-                    .get(&id)
-                    .is_some_and(|places| graph.sources(places).next().is_some());
-                if !is_made {
-                    unresolved.push((recording.name.clone(), id));
-                }
-            }
+            let ids = references(&recording.cassette.request).into_iter();
+            let unknown = ids.filter(|id| !index.is_made(id));
+            unresolved.extend(unknown.map(|id| (recording.name.clone(), id)));
         }
     }
     unresolved
+}
+
+/// Splits recordings into chains. A test does not use responses of another test, so a chain is within one scope.
+pub(super) fn chains(recordings: Vec<Recording>) -> Vec<Chain> {
+    by_scope(recordings).flat_map(chains_of_scope).collect()
 }
 
 fn by_scope(recordings: Vec<Recording>) -> impl Iterator<Item = Vec<Recording>> {
@@ -76,396 +73,107 @@ fn by_scope(recordings: Vec<Recording>) -> impl Iterator<Item = Vec<Recording>> 
     scopes.into_values()
 }
 
-/// Splits recordings into chains. A test does not use responses of another test, so a chain is within one scope.
-pub(super) fn chains(recordings: Vec<Recording>) -> Vec<Chain> {
-    by_scope(recordings).flat_map(chains_of_scope).collect()
-}
-
 fn chains_of_scope(mut recordings: Vec<Recording>) -> Vec<Chain> {
-    // The order of recording decides where nothing else does.
+    // The time of recording decides where no rule does.
     recordings.sort_by(|a, b| (&a.cassette.recorded.at, &a.name).cmp(&(&b.cassette.recorded.at, &b.name)));
-    let mut graph = Graph::new(&recordings);
-    graph.connect();
-    let order = graph.order();
-    let ends_unknown: Vec<bool> = (0..recordings.len())
-        .map(|at| {
-            let is_known = || graph.id_of(at).is_some_and(|id| graph.ids.contains(&id));
-            end_rank(graph.request(at)).is_some() && !is_known()
-        })
-        .collect();
+    let index = Index::new(&recordings);
+    let mut graph = Graph::new(&index);
+    graph.add_edges();
+    let (order, group_of) = (graph.order(), graph.groups());
+    let ends_unknown = |at| end_of(index.request(at)).is_some() && !index.id_of(at).is_some_and(|id| index.is_made(id));
+    let ends_unknown: Vec<bool> = (0..recordings.len()).map(ends_unknown).collect();
     let Graph {
-        nodes,
         mut needed,
         uses,
         messages,
-        mut group_of,
         ..
     } = graph;
+    let nodes = index.nodes;
+
     let mut chains = BTreeMap::<usize, Chain>::new();
-    let mut places = Vec::with_capacity(recordings.len());
+    let mut positions = Vec::with_capacity(recordings.len());
     for (at, recording) in recordings.into_iter().enumerate() {
-        let chain = chains.entry(root(&mut group_of, at)).or_default();
-        places.push(chain.recordings.len());
+        let chain = chains.entry(group_of[at]).or_default();
+        positions.push(chain.recordings.len());
         chain.recordings.push(recording);
         chain.ends_unknown.push(ends_unknown[at]);
     }
     for (at, used) in uses.into_iter().enumerate() {
-        let chain = chains.entry(root(&mut group_of, at)).or_default();
-        chain.uses.push(used.into_iter().map(|other| places[other]).collect());
+        let chain = chains.entry(group_of[at]).or_default();
+        chain
+            .uses
+            .push(used.into_iter().map(|other| positions[other]).collect());
     }
     for node in order {
         let (recording, turn) = nodes[node];
-        let from = messages[recording].iter();
+        let position = |source: usize| (positions[nodes[source].0], nodes[source].1);
         let step = Step {
-            recording: places[recording],
+            recording: positions[recording],
             turn,
             needed: std::mem::take(&mut needed[node]),
-            messages: from
-                .map(|(at, source)| (*at, (places[nodes[*source].0], nodes[*source].1)))
+            messages: messages[recording]
+                .iter()
+                .map(|(at, source)| (*at, position(*source)))
                 .collect(),
         };
-        chains
-            .entry(root(&mut group_of, recording))
-            .or_default()
-            .steps
-            .push(step);
+        chains.entry(group_of[recording]).or_default().steps.push(step);
     }
     chains.into_values().collect()
 }
 
-/// The requests of the recordings of one scope, and which of them must come before others.
+/// Which nodes must come before others, by the rules in [`Graph::add_edges`].
 struct Graph<'a> {
-    recordings: &'a [Recording],
-    /// The recording and the turn of each request.
-    nodes: Vec<(usize, usize)>,
-    /// The first node of each recording.
-    first: Vec<usize>,
-    texts: Vec<RequestTexts>,
+    index: &'a Index<'a>,
     /// The nodes that come before each node.
     before: Vec<BTreeSet<usize>>,
+    /// For each node, the values of its response that other recordings repeat.
     needed: Vec<BTreeSet<String>>,
+    /// For each recording, those whose values its request or its response repeats.
     uses: Vec<BTreeSet<usize>>,
     /// For each recording, the messages of the assistant in its request, and the nodes that they are from.
     messages: Vec<Vec<(usize, usize)>>,
-    /// The values that a response has and its request does not send.
-    ids: HashSet<String>,
-    /// For each recording, the writes that return a value which its request repeats.
-    may_use: Vec<BTreeSet<usize>>,
-    /// A union-find structure over the recordings.
-    group_of: Vec<usize>,
-}
-
-/// Where a value stands.
-#[derive(Default)]
-struct Places {
-    /// The nodes whose responses have it.
-    responses: Vec<usize>,
-    /// The recordings whose requests repeat it.
-    requests: BTreeSet<usize>,
 }
 
 impl<'a> Graph<'a> {
-    fn new(recordings: &'a [Recording]) -> Self {
-        let (mut nodes, mut first) = (Vec::new(), Vec::new());
-        for (at, recording) in recordings.iter().enumerate() {
-            first.push(nodes.len());
-            nodes.extend((0..recording.cassette.responses.len()).map(|turn| (at, turn)));
-        }
-        let follows = |(node, (_, turn)): (usize, &(usize, usize))| match turn {
-            0 => BTreeSet::new(),
-            _ => BTreeSet::from([node - 1]),
-        };
+    fn new(index: &'a Index<'a>) -> Self {
+        let (nodes, recordings) = (index.nodes.len(), index.recordings.len());
+        let previous = |(node, (_, turn)): (usize, &(usize, usize))| (*turn > 0).then(|| node - 1);
+        let previous = index.nodes.iter().enumerate().map(previous);
         Self {
-            recordings,
-            before: nodes.iter().enumerate().map(follows).collect(),
-            needed: vec![BTreeSet::new(); nodes.len()],
-            nodes,
-            first,
-            texts: recordings
-                .iter()
-                .map(|recording| RequestTexts::of(&recording.cassette.request))
-                .collect(),
-            uses: vec![BTreeSet::new(); recordings.len()],
-            messages: vec![Vec::new(); recordings.len()],
-            ids: HashSet::new(),
-            may_use: vec![BTreeSet::new(); recordings.len()],
-            group_of: (0..recordings.len()).collect(),
+            index,
+            before: previous.map(|node| node.into_iter().collect()).collect(),
+            needed: vec![BTreeSet::new(); nodes],
+            uses: vec![BTreeSet::new(); recordings],
+            messages: vec![Vec::new(); recordings],
         }
     }
 
-    fn request(&self, recording: usize) -> &'a RecordedRequest {
-        &self.recordings[recording].cassette.request
-    }
-
-    fn status(&self, node: usize) -> u16 {
-        let (recording, turn) = self.nodes[node];
-        self.recordings[recording].cassette.responses[turn].status.as_u16()
-    }
-
-    fn nodes_of(&self, recording: usize) -> std::ops::Range<usize> {
-        let start = self.first[recording];
-        start..start + self.recordings[recording].cassette.responses.len()
-    }
-
-    /// Puts a node before another one, and their recordings in one chain.
-    fn put_before(&mut self, earlier: usize, later: usize) {
-        let (one, other) = (self.nodes[earlier].0, self.nodes[later].0);
-        if one == other {
-            return;
-        }
-        self.before[later].insert(earlier);
-        let (one, other) = (root(&mut self.group_of, one), root(&mut self.group_of, other));
-        self.group_of[one.max(other)] = one.min(other);
-    }
-
-    fn connect(&mut self) {
-        let places = self.places();
-        let is_made = |places: &Places| self.sources(places).next().is_some();
-        let ids = places.iter().filter(|(_, places)| is_made(places));
-        self.ids = ids.map(|(id, _)| id.clone()).collect();
-        for places in places.values() {
-            let sources = self.sources(places).map(|node| self.nodes[node].0);
-            let sources: Vec<usize> = sources.filter(|source| is_write(self.request(*source))).collect();
-            for user in &places.requests {
-                self.may_use[*user].extend(sources.iter().filter(|source| *source != user));
-            }
-        }
-        let (written, read): (Vec<_>, Vec<_>) = places
-            .iter()
-            .partition(|(_, places)| self.writers(places).next().is_some());
+    /// Applies the rules, the certain ones first.
+    fn add_edges(&mut self) {
+        let index = self.index;
+        let is_written = |places: &Places| index.writers(places).next().is_some();
+        let (written, read): (Vec<_>, Vec<_>) = index.values.iter().partition(|(_, places)| is_written(places));
         for (value, places) in written.into_iter().chain(read) {
-            self.connect_value(value, places);
+            self.order_by_value(value, places);
         }
-        for end in 0..self.recordings.len() {
-            if end_rank(self.request(end)).is_some() && self.status(self.first[end]) < 400 {
-                self.connect_end(end, &places);
+        for recording in 0..index.recordings.len() {
+            match end_of(index.request(recording)) {
+                Some(end) if !index.has_failed(index.first_node(recording)) => self.order_by_end(recording, end),
+                _ => {}
             }
+            self.order_by_state(recording);
         }
-        for write in 0..self.recordings.len() {
-            self.connect_states(write, &places);
-        }
-        self.connect_messages();
+        self.order_by_messages();
     }
 
-    /// Puts a write between the turns of a state that it has changed: the later one has a text of the write that the earlier
-    /// one lacks.
-    fn connect_states(&mut self, write: usize, places: &BTreeMap<String, Places>) {
-        let nodes: Vec<usize> = self.nodes_of(write).collect();
-        let (Some(id), &[at]) = (self.id_of(write), &nodes[..]) else {
-            return;
-        };
-        if !is_write(self.request(write))
-            || end_rank(self.request(write)) == Some(DELETE_RANK)
-            || self.status(at) >= 400
-        {
-            return;
-        }
-        let mut written = all_texts(&normalized_content(self.response(at)));
-        written.extend(self.texts[write].complete.iter().cloned());
-        let none = Places::default();
-        let returned = places.get(&id).unwrap_or(&none);
-        // What the id stood for at first.
-        let made = self.writers(returned).min().filter(|made| *made != at);
-        let made = made.map(|made| all_texts(&normalized_content(self.response(made))));
-        for read in 0..self.recordings.len() {
-            let nodes: Vec<usize> = self.nodes_of(read).collect();
-            let is_of_id =
-                self.id_of(read).as_ref() == Some(&id) || nodes.iter().any(|node| returned.responses.contains(node));
-            if is_write(self.request(read)) || !is_of_id {
-                continue;
-            }
-            let texts: Vec<HashSet<String>> = nodes
-                .iter()
-                .map(|node| all_texts(&normalized_content(self.response(*node))))
-                .collect();
-            let is_changed = |turn: &usize| {
-                let before = match turn.checked_sub(1) {
-                    Some(before) => texts.get(before),
-                    None => made.as_ref(),
-                };
-                before.is_some_and(|before| texts[*turn].difference(before).any(|text| written.contains(text)))
-            };
-            let changed: Vec<usize> = (0..nodes.len()).filter(is_changed).collect();
-            if let [turn] = changed[..] {
-                if turn > 0 {
-                    self.put_before(nodes[turn - 1], at);
-                }
-                self.put_before(at, nodes[turn]);
-            }
+    /// Puts one node before another one of another recording.
+    fn put_before(&mut self, earlier: usize, later: usize) {
+        if self.index.recording_of(earlier) != self.index.recording_of(later) {
+            self.before[later].insert(earlier);
         }
     }
 
-    fn response(&self, node: usize) -> &'a RecordedResponse {
-        let (recording, turn) = self.nodes[node];
-        &self.recordings[recording].cassette.responses[turn]
-    }
-
-    /// The last segment of the path that is an id.
-    fn id_of(&self, recording: usize) -> Option<String> {
-        let segments = self.request(recording).path.rsplit('/');
-        let mut ids = segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
-        ids.find(|id| is_random(id) || self.ids.contains(id))
-    }
-
-    /// All values of responses, with the places where they stand.
-    fn places(&self) -> BTreeMap<String, Places> {
-        let mut places = BTreeMap::<String, Places>::new();
-        for (node, (recording, turn)) in self.nodes.iter().enumerate() {
-            let response = &self.recordings[*recording].cassette.responses[*turn];
-            let found: HashSet<String> = values(response).into_values().collect();
-            for value in found {
-                // A short text of the program itself, such as the name of a file, is no value.
-                let texts = &self.texts[*recording];
-                if !texts.complete.contains(&value) || texts.contain(&value) {
-                    places.entry(value).or_default().responses.push(node);
-                }
-            }
-        }
-        let parts: Vec<String> = places.keys().filter(|value| is_part(value)).cloned().collect();
-        let automaton = AhoCorasick::new(&parts).ok();
-        for (recording, texts) in self.texts.iter().enumerate() {
-            let complete = texts.complete.iter().filter(|value| is_unnamed(value));
-            let found = automaton
-                .iter()
-                .flat_map(|automaton| automaton.find_overlapping_iter(&texts.all))
-                .map(|found| &parts[found.pattern().as_usize()]);
-            for value in texts.named.iter().chain(complete).chain(found) {
-                if let Some(places) = places.get_mut(value) {
-                    places.requests.insert(recording);
-                }
-            }
-        }
-        places
-    }
-
-    /// The nodes that return a value which their request does not send.
-    fn sources<'b>(&'b self, places: &'b Places) -> impl Iterator<Item = usize> + 'b {
-        let nodes = places.responses.iter().copied();
-        nodes.filter(|node| !places.requests.contains(&self.nodes[*node].0))
-    }
-
-    /// The sources of a value that write: they have made it. A write to what was made with the value may return it, too.
-    fn writers<'b>(&'b self, places: &'b Places) -> impl Iterator<Item = usize> + 'b {
-        self.sources(places).filter(|node| {
-            let recording = self.nodes[*node].0;
-            is_write(self.request(recording))
-                && !reaches(
-                    recording,
-                    |at| self.may_use[at].iter().copied(),
-                    |at| places.requests.contains(&at),
-                )
-        })
-    }
-
-    /// The first source of a value that no write has made, such as the output of a job. What comes after a request that sends the
-    /// value may return it, too, and is not its source: a job with this input, a list of files with the name of an upload.
-    fn first_reader(&self, places: &Places) -> Option<usize> {
-        let sends = |node: usize| places.requests.contains(&self.nodes[node].0);
-        self.sources(places)
-            .filter(|node| !is_write(self.request(self.nodes[*node].0)))
-            .filter(|node| !reaches(*node, |at| self.before[at].iter().copied(), sends))
-            .min()
-    }
-
-    /// Puts the request that made a value before those that repeat or return it.
-    fn connect_value(&mut self, value: &str, places: &Places) {
-        let Some(maker) = self.writers(places).min().or_else(|| self.first_reader(places)) else {
-            return;
-        };
-        let source = self.nodes[maker].0;
-        for user in places.requests.iter().copied().filter(|user| *user != source) {
-            self.put_before(maker, self.first[user]);
-            self.needed[maker].insert(value.to_owned());
-            self.uses[user].insert(source);
-        }
-        if !is_write(self.request(source)) {
-            self.connect_expiry(value, maker, places);
-            return;
-        }
-        let others: BTreeSet<usize> = places.responses.iter().map(|node| self.nodes[*node].0).collect();
-        for other in others {
-            if other == source || places.requests.contains(&other) {
-                continue;
-            }
-            // A list has the value after it was made, and not before.
-            let has_value = |node: &usize| places.responses.contains(node);
-            let first = self.nodes_of(other).find(has_value);
-            // Both have the new value, or both the old one.
-            self.needed[maker].insert(value.to_owned());
-            self.uses[other].insert(source);
-            for node in self.nodes_of(other) {
-                if has_value(&node) {
-                    self.put_before(maker, node);
-                } else if !is_write(self.request(other)) && first.is_some_and(|first| node < first) {
-                    self.put_before(node, maker);
-                }
-            }
-        }
-    }
-
-    /// Puts the uses of a value before the next turn that no longer returns it: a new URL may end an old one.
-    fn connect_expiry(&mut self, value: &str, maker: usize, places: &Places) {
-        let source = self.nodes[maker].0;
-        let mut later = (maker + 1)..self.nodes_of(source).end;
-        let Some(next) = later.find(|node| !places.responses.contains(node)) else {
-            return;
-        };
-        let response = |node: usize| &self.recordings[source].cassette.responses[self.nodes[node].1];
-        let new: Vec<String> = values(response(next))
-            .into_values()
-            .filter(|new| new != value)
-            .collect();
-        for user in &places.requests {
-            let uses_new = new.iter().any(|new| self.texts[*user].contain(new));
-            if *user != source && !uses_new {
-                for node in self.nodes_of(*user) {
-                    self.put_before(node, next);
-                }
-            }
-        }
-    }
-
-    /// Puts a request that ends something after all other uses of its id, and before the errors that follow from it.
-    fn connect_end(&mut self, end: usize, places: &BTreeMap<String, Places>) {
-        // The last id in the path is that of what ends; those before it are of what contains it.
-        let Some(id) = self.id_of(end) else { return };
-        let none = Places::default();
-        let returned = &places.get(&id).unwrap_or(&none).responses;
-        let (at, rank) = (self.first[end], (end_rank(self.request(end)), end));
-        for other in (0..self.recordings.len()).filter(|other| *other != end) {
-            let other_rank = end_rank(self.request(other)).map(|rank| (Some(rank), other));
-            let nodes = self.nodes_of(other);
-            // What was read of it, such as its URL, ends with it.
-            let is_read = |source: &usize| !is_write(self.request(*source)) && self.texts[*source].contain(&id);
-            if self.texts[other].contain(&id) {
-                // A later end puts itself behind this one.
-                if other_rank.is_none_or(|other| other < rank) {
-                    let last = nodes.clone().rfind(|node| self.is_before_end(*node, at));
-                    self.put_around(nodes, at, last);
-                }
-            } else if self.uses[other].iter().any(is_read) {
-                nodes.for_each(|node| self.put_before(node, at));
-            } else if let Some(last) = nodes.clone().rfind(|node| returned.contains(node)) {
-                // A list has the value until its end. A write that has it does not come twice because of that.
-                let nodes = nodes.filter(|node| *node <= last || !is_write(self.request(other)));
-                let nodes: Vec<usize> = nodes.collect();
-                self.put_around(nodes, at, Some(last));
-            }
-        }
-    }
-
-    /// Whether a node that names what a request ends shows it before its end. What is cancelled can still be read.
-    fn is_before_end(&self, node: usize, end: usize) -> bool {
-        let is_cancelled = || {
-            let (ended, now) = (state(self.response(end)), state(self.response(node)));
-            now.is_some_and(|now| ended.as_ref() == Some(&now) || now.contains("cancel"))
-        };
-        let is_read = !is_write(self.request(self.nodes[node].0));
-        let is_delete = end_rank(self.request(self.nodes[end].0)) == Some(DELETE_RANK);
-        self.status(node) < 400 && !(is_read && !is_delete && is_cancelled())
-    }
-
-    /// Puts the nodes up to the last one before a node, and the others behind it.
+    /// Puts the nodes up to the last one before a node, and the others after it.
     fn put_around(&mut self, nodes: impl IntoIterator<Item = usize>, at: usize, last: Option<usize>) {
         for node in nodes {
             match last.is_some_and(|last| node <= last) {
@@ -475,67 +183,219 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Puts the requests that the assistant has answered before those that repeat the answers.
-    fn connect_messages(&mut self) {
-        let conversations: Vec<Vec<Value>> = (0..self.recordings.len())
-            .map(|recording| messages(self.request(recording)))
-            .collect();
-        let mut by_messages = HashMap::<String, Vec<usize>>::new();
-        for (recording, messages) in conversations
-            .iter()
-            .enumerate()
-            .filter(|(_, messages)| !messages.is_empty())
-        {
-            by_messages.entry(text_of(messages)).or_default().push(recording);
+    /// A value: the node that has made it comes before those that repeat or return it.
+    fn order_by_value(&mut self, value: &str, places: &Places) {
+        let index = self.index;
+        let Some(origin) = index.writers(places).min().or_else(|| self.first_reader(places)) else {
+            return;
+        };
+        let source = index.recording_of(origin);
+        for user in places.requests.iter().copied().filter(|user| *user != source) {
+            self.put_before(origin, index.first_node(user));
+            self.needed[origin].insert(value.to_owned());
+            self.uses[user].insert(source);
         }
-        for (recording, messages) in conversations.iter().enumerate() {
-            for (index, message) in messages.iter().enumerate().skip(1) {
-                if message["role"] != "assistant" {
-                    continue;
-                }
-                let (Some(repeated), Some(others)) = (
-                    AssistantMessage::read(message),
-                    by_messages.get(&text_of(&messages[..index])),
-                ) else {
-                    continue;
-                };
-                let mut nodes = others.iter().flat_map(|other| self.nodes_of(*other));
-                let source = nodes.find(|node| {
-                    let (other, turn) = self.nodes[*node];
-                    let response = &self.recordings[other].cassette.responses[turn];
-                    AssistantMessage::in_response(response).as_ref() == Some(&repeated)
-                });
-                if let Some(source) = source {
-                    self.put_before(source, self.first[recording]);
-                    self.messages[recording].push((index, source));
+        if !index.is_write(source) {
+            self.order_by_expiry(value, origin, places);
+            return;
+        }
+        let others: BTreeSet<usize> = places.responses.iter().map(|node| index.recording_of(*node)).collect();
+        for other in others {
+            if other == source || places.requests.contains(&other) {
+                continue;
+            }
+            // Both are saved with the new value, or neither.
+            self.needed[origin].insert(value.to_owned());
+            self.uses[other].insert(source);
+            // A list has the value after it was made, and not before.
+            let has_value = |node: &usize| places.responses.contains(node);
+            let first = index.nodes_of(other).find(has_value);
+            for node in index.nodes_of(other) {
+                if has_value(&node) {
+                    self.put_before(origin, node);
+                } else if !index.is_write(other) && first.is_some_and(|first| node < first) {
+                    self.put_before(node, origin);
                 }
             }
         }
     }
 
+    /// The first source of a value that no write has made, such as the output of a job. A response to a later request than one
+    /// that sends the value is not its source: a job with this input, a list with the file name of an upload.
+    fn first_reader(&self, places: &Places) -> Option<usize> {
+        let index = self.index;
+        let before = |node: usize| self.before[node].iter().copied();
+        let sends = |node: usize| places.requests.contains(&index.recording_of(node));
+        let readers = index
+            .sources(places)
+            .filter(|node| !index.is_write(index.recording_of(*node)));
+        readers.filter(|node| !reaches(*node, before, sends)).min()
+    }
+
+    /// A value of a `GET` that a later turn no longer returns: it may have expired by then, as a signed URL does, so that its
+    /// uses come first.
+    fn order_by_expiry(&mut self, value: &str, origin: usize, places: &Places) {
+        let index = self.index;
+        let source = index.recording_of(origin);
+        let mut later = (origin + 1)..index.nodes_of(source).end;
+        let Some(next) = later.find(|node| !places.responses.contains(node)) else {
+            return;
+        };
+        let mut new = values(index.response(next));
+        new.retain(|_, new| new != value);
+        for user in places.requests.iter().copied().filter(|user| *user != source) {
+            let uses_new = new.values().any(|new| index.texts[user].contain(new));
+            for node in index.nodes_of(user).filter(|_| !uses_new) {
+                self.put_before(node, next);
+            }
+        }
+    }
+
+    /// A request that deletes or cancels an object: it comes after all uses of its id, and before the errors that follow.
+    fn order_by_end(&mut self, recording: usize, end: End) {
+        let index = self.index;
+        let Some(id) = index.id_of(recording) else { return };
+        let (at, returned) = (index.first_node(recording), index.responses_with(id));
+        for other in (0..index.recordings.len()).filter(|other| *other != recording) {
+            let nodes = index.nodes_of(other);
+            // What was read of the object, such as its URL, ends with it.
+            let is_read = |source: &usize| !index.is_write(*source) && index.texts[*source].contain(id);
+            if index.texts[other].contain(id) {
+                // A later end puts itself after this one.
+                let is_later_end =
+                    end_of(index.request(other)).is_some_and(|other_end| (other_end, other) > (end, recording));
+                if !is_later_end {
+                    let last = nodes.clone().rfind(|node| self.is_before_end(*node, at, end));
+                    self.put_around(nodes, at, last);
+                }
+            } else if self.uses[other].iter().any(is_read) {
+                nodes.for_each(|node| self.put_before(node, at));
+            } else if let Some(last) = nodes.clone().rfind(|node| returned.contains(node)) {
+                // A list has the id until the end. A write returns it once only, which means nothing.
+                let nodes: Vec<usize> = nodes.filter(|node| *node <= last || !index.is_write(other)).collect();
+                self.put_around(nodes, at, Some(last));
+            }
+        }
+    }
+
+    /// Whether a node that names an object shows it before its end. What was cancelled can still be read.
+    fn is_before_end(&self, node: usize, at: usize, end: End) -> bool {
+        let index = self.index;
+        let is_cancelled = || {
+            let (ended, now) = (state(index.response(at)), state(index.response(node)));
+            now.is_some_and(|now| ended.as_ref() == Some(&now) || now.contains("cancel"))
+        };
+        let is_read = !index.is_write(index.recording_of(node));
+        !(index.has_failed(node) || is_read && end != End::Delete && is_cancelled())
+    }
+
+    /// A write to an object comes between two turns that read it, if a text of the write is new in the later one.
+    fn order_by_state(&mut self, write: usize) {
+        let index = self.index;
+        let nodes: Vec<usize> = index.nodes_of(write).collect();
+        let (Some(id), &[at]) = (index.id_of(write), &nodes[..]) else {
+            return;
+        };
+        let is_delete = end_of(index.request(write)) == Some(End::Delete);
+        if !index.is_write(write) || is_delete || index.has_failed(at) {
+            return;
+        }
+        let texts_of = |node: usize| texts_in(&normalized_content(index.response(node)));
+        let mut written = texts_of(at);
+        written.extend(index.texts[write].complete.iter().cloned());
+        let origin = index.values.get(id).and_then(|places| index.writers(places).min());
+        let created = origin.filter(|origin| *origin != at).map(texts_of);
+        for read in (0..index.recordings.len()).filter(|read| !index.is_write(*read)) {
+            let nodes: Vec<usize> = index.nodes_of(read).collect();
+            let returned = index.responses_with(id);
+            if index.id_of(read) != Some(id) && !nodes.iter().any(|node| returned.contains(node)) {
+                continue;
+            }
+            let texts: Vec<HashSet<String>> = nodes.iter().map(|node| texts_of(*node)).collect();
+            let has_new_text = |turn: &usize| {
+                let before = turn.checked_sub(1).map_or(created.as_ref(), |before| texts.get(before));
+                before.is_some_and(|before| texts[*turn].difference(before).any(|text| written.contains(text)))
+            };
+            let changed: Vec<usize> = (0..nodes.len()).filter(has_new_text).collect();
+            if let [turn] = changed[..] {
+                if turn > 0 {
+                    self.put_before(nodes[turn - 1], at);
+                }
+                self.put_before(at, nodes[turn]);
+            }
+        }
+    }
+
+    /// A message of the assistant: the response that has it comes before a request that repeats it behind the same messages.
+    fn order_by_messages(&mut self) {
+        let index = self.index;
+        let text_of = |messages: &[Value]| serde_json::to_string(messages).unwrap_or_default();
+        let conversations: Vec<Vec<Value>> = (0..index.recordings.len())
+            .map(|recording| messages_of(index.request(recording)))
+            .collect();
+        let mut by_messages = HashMap::<String, Vec<usize>>::new();
+        for (recording, messages) in conversations.iter().enumerate() {
+            by_messages.entry(text_of(messages)).or_default().push(recording);
+        }
+        for (recording, messages) in conversations.iter().enumerate() {
+            for (at, message) in messages.iter().enumerate().skip(1) {
+                let Some(repeated) = AssistantMessage::in_request(message) else {
+                    continue;
+                };
+                let others = by_messages.get(&text_of(&messages[..at])).into_iter().flatten();
+                let mut nodes = others.flat_map(|other| index.nodes_of(*other));
+                let has_message =
+                    |node: &usize| AssistantMessage::in_response(index.response(*node)).as_ref() == Some(&repeated);
+                if let Some(source) = nodes.find(has_message) {
+                    self.put_before(source, index.first_node(recording));
+                    self.messages[recording].push((at, source));
+                }
+            }
+        }
+    }
+
+    /// The group of each recording: those that edges connect have the same one.
+    fn groups(&self) -> Vec<usize> {
+        let mut neighbours = vec![BTreeSet::new(); self.index.recordings.len()];
+        for (later, before) in self.before.iter().enumerate() {
+            for earlier in before {
+                let (one, other) = (self.index.recording_of(*earlier), self.index.recording_of(later));
+                neighbours[one].insert(other);
+                neighbours[other].insert(one);
+            }
+        }
+        let mut groups = vec![None; neighbours.len()];
+        for group in 0..neighbours.len() {
+            let mut waiting = vec![group];
+            while let Some(at) = waiting.pop() {
+                if groups[at].is_none() {
+                    groups[at] = Some(group);
+                    waiting.extend(&neighbours[at]);
+                }
+            }
+        }
+        groups.into_iter().flatten().collect()
+    }
+
     /// The nodes in an order in which each one comes after those that must be before it.
     fn order(&self) -> Vec<usize> {
         let mut left: Vec<usize> = self.before.iter().map(BTreeSet::len).collect();
-        let mut after = vec![Vec::new(); self.nodes.len()];
+        let mut after = vec![Vec::new(); left.len()];
         for (node, before) in self.before.iter().enumerate() {
             before.iter().for_each(|earlier| after[*earlier].push(node));
         }
-        let mut ready: BinaryHeap<Reverse<usize>> = (0..self.nodes.len())
-            .filter(|node| left[*node] == 0)
-            .map(Reverse)
-            .collect();
-        let (mut order, mut is_done) = (Vec::new(), vec![false; self.nodes.len()]);
-        while order.len() < self.nodes.len() {
-            let next = match ready.pop() {
-                Some(Reverse(node)) if is_done[node] => continue,
-                Some(Reverse(node)) => node,
-                // The rest wait for each other: the one that was recorded first begins.
-                None => match is_done.iter().position(|is_done| !is_done) {
-                    Some(node) => node,
-                    None => break,
-                },
-            };
-            is_done[next] = true;
+        let ready = (0..left.len()).filter(|node| left[*node] == 0).map(Reverse);
+        let mut ready: BinaryHeap<Reverse<usize>> = ready.collect();
+        let (mut order, mut is_done) = (Vec::new(), vec![false; left.len()]);
+        // If all that are left wait for each other, the one that was recorded first comes first.
+        while let Some(next) = ready
+            .pop()
+            .map(|Reverse(node)| node)
+            .or_else(|| is_done.iter().position(|is_done| !is_done))
+        {
+            if std::mem::replace(&mut is_done[next], true) {
+                continue;
+            }
             order.push(next);
             for later in &after[next] {
                 left[*later] -= 1;
@@ -548,80 +408,21 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Whether a walk from a place leads to one that is wanted.
-fn reaches<I: Iterator<Item = usize>>(
-    from: usize,
-    next: impl Fn(usize) -> I,
-    is_wanted: impl Fn(usize) -> bool,
-) -> bool {
-    let (mut seen, mut waiting) = (HashSet::new(), vec![from]);
-    while let Some(at) = waiting.pop() {
-        if is_wanted(at) {
-            return true;
-        }
-        if seen.insert(at) {
-            waiting.extend(next(at));
-        }
-    }
-    false
+/// How a request ends an object, in the order in which a program does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Cancel,
+    Archive,
+    Delete,
 }
 
-/// The representative of a recording in a union-find structure.
-fn root(group_of: &mut [usize], mut at: usize) -> usize {
-    while group_of[at] != at {
-        group_of[at] = group_of[group_of[at]];
-        at = group_of[at];
-    }
-    at
-}
-
-fn is_write(request: &RecordedRequest) -> bool {
-    !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS")
-}
-
-const DELETE_RANK: u8 = 2;
-
-/// All texts in a response.
-fn all_texts(content: &Value) -> HashSet<String> {
-    fn collect(value: &Value, texts: &mut HashSet<String>) {
-        match value {
-            Value::Object(members) => members.values().for_each(|value| collect(value, texts)),
-            Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
-            Value::String(text) => drop(texts.insert(text.clone())),
-            _ => {}
-        }
-    }
-    let mut texts = HashSet::new();
-    collect(content, &mut texts);
-    texts
-}
-
-/// How late a request that ends something comes among those that do: a job is cancelled before it is deleted.
-fn end_rank(request: &RecordedRequest) -> Option<u8> {
+fn end_of(request: &RecordedRequest) -> Option<End> {
     let last = request.path.rsplit('/').next().unwrap_or_default();
     match (request.method.as_str(), last) {
-        ("DELETE", _) => Some(DELETE_RANK),
-        ("POST" | "PUT" | "PATCH", "archive" | "terminate") => Some(1),
-        ("POST" | "PUT" | "PATCH", "cancel" | "stop") => Some(0),
+        ("DELETE", _) => Some(End::Delete),
+        ("POST" | "PUT" | "PATCH", "archive" | "terminate") => Some(End::Archive),
+        ("POST" | "PUT" | "PATCH", "cancel" | "stop") => Some(End::Cancel),
         _ => None,
-    }
-}
-
-fn text_of(messages: &[Value]) -> String {
-    serde_json::to_string(messages).unwrap_or_default()
-}
-
-/// The messages of a chat request.
-fn messages(request: &RecordedRequest) -> Vec<Value> {
-    let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body else {
-        return Vec::new();
-    };
-    match parse_json(bytes) {
-        Some(mut body) => match body.get_mut("messages").map(Value::take) {
-            Some(Value::Array(messages)) => messages,
-            _ => Vec::new(),
-        },
-        None => Vec::new(),
     }
 }
 
@@ -632,7 +433,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cassette::{Cassette, Recorded, RecordedResponse};
+    use crate::cassette::{Cassette, Recorded, RecordedBody, RecordedResponse};
     use crate::key::{RequestKey, Scope};
 
     /// A recording in a scope: `METHOD /path`, a body, and the bodies of the responses.

@@ -88,6 +88,12 @@ impl Entry {
         RequestKey::from_file_name(&self.name)
     }
 
+    /// Returns the key of the new recording, and the SHA-256 of its document.
+    fn new_key(&self) -> Option<(RequestKey, &str)> {
+        let (name, sha256) = self.replacement.as_ref()?;
+        Some((RequestKey::from_file_name(name)?, sha256))
+    }
+
     /// Writes the new recording from the staged documents if the engine has another one. Returns its key, or `None` if
     /// neither has it.
     ///
@@ -98,13 +104,10 @@ impl Entry {
         engine: &dyn CacheEngine,
         staged: &dyn CacheEngine,
     ) -> Result<Option<RequestKey>> {
-        let Some((name, sha256)) = &self.replacement else {
+        let Some((key, sha256)) = self.new_key() else {
             return Ok(None);
         };
-        let Some(key) = RequestKey::from_file_name(name) else {
-            return Ok(None);
-        };
-        let is_new = |document: &Bytes| sha256_hex(document) == *sha256;
+        let is_new = |document: &Bytes| sha256_hex(document) == sha256;
         if engine.get(&key).await?.as_ref().is_some_and(is_new) {
             return Ok(Some(key));
         }
@@ -119,15 +122,12 @@ impl Entry {
     /// # Errors
     /// When the engine cannot be read.
     pub(crate) async fn written_key(&self, engine: &dyn CacheEngine) -> Result<Option<RequestKey>> {
-        let Some((name, sha256)) = &self.replacement else {
-            return Ok(None);
-        };
-        let Some(key) = RequestKey::from_file_name(name) else {
+        let Some((key, sha256)) = self.new_key() else {
             return Ok(None);
         };
         let document = engine.get(&key).await?;
         Ok(document
-            .is_some_and(|document| sha256_hex(&document) == *sha256)
+            .is_some_and(|document| sha256_hex(&document) == sha256)
             .then_some(key))
     }
 

@@ -1,6 +1,11 @@
 //! Refresh: sends recorded requests to the upstream again, and stores the responses that differ.
+//!
+//! `values` says what in a response a later request may repeat, `index` where such values stand in the recordings of a scope,
+//! and `chains` what follows from that: which recordings belong together, and the order of their requests. `refresher` sends a
+//! chain (`resend`) with the new values in place of the old ones (`substitutions`), and stores it as a whole (`journal`).
 
 mod chains;
+mod index;
 mod journal;
 mod recording;
 mod refresher;

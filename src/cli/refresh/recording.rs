@@ -61,9 +61,9 @@ pub(crate) enum Outcome {
     NotSent(String),
     /// The upstream returned no response that can be recorded.
     Failed(Error),
-    /// The recording is left as it was, because another one of its chain, `culprit`, could not be refreshed. `change` is that of
+    /// The recording is left as it was, because another one of its chain, `failed`, could not be refreshed. `change` is that of
     /// its new responses, if they were received.
-    LeftForChain { change: Option<Change>, culprit: String },
+    LeftForChain { change: Option<Change>, failed: String },
     /// The request was not sent yet, and why.
     Skipped(&'static str),
 }

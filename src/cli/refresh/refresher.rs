@@ -151,7 +151,7 @@ impl Refresher {
                 continue;
             }
             if let Err(outcome) = self.take(step, &mut progress).await {
-                return self.stopped(progress, step.recording, outcome);
+                return self.left_as_it_was(progress, step.recording, outcome);
             }
         }
         let mut new: Vec<Option<NewRecording>> = (0..chain.recordings.len())
@@ -159,12 +159,12 @@ impl Refresher {
             .collect();
         progress.keep_equivalent(&mut new);
         if let Err((at, message)) = progress.check(&new) {
-            return self.stopped(progress, at, Outcome::NotSent(message));
+            return self.left_as_it_was(progress, at, Outcome::NotSent(message));
         }
         if !self.dry_run
             && let Err(error) = self.store(&progress, &new).await
         {
-            return self.stopped(progress, 0, Outcome::Failed(error));
+            return self.left_as_it_was(progress, 0, Outcome::Failed(error));
         }
         let recordings = chain.recordings.iter().zip(new).enumerate();
         let result = |(at, (recording, new)): (usize, (&Recording, Option<NewRecording>))| match new {
@@ -240,21 +240,21 @@ impl Refresher {
     }
 
     /// The results of a chain that is left as it was, because one of its recordings has this outcome.
-    fn stopped(&self, mut progress: Progress<'_>, culprit: usize, outcome: Outcome) -> Vec<RefreshResult> {
+    fn left_as_it_was(&self, mut progress: Progress<'_>, failed: usize, outcome: Outcome) -> Vec<RefreshResult> {
         let chain = progress.chain;
-        let name = &chain.recordings[culprit].name;
+        let name = &chain.recordings[failed].name;
         let is_interrupted = matches!(outcome, Outcome::Skipped(_));
         let mut outcome = Some(outcome);
         let mut results = Vec::new();
         for (at, recording) in chain.recordings.iter().enumerate() {
             let new = self.new_recording(&mut progress, at);
             let cost = new.as_ref().map_or(Some(0.0), |new| new.cost);
-            let outcome = match (at == culprit, is_interrupted) {
+            let outcome = match (at == failed, is_interrupted) {
                 (true, _) => outcome.take().unwrap_or(Outcome::Skipped(INTERRUPTED)),
                 (false, true) => Outcome::Skipped(INTERRUPTED),
                 (false, false) => Outcome::LeftForChain {
                     change: new.map(|new| new.change),
-                    culprit: name.clone(),
+                    failed: name.clone(),
                 },
             };
             results.push(RefreshResult {
@@ -337,16 +337,31 @@ impl Refresher {
         for (key, document) in &documents {
             engine.set(key, document.clone()).await?;
         }
-        if self.pending.is_none() {
-            let written: HashSet<&RequestKey> = documents.iter().map(|(key, _)| key).collect();
-            for (recording, new) in progress.chain.recordings.iter().zip(new) {
-                let is_moved = new.as_ref().is_some_and(|new| {
-                    let key = new.replacement.as_ref().map(|(key, _)| key);
-                    key.is_some_and(|key| key.hash() != recording.key.hash())
-                });
-                if is_moved && !written.contains(&recording.key) {
-                    self.engine.remove(&recording.key).await?;
-                }
+        let is_replaced = |new: &Option<NewRecording>| new.as_ref().is_some_and(|new| new.replacement.is_some());
+        let replaced = progress
+            .chain
+            .recordings
+            .iter()
+            .zip(new)
+            .filter(|(_, new)| is_replaced(new));
+        let written = documents.into_iter().map(|(key, _)| key).collect();
+        self.remove_old(replaced.map(|(recording, _)| recording.key.clone()), &written)
+            .await
+    }
+
+    /// Removes replaced recordings, unless a new one has the same key.
+    async fn remove_old(
+        &self,
+        replaced: impl IntoIterator<Item = RequestKey>,
+        written: &HashSet<RequestKey>,
+    ) -> Result<()> {
+        // A review removes them when the new ones are accepted.
+        if self.pending.is_some() {
+            return Ok(());
+        }
+        for key in replaced {
+            if !written.contains(&key) {
+                self.engine.remove(&key).await?;
             }
         }
         Ok(())
@@ -358,12 +373,12 @@ impl Refresher {
     /// # Errors
     /// When the engine cannot be read or written.
     pub(crate) async fn resume(&mut self) -> Result<BTreeSet<String>> {
-        let Some(journal) = &mut self.journal else {
+        let Some(journal) = &self.journal else {
             return Ok(BTreeSet::new());
         };
         let engine = self.pending.as_ref().unwrap_or(&self.engine);
-        let mut finished = BTreeSet::new();
-        let (mut entries, mut written) = (Vec::new(), HashSet::new());
+        let (mut finished, mut written, mut replaced) = (BTreeSet::new(), HashSet::new(), Vec::new());
+        let mut entries = Vec::new();
         for entry in &journal.entries {
             if let Some((name, _)) = &entry.replacement {
                 // A recording that is neither written nor staged must be sent again.
@@ -372,21 +387,15 @@ impl Refresher {
                 };
                 finished.insert(name.clone());
                 written.insert(key);
+                replaced.extend(entry.old_key());
             }
             finished.insert(entry.name.clone());
             entries.push(entry.clone());
         }
-        if self.pending.is_none() {
-            for entry in &entries {
-                let old = entry
-                    .old_key()
-                    .filter(|old| entry.replacement.is_some() && !written.contains(old));
-                if let Some(old) = old {
-                    self.engine.remove(&old).await?;
-                }
-            }
+        self.remove_old(replaced, &written).await?;
+        if let Some(journal) = &mut self.journal {
+            journal.entries = entries;
         }
-        journal.entries = entries;
         Ok(finished)
     }
 }
@@ -540,5 +549,90 @@ fn skipped(recording: &Recording, reason: &'static str) -> RefreshResult {
         name: recording.name.clone(),
         outcome: Outcome::Skipped(reason),
         cost: Some(0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::cassette::{Recorded, RecordedBody};
+    use crate::key::Scope;
+
+    fn recording(method: &str, path: &str, response: &str) -> Recording {
+        let request = RecordedRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: None,
+            content_type: None,
+            body: RecordedBody::Blob(Bytes::new().into()),
+        };
+        let response = RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Bytes::copy_from_slice(response.as_bytes()).into(),
+            timing_ms: vec![1],
+        };
+        let hash = "0".repeat(64);
+        Recording {
+            name: format!("{method} {path}"),
+            key: RequestKey::from_parts(hash.clone(), Scope::root(), "x".to_owned(), "x".to_owned()),
+            cassette: Cassette {
+                key: hash,
+                recorded: Recorded::now(None, None),
+                history: None,
+                request,
+                responses: vec![response],
+            },
+        }
+    }
+
+    #[test]
+    fn a_new_request_must_repeat_the_new_values() {
+        let upload = recording("POST", "/v1/files", r#"{"id":"f1"}"#);
+        let read = recording("GET", "/v1/files/f1", "{}");
+        let all = chains(vec![upload, read]);
+        let mut progress = Progress::new(&all[0]);
+        let response = recording("POST", "/v1/files", r#"{"id":"f2"}"#)
+            .cassette
+            .responses
+            .remove(0);
+        let step = &all[0].steps[0];
+        let old = &all[0].recordings[step.recording].cassette.responses[0];
+        progress.substitutions.add(old, &response, &step.needed).unwrap();
+        let with_path = |path: &str| {
+            let Recording { key, cassette, .. } = recording("GET", path, "{}");
+            let new = NewRecording {
+                change: compare(&cassette.responses, &cassette.responses),
+                replacement: Some((key, cassette)),
+                cost: None,
+            };
+            let is_read = |recording: &Recording| recording.cassette.request.method == "GET";
+            let mut new = Some(new);
+            let recordings = all[0].recordings.iter();
+            recordings
+                .map(|recording| new.take_if(|_| is_read(recording)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(progress.check(&with_path("/v1/files/f2")), Ok(()));
+        let (_, message) = progress.check(&with_path("/v1/files/f1")).unwrap_err();
+        assert_eq!(message, "its request does not repeat f2, which took the place of f1");
+    }
+
+    #[test]
+    fn only_a_job_that_goes_on_is_unfinished() {
+        let job = |body: &str| recording("GET", "/v1/jobs/1", body).cassette.responses.remove(0);
+        let done = job(r#"{"status":"SUCCESS"}"#);
+        assert!(is_unfinished(&done, &job(r#"{"status":"RUNNING"}"#)));
+        for other in [
+            r#"{"status":"SUCCESS"}"#,
+            r#"{"status":"FAILED"}"#,
+            r#"{"status":"live"}"#,
+            "{}",
+        ] {
+            assert!(!is_unfinished(&done, &job(other)), "{other}");
+        }
     }
 }

@@ -104,11 +104,8 @@ pub(super) fn has_side_effects(request: &RecordedRequest) -> bool {
         "detect",
     ];
     let last = request.path.rsplit('/').next().unwrap_or_default();
-    match request.method.as_str() {
-        "GET" | "HEAD" | "OPTIONS" => false,
-        "POST" => !COMPUTATIONS.contains(&last),
-        _ => true,
-    }
+    let is_computation = request.method == "POST" && COMPUTATIONS.contains(&last);
+    !(request.is_safe() || is_computation)
 }
 
 /// Makes an HTTP request of a recorded one.

@@ -22,8 +22,13 @@ pub(super) struct AssistantMessage {
 }
 
 impl AssistantMessage {
+    /// Returns the message in a request; `None` when it is not of the assistant, or empty.
+    pub(super) fn in_request(message: &Value) -> Option<Self> {
+        (message["role"] == "assistant").then(|| Self::read(message)).flatten()
+    }
+
     /// Reads a message of a request or response; `None` when it has neither text nor tool calls.
-    pub(super) fn read(message: &Value) -> Option<Self> {
+    fn read(message: &Value) -> Option<Self> {
         let text = match &message["content"] {
             Value::String(text) => text.clone(),
             Value::Array(chunks) => chunks.iter().filter_map(|chunk| chunk["text"].as_str()).collect(),
@@ -167,7 +172,7 @@ impl Substitutions {
     }
 
     /// Returns the request with the new values in place of the recorded ones. `messages` are the new messages of the assistant
-    /// by their index in the request; the others are told by their recorded text.
+    /// by their index in the request; the others are identified by their recorded text.
     ///
     /// # Errors
     /// Why the new request is unknown.
@@ -205,7 +210,7 @@ impl Substitutions {
         let new = match parse_json(bytes) {
             Some(old) => {
                 let mut body = old.clone();
-                // The words of the assistant whose place is known are not replaced by others.
+                // A message of the assistant whose source is known is not replaced again.
                 let mut contents = Vec::new();
                 if let Some(in_request) = body.get_mut("messages").and_then(Value::as_array_mut) {
                     for (index, message) in in_request.iter_mut().enumerate() {
@@ -238,10 +243,7 @@ impl Substitutions {
     }
 
     fn replace_message(&self, message: &mut Value, new: Option<&AssistantMessage>) -> Result<(), &'static str> {
-        if message["role"] != "assistant" {
-            return Ok(());
-        }
-        let Some(old) = AssistantMessage::read(message) else {
+        let Some(old) = AssistantMessage::in_request(message) else {
             return Ok(());
         };
         let Some(new) = new.or_else(|| self.messages.get(&old)).filter(|new| **new != old) else {
@@ -258,26 +260,38 @@ impl Substitutions {
     }
 }
 
+/// The messages of a chat request.
+pub(super) fn messages_of(request: &RecordedRequest) -> Vec<Value> {
+    let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body else {
+        return Vec::new();
+    };
+    let mut body = parse_json(bytes).unwrap_or_default();
+    match body.get_mut("messages").map(Value::take) {
+        Some(Value::Array(messages)) => messages,
+        _ => Vec::new(),
+    }
+}
+
 /// Replaces values in requests.
 struct Replacer<'a> {
     values: &'a HashMap<String, String>,
     /// Finds the values that are replaced within other texts, too.
-    random: Option<AhoCorasick>,
+    parts: Option<AhoCorasick>,
     replacements: Vec<&'a str>,
 }
 
 impl<'a> Replacer<'a> {
     fn new(values: &'a HashMap<String, String>) -> Self {
-        let random: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_part(old)).collect();
+        let parts: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_part(old)).collect();
         // A URL may contain an id: the longest value counts.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
-            .build(random.iter().map(|(old, _)| old))
+            .build(parts.iter().map(|(old, _)| old))
             .ok();
         Self {
             values,
-            random: automaton.filter(|_| !random.is_empty()),
-            replacements: random.into_iter().map(|(_, new)| new.as_str()).collect(),
+            parts: automaton.filter(|_| !parts.is_empty()),
+            replacements: parts.into_iter().map(|(_, new)| new.as_str()).collect(),
         }
     }
 
@@ -286,8 +300,8 @@ impl<'a> Replacer<'a> {
         if let Some(new) = self.values.get(text).filter(|_| is_named || is_unnamed(text)) {
             return Some(new.clone());
         }
-        let random = self.random.as_ref().filter(|random| random.is_match(text))?;
-        Some(random.replace_all(text, &self.replacements))
+        let parts = self.parts.as_ref().filter(|parts| parts.is_match(text))?;
+        Some(parts.replace_all(text, &self.replacements))
     }
 
     fn in_path(&self, path: &str) -> String {

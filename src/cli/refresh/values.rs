@@ -15,7 +15,8 @@ const MIN_UNNAMED: usize = 6;
 /// The maximum length of a value that a member names, such as `id`.
 const MAX_NAMED: usize = 4096;
 
-/// The minimum and maximum length of words, such as those of the assistant, that a later request may repeat.
+/// The minimum and maximum length of a text of several words, such as a message of the assistant, that a later request may
+/// repeat.
 const WORDS: std::ops::RangeInclusive<usize> = 16..=65536;
 
 /// The last words in the names of members with values that requests repeat.
@@ -32,10 +33,6 @@ pub(super) fn values(response: &RecordedResponse) -> BTreeMap<String, String> {
 
 /// Returns the ids that a request names: random segments of its path, and random members such as `file_id`.
 pub(super) fn references(request: &RecordedRequest) -> BTreeSet<String> {
-    let segments = request
-        .path
-        .split('/')
-        .map(|segment| percent_decode_str(segment).decode_utf8_lossy());
     let mut named = BTreeMap::new();
     if let RecordedBody::Blob(Blob::Inline(bytes)) = &request.body
         && let Some(body) = parse_json(bytes)
@@ -52,8 +49,24 @@ pub(super) fn references(request: &RecordedRequest) -> BTreeSet<String> {
         .into_iter()
         .filter(|(pointer, _)| has_name(pointer))
         .map(|(_, id)| id);
-    let all = segments.map(|segment| segment.into_owned()).chain(named);
+    let all = path_segments(&request.path).chain(named);
     all.filter(|id| is_random(id)).collect()
+}
+
+/// Returns the segments of a path, decoded.
+pub(super) fn path_segments(path: &str) -> impl Iterator<Item = String> {
+    let segments = path.split('/');
+    segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+}
+
+/// Returns all texts in the content of a response.
+pub(super) fn texts_in(content: &Value) -> HashSet<String> {
+    match content {
+        Value::Object(members) => members.values().flat_map(texts_in).collect(),
+        Value::Array(items) => items.iter().flat_map(texts_in).collect(),
+        Value::String(text) => HashSet::from([text.clone()]),
+        _ => HashSet::new(),
+    }
 }
 
 fn collect(value: &Value, pointer: &str, name: &str, found: &mut BTreeMap<String, String>) {
@@ -103,7 +116,7 @@ pub(super) fn is_part(value: &str) -> bool {
     is_random(value) || is_words(value) || is_mixed(value)
 }
 
-/// Whether a value is letters of mixed case: one of five ids of tool calls has no digit.
+/// Whether a value has small letters before capitals: a random id of nine letters and digits may have no digit.
 fn is_mixed(value: &str) -> bool {
     const MIN_LENGTH: usize = 8;
     let letters = value.as_bytes();
@@ -141,8 +154,8 @@ pub(super) struct RequestTexts {
 impl RequestTexts {
     pub(super) fn of(request: &RecordedRequest) -> Self {
         let mut texts = Self::default();
-        for segment in request.path.split('/') {
-            texts.add(&percent_decode_str(segment).decode_utf8_lossy(), true);
+        for segment in path_segments(&request.path) {
+            texts.add(&segment, true);
         }
         for (name, value) in form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes()) {
             texts.add_part(&name);
@@ -281,6 +294,7 @@ mod tests {
         for value in ["file-a", "a/b-9f86d081884c", "x-9f86d081884c/y"] {
             assert!(texts.contain(value), "{value}");
         }
+        assert!(is_part("TMnTfWvhQ") && !is_part("file-a") && !is_part("weather"));
         for other in ["file-b", "file-c", "x-9f86d081884d"] {
             assert!(!texts.contain(other), "{other}");
         }

@@ -33,5 +33,24 @@ pub mod upstream;
 #[cfg(feature = "cli")]
 pub mod wire;
 
+use std::path::Path;
+
+use mistral_cassette::client::Client;
+use mistral_cassette::recorder::RecorderBuilder;
+use mistral_cassette::{DirectoryEngine, Mode, Recorder};
+
 /// The API key of the tests: long enough to be treated as a secret.
 pub const KEY: &str = "sk-test-secret-0123456789abcdef";
+
+/// A client whose requests are recorded in a directory, or replayed from it.
+pub fn session(
+    directory: &Path,
+    mode: Mode,
+    upstream: &str,
+    with: impl FnOnce(RecorderBuilder) -> RecorderBuilder,
+) -> (Client, Recorder) {
+    let recorder = Recorder::builder(DirectoryEngine::new(directory)).mode(mode);
+    let recorder = with(recorder.allow_record_in_ci()).build().unwrap();
+    let client = Client::builder().api_key(KEY).base_url(upstream);
+    (client.recorder(recorder.clone()).build().unwrap(), recorder)
+}

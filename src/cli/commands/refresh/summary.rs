@@ -23,11 +23,11 @@ fn description(outcome: &Outcome) -> String {
         } => format!("{}, with a new request: {moved}", change.kind),
         Outcome::NotSent(why) => format!("not sent: {why}"),
         Outcome::Failed(error) => format!("failed: {}", error.message().lines().next().unwrap_or_default()),
-        Outcome::LeftForChain { change, culprit } => {
+        Outcome::LeftForChain { change, failed } => {
             let change = change
                 .as_ref()
                 .map_or(String::new(), |change| format!("{}, ", change.kind));
-            format!("{change}not saved: it belongs to the chain of {culprit}")
+            format!("{change}not saved: it belongs to the chain of {failed}")
         }
         Outcome::Skipped(why) => format!("left: {why}"),
     }
