@@ -523,6 +523,49 @@ mod tests {
         assert!(at(&format!("GET {path} 0")) < delete && delete < at(&format!("GET {path} 1")));
     }
 
+    /// The job, its list and `cancel` return a value that the first request sends. A cancelled job can still be read.
+    #[test]
+    fn a_job_is_read_before_and_after_it_is_cancelled() {
+        let (id, run) = ("job-1a2b3c4d", "run-9f8e7d6c5b");
+        let job = |status: &str| json!({ "id": id, "run": run, "status": status });
+        let found = order(vec![
+            recording(
+                "a",
+                &format!("DELETE /v1/jobs/{id}"),
+                &json!({}),
+                &[json!({ "deleted": true })],
+            ),
+            recording(
+                "a",
+                &format!("GET /v1/jobs/{id}"),
+                &json!({}),
+                &[job("RUNNING"), job("CANCELLED")],
+            ),
+            recording("a", "GET /v1/jobs", &json!({}), &[json!({ "data": [job("RUNNING")] })]),
+            recording(
+                "a",
+                &format!("POST /v1/jobs/{id}/cancel"),
+                &json!({}),
+                &[job("CANCELLATION_REQUESTED")],
+            ),
+            recording("a", "POST /v1/new-jobs", &json!({ "run": run }), &[job("QUEUED")]),
+        ]);
+        let [chain] = &found[..] else { panic!("{found:?}") };
+        let chain: Vec<&str> = chain
+            .iter()
+            .map(String::as_str)
+            .filter(|step| *step != "GET /v1/jobs")
+            .collect();
+        let expected = [
+            "POST /v1/new-jobs",
+            "GET /v1/jobs/job-1a2b3c4d 0",
+            "POST /v1/jobs/job-1a2b3c4d/cancel",
+            "GET /v1/jobs/job-1a2b3c4d 1",
+            "DELETE /v1/jobs/job-1a2b3c4d",
+        ];
+        assert_eq!(chain, expected);
+    }
+
     /// The output of one job is the input of the next one, which returns it, too.
     #[test]
     fn what_was_made_from_a_value_is_not_its_source() {
@@ -586,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_repeat_values_of_each_other_are_no_chain() {
+    fn requests_that_wait_for_each_other_are_sent_in_the_order_of_their_names() {
         let found = order(vec![
             recording(
                 "a",
@@ -601,7 +644,7 @@ mod tests {
                 &[file("id-1a2b3c4d")],
             ),
         ]);
-        assert_eq!(found, [["POST /v1/1"], ["POST /v1/2"]]);
+        assert_eq!(found, [["POST /v1/1", "POST /v1/2"]]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) struct Index<'a> {
     /// The texts in the request of each recording.
     pub(super) texts: Vec<RequestTexts>,
     pub(super) values: BTreeMap<String, Places>,
-    /// For each recording, the writes that return a value which its request repeats.
+    /// For each recording, the writes that return a value which its request repeats where an id is expected.
     writes_before: Vec<BTreeSet<usize>>,
     /// For each recording, the last segment of its path that is an id.
     ids: Vec<Option<String>>,
@@ -154,10 +154,15 @@ impl<'a> Index<'a> {
 
     fn find_writes_before(&self) -> Vec<BTreeSet<usize>> {
         let mut before = vec![BTreeSet::new(); self.recordings.len()];
-        for places in self.values.values() {
+        for (value, places) in &self.values {
             let sources = self.sources(places).map(|node| self.recording_of(node));
             let writes: Vec<usize> = sources.filter(|source| self.is_write(*source)).collect();
-            for user in &places.requests {
+            // Elsewhere, the value may be one of the program that the write returns.
+            for user in places
+                .requests
+                .iter()
+                .filter(|user| self.texts[**user].named.contains(value))
+            {
                 before[*user].extend(&writes);
             }
         }
