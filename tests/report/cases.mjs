@@ -1,8 +1,8 @@
-// Opens a report in Chromium and runs one case: `node cases.mjs CASE report.html`. CHROMIUM is the path of the browser.
+// Opens reports in Chromium. Each line on stdin, a case and the path of a report with a tab between them, is answered on stdout
+// with "well" or the error, and an empty line. One browser serves all cases, each in a context of its own, until stdin ends.
+// CHROMIUM is the path of the browser.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -17,13 +17,8 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 
-const [, , name, file] = process.argv;
-const address = pathToFileURL(file).href;
-
-/** Events that must not happen in any case. */
-const violations = [];
-
-async function watched(page) {
+/** Opens a page and collects the events that must not happen in any case. */
+async function watched(page, address, violations) {
   await page.addInitScript(() => {
     addEventListener("securitypolicyviolation", (event) =>
       console.error(`violation: ${event.violatedDirective} ${event.blockedURI}`),
@@ -279,7 +274,7 @@ const cases = {
     assert.ok((await overflow(page)) <= 0);
   },
 
-  async hostile(page) {
+  async hostile(page, violations) {
     const links = await page.locator("#list a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
     assert.ok(links.length > 60, String(links.length));
     let text = "";
@@ -356,25 +351,36 @@ const cases = {
   },
 };
 
-const folder = mkdtempSync(join(tmpdir(), "report-"));
-const browser = await chromium.launchPersistentContext(folder, {
-  executablePath: process.env.CHROMIUM,
-  args: ARGUMENTS,
-  offline: true,
-});
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
+
+async function run(name, file) {
+  const violations = [];
+  const context = await browser.newContext({ offline: true });
+  try {
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    await watched(page, pathToFileURL(file).href, violations);
+    await cases[name](page, violations);
+    assert.equal(
+      await page.evaluate(() => [window.ran, {}.ran].some((ran) => ran !== undefined)),
+      false,
+      "a script of a recording has run",
+    );
+    assert.deepEqual(violations, []);
+  } finally {
+    await context.close();
+  }
+}
+
 try {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
-  await watched(page);
-  await cases[name](page);
-  assert.equal(
-    await page.evaluate(() => [window.ran, {}.ran].some((ran) => ran !== undefined)),
-    false,
-    "a script of a recording has run",
-  );
-  assert.deepEqual(violations, []);
-  console.log("well");
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [name, file] = line.split("\t");
+    const result = await run(name, file).then(
+      () => "well",
+      (error) => String(error.stack),
+    );
+    console.log(`${result.replaceAll(/\n\s*\n/g, "\n")}\n`);
+  }
 } finally {
   await browser.close();
-  rmSync(folder, { recursive: true, force: true });
 }

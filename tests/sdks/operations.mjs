@@ -1,4 +1,5 @@
 // The calls of operations.py, made by the official TypeScript client. Prints a line of JSON for each.
+import { createInterface } from "node:readline";
 
 import { Mistral } from "@mistralai/mistralai";
 import { z } from "zod";
@@ -256,18 +257,27 @@ const operations = {
     }),
 };
 
-const [, , ...names] = process.argv;
-for (const operation of names.length ? names : Object.keys(operations)) {
-  const scope = operation.replace(/[^\p{L}\p{N}._]/gu, "-");
-  const client = new Mistral({
-    apiKey: process.env.MISTRAL_API_KEY,
-    serverURL: `${process.env.MISTRAL_SERVER_URL}/c/${scope}`,
-  });
-  let answer;
-  try {
-    answer = (await operations[operation](client)) ?? null;
-  } catch (error) {
-    answer = { error: error.name, status: error.statusCode ?? null, body: error.body ?? String(error) };
+async function run(base, names) {
+  for (const operation of names.length ? names : Object.keys(operations)) {
+    const scope = operation.replace(/[^\p{L}\p{N}._]/gu, "-");
+    const client = new Mistral({ apiKey: process.env.MISTRAL_API_KEY, serverURL: `${base}/c/${scope}` });
+    let answer;
+    try {
+      answer = (await operations[operation](client)) ?? null;
+    } catch (error) {
+      answer = { error: error.name, status: error.statusCode ?? null, body: error.body ?? String(error) };
+    }
+    console.log(JSON.stringify({ operation, answer }));
   }
-  console.log(JSON.stringify({ operation, answer }));
+}
+
+const [, , ...names] = process.argv;
+if (names[0] === "--worker") {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { base, names } = JSON.parse(line);
+    await run(base, names);
+    console.log();
+  }
+} else {
+  await run(process.env.MISTRAL_SERVER_URL, names);
 }

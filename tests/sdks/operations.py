@@ -2,6 +2,8 @@
 
     mistral-cassette run -- python operations.py            all of them
     mistral-cassette run -- python operations.py NAME …     these
+    python operations.py --worker                           those of each line `{"base": URL, "names": […]}` on stdin,
+                                                            with an empty line after them
 """
 
 import asyncio
@@ -574,23 +576,24 @@ def _(m):
     return m.beta.libraries.accesses.delete(library_id=LIBRARY_ID, share_with_uuid=GROUP_ID, share_with_type="User")
 
 
-async def awaited(call, client):
-    async with client:
-        return await call(client)
-
-
-def main():
-    base, key = os.environ["MISTRAL_SERVER_URL"], os.environ["MISTRAL_API_KEY"]
-    for name in sys.argv[1:] or OPERATIONS:
+def run(base, names):
+    # One client: a client reads the root certificates twice when it is made, which takes longer than all its calls.
+    client, loop = Mistral(api_key=os.environ["MISTRAL_API_KEY"], server_url=base), asyncio.new_event_loop()
+    for name in names or OPERATIONS:
         call = OPERATIONS[name]
         scope = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
-        client = Mistral(api_key=key, server_url=f"{base}/c/{scope}")
+        client.sdk_configuration.server_url = f"{base}/c/{scope}"
         try:
-            answer = asyncio.run(awaited(call, client)) if inspect.iscoroutinefunction(call) else call(client)
+            answer = loop.run_until_complete(call(client)) if inspect.iscoroutinefunction(call) else call(client)
             answer = shown(answer)
         except Exception as error:
             answer = {"error": type(error).__name__, "status": getattr(error, "status_code", None), "body": getattr(error, "body", str(error))}
         print(json.dumps({"operation": name, "answer": answer}, ensure_ascii=False), flush=True)
 
 
-main()
+if sys.argv[1:] == ["--worker"]:
+    for line in sys.stdin:
+        run(**json.loads(line))
+        print(flush=True)
+else:
+    run(os.environ["MISTRAL_SERVER_URL"], sys.argv[1:])

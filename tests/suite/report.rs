@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::project::{Project, done};
+use crate::support::project::Project;
 use crate::support::skip::is_installed;
+use crate::support::worker;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -30,22 +31,17 @@ fn can_browse() -> bool {
         && is_installed(script("node_modules").exists(), "tests/report/node_modules")
 }
 
-/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that
-/// runs, a
+/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that runs, a
 /// request to the network, an error or a dialog fails every case.
 fn browse(project: &Project, case: &str) {
-    let mut node = Command::new("node");
-    node.arg(script("cases.mjs"))
-        .arg(case)
-        .arg(project.path().join("report.html"));
-    node.env("CHROMIUM", browser().unwrap());
-    let done = done(&mut node);
-    assert_eq!(
-        (done.code(), done.stdout.as_str()),
-        (0, "well\n"),
-        "{case}: {}",
-        done.stderr
-    );
+    let node = || {
+        let mut node = Command::new("node");
+        node.arg(script("cases.mjs")).env("CHROMIUM", browser().unwrap());
+        node
+    };
+    let report = project.path().join("report.html");
+    let result = worker::ask("browser", node, &format!("{case}\t{}", report.display()));
+    assert_eq!(result, "well\n", "{case}");
 }
 
 /// One interaction in the input format of `import`.

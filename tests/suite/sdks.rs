@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::api;
-use crate::support::project::{Done, Project, done};
+use crate::support::project::{Done, Project, RunningProxy, done};
 use crate::support::skip::{is_installed, print};
+use crate::support::{KEY, api, worker};
 use mistral_cassette::client::{Client, Retries};
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Result};
 use serde_json::Value;
@@ -23,10 +23,6 @@ const NODE: &str = "node";
 
 /// A program in `tests/sdks`, with its interpreter.
 struct Program(&'static str, &'static str);
-
-const PYTHON_OPERATIONS: Program = Program(PYTHON, "operations.py");
-const PYTHON_1_OPERATIONS: Program = Program(PYTHON_1, "operations.py");
-const TYPESCRIPT_OPERATIONS: Program = Program(NODE, "operations.mjs");
 
 impl Program {
     /// Whether it can run. In CI it must; elsewhere the test is reported as skipped.
@@ -41,15 +37,26 @@ impl Program {
     /// The command under `mistral-cassette run` with these flags.
     fn under_run(&self, project: &Project, flags: &[&str], operations: &BTreeSet<String>) -> Command {
         let mut command = project.command(&["run"]);
-        command.args(flags).arg("--");
-        command.arg(if self.0 == NODE {
+        let program = self.command();
+        command
+            .args(flags)
+            .arg("--")
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.args(operations);
+        command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// The program itself.
+    fn command(&self) -> Command {
+        let mut command = Command::new(if self.0 == NODE {
             PathBuf::from(NODE)
         } else {
             root(self.0)
         });
-        command.arg(root("tests/sdks").join(self.1)).args(operations);
-        command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.arg(root("tests/sdks").join(self.1));
         command
     }
 
@@ -68,6 +75,42 @@ impl Program {
     fn replay(&self, project: &Project, upstream: &str, operations: &BTreeSet<String>) -> String {
         let flags = ["--mode", "strict", "--upstream", upstream];
         transcript(done(&mut self.under_run(project, &flags, operations)))
+    }
+}
+
+/// All calls of an official client, by a worker that has the proxy as its base URL: the client takes seconds to load.
+struct Operations(Program);
+
+const PYTHON_OPERATIONS: Operations = Operations(Program(PYTHON, "operations.py"));
+const PYTHON_1_OPERATIONS: Operations = Operations(Program(PYTHON_1, "operations.py"));
+const TYPESCRIPT_OPERATIONS: Operations = Operations(Program(NODE, "operations.mjs"));
+
+impl Operations {
+    fn is_installed(&self) -> bool {
+        self.0.is_installed()
+    }
+
+    fn record(&self, project: &Project, upstream: &str) -> String {
+        let proxy = project.proxy("record", upstream, &["--allow-ci", "--save-errors"]);
+        self.call(proxy, &BTreeSet::new())
+    }
+
+    /// Replays these, or all if there are none.
+    fn replay(&self, project: &Project, upstream: &str, operations: &BTreeSet<String>) -> String {
+        self.call(project.proxy("strict", upstream, &[]), operations)
+    }
+
+    fn call(&self, proxy: RunningProxy, operations: &BTreeSet<String>) -> String {
+        let command = || {
+            let mut command = self.0.command();
+            command.arg("--worker").env("MISTRAL_API_KEY", KEY);
+            command
+        };
+        let line = serde_json::json!({ "base": proxy.url, "names": operations });
+        let answers = worker::ask(self.0.0, command, &line.to_string());
+        let done = proxy.stop();
+        assert_eq!(done.code(), 0, "{}\n{answers}", done.stderr);
+        answers
     }
 }
 
@@ -92,7 +135,7 @@ fn answers(transcript: &str) -> BTreeMap<String, Value> {
 }
 
 /// Records a program, and replays it with and without the upstream: the three transcripts are equal.
-async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
+async fn replays(program: Operations) -> Option<BTreeMap<String, Value>> {
     if !program.is_installed() {
         return None;
     }
@@ -221,7 +264,7 @@ async fn rust(
             .build()
             .unwrap();
         let client = Client::builder()
-            .api_key(crate::support::KEY)
+            .api_key(KEY)
             .base_url(upstream)
             .retries(Retries::new(2).first_wait(Duration::from_millis(1)))
             .recorder(recorder.clone())
@@ -238,7 +281,7 @@ async fn rust(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_cassette_serves_every_client() {
     let programs = [PYTHON_OPERATIONS, TYPESCRIPT_OPERATIONS, PYTHON_1_OPERATIONS];
-    if !programs.iter().all(Program::is_installed) {
+    if !programs.iter().all(Operations::is_installed) {
         return;
     }
     let server = api::start().await;
@@ -483,7 +526,7 @@ with under:
     let mut python = Command::new(root(PYTHON));
     python.args(["-c", ASK, "vcr.yaml"]).current_dir(project.path());
     let url = server.url.trim_end_matches("/stand-in");
-    python.envs([("MISTRAL_API_KEY", crate::support::KEY), ("MISTRAL_SERVER_URL", url)]);
+    python.envs([("MISTRAL_API_KEY", KEY), ("MISTRAL_SERVER_URL", url)]);
     let recorded = transcript(done(&mut python));
     drop(server);
     let imported = project.run(&["import", "vcr.yaml"]);

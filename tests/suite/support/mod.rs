@@ -32,6 +32,8 @@ pub mod stores;
 pub mod upstream;
 #[cfg(feature = "cli")]
 pub mod wire;
+#[cfg(feature = "cli")]
+pub mod worker;
 
 use std::path::Path;
 
