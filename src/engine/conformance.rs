@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const WRITERS: usize = 64;
 
 /// The size of the largest document.
-const LARGE: usize = 50_000_000;
+const LARGE: usize = 20_000_000;
 
 /// The optional operations that an engine supports. Each of them was tested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

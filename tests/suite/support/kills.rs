@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::skip::print;
 
-/// How often each command is killed: 12 times, or the value of `MISTRAL_CASSETTE_ROUNDS`.
+/// How often each command is killed: 5 times, or the value of `MISTRAL_CASSETTE_ROUNDS`.
 pub fn rounds() -> usize {
     let rounds = std::env::var("MISTRAL_CASSETTE_ROUNDS");
-    rounds.map_or(12, |rounds| rounds.parse().unwrap())
+    rounds.map_or(5, |rounds| rounds.parse().unwrap())
 }
 
 /// The progress of a process when it was killed.

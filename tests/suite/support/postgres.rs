@@ -62,35 +62,65 @@ fn postgres_user() -> Option<(u32, u32)> {
         .flatten()
 }
 
+/// Makes a folder that PostgreSQL can write.
+fn give_to_postgres(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    if let Some((user, group)) = postgres_user() {
+        std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// Copies a folder with owners and permissions.
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").args([from, to]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The folder of a new cluster, below `target`: making one takes more time than most tests, so that all copy it.
+fn new_cluster() -> PathBuf {
+    let version = program("initdb").arg("--version").output().unwrap().stdout;
+    let version = String::from_utf8(version)
+        .unwrap()
+        .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let cluster = Path::new(env!("CARGO_TARGET_TMPDIR")).join(version.trim_matches('-'));
+    if cluster.exists() {
+        return cluster;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (data, password) = (folder.path().join("data"), folder.path().join("password"));
+    fs::write(&password, PASSWORD).unwrap();
+    give_to_postgres(&data);
+    let done = program("initdb")
+        .args([
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "--pwfile",
+        ])
+        .arg(&password)
+        .arg("--pgdata")
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // Tests run at the same time: the first one to finish wins.
+    let copied = cluster.with_extension(std::process::id().to_string());
+    copy(&data, &copied);
+    if fs::rename(&copied, &cluster).is_err() {
+        fs::remove_dir_all(&copied).unwrap();
+    }
+    cluster
+}
+
 impl Postgres {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let (data, sockets) = (folder.path().join("data"), folder.path().join("sockets"));
-        let password = folder.path().join("password");
-        fs::write(&password, PASSWORD).unwrap();
-        for location in [&data, &sockets] {
-            fs::create_dir(location).unwrap();
-        }
-        if let Some((user, group)) = postgres_user() {
-            for location in [&data, &sockets, &password] {
-                std::os::unix::fs::chown(location, Some(user), Some(group)).unwrap();
-            }
-        }
-        let done = program("initdb")
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--no-locale",
-                "--pwfile",
-            ])
-            .arg(&password)
-            .arg("--pgdata")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        give_to_postgres(&folder.path().join("sockets"));
+        copy(&new_cluster(), &folder.path().join("data"));
         let port = free_port();
         let process = launch(port, folder.path());
         let mut postgres = Self { port, process, folder };

@@ -163,6 +163,8 @@ impl Drop for S3 {
 fn spawn(program: &Path, arguments: &[String], port: u16) -> Child {
     let mut child = Command::new(program)
         .args(arguments)
+        // So that moto lists in pages; it makes a thousand objects slowly.
+        .env("MOTO_S3_DEFAULT_MAX_KEYS", "100")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
