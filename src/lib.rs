@@ -131,6 +131,11 @@ struct Faults;
 #[doc = include_str!("../docs/rust.md")]
 struct Rust;
 
+/// The page for sessions in tests, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/test-sessions.md")]
+struct TestSessions;
+
 #[doc(no_inline)]
 pub use async_trait::async_trait;
 

@@ -50,6 +50,18 @@ impl Scope {
         }
     }
 
+    /// The scope of this name below this scope.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new): the complete name is too long.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn join(&self, below: &Self) -> Result<Self> {
+        if self.is_root() || below.is_root() {
+            return Ok(if self.is_root() { below.clone() } else { self.clone() });
+        }
+        Self::new(&format!("{self}/{below}"))
+    }
+
     /// The name; empty for the root scope.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -84,7 +84,7 @@ impl Service {
         let requested_scope = scope.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move {
-            let recorder = service.recorder.scoped(scope);
+            let recorder = service.recorder.within(&scope)?;
             recorder.answer(request, service.upstream.clone()).await
         });
         Ok(match finish_in_background(self.requests.track_future(answer)).await {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::background_runtime::BackgroundRuntime;
 use super::circuit_breaker::TIMEOUT;
 use super::effective_settings::{Overrides, SettingsSource};
 use super::prepared::RequestCache;
@@ -42,6 +43,7 @@ pub struct RecorderBuilder {
     lock_ttl: Duration,
     usage_log: Option<PathBuf>,
     is_command_line: bool,
+    is_of_test: bool,
 }
 
 impl Recorder {
@@ -65,6 +67,7 @@ impl Recorder {
             lock_ttl: LOCK_TTL,
             usage_log: None,
             is_command_line: false,
+            is_of_test: false,
         }
     }
 }
@@ -110,6 +113,12 @@ impl RecorderBuilder {
     #[must_use]
     pub fn playback(mut self, playback: Playback) -> Self {
         self.playback = playback;
+        self
+    }
+
+    /// Lets recordings continue while a test ends, and counts what is still in progress then.
+    pub(crate) fn of_test(mut self) -> Self {
+        self.is_of_test = true;
         self
     }
 
@@ -221,6 +230,7 @@ impl RecorderBuilder {
                 recordings,
                 is_command_line: self.is_command_line,
                 delays_skipped: CancellationToken::new(),
+                background: self.is_of_test.then(BackgroundRuntime::default),
                 saving: tokio::sync::Mutex::default(),
             }),
             scope: self.scope,

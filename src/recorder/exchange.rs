@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::document_cache::Document;
 use super::effective_settings::EffectiveSettings;
 use super::held_lock::HeldLock;
+use super::in_progress::RequestInProgress;
 use super::prepared::PreparedRequest;
 use crate::key::RequestKey;
 use crate::mode::Plan;
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     pub(super) lock: Option<HeldLock>,
     /// Whether the request reads a state and was first recorded in this session, so that it is sent again.
     pub(super) is_polling: bool,
+    /// In the session of a test: the request counts as in progress until its response is saved.
+    pub(super) in_progress: Option<RequestInProgress>,
 }
 
 impl Exchange {
@@ -73,6 +76,7 @@ impl Exchange {
             body: None,
             lock: None,
             is_polling: false,
+            in_progress: None,
         }
     }
 

@@ -12,6 +12,7 @@
 //! lost, expire, or be recorded again.
 
 mod assessment;
+mod background_runtime;
 mod builder;
 mod circuit_breaker;
 mod coalesce;
@@ -21,6 +22,7 @@ mod effective_settings;
 mod exchange;
 mod fault_responses;
 mod held_lock;
+mod in_progress;
 mod lock;
 mod lookup;
 mod merge;
@@ -34,6 +36,7 @@ mod save;
 mod session;
 mod shared_body;
 mod store;
+mod test_session;
 mod usage_log;
 mod written;
 
@@ -46,6 +49,7 @@ use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::assessment::{Assessment, RequestLine, assess, is_transient};
+use self::background_runtime::BackgroundRuntime;
 pub use self::builder::RecorderBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use self::circuit_breaker::TIMEOUT as ENGINE_TIMEOUT;
@@ -60,7 +64,7 @@ use self::store::Store;
 use self::usage_log::UsageLog;
 #[cfg(feature = "cli")]
 pub(crate) use self::usage_log::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, usage_log_from_environment};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport};
 use crate::key::{RequestKey, Scope};
 use crate::mode::{Mode, OnMiss, Plan};
@@ -111,6 +115,8 @@ struct Shared {
     recordings: TaskTracker,
     /// Ends the delays of all replays.
     delays_skipped: CancellationToken,
+    /// For the session of a test, whose recordings continue while the test ends.
+    background: Option<BackgroundRuntime>,
     /// Locked while a cassette is changed, so that no response to the same request is lost.
     saving: tokio::sync::Mutex<()>,
 }
@@ -125,6 +131,9 @@ impl Recorder {
     /// # Errors
     /// Any kind except [`ErrorKind::Api`](crate::ErrorKind::Api): an error status is a response.
     pub async fn answer(&self, request: Request, upstream: impl Transport) -> Result<Response> {
+        if self.session().has_ended() {
+            return Err(refused(&request));
+        }
         let result = self.handle(request, upstream).await;
         if let Err(error) = &result {
             // The log shows the first line; the caller and the verdict get the whole message.
@@ -195,6 +204,7 @@ impl Recorder {
             body: None,
             lock: None,
             is_polling: false,
+            in_progress: None,
         })
     }
 
@@ -257,7 +267,7 @@ impl Recorder {
             }
         };
         if !exchange.plan.looks_up {
-            return self.record(exchange, call, request, upstream).await;
+            return self.record_in_session(exchange, call, request, upstream).await;
         }
         // Another call may have been recorded after the look-up, or in another process while this one waited for the lock.
         match store.find_or_lock(&mut exchange).await {
@@ -268,7 +278,7 @@ impl Recorder {
             }
             Lookup::Missing => {
                 store.count(|counts| counts.misses += 1);
-                self.record(exchange, call, request, upstream).await
+                self.record_in_session(exchange, call, request, upstream).await
             }
             Lookup::Unavailable(error) => {
                 drop(call);
@@ -343,6 +353,15 @@ impl Recorder {
         });
     }
 
+    /// The same session in a scope below this one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if the combined name is too long.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn within(&self, scope: &Scope) -> Result<Self> {
+        Ok(self.scoped(self.scope.join(scope)?))
+    }
+
     /// The same session in another scope.
     #[must_use]
     pub fn scoped(&self, scope: Scope) -> Self {
@@ -400,6 +419,14 @@ impl Recorder {
     pub(crate) fn skip_delays(&self) {
         self.shared.delays_skipped.cancel();
     }
+}
+
+/// The error for a request after the end of the session of a test.
+fn refused(request: &Request) -> Error {
+    let line = format!("{} {}", request.method(), request.target());
+    let message = format!("{}: the session of the test has ended", mask(&line));
+    let hint = "bind cassette!() to a variable that lives to the end of the test, and wait for the tasks that the test has started";
+    Error::new(ErrorKind::Request, message).with_hint(hint)
 }
 
 impl fmt::Debug for Recorder {

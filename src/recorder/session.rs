@@ -3,11 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use lru::LruCache;
 
+use super::in_progress::InProgress;
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
@@ -24,6 +26,8 @@ const MAX_FAILURES: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Session {
     state: Mutex<State>,
+    in_progress: Arc<InProgress>,
+    has_ended: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -138,7 +142,22 @@ impl Session {
                 saved: LruCache::new(CACHE_SESSION_CAPACITY),
                 ..State::default()
             }),
+            ..Self::default()
         }
+    }
+
+    /// The requests of a test that are in progress.
+    pub(super) fn in_progress(&self) -> &Arc<InProgress> {
+        &self.in_progress
+    }
+
+    /// Whether the session has ended, so that nobody would see the outcome of another request.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,8 +7,8 @@ use crate::support::KEY;
 use crate::support::project::{Done, Project, done};
 use crate::support::server::{Reply, Server};
 use http::StatusCode;
-use mistral_cassette::testing::TestSession;
-use mistral_cassette::{Mode, Request, Response};
+use mistral_cassette::testing::{Save, TestOptions};
+use mistral_cassette::{Mode, Request, Response, cassette};
 
 async fn server() -> Server {
     Server::start(|number, call| {
@@ -172,8 +172,8 @@ async fn options_without_an_effect_are_errors() {
 
 /// Records a response in a session of a test that then fails or succeeds.
 async fn record(directory: &Path, succeeds: bool) {
-    let session =
-        TestSession::start(directory.to_str().unwrap(), "suite::test::here", Some(Mode::Replay)).save_on_success();
+    let options = TestOptions::new().mode(Mode::Replay).name("suite/test");
+    let session = cassette!(options.directory(directory).save(Save::OnSuccess));
     let upstream = async |_: Request| Ok(Response::new(StatusCode::OK, "{\"id\":\"1\"}"));
     let request = Request::post("/v1/embeddings").unwrap().body("{}");
     session
@@ -204,7 +204,7 @@ async fn a_failed_test_saves_nothing_with_save_on_success() {
 async fn the_first_run_without_a_key_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("cassettes");
-    let session = TestSession::start(directory.to_str().unwrap(), "suite::test::here", Some(Mode::Replay));
+    let session = cassette!(TestOptions::from(Mode::Replay).directory(&directory)).allow_failures();
     let request = Request::post("/v1/embeddings").unwrap().body("{}");
     let upstream = mistral_cassette::Upstream::builder()
         .base_url("http://127.0.0.1:9")
@@ -224,5 +224,4 @@ async fn the_first_run_without_a_key_says_what_to_do() {
         "nothing is recorded yet: there is no directory [cassettes]\n\
          hint: to record it, run the same with your key in MISTRAL_API_KEY"
     );
-    std::mem::forget(session);
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// A program that answers each line on its stdin with lines and an empty one. It ends when its stdin is closed, at the latest
 /// with the tests.
 struct Worker {
-    stdin: ChildStdin,
+    program: Child,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -30,13 +30,13 @@ impl Worker {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut program = started.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self {
-            stdin: program.stdin.take().unwrap(),
             stdout: BufReader::new(program.stdout.take().unwrap()),
+            program,
         }
     }
 
     fn answer(&mut self, name: &str, line: &str) -> String {
-        writeln!(self.stdin, "{line}").unwrap();
+        writeln!(self.program.stdin.as_mut().unwrap(), "{line}").unwrap();
         let mut answer = String::new();
         while !answer.ends_with("\n\n") && answer != "\n" {
             let read = self.stdout.read_line(&mut answer).unwrap();

@@ -1,0 +1,68 @@
+//! Recordings in the session of a test, and its end.
+//!
+//! The session ends in a destructor, on the thread that also drives the runtime of the test. Nothing on that runtime makes
+//! progress then, so a recording there could not be waited for: requests run on a runtime of the session.
+
+use std::time::Duration;
+
+use super::Recorder;
+use super::coalesce::Leader;
+use super::exchange::Exchange;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Request, Response, Transport};
+use crate::redaction::secret_scan::mask;
+
+impl Recorder {
+    /// Records a response: in the session of a test on the runtime of the session, if the transport can leave its caller.
+    pub(super) async fn record_in_session(
+        &self,
+        mut exchange: Exchange,
+        call: Leader,
+        request: Request,
+        upstream: impl Transport,
+    ) -> Result<Response> {
+        let Some(runtime) = &self.shared.background else {
+            return self.record(exchange, call, request, upstream).await;
+        };
+        let background = upstream.for_background().zip(runtime.handle());
+        let line = exchange.prepared.request.line();
+        exchange.in_progress = Some(self.session().in_progress().begin(line, background.is_some()));
+        let Some((upstream, runtime)) = background else {
+            return self.record(exchange, call, request, upstream).await;
+        };
+        let recorder = self.clone();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let result = recorder.record(exchange, call, request, upstream).await;
+            // Nobody else counts the error if the caller has left.
+            if let Err(Err(error)) = sender.send(result) {
+                recorder.session().failed(&error);
+            }
+        });
+        let panicked = |_| Err(Error::new(ErrorKind::Internal, "the request has panicked"));
+        receiver.await.unwrap_or_else(panicked)
+    }
+
+    /// Ends the session: blocks until the requests that run independently of the caller are recorded, counts the others as
+    /// failed, and refuses later ones.
+    pub(crate) fn end(&self, limit: Duration) {
+        self.session().in_progress().block(limit);
+        self.refuse_requests();
+    }
+
+    /// As [`end`](Self::end), without blocking the runtime: all requests can make progress.
+    pub(crate) async fn end_async(&self, limit: Duration) {
+        self.session().in_progress().wait(limit).await;
+        self.refuse_requests();
+    }
+
+    fn refuse_requests(&self) {
+        for line in self.session().in_progress().lines() {
+            let message = format!("{}: still in progress when the session of the test ended", mask(&line));
+            let hint = "wait for the tasks that the test has started, or end the test with session.finish().await";
+            self.session()
+                .failed(&Error::new(ErrorKind::Upstream, message).with_hint(hint));
+        }
+        self.session().end();
+    }
+}
