@@ -3,6 +3,7 @@
 mod agents;
 mod batch;
 mod classifications;
+mod completion_requests;
 mod completions;
 mod conversations;
 mod deleted;
@@ -15,12 +16,15 @@ mod models;
 mod moderations;
 mod nullable;
 mod ocr;
+mod open_enum;
+mod options;
 mod request;
 mod retries;
 mod speech;
 mod stream;
 mod tools;
 mod transcriptions;
+mod usage;
 
 use std::env;
 use std::time::Duration;
@@ -30,11 +34,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use agents::{Agent, AgentRequest};
-pub use batch::{BatchJob, BatchJobList, BatchRequest};
+pub use batch::{BatchJob, BatchJobList, BatchJobStatus, BatchRequest};
 pub use classifications::{ChatClassificationRequest, ClassificationRequest, ClassificationResponse};
-pub use completions::{
-    AgentChatRequest, ChatChoice, ChatChunk, ChatChunkChoice, ChatRequest, ChatResponse, ChatStream, FimRequest,
-};
+pub use completion_requests::{AgentChatRequest, ChatRequest, FimRequest};
+pub use completions::{ChatChoice, ChatChunk, ChatChunkChoice, ChatResponse, ChatStream};
 pub use conversations::{
     AppendRequest, Conversation, ConversationEntry, ConversationEvent, ConversationHistory, ConversationMessages,
     ConversationRequest, ConversationResponse, ConversationStream, FunctionCallEntry, FunctionResultEntry, Inputs,
@@ -42,13 +45,17 @@ pub use conversations::{
 };
 pub use deleted::Deleted;
 pub use embeddings::{Embedding, EmbeddingsRequest, EmbeddingsResponse, Vector};
-pub use files::{File, FileList, FileUpload, SignedUrl};
+pub use files::{File, FileList, FilePurpose, FileUpload, FileVisibility, SignedUrl};
 pub use input::Input;
-pub use message::{ChatMessage, Content, ContentChunk, FunctionCall, ToolCall, Usage};
+pub use message::{ChatMessage, Content, ContentChunk, FinishReason, FunctionCall, Role, ToolCall};
 pub use models::{Model, ModelList};
 pub use moderations::{ChatModerationRequest, Moderation, ModerationRequest, ModerationResponse};
 pub use nullable::Nullable;
 pub use ocr::{OcrDimensions, OcrImage, OcrPage, OcrRequest, OcrResponse};
+pub use options::{
+    AudioFormat, CompletionArgs, ConfidenceGranularity, EmbeddingDtype, EncodingFormat, HandoffExecution, Metadata,
+    PromptMode, ReasoningEffort, ResponseFormat, ServiceTier, TableFormat, TimestampGranularity, ToolChoice,
+};
 pub use request::ListQuery;
 pub use retries::Retries;
 pub use speech::{SpeechEvent, SpeechRequest, SpeechResponse, SpeechStream};
@@ -57,6 +64,7 @@ pub use tools::Tool;
 pub use transcriptions::{
     TranscriptionEvent, TranscriptionRequest, TranscriptionResponse, TranscriptionSegment, TranscriptionStream,
 };
+pub use usage::Usage;
 
 use self::retries::{Limiter, RetryingUpstream};
 use self::stream::End;
