@@ -10,7 +10,7 @@ use super::{Client, ListQuery, Nullable};
 use crate::error::Result;
 use crate::http::Request;
 
-const JOBS: &str = "/v1/batch/jobs";
+pub(super) const JOBS: &str = "/v1/batch/jobs";
 
 open_enum! {
     /// The state of a batch job.

@@ -12,7 +12,7 @@ use super::{Client, Deleted, ListQuery, Nullable};
 use crate::error::Result;
 use crate::http::Request;
 
-const FILES: &str = "/v1/files";
+pub(super) const FILES: &str = "/v1/files";
 
 open_enum! {
     /// What a file is for.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::http::api_error::api_error;
-use crate::http::body::Body;
+use crate::http::body::{Body, BodyStream};
 use crate::http::headers::strip_response_headers;
 use crate::http::json::read_json;
 use crate::http::outcome::Outcome;
@@ -74,6 +74,12 @@ impl Response {
     /// Returns the body, which may be a stream.
     pub fn into_body(self) -> Body {
         self.body
+    }
+
+    /// Replaces the stream of a body that is received in chunks. A complete body is unchanged.
+    pub(crate) fn map_stream(mut self, map: impl FnOnce(BodyStream) -> BodyStream) -> Self {
+        self.body = self.body.map_stream(map);
+        self
     }
 
     /// The response to a request with this method without the headers that are not passed on.
