@@ -13,7 +13,7 @@ use crate::escape::escape_controls;
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of one of nine [kinds](ErrorKind), with a message and, where possible, a hint about what to do.
+/// An error of one of ten [kinds](ErrorKind), with a message and, where possible, a hint about what to do.
 ///
 /// It can be cloned: all concurrent callers of one failed request receive the same error.
 #[derive(Clone)]
@@ -34,7 +34,8 @@ struct Inner {
 
 #[derive(Clone)]
 struct ApiResponse {
-    status: u16,
+    /// `None` if the response is not an error, but cannot be parsed.
+    status: Option<u16>,
     body: Arc<[u8]>,
 }
 
@@ -50,8 +51,10 @@ pub enum ErrorKind {
     Engine,
     /// The upstream API cannot be reached, or its response is incomplete.
     Upstream,
-    /// The API responded with an error status (see [`Error::status`] and [`Error::body`]), or with an unexpected body.
+    /// The API responded with an error: see [`Error::status`] and [`Error::body`].
     Api,
+    /// A response, or what a model wrote in it, is not of the requested type: see [`Error::body`].
+    Parse,
     /// A setting, a mode or a command-line argument is invalid.
     Settings,
     /// A file or folder that is not part of a store, or a standard stream, cannot be read or written.
@@ -70,6 +73,7 @@ impl fmt::Display for ErrorKind {
             Self::Engine => "engine",
             Self::Upstream => "upstream",
             Self::Api => "api",
+            Self::Parse => "parse",
             Self::Settings => "settings",
             Self::Io => "io",
             Self::Internal => "internal",
@@ -123,10 +127,20 @@ impl Error {
     /// Adds status and body of the API response.
     pub(crate) fn with_response(mut self, status: u16, body: &[u8]) -> Self {
         self.0.api = Some(ApiResponse {
-            status,
+            status: Some(status),
             body: body.into(),
         });
         self
+    }
+
+    /// Creates an error of the kind [`ErrorKind::Parse`], with the text that is not of the requested type.
+    pub(crate) fn parse(message: impl Into<String>, text: &[u8]) -> Self {
+        let mut error = Self::new(ErrorKind::Parse, message);
+        error.0.api = Some(ApiResponse {
+            status: None,
+            body: text.into(),
+        });
+        error
     }
 
     /// Marks the error as a timeout.
@@ -162,10 +176,11 @@ impl Error {
 
     /// The HTTP status of the API response; `None` unless the kind is [`ErrorKind::Api`].
     pub fn status(&self) -> Option<u16> {
-        self.0.api.as_ref().map(|response| response.status)
+        self.0.api.as_ref()?.status
     }
 
-    /// The body of the API response; `None` unless the kind is [`ErrorKind::Api`].
+    /// The body of the API response for [`ErrorKind::Api`], and the text that cannot be parsed for [`ErrorKind::Parse`];
+    /// otherwise `None`.
     pub fn body(&self) -> Option<&[u8]> {
         self.0.api.as_ref().map(|response| &*response.body)
     }

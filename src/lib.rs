@@ -27,7 +27,7 @@
 //!   store that a team shares ([`engine`]), or your own type. At the end of the session, its
 //!   [verdict](Session::verdict) is an error if a request was missed or failed.
 //! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on
-//!   `reqwest`, the localhost `proxy` for every other language, or your own code that calls [`Recorder::answer`] with
+//!   `reqwest`, the `layer` for `hyper` and `tower`, the localhost `proxy` for every other language, or your own code that calls [`Recorder::answer`] with
 //!   a [`Transport`].
 //!
 //! In a test, [`cassette!`] starts a session that is named after the test and checks the verdict when the test ends:
@@ -52,6 +52,7 @@
 //! - [`settings`]: the content of `settings.yaml`: matching, redaction, expiry, limits.
 //! - [`engine`]: the stores for cassettes, and the traits and checks for your own.
 //! - [`upstream`]: the connection to the real API.
+//! - `layer`: the `tower` layer, with the feature `tower`.
 //! - `proxy`: the localhost server, with the feature `proxy`.
 //! - [`testing`]: the session that [`cassette!`] starts.
 //!
@@ -71,6 +72,7 @@
 //!   `mistral_cassette_saved_tokens_total` and `mistral_cassette_saved_milliseconds_total`. `tracing` events need no
 //!   feature.
 //! - `schemars`: tools and structured output from Rust types, see [`client::Tool`] and [`client::ChatRequest`].
+//! - `tower`: `layer::CassetteLayer`, for `hyper` clients and other `tower` services.
 //! - `insta`: `testing::insta_settings`, for snapshots of responses.
 //!
 //! The client, the recorder, and the directory, memory and layered engines need no feature.
@@ -97,6 +99,8 @@ pub mod fuzzing;
 mod hash;
 mod http;
 mod key;
+#[cfg(feature = "tower")]
+pub mod layer;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod mode;
@@ -127,7 +131,7 @@ struct Caches;
 struct Faults;
 
 /// The page for Rust, compiled.
-#[cfg(all(doctest, feature = "proxy"))]
+#[cfg(all(doctest, feature = "insta", feature = "proxy", feature = "tower"))]
 #[doc = include_str!("../docs/rust.md")]
 struct Rust;
 
@@ -135,6 +139,11 @@ struct Rust;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/test-sessions.md")]
 struct TestSessions;
+
+/// The page for the typed client, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust-client.md")]
+struct RustClient;
 
 #[doc(no_inline)]
 pub use async_trait::async_trait;

@@ -10,7 +10,7 @@ use reqwest::{Body as HttpBody, ResponseBuilderExt as _, Url};
 use reqwest_middleware::{Middleware, Next};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Body, Request, Response, Transport, strip_control_headers};
+use crate::http::{Body, Request, Response, Transport, base_path_len, strip_control_headers};
 use crate::recorder::Recorder;
 
 /// Records and replays the requests of a `reqwest_middleware::ClientWithMiddleware`.
@@ -135,17 +135,6 @@ async fn buffer(mut request: reqwest::Request) -> Result<(reqwest::Request, Requ
     Ok((request, copy))
 }
 
-/// Returns the length of the base URL's path, for example of a gateway: the part of the path before `/v1/` or `/v2/`.
-///
-/// The other front ends know their base URL. Here the caller's URL includes it, and the request key must not.
-fn base_path_len(path: &str) -> usize {
-    ["/v1/", "/v2/"]
-        .iter()
-        .filter_map(|version| path.find(version))
-        .min()
-        .unwrap_or(0)
-}
-
 fn from_reqwest(response: reqwest::Response, origin: String) -> Response {
     let (status, headers) = (response.status(), response.headers().clone());
     let pieces = response.bytes_stream().map_err({
@@ -198,17 +187,5 @@ mod tests {
             (copy.target().as_str(), &copy.body_bytes()[..]),
             ("/v1/x?a=1", &b"ab"[..])
         );
-    }
-
-    #[test]
-    fn the_base_path_ends_before_the_version() {
-        for (path, base) in [
-            ("/v1/models", ""),
-            ("/mistral/v1/models", "/mistral"),
-            ("/mistral/v2/a/v1/b", "/mistral"),
-            ("/models", ""),
-        ] {
-            assert_eq!(&path[..base_path_len(path)], base, "{path}");
-        }
     }
 }

@@ -7,7 +7,7 @@
 mod skip;
 
 /// Features with tests, and whether they are on.
-const FEATURES: [(&str, bool); 8] = [
+const FEATURES: [(&str, bool); 9] = [
     ("cli", cfg!(feature = "cli")),
     ("insta", cfg!(feature = "insta")),
     ("metrics", cfg!(feature = "metrics")),
@@ -16,6 +16,7 @@ const FEATURES: [(&str, bool); 8] = [
     ("redis", cfg!(feature = "redis")),
     ("schemars", cfg!(feature = "schemars")),
     ("sql", cfg!(feature = "sql")),
+    ("tower", cfg!(feature = "tower")),
 ];
 
 fn main() {

@@ -4,6 +4,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::options::{CompletionArgs, Metadata};
 use super::request::{path, request};
 use super::{Client, ListQuery, Nullable, Tool};
 use crate::error::Result;
@@ -27,6 +28,22 @@ request! {
         instructions: &str,
         /// A description for users.
         description: &str,
+        /// The model, for a change.
+        model: &str,
+        /// The name, for a change.
+        name: &str,
+        /// The options for the completions.
+        completion_args => CompletionArgs,
+        /// The ids of the agents to which this one may hand over.
+        handoffs * String,
+        /// The guardrails, each an object as in the API reference.
+        guardrails * Value,
+        /// Metadata of your own.
+        metadata => Metadata,
+        /// A description of the new version.
+        version_message: &str,
+        /// Whether the agent is available in the chat application.
+        deployment_chat: bool,
     }
 }
 

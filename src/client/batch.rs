@@ -3,24 +3,58 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::open_enum::open_enum;
+use super::options::Metadata;
 use super::request::{path, request};
 use super::{Client, ListQuery, Nullable};
 use crate::error::Result;
 use crate::http::Request;
 
-const JOBS: &str = "/v1/batch/jobs";
+pub(super) const JOBS: &str = "/v1/batch/jobs";
+
+open_enum! {
+    /// The state of a batch job.
+    BatchJobStatus {
+        /// The job waits.
+        Queued = "QUEUED",
+        /// The job runs.
+        Running = "RUNNING",
+        /// The job is complete. Single requests may have failed.
+        Success = "SUCCESS",
+        /// The job failed.
+        Failed = "FAILED",
+        /// The job took longer than `timeout_hours`.
+        TimeoutExceeded = "TIMEOUT_EXCEEDED",
+        /// The job is being cancelled.
+        CancellationRequested = "CANCELLATION_REQUESTED",
+        /// The job is cancelled.
+        Cancelled = "CANCELLED",
+    }
+}
+
+impl BatchJobStatus {
+    /// Whether the state is final. An unknown state is not.
+    pub fn is_done(&self) -> bool {
+        matches!(
+            self,
+            Self::Success | Self::Failed | Self::TimeoutExceeded | Self::Cancelled
+        )
+    }
+}
 
 request! {
     /// A request for `POST /v1/batch/jobs`. The default is that of the official SDKs: `timeout_hours: 24`.
     ///
     /// ```
-    /// use mistral_cassette::client::BatchRequest;
+    /// use mistral_cassette::client::{BatchRequest, ChatRequest};
     /// use serde_json::json;
     ///
     /// let from_file = BatchRequest::new("/v1/chat/completions").model("mistral-small-latest").input_files(["id"]);
     /// let inline = BatchRequest::new("/v1/embeddings")
     ///     .model("mistral-embed")
     ///     .request("first", json!({ "input": "a text" }));
+    /// let chats = BatchRequest::new("/v1/chat/completions")
+    ///     .request("first", ChatRequest::new("mistral-small-latest").user("Hello"));
     /// ```
     BatchRequest {
         /// The model for all requests.
@@ -29,6 +63,8 @@ request! {
         agent_id: &str,
         /// The number of hours after which the API cancels unfinished requests.
         timeout_hours: u32,
+        /// Metadata of your own.
+        metadata => Metadata,
     }
 }
 
@@ -44,10 +80,10 @@ impl BatchRequest {
         self.set("input_files", ids.into_iter().map(Into::into).collect::<Vec<String>>())
     }
 
-    /// Adds a request. Its response has the same id.
+    /// Adds a request: a request of this client, or JSON. Its response has the same id.
     #[must_use]
-    pub fn request(mut self, custom_id: impl Into<String>, body: Value) -> Self {
-        let request = json!({ "custom_id": custom_id.into(), "body": body });
+    pub fn request(mut self, custom_id: impl Into<String>, body: impl Into<Value>) -> Self {
+        let request = json!({ "custom_id": custom_id.into(), "body": body.into() });
         match self.members.get_mut("requests") {
             Some(Value::Array(requests)) => {
                 requests.push(request);
@@ -64,9 +100,8 @@ impl BatchRequest {
 pub struct BatchJob {
     /// The id.
     pub id: String,
-    /// `QUEUED`, `RUNNING`, `SUCCESS`, `FAILED`, `TIMEOUT_EXCEEDED`, `CANCELLATION_REQUESTED`, `CANCELLED`, or a status
-    /// that the API adds later.
-    pub status: String,
+    /// The state.
+    pub status: BatchJobStatus,
     /// The number of requests.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub total_requests: Nullable<i64>,

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::message::{ChatMessage, Usage, sent};
+use super::message::{ChatMessage, sent};
+use super::options::Metadata;
 use super::request::request;
+use super::usage::Usage;
 use super::{Client, Input};
 use crate::error::Result;
 
@@ -16,7 +18,10 @@ request! {
     ///
     /// let request = ClassificationRequest::new("ft:classifier:mine", "a text");
     /// ```
-    ClassificationRequest {}
+    ClassificationRequest {
+        /// Metadata of your own.
+        metadata => Metadata,
+    }
 }
 
 impl ClassificationRequest {

@@ -11,173 +11,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::message::{ChatMessage, Content, ToolCall, Usage, parsed};
-use super::request::request;
+use super::completion_requests::{AgentChatRequest, ChatRequest, FimRequest};
+use super::message::{ChatMessage, FinishReason, ToolCall};
 use super::stream::{End, EventStream};
-use super::{Client, Nullable, Tool};
+use super::usage::{Usage, parsed};
+use super::{Client, Nullable};
 use crate::error::{Error, ErrorKind, Result};
 
 const CHAT: &str = "/v1/chat/completions";
 const AGENTS: &str = "/v1/agents/completions";
 const FIM: &str = "/v1/fim/completions";
-
-request! {
-    /// A request for `POST /v1/chat/completions`. Members that are not set are not sent.
-    ///
-    /// ```
-    /// use mistral_cassette::client::ChatRequest;
-    ///
-    /// let request = ChatRequest::new("mistral-small-latest")
-    ///     .system("You answer in one sentence.")
-    ///     .user("What is the capital of France?")
-    ///     .temperature(0.2)
-    ///     .set("safe_prompt", true);
-    /// ```
-    ///
-    /// [`Client::chat`] and [`Client::chat_stream`] set `stream`.
-    ChatRequest {
-        /// The sampling temperature, 0 to 1.5.
-        temperature: f64,
-        /// The fraction of the probability mass to sample from, 0 to 1.
-        top_p: f64,
-        /// The maximum number of tokens to generate.
-        max_tokens: u32,
-        /// The seed, for responses that are as deterministic as the API allows.
-        random_seed: i64,
-        /// `auto`, `none`, `any`, `required`, or an object that names a function.
-        tool_choice: impl Into<Value>,
-    }
-}
-
-request! {
-    /// A request for `POST /v1/agents/completions`: a chat with an agent. Members that are not set are not sent.
-    ///
-    /// ```
-    /// use mistral_cassette::client::AgentChatRequest;
-    ///
-    /// let request = AgentChatRequest::new("ag_0123").user("What is the capital of France?").max_tokens(50);
-    /// ```
-    AgentChatRequest {
-        /// The maximum number of tokens to generate.
-        max_tokens: u32,
-        /// The seed, for responses that are as deterministic as the API allows.
-        random_seed: i64,
-        /// `auto`, `none`, `any`, `required`, or an object that names a function.
-        tool_choice: impl Into<Value>,
-    }
-}
-
-request! {
-    /// A request for `POST /v1/fim/completions`: code between a prompt and a suffix. Members that are not set are not
-    /// sent.
-    ///
-    /// ```
-    /// use mistral_cassette::client::FimRequest;
-    ///
-    /// let request = FimRequest::new("codestral-latest", "def add(a, b):\n")
-    ///     .suffix("\n\nprint(add(1, 2))")
-    ///     .max_tokens(64);
-    /// ```
-    FimRequest {
-        /// The code after the generated code.
-        suffix: &str,
-        /// The sampling temperature, 0 to 1.5.
-        temperature: f64,
-        /// The maximum number of tokens to generate.
-        max_tokens: u32,
-        /// The seed, for responses that are as deterministic as the API allows.
-        random_seed: i64,
-    }
-}
-
-/// Implements the methods that chats with models and chats with agents share.
-macro_rules! chat {
-    ($request:ident, $addressee:ident) => {
-        impl $request {
-            /// Creates a request without messages for a model or an agent.
-            pub fn new($addressee: impl Into<String>) -> Self {
-                Self::none()
-                    .set(stringify!($addressee), $addressee.into())
-                    .set("messages", Vec::<Value>::new())
-            }
-
-            /// Adds a message.
-            #[must_use]
-            pub fn message(self, message: ChatMessage) -> Self {
-                self.add("messages", message.sent())
-            }
-
-            /// Adds a system message.
-            #[must_use]
-            pub fn system(self, content: impl Into<Content>) -> Self {
-                self.message(ChatMessage::new("system", content))
-            }
-
-            /// Adds a user message: text, or [chunks](super::ContentChunk) of text, images, documents and audio.
-            #[must_use]
-            pub fn user(self, content: impl Into<Content>) -> Self {
-                self.message(ChatMessage::new("user", content))
-            }
-
-            /// Adds an assistant message.
-            #[must_use]
-            pub fn assistant(self, content: impl Into<Content>) -> Self {
-                self.message(ChatMessage::new("assistant", content))
-            }
-
-            /// Adds the result of the tool call with this id.
-            #[must_use]
-            pub fn tool(
-                self,
-                tool_call_id: impl Into<String>,
-                name: impl Into<String>,
-                content: impl Into<Content>,
-            ) -> Self {
-                let mut message = ChatMessage::new("tool", content);
-                message
-                    .extra
-                    .insert("tool_call_id".to_owned(), Value::String(tool_call_id.into()));
-                message
-                    .extra
-                    .insert("name".to_owned(), Value::String(name.into()));
-                self.message(message)
-            }
-
-            /// Adds a tool that the model may call.
-            #[must_use]
-            pub fn with_tool(self, tool: Tool) -> Self {
-                self.add("tools", tool.into())
-            }
-
-            /// Requests a response in JSON that fits this type. [`ChatResponse::parse`] reads it.
-            #[cfg(feature = "schemars")]
-            #[must_use]
-            pub fn json_schema<T: schemars::JsonSchema>(self, name: impl Into<String>) -> Self {
-                self.set("response_format", super::tools::format_of::<T>(name.into()))
-            }
-
-            fn add(mut self, name: &str, value: Value) -> Self {
-                match self.members.get_mut(name) {
-                    Some(Value::Array(values)) => values.push(value),
-                    _ => {
-                        self.members.insert(name.to_owned(), Value::Array(vec![value]));
-                    }
-                }
-                self
-            }
-        }
-    };
-}
-
-chat!(ChatRequest, model);
-chat!(AgentChatRequest, agent_id);
-
-impl FimRequest {
-    /// Creates a request for a model, with the code before the generated code.
-    pub fn new(model: impl Into<String>, prompt: impl Into<String>) -> Self {
-        Self::none().set("model", model.into()).set("prompt", prompt.into())
-    }
-}
 
 /// The response to a completion request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,6 +49,16 @@ impl ChatResponse {
             .unwrap_or_default()
     }
 
+    /// Returns the message of the first choice, to send it back in the next request.
+    pub fn message(&self) -> Option<&ChatMessage> {
+        self.choices.first().map(|choice| &choice.message)
+    }
+
+    /// Returns the reason for the end of the first choice.
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.choices.first()?.finish_reason.as_ref()
+    }
+
     /// Returns the tool calls of the first choice.
     pub fn tool_calls(&self) -> &[ToolCall] {
         self.choices.first().map_or(&[], |choice| choice.message.tool_calls())
@@ -214,7 +67,7 @@ impl ChatResponse {
     /// Parses the text of the first choice as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] if the text is not JSON that fits the type. [`Error::body`] returns the text.
+    /// [`ErrorKind::Parse`] if the text is not JSON that fits the type. [`Error::body`] returns the text.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         parsed(&self.text(), "the text of the response")
     }
@@ -229,9 +82,9 @@ pub struct ChatChoice {
     /// The message.
     #[serde(default, skip_serializing_if = "ChatMessage::is_empty")]
     pub message: ChatMessage,
-    /// The reason for the end: `stop`, `length`, `tool_calls`, `error`, or a reason that the API adds later.
+    /// The reason for the end.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
-    pub finish_reason: Nullable<String>,
+    pub finish_reason: Nullable<FinishReason>,
     /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -276,7 +129,7 @@ pub struct ChatChunkChoice {
     pub delta: ChatMessage,
     /// The reason for the end in the last chunk, otherwise `null`.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
-    pub finish_reason: Nullable<String>,
+    pub finish_reason: Nullable<FinishReason>,
     /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -390,7 +243,7 @@ impl Client {
     /// `POST /v1/chat/completions`: returns the complete response.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] for an error status or a response of another format, and the errors of
+    /// [`ErrorKind::Api`] for an error status, [`ErrorKind::Parse`] for a response of another format, and the errors of
     /// [`request`](Self::request).
     pub async fn chat(&self, request: ChatRequest) -> Result<ChatResponse> {
         self.post(CHAT, &request.set("stream", false)).await

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::message::{Content, Usage};
+use super::message::{Content, Role};
+use super::options::{CompletionArgs, HandoffExecution, Metadata};
 use super::request::{path, request};
 use super::stream::{End, EventStream};
+use super::usage::Usage;
 use super::{Client, ListQuery, Nullable, Tool};
 use crate::error::Result;
 use crate::http::Request;
@@ -18,13 +20,12 @@ request! {
     /// not sent.
     ///
     /// ```
-    /// use mistral_cassette::client::{ConversationRequest, Tool};
-    /// use serde_json::json;
+    /// use mistral_cassette::client::{CompletionArgs, ConversationRequest, Tool};
     ///
     /// let request = ConversationRequest::with_model("mistral-medium-latest", "What is new in Paris?")
     ///     .instructions("Answer in one sentence.")
     ///     .tools([Tool::built_in("web_search")])
-    ///     .set("completion_args", json!({ "temperature": 0.3 }));
+    ///     .completion_args(CompletionArgs::new().temperature(0.3));
     /// ```
     ConversationRequest {
         /// The instructions for the model.
@@ -35,6 +36,16 @@ request! {
         name: &str,
         /// The description of the conversation.
         description: &str,
+        /// The options for the completions.
+        completion_args => CompletionArgs,
+        /// The guardrails, each an object as in the API reference.
+        guardrails * Value,
+        /// Metadata of your own.
+        metadata => Metadata,
+        /// Who runs the handoffs between agents.
+        handoff_execution => HandoffExecution,
+        /// The version of the agent: its number or its alias.
+        agent_version: impl Into<Value>,
     }
 }
 
@@ -71,6 +82,10 @@ request! {
     AppendRequest {
         /// Whether the API stores the new entries.
         store: bool,
+        /// The options for the completions.
+        completion_args => CompletionArgs,
+        /// Who runs the handoffs between agents.
+        handoff_execution => HandoffExecution,
     }
 }
 
@@ -82,6 +97,16 @@ impl AppendRequest {
             .set("store", true)
             .set("handoff_execution", "server")
     }
+
+    /// Allows or denies tool calls that wait for a confirmation, each by its id.
+    #[must_use]
+    pub fn tool_confirmations<Id: Into<String>>(self, confirmations: impl IntoIterator<Item = (Id, bool)>) -> Self {
+        let confirmations = confirmations.into_iter().map(|(id, allowed)| {
+            let confirmation = if allowed { "allow" } else { "deny" };
+            json!({ "tool_call_id": id.into(), "confirmation": confirmation })
+        });
+        self.set("tool_confirmations", confirmations.collect::<Value>())
+    }
 }
 
 request! {
@@ -90,6 +115,16 @@ request! {
     RestartRequest {
         /// Whether the API stores the new entries.
         store: bool,
+        /// The options for the completions.
+        completion_args => CompletionArgs,
+        /// The guardrails, each an object as in the API reference.
+        guardrails * Value,
+        /// Metadata of your own.
+        metadata => Metadata,
+        /// Who runs the handoffs between agents.
+        handoff_execution => HandoffExecution,
+        /// The version of the agent: its number or its alias.
+        agent_version: impl Into<Value>,
     }
 }
 
@@ -200,7 +235,7 @@ pub enum ConversationEntry {
 
 impl ConversationEntry {
     /// Creates a message of `user` or `assistant`.
-    pub fn message(role: impl Into<String>, content: impl Into<Content>) -> Self {
+    pub fn message(role: impl Into<Role>, content: impl Into<Content>) -> Self {
         Self::MessageInput(MessageEntry {
             role: Nullable::Value(role.into()),
             content: content.into(),
@@ -237,9 +272,9 @@ impl ConversationEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MessageEntry {
-    /// `user` or `assistant`.
+    /// The author: a user or an assistant.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
-    pub role: Nullable<String>,
+    pub role: Nullable<Role>,
     /// The content.
     #[serde(default, skip_serializing_if = "Content::is_absent")]
     pub content: Content,

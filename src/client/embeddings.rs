@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::message::Usage;
+use super::options::{EmbeddingDtype, EncodingFormat, Metadata};
 use super::request::request;
+use super::usage::Usage;
 use super::{Client, Input};
 use crate::error::Result;
 
@@ -20,10 +21,12 @@ request! {
     EmbeddingsRequest {
         /// The number of dimensions of each vector. The allowed values depend on the model.
         output_dimension: u32,
-        /// `float`, `int8`, `uint8`, `binary` or `ubinary`.
-        output_dtype: &str,
-        /// `float` or `base64`.
-        encoding_format: &str,
+        /// The type of the numbers.
+        output_dtype => EmbeddingDtype,
+        /// How the numbers are sent.
+        encoding_format => EncodingFormat,
+        /// Metadata of your own.
+        metadata => Metadata,
     }
 }
 
@@ -91,8 +94,8 @@ impl Client {
     /// `POST /v1/embeddings`.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status or a response of another format, and the errors of
-    /// [`request`](Self::request).
+    /// [`ErrorKind::Api`](crate::ErrorKind::Api) for an error status, [`ErrorKind::Parse`](crate::ErrorKind::Parse) for a
+    /// response of another format, and the errors of [`request`](Self::request).
     pub async fn embeddings(&self, request: EmbeddingsRequest) -> Result<EmbeddingsResponse> {
         self.post("/v1/embeddings", &request).await
     }

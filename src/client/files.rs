@@ -6,12 +6,37 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::form::{Upload, form};
+use super::open_enum::open_enum;
 use super::request::path;
 use super::{Client, Deleted, ListQuery, Nullable};
 use crate::error::Result;
 use crate::http::Request;
 
-const FILES: &str = "/v1/files";
+pub(super) const FILES: &str = "/v1/files";
+
+open_enum! {
+    /// What a file is for.
+    FilePurpose {
+        /// Fine-tuning: the default of the API.
+        FineTune = "fine-tune",
+        /// The requests of a batch job.
+        Batch = "batch",
+        /// Text recognition.
+        Ocr = "ocr",
+        /// Audio.
+        Audio = "audio",
+    }
+}
+
+open_enum! {
+    /// Who may read a file.
+    FileVisibility {
+        /// All users of the workspace.
+        Workspace = "workspace",
+        /// Only the user.
+        User = "user",
+    }
+}
 
 /// A file to upload with `POST /v1/files`. The default is that of the official SDKs: `visibility: workspace`.
 ///
@@ -39,10 +64,22 @@ impl FileUpload {
         .set("visibility", "workspace")
     }
 
-    /// Sets the purpose: `fine-tune` (the default of the API), `batch` or `ocr`.
+    /// Sets the purpose. The default of the API is fine-tuning.
     #[must_use]
-    pub fn purpose(self, purpose: &str) -> Self {
-        self.set("purpose", purpose)
+    pub fn purpose(self, purpose: impl Into<FilePurpose>) -> Self {
+        self.set("purpose", purpose.into())
+    }
+
+    /// Sets who may read the file.
+    #[must_use]
+    pub fn visibility(self, visibility: impl Into<FileVisibility>) -> Self {
+        self.set("visibility", visibility.into())
+    }
+
+    /// Sets the number of hours after which the API deletes the file.
+    #[must_use]
+    pub fn expiry(self, hours: u32) -> Self {
+        self.set("expiry", hours)
     }
 
     /// Sets any other part of the form, and replaces an earlier value.
@@ -67,7 +104,7 @@ pub struct File {
     pub bytes: Nullable<i64>,
     /// The purpose.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
-    pub purpose: Nullable<String>,
+    pub purpose: Nullable<FilePurpose>,
     /// The creation time, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub created_at: Nullable<i64>,

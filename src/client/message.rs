@@ -1,19 +1,58 @@
 //! Messages and their content: text, or chunks of text, images, documents, audio and thinking.
 
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Nullable;
-use crate::error::{Error, ErrorKind, Result};
+use super::open_enum::open_enum;
+use super::usage::parsed;
+use crate::error::Result;
+
+open_enum! {
+    /// The author of a message.
+    Role {
+        /// Instructions for the model.
+        System = "system",
+        /// The user.
+        User = "user",
+        /// The model.
+        Assistant = "assistant",
+        /// The result of a tool call.
+        Tool = "tool",
+    }
+}
+
+open_enum! {
+    /// The reason for the end of a choice.
+    FinishReason {
+        /// The response is complete.
+        Stop = "stop",
+        /// The maximum number of tokens of the request.
+        Length = "length",
+        /// The maximum number of tokens of the model.
+        ModelLength = "model_length",
+        /// The model calls tools.
+        ToolCalls = "tool_calls",
+        /// The API failed.
+        Error = "error",
+    }
+}
 
 /// A message of a conversation, sent or received.
+///
+/// ```
+/// use mistral_cassette::client::{ChatMessage, ChatRequest};
+///
+/// let history = vec![ChatMessage::system("Be brief."), ChatMessage::user("Hello"), ChatMessage::assistant("Hi.")];
+/// let request = ChatRequest::new("mistral-small-latest").messages(history).user("What is the capital of France?");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatMessage {
-    /// `system`, `user`, `assistant` or `tool`. Most stream chunks have no role.
+    /// The author. Most stream chunks have no role.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
-    pub role: Nullable<String>,
+    pub role: Nullable<Role>,
     /// The content.
     #[serde(default, skip_serializing_if = "Content::is_absent")]
     pub content: Content,
@@ -27,12 +66,51 @@ pub struct ChatMessage {
 
 impl ChatMessage {
     /// Creates a message with a role and text or a list of [chunks](ContentChunk).
-    pub fn new(role: impl Into<String>, content: impl Into<Content>) -> Self {
+    pub fn new(role: impl Into<Role>, content: impl Into<Content>) -> Self {
         Self {
             role: Nullable::Value(role.into()),
             content: content.into(),
             ..Self::default()
         }
+    }
+
+    /// Creates a system message.
+    pub fn system(content: impl Into<Content>) -> Self {
+        Self::new(Role::System, content)
+    }
+
+    /// Creates a user message: text, or [chunks](ContentChunk) of text, images, documents and audio.
+    pub fn user(content: impl Into<Content>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// Creates an assistant message.
+    pub fn assistant(content: impl Into<Content>) -> Self {
+        Self::new(Role::Assistant, content)
+    }
+
+    /// Creates the result of the tool call with this id, for the function with this name.
+    pub fn tool(tool_call_id: impl Into<String>, name: impl Into<String>, content: impl Into<Content>) -> Self {
+        let mut message = Self::new(Role::Tool, content);
+        message
+            .extra
+            .insert("tool_call_id".to_owned(), tool_call_id.into().into());
+        message.extra.insert("name".to_owned(), name.into().into());
+        message
+    }
+
+    /// Sets the tool calls of an assistant message.
+    #[must_use]
+    pub fn with_tool_calls(mut self, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        self.tool_calls = Nullable::Value(calls.into_iter().collect());
+        self
+    }
+
+    /// Makes the last message of a request, an assistant message, the beginning of the response.
+    #[must_use]
+    pub fn with_prefix(mut self) -> Self {
+        self.extra.insert("prefix".to_owned(), true.into());
+        self
     }
 
     /// Returns the tool calls. `null` and an absent member are an empty list.
@@ -358,6 +436,21 @@ pub struct ToolCall {
     pub extra: Map<String, Value>,
 }
 
+impl ToolCall {
+    /// Creates a tool call, for a history that the API has not generated. `arguments` is JSON as text.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
+        Self {
+            id: Nullable::Value(id.into()),
+            function: FunctionCall {
+                name: name.into(),
+                arguments: Value::String(arguments.into()),
+                extra: Map::new(),
+            },
+            extra: Map::new(),
+        }
+    }
+}
+
 /// A function and its arguments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -375,7 +468,8 @@ impl FunctionCall {
     /// Parses the arguments.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] if the arguments are not JSON that fits the type. [`Error::body`] returns them.
+    /// [`ErrorKind::Parse`](crate::ErrorKind::Parse) if the arguments are not JSON that fits the type.
+    /// [`Error::body`](crate::Error::body) returns them.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         let text = match &self.arguments {
             Value::String(text) => text.clone(),
@@ -383,57 +477,4 @@ impl FunctionCall {
         };
         parsed(&text, &format!("the arguments of {}", self.name))
     }
-}
-
-/// Parses JSON that a model generated.
-pub(super) fn parsed<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::new(
-            ErrorKind::Api,
-            format!("{what} cannot be parsed as the requested type: {error}"),
-        )
-        .with_response(200, text.as_bytes())
-        .with_source(error)
-    })
-}
-
-/// The number of tokens that a call used, and the seconds of audio.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens of the request.
-    #[serde(default, deserialize_with = "whole")]
-    pub prompt_tokens: i64,
-    /// Tokens of the response.
-    #[serde(
-        default,
-        deserialize_with = "optional_whole",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub completion_tokens: Option<i64>,
-    /// The sum of both.
-    #[serde(default, deserialize_with = "whole")]
-    pub total_tokens: i64,
-    /// All other members (`num_cached_tokens`, `prompt_tokens_details`, `prompt_audio_seconds`, `service_tier`).
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-/// Deserializes a count that may be written as `1.0`, or be `null`.
-fn optional_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    if let Some(whole) = number.as_i64() {
-        return Ok(Some(whole));
-    }
-    // Counts of tokens are far below 2^53.
-    match number.as_f64() {
-        Some(count) if count.fract() == 0.0 && count.abs() < 9e15 => Ok(Some(count as i64)),
-        _ => Err(D::Error::custom(format!("{number} is not a whole number"))),
-    }
-}
-
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    optional_whole(deserializer).map(Option::unwrap_or_default)
 }

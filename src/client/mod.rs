@@ -2,7 +2,9 @@
 
 mod agents;
 mod batch;
+mod call;
 mod classifications;
+mod completion_requests;
 mod completions;
 mod conversations;
 mod deleted;
@@ -15,14 +17,17 @@ mod models;
 mod moderations;
 mod nullable;
 mod ocr;
+mod open_enum;
+mod options;
+mod polling;
 mod request;
 mod retries;
 mod speech;
 mod stream;
 mod tools;
 mod transcriptions;
+mod usage;
 
-use std::env;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
@@ -30,11 +35,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use agents::{Agent, AgentRequest};
-pub use batch::{BatchJob, BatchJobList, BatchRequest};
+pub use batch::{BatchJob, BatchJobList, BatchJobStatus, BatchRequest};
 pub use classifications::{ChatClassificationRequest, ClassificationRequest, ClassificationResponse};
-pub use completions::{
-    AgentChatRequest, ChatChoice, ChatChunk, ChatChunkChoice, ChatRequest, ChatResponse, ChatStream, FimRequest,
-};
+pub use completion_requests::{AgentChatRequest, ChatRequest, FimRequest};
+pub use completions::{ChatChoice, ChatChunk, ChatChunkChoice, ChatResponse, ChatStream};
 pub use conversations::{
     AppendRequest, Conversation, ConversationEntry, ConversationEvent, ConversationHistory, ConversationMessages,
     ConversationRequest, ConversationResponse, ConversationStream, FunctionCallEntry, FunctionResultEntry, Inputs,
@@ -42,13 +46,18 @@ pub use conversations::{
 };
 pub use deleted::Deleted;
 pub use embeddings::{Embedding, EmbeddingsRequest, EmbeddingsResponse, Vector};
-pub use files::{File, FileList, FileUpload, SignedUrl};
+pub use files::{File, FileList, FilePurpose, FileUpload, FileVisibility, SignedUrl};
 pub use input::Input;
-pub use message::{ChatMessage, Content, ContentChunk, FunctionCall, ToolCall, Usage};
+pub use message::{ChatMessage, Content, ContentChunk, FinishReason, FunctionCall, Role, ToolCall};
 pub use models::{Model, ModelList};
 pub use moderations::{ChatModerationRequest, Moderation, ModerationRequest, ModerationResponse};
 pub use nullable::Nullable;
 pub use ocr::{OcrDimensions, OcrImage, OcrPage, OcrRequest, OcrResponse};
+pub use options::{
+    AudioFormat, CompletionArgs, ConfidenceGranularity, EmbeddingDtype, EncodingFormat, HandoffExecution, Metadata,
+    PromptMode, ReasoningEffort, ResponseFormat, ServiceTier, TableFormat, TimestampGranularity, ToolChoice,
+};
+pub use polling::Polling;
 pub use request::ListQuery;
 pub use retries::Retries;
 pub use speech::{SpeechEvent, SpeechRequest, SpeechResponse, SpeechStream};
@@ -57,7 +66,9 @@ pub use tools::Tool;
 pub use transcriptions::{
     TranscriptionEvent, TranscriptionRequest, TranscriptionResponse, TranscriptionSegment, TranscriptionStream,
 };
+pub use usage::Usage;
 
+use self::call::{CallOptions, within};
 use self::retries::{Limiter, RetryingUpstream};
 use self::stream::End;
 use crate::engine::CacheEngine;
@@ -67,9 +78,6 @@ use crate::http::Transport;
 use crate::http::{Outcome, Request, Response, api_error, content_type, is_event_stream};
 use crate::recorder::Recorder;
 use crate::upstream::{Upstream, UpstreamBuilder};
-
-/// The environment variable for the base URL, without `/v1`. `mistral-cassette run` sets it.
-pub(crate) const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
 /// An async client for the Mistral API. [`cached`](Self::cached) adds recording and replay.
 ///
@@ -97,6 +105,7 @@ pub struct Client {
     recorder: Option<Recorder>,
     retries: Option<Retries>,
     limiter: Option<Limiter>,
+    options: CallOptions,
 }
 
 /// Builds a [`Client`].
@@ -106,6 +115,7 @@ pub struct ClientBuilder {
     recorder: Option<Recorder>,
     retries: Option<Retries>,
     limiter: Option<Limiter>,
+    options: CallOptions,
 }
 
 impl ClientBuilder {
@@ -130,10 +140,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the maximum time for each call, from its start to the last byte of its response, with all retries. By default
+    /// there is none. A call that takes longer ends with an error ([`Error::is_timeout`](crate::Error::is_timeout)), also
+    /// within a stream and during a replay with delays. [`Client::with_total_timeout`] sets it for one call.
+    #[must_use]
+    pub fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.options.total_timeout = Some(timeout);
+        self
+    }
+
     /// Sets the HTTP client.
     #[must_use]
     pub fn http_client(mut self, client: reqwest::Client) -> Self {
         self.upstream = self.upstream.client(client);
+        self
+    }
+
+    fn upstream(mut self, upstream: UpstreamBuilder) -> Self {
+        self.upstream = upstream;
         self
     }
 
@@ -185,6 +209,7 @@ impl ClientBuilder {
             recorder: self.recorder,
             retries: self.retries,
             limiter: self.limiter,
+            options: self.options,
         })
     }
 }
@@ -196,19 +221,39 @@ impl Client {
     }
 
     /// Creates a client without a recorder, with the key in `MISTRAL_API_KEY` and the base URL in `MISTRAL_SERVER_URL`.
-    /// The default is the public API. A client without a key can still replay.
+    /// The default is the public API. A client without a key can still replay; a request that would be sent to the public
+    /// API without a key is an error ([`ErrorKind::Request`](crate::ErrorKind::Request)).
     ///
     /// # Errors
     /// The errors of [`UpstreamBuilder::build`].
     pub fn from_env() -> Result<Self> {
-        let mut builder = Self::builder();
-        if let Ok(key) = env::var(crate::http::API_KEY_VARIABLE) {
-            builder = builder.api_key(key);
-        }
-        if let Some(url) = env::var(BASE_URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
-            builder = builder.base_url(url);
-        }
-        builder.build()
+        Self::builder().upstream(UpstreamBuilder::from_env()).build()
+    }
+
+    /// Returns this client with a header for each of its calls, which replaces a header of the client with the same name.
+    /// It is not part of the request key. For one call, call it just before:
+    ///
+    /// ```no_run
+    /// # use mistral_cassette::client::{ChatRequest, Client};
+    /// # async fn example(client: Client, question: ChatRequest) -> mistral_cassette::Result<()> {
+    /// let answer = client.with_header("x-affinity", "a")?.chat(question).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if the name or the value is not valid.
+    pub fn with_header(&self, name: &str, value: &str) -> Result<Self> {
+        let mut client = self.clone();
+        client.options.set_header(name, value)?;
+        Ok(client)
+    }
+
+    /// Returns this client with another [total timeout](ClientBuilder::total_timeout) for each of its calls.
+    #[must_use]
+    pub fn with_total_timeout(&self, timeout: Duration) -> Self {
+        let mut client = self.clone();
+        client.options.total_timeout = Some(timeout);
+        client
     }
 
     /// Records and replays this client with an engine, in the mode of the environment (see [`Mode`](crate::Mode)). For
@@ -262,16 +307,28 @@ impl Client {
     ///
     /// # Errors
     /// Any kind but [`ErrorKind::Api`](crate::ErrorKind::Api).
-    pub async fn request(&self, mut request: Request) -> Result<Response> {
+    pub async fn request(&self, request: Request) -> Result<Response> {
+        self.request_and_tell(request).await.0
+    }
+
+    /// Sends any request, and tells whether the response came from the upstream, not from a recording.
+    async fn request_and_tell(&self, mut request: Request) -> (Result<Response>, bool) {
         if !request.header_map().contains_key(header::USER_AGENT) {
             const USER_AGENT: HeaderValue =
                 HeaderValue::from_static(concat!("mistral-cassette/", env!("CARGO_PKG_VERSION")));
             request = request.header(header::USER_AGENT, USER_AGENT);
         }
+        request = self.options.apply(request);
         let retries = self.retries.clone().unwrap_or(Retries::new(0));
-        RetryingUpstream::new(self.upstream.clone(), self.limiter.clone(), retries)
-            .answer(self.recorder.as_ref(), request)
-            .await
+        let deadline = self.options.deadline();
+        let upstream =
+            RetryingUpstream::new(self.upstream.clone(), self.limiter.clone(), retries).with_deadline(deadline);
+        let response = within(deadline, upstream.answer(self.recorder.as_ref(), request)).await;
+        let response = response.map(|response| match deadline {
+            Some(deadline) => deadline.limit_body(response),
+            None => response,
+        });
+        (response, upstream.was_sent())
     }
 
     /// Sends a JSON body, and parses the response.
@@ -285,8 +342,14 @@ impl Client {
     }
 
     async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
-        let response = self.send_accepting("application/json", request).await?;
-        without_error(response).await?.json().await
+        self.fetch_and_tell(request).await.0
+    }
+
+    /// Sends a request, parses the response, and tells whether it came from the upstream, not from a recording.
+    async fn fetch_and_tell<T: DeserializeOwned>(&self, request: Request) -> (Result<T>, bool) {
+        let (response, was_sent) = self.request_and_tell(accepting("application/json", request)).await;
+        let parsed = async { without_error(response?.error_for_status().await?).await?.json().await };
+        (parsed.await, was_sent)
     }
 
     async fn stream<T>(&self, request: Request, end: End) -> Result<EventStream<T>> {
@@ -306,9 +369,12 @@ impl Client {
     }
 
     async fn send_accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
-        let request = request.header(header::ACCEPT, HeaderValue::from_static(kind));
-        self.request(request).await?.error_for_status().await
+        self.request(accepting(kind, request)).await?.error_for_status().await
     }
+}
+
+fn accepting(kind: &'static str, request: Request) -> Request {
+    request.header(header::ACCEPT, HeaderValue::from_static(kind))
 }
 
 /// Receives a response. An error in the API's form is an error, whatever the status.

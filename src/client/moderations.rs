@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::message::{ChatMessage, Usage, sent};
+use super::message::{ChatMessage, sent};
+use super::options::Metadata;
 use super::request::request;
+use super::usage::Usage;
 use super::{Client, Input};
 use crate::error::Result;
 
@@ -16,7 +18,10 @@ request! {
     ///
     /// let request = ModerationRequest::new("mistral-moderation-latest", ["a text", "another"]);
     /// ```
-    ModerationRequest {}
+    ModerationRequest {
+        /// Metadata of your own.
+        metadata => Metadata,
+    }
 }
 
 impl ModerationRequest {
@@ -32,15 +37,24 @@ request! {
     /// ```
     /// use mistral_cassette::client::{ChatMessage, ChatModerationRequest};
     ///
-    /// let request = ChatModerationRequest::new("mistral-moderation-latest", [ChatMessage::new("user", "Hello")]);
+    /// let request = ChatModerationRequest::new("mistral-moderation-latest", [ChatMessage::user("Hello")]);
     /// ```
     ChatModerationRequest {}
 }
 
 impl ChatModerationRequest {
-    /// Creates a request for a model and one chat. For many chats, set `input` to a list of lists.
+    /// Creates a request for a model and one chat.
     pub fn new(model: impl Into<String>, chat: impl IntoIterator<Item = ChatMessage>) -> Self {
         Self::none().set("model", model.into()).set("input", sent(chat))
+    }
+
+    /// Creates a request for a model and a list of chats, each a list of messages.
+    pub fn for_chats<Chat>(model: impl Into<String>, chats: impl IntoIterator<Item = Chat>) -> Self
+    where
+        Chat: IntoIterator<Item = ChatMessage>,
+    {
+        let chats: Value = chats.into_iter().map(sent).collect();
+        Self::none().set("model", model.into()).set("input", chats)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::message::ContentChunk;
+use super::options::{ConfidenceGranularity, ResponseFormat, TableFormat};
 use super::request::request;
 use super::{Client, Nullable};
 use crate::error::Result;
@@ -22,8 +23,24 @@ request! {
         include_image_base64: bool,
         /// The maximum number of images to return.
         image_limit: u32,
-        /// `markdown` or `html`.
-        table_format: &str,
+        /// The minimum width and height of an image to return.
+        image_min_size: u32,
+        /// The format of the annotation of each image.
+        bbox_annotation_format => ResponseFormat,
+        /// The format of the annotation of the document.
+        document_annotation_format => ResponseFormat,
+        /// Instructions for the annotation of the document.
+        document_annotation_prompt: &str,
+        /// The format of tables.
+        table_format => TableFormat,
+        /// Whether the header of each page is separate from its text.
+        extract_header: bool,
+        /// Whether the footer of each page is separate from its text.
+        extract_footer: bool,
+        /// Whether pages include their blocks.
+        include_blocks: bool,
+        /// The parts of a page that have a confidence score.
+        confidence_scores_granularity => ConfidenceGranularity,
     }
 }
 
@@ -41,6 +58,12 @@ impl OcrRequest {
     #[must_use]
     pub fn pages(self, pages: impl IntoIterator<Item = u32>) -> Self {
         self.set("pages", pages.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Sets the pages to read as text, for example `0-5,7`.
+    #[must_use]
+    pub fn page_ranges(self, ranges: &str) -> Self {
+        self.set("pages", ranges)
     }
 }
 

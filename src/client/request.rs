@@ -7,10 +7,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Defines a request type: a map of members, a setter for each named member, and `set` for all other members.
+///
+/// The setter of `name: Type` takes the type, that of `name => Type` what converts to it, and that of `name * Type` an
+/// iterator of what converts to it.
 macro_rules! request {
     (
         $(#[$doc:meta])*
-        $request:ident { $( $(#[$member_doc:meta])* $member:ident: $kind:ty, )* }
+        $request:ident { $( $(#[$member_doc:meta])* $member:ident $takes:tt $kind:ty, )* }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, serde::Serialize)]
@@ -21,11 +24,7 @@ macro_rules! request {
 
         impl $request {
             $(
-                $(#[$member_doc])*
-                #[must_use]
-                pub fn $member(self, $member: $kind) -> Self {
-                    self.set(stringify!($member), $member)
-                }
+                $crate::client::request::setter! { $(#[$member_doc])* $member $takes $kind }
             )*
 
             /// Sets any other member of the request, and replaces an earlier value. A `null` is sent as `null`. A
@@ -40,9 +39,42 @@ macro_rules! request {
                 Self { members: serde_json::Map::new() }
             }
         }
+
+        impl From<$request> for serde_json::Value {
+            fn from(request: $request) -> Self {
+                Self::Object(request.members)
+            }
+        }
     };
 }
 pub(super) use request;
+
+/// Defines the setter of one member, see [`request!`].
+macro_rules! setter {
+    ($(#[$doc:meta])* $member:ident : $kind:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $member(self, $member: $kind) -> Self {
+            self.set(stringify!($member), $member)
+        }
+    };
+    ($(#[$doc:meta])* $member:ident => $kind:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $member(self, $member: impl Into<$kind>) -> Self {
+            self.set(stringify!($member), $member.into())
+        }
+    };
+    ($(#[$doc:meta])* $member:ident * $kind:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $member<Item: Into<$kind>>(self, $member: impl IntoIterator<Item = Item>) -> Self {
+            let values = $member.into_iter().map(|item| serde_json::Value::from(item.into()));
+            self.set(stringify!($member), values.collect::<serde_json::Value>())
+        }
+    };
+}
+pub(super) use setter;
 
 /// The query of a list request: the page, and other parameters of the endpoint.
 ///

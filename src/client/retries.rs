@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
+use super::call::{Deadline, within};
 use crate::error::{ErrorKind, Result};
 use crate::http::{BackgroundTransport, Transport};
 use crate::http::{Request, Response};
@@ -123,6 +124,7 @@ pub(super) struct RetryingUpstream {
     upstream: Upstream,
     limiter: Option<Limiter>,
     retries: Retries,
+    deadline: Option<Deadline>,
     /// The number of retries that were used.
     used: Arc<AtomicU32>,
     /// Whether the last response came from the upstream.
@@ -135,13 +137,25 @@ impl RetryingUpstream {
             upstream,
             limiter,
             retries,
+            deadline: None,
             used: Arc::default(),
             was_sent: Arc::default(),
         }
     }
 
+    /// Sets the deadline for a response of the upstream.
+    pub(super) fn with_deadline(mut self, deadline: Option<Deadline>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Whether the last response came from the upstream, not from a recording.
+    pub(super) fn was_sent(&self) -> bool {
+        self.was_sent.load(Ordering::Relaxed)
+    }
+
     /// Answers a request through the recorder or from the upstream, and retries it after transient errors.
-    pub(super) async fn answer(self, recorder: Option<&Recorder>, request: Request) -> Result<Response> {
+    pub(super) async fn answer(&self, recorder: Option<&Recorder>, request: Request) -> Result<Response> {
         loop {
             self.was_sent.store(false, Ordering::Relaxed);
             let answered = match recorder {
@@ -162,7 +176,7 @@ impl RetryingUpstream {
             tracing::info!("{} {}: retrying", request.path(), response.status());
             // Reading the complete body records the response and frees the connection.
             response.bytes().await?;
-            if self.was_sent.load(Ordering::Relaxed) {
+            if self.was_sent() {
                 tokio::time::sleep(delay).await;
             }
         }
@@ -185,12 +199,21 @@ impl Transport for RetryingUpstream {
     }
 
     fn for_background(&self) -> Option<BackgroundTransport> {
-        let transport = self.clone();
+        // The caller, who has set the deadline, does not wait for this request.
+        let transport = self.clone().with_deadline(None);
         Some(Box::new(|request| Box::pin(transport.send(request))))
     }
 
     async fn send(self, request: Request) -> Result<Response> {
+        self.upstream.check_key(&request)?;
         self.was_sent.store(true, Ordering::Relaxed);
+        // The recorder is told about a response that is late, and counts a failure.
+        within(self.deadline, self.send_with_retries(request)).await
+    }
+}
+
+impl RetryingUpstream {
+    async fn send_with_retries(&self, request: Request) -> Result<Response> {
         loop {
             if let Some(limiter) = &self.limiter {
                 (limiter.0)(&request).await;

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Client;
-use super::message::Usage;
+use super::options::{AudioFormat, Metadata};
 use super::request::request;
 use super::stream::{End, EventStream};
-use crate::error::{Error, ErrorKind, Result};
+use super::usage::Usage;
+use crate::error::{Error, Result};
 
 const SPEECH: &str = "/v1/audio/speech";
 
@@ -30,8 +31,14 @@ request! {
         model: &str,
         /// The id of the voice.
         voice_id: &str,
-        /// `pcm`, `wav`, `mp3`, `flac` or `opus`.
-        response_format: &str,
+        /// The recording of a voice to imitate, in base64.
+        ref_audio: &str,
+        /// The format of the audio file.
+        response_format => AudioFormat,
+        /// Metadata of your own.
+        metadata => Metadata,
+        /// The key under which the API caches the prompt.
+        prompt_cache_key: &str,
     }
 }
 
@@ -57,7 +64,7 @@ impl SpeechResponse {
     /// Returns the bytes of the audio file.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] if the data is not base64.
+    /// [`ErrorKind::Parse`](crate::ErrorKind::Parse) if the data is not base64.
     pub fn audio(&self) -> Result<Bytes> {
         decoded(&self.audio_data)
     }
@@ -96,7 +103,7 @@ impl SpeechEvent {
     /// Returns the new bytes of the audio file. Other events have none.
     ///
     /// # Errors
-    /// [`ErrorKind::Api`] if the data is not base64.
+    /// [`ErrorKind::Parse`](crate::ErrorKind::Parse) if the data is not base64.
     pub fn audio(&self) -> Result<Bytes> {
         match self {
             Self::AudioDelta { audio_data, .. } => decoded(audio_data),
@@ -107,9 +114,7 @@ impl SpeechEvent {
 
 fn decoded(base64: &str) -> Result<Bytes> {
     STANDARD.decode(base64).map(Bytes::from).map_err(|error| {
-        Error::new(ErrorKind::Api, format!("the audio data is not base64: {error}"))
-            .with_response(200, base64.as_bytes())
-            .with_source(error)
+        Error::parse(format!("the audio data is not base64: {error}"), base64.as_bytes()).with_source(error)
     })
 }
 

@@ -122,12 +122,8 @@ fn read<T: DeserializeOwned>(event: &Event) -> Result<T> {
         return Err(api_error(200, data));
     }
     read_json(data).map_err(|error| {
-        Error::new(
-            ErrorKind::Api,
-            format!("an event of the stream is not the expected JSON: {error}"),
-        )
-        .with_response(200, event.data.as_bytes())
-        .with_source(error)
+        let message = format!("an event of the stream is not the expected JSON: {error}");
+        Error::parse(message, data).with_source(error)
     })
 }
 

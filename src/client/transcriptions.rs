@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::form::{Upload, form};
-use super::message::Usage;
+use super::options::TimestampGranularity;
 use super::stream::{End, EventStream};
+use super::usage::Usage;
 use super::{Client, Nullable};
 use crate::error::Result;
 use crate::http::Request;
@@ -19,7 +20,7 @@ use crate::http::Request;
 /// let request = TranscriptionRequest::new("voxtral-mini-latest")
 ///     .file("hello.wav", b"RIFF...".as_slice())
 ///     .language("en")
-///     .set("timestamp_granularities", vec!["segment"]);
+///     .timestamp_granularities(["segment"]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct TranscriptionRequest {
@@ -66,6 +67,37 @@ impl TranscriptionRequest {
     #[must_use]
     pub fn language(self, language: &str) -> Self {
         self.set("language", language)
+    }
+
+    /// Sets the sampling temperature.
+    #[must_use]
+    pub fn temperature(self, temperature: f64) -> Self {
+        self.set("temperature", temperature)
+    }
+
+    /// Sets whether the API distinguishes the speakers.
+    #[must_use]
+    pub fn diarize(self, diarize: bool) -> Self {
+        self.set("diarize", diarize)
+    }
+
+    /// Sets words that are likely to occur, for example names.
+    #[must_use]
+    pub fn context_bias<Text: Into<String>>(self, words: impl IntoIterator<Item = Text>) -> Self {
+        self.set(
+            "context_bias",
+            words.into_iter().map(Into::into).collect::<Vec<String>>(),
+        )
+    }
+
+    /// Sets the parts of the transcription that have times.
+    #[must_use]
+    pub fn timestamp_granularities<Part>(self, parts: impl IntoIterator<Item = Part>) -> Self
+    where
+        Part: Into<TimestampGranularity>,
+    {
+        let parts = parts.into_iter().map(|part| Value::from(part.into()));
+        self.set("timestamp_granularities", parts.collect::<Value>())
     }
 
     /// Sets any other part of the form, and replaces an earlier value. Each element of a list becomes one part.

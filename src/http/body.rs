@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use crate::error::Result;
 
-type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// The body of a [`Response`](crate::Response): complete bytes, or a stream of chunks.
 #[derive(Default)]
@@ -29,12 +29,20 @@ impl Body {
     }
 
     /// Returns the bytes if the body is complete, and the body itself if it is a stream.
-    #[cfg(any(feature = "middleware", feature = "proxy"))]
+    #[cfg(any(feature = "middleware", feature = "proxy", feature = "tower"))]
     pub(crate) fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Empty => Ok(Bytes::new()),
             Kind::Complete(bytes) => Ok(bytes),
             stream @ Kind::Stream(_) => Err(Self(stream)),
+        }
+    }
+
+    /// Replaces the stream of a body that is received in chunks. A complete body is unchanged.
+    pub(crate) fn map_stream(self, map: impl FnOnce(BodyStream) -> BodyStream) -> Self {
+        match self.0 {
+            Kind::Stream(stream) => Self(Kind::Stream(map(stream))),
+            complete => Self(complete),
         }
     }
 

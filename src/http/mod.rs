@@ -1,6 +1,8 @@
 //! HTTP messages: requests, responses, their bodies, and the transport that sends a request.
 
 mod api_error;
+#[cfg(any(feature = "middleware", feature = "tower"))]
+mod base_path;
 mod body;
 mod disposition;
 mod headers;
@@ -21,6 +23,8 @@ pub use response::Response;
 pub use transport::{BackgroundTransport, Transport};
 
 pub(crate) use api_error::api_error;
+#[cfg(any(feature = "middleware", feature = "tower"))]
+pub(crate) use base_path::base_path_len;
 pub(crate) use disposition::Disposition;
 #[cfg(feature = "cli")]
 pub(crate) use headers::media_type;

@@ -7,9 +7,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem::Finder;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::http::api_error::api_error;
-use crate::http::body::Body;
+use crate::http::body::{Body, BodyStream};
 use crate::http::headers::strip_response_headers;
 use crate::http::json::read_json;
 use crate::http::outcome::Outcome;
@@ -74,6 +76,12 @@ impl Response {
         self.body
     }
 
+    /// Replaces the stream of a body that is received in chunks. A complete body is unchanged.
+    pub(crate) fn map_stream(mut self, map: impl FnOnce(BodyStream) -> BodyStream) -> Self {
+        self.body = self.body.map_stream(map);
+        self
+    }
+
     /// The response to a request with this method without the headers that are not passed on.
     pub(crate) fn without_connection_headers(mut self, method: &str) -> Self {
         strip_response_headers(&mut self.headers, method);
@@ -95,37 +103,29 @@ impl Response {
     /// Receives the complete body as UTF-8 text.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes), and [`ErrorKind::Api`] when the body is not UTF-8.
+    /// As [`bytes`](Self::bytes), and [`ErrorKind::Parse`] when the body is not UTF-8.
     pub async fn text(self) -> Result<String> {
         let status = self.status.as_u16();
         let body = self.body.bytes().await?;
         String::from_utf8(body.to_vec()).map_err(|error| {
-            Error::new(
-                ErrorKind::Api,
-                format!("the response (status {status}) is not UTF-8 text"),
-            )
-            .with_response(status, &body)
-            .with_source(error)
+            Error::parse(format!("the response (status {status}) is not UTF-8 text"), &body).with_source(error)
         })
     }
 
     /// Receives the complete body and deserializes it from JSON.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes), and [`ErrorKind::Api`] when the body is not JSON of this type. The error contains the body.
+    /// As [`bytes`](Self::bytes), and [`ErrorKind::Parse`] when the body is not JSON of this type, or [`ErrorKind::Api`] when
+    /// it is an error of the API. The error contains the body.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
         let status = self.status.as_u16();
         let body = self.body.bytes().await?;
         read_json(&body).map_err(|error| {
-            if Outcome::of(&body).is_envelope(&body) {
+            if status >= 400 || Outcome::of(&body).is_envelope(&body) {
                 return api_error(status, &body);
             }
-            Error::new(
-                ErrorKind::Api,
-                format!("the response (status {status}) is not the expected JSON: {error}"),
-            )
-            .with_response(status, &body)
-            .with_source(error)
+            let message = format!("the response (status {status}) is not the expected JSON: {error}");
+            Error::parse(message, &body).with_source(error)
         })
     }
 

@@ -44,6 +44,14 @@ pub(super) fn origin_of(url: &Url) -> String {
     shown.as_str().trim_end_matches('/').to_owned()
 }
 
+/// Whether an origin is the public API, in any of its regions.
+pub(super) fn is_public_api(origin: &str) -> bool {
+    let url = origin.parse::<Url>().ok();
+    url.as_ref()
+        .and_then(Url::host_str)
+        .is_some_and(|host| host == "mistral.ai" || host.ends_with(".mistral.ai"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +81,19 @@ mod tests {
         }
         let error = parse_base_url("ftp://user:secret@a.test").unwrap_err();
         assert!(!error.report().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_public_api_is_known_by_its_host() {
+        for (origin, is_public) in [
+            ("https://api.mistral.ai", true),
+            ("https://api.eu.mistral.ai/x", true),
+            ("https://API.MISTRAL.AI", true),
+            ("https://notmistral.ai", false),
+            ("http://127.0.0.1:1/api.mistral.ai", false),
+        ] {
+            assert_eq!(is_public_api(origin), is_public, "{origin}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use self::base_url::{origin_of, parse_base_url};
+use self::base_url::{is_public_api, origin_of, parse_base_url};
 use self::completeness::Completeness;
 use self::decoding::take_codings;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +26,9 @@ use crate::http::{
 
 /// The base URL of the public API.
 pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
+
+/// The environment variable for the base URL, without `/v1`. `mistral-cassette run` sets it.
+pub(crate) const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
 /// The timeout of the official SDKs, for a connection and between two pieces of a response.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -61,6 +64,19 @@ pub struct UpstreamBuilder {
 }
 
 impl UpstreamBuilder {
+    /// Returns a builder with the key and the base URL of the environment.
+    pub(crate) fn from_env() -> Self {
+        Self::from_variables(|name| env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            base_url: variable(BASE_URL_VARIABLE).filter(|url| !url.is_empty()),
+            api_key: variable(crate::http::API_KEY_VARIABLE),
+            ..Self::default()
+        }
+    }
+
     /// Sets the base URL of the API, without `/v1`. The default is `https://api.mistral.ai`.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
@@ -138,14 +154,32 @@ impl Upstream {
         UpstreamBuilder::default()
     }
 
-    /// Connects to the public API, with the key in `MISTRAL_API_KEY` if the variable is set.
+    /// Connects to the base URL in `MISTRAL_SERVER_URL`, or else to the public API, with the key in `MISTRAL_API_KEY` if
+    /// the variable is set: like [`Client::from_env`](https://docs.rs/mistral-cassette/latest/mistral_cassette/client/struct.Client.html#method.from_env).
     ///
     /// # Errors
     /// The errors of [`UpstreamBuilder::build`].
     pub fn from_env() -> Result<Self> {
-        let mut builder = Self::builder();
-        builder.api_key = env::var(crate::http::API_KEY_VARIABLE).ok();
-        builder.build()
+        UpstreamBuilder::from_env().build()
+    }
+
+    /// Refuses a request to the public API without a key. Another host may need none, or add its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] if it is refused.
+    pub(crate) fn check_key(&self, request: &Request) -> Result<()> {
+        if self.has_key(request) || !is_public_api(&self.0.origin) {
+            return Ok(());
+        }
+        let message = format!(
+            "there is no API key for {} {} to {}",
+            request.method(),
+            request.path(),
+            self.origin()
+        );
+        Err(Error::new(ErrorKind::Request, message).with_hint(
+            "set the variable MISTRAL_API_KEY, or pass a key to the builder; without a key, mode strict replays recordings",
+        ))
     }
 
     /// Returns the base URL without credentials. Cassettes store it as `recorded.from`.
@@ -301,6 +335,25 @@ mod tests {
 
     fn decoded(text: &str) -> Vec<u8> {
         percent_decode_str(text).collect()
+    }
+
+    #[test]
+    fn the_environment_has_the_key_and_the_base_url() {
+        let upstream = |url: &'static str| {
+            UpstreamBuilder::from_variables(move |name| match name {
+                "MISTRAL_SERVER_URL" => Some(url.to_owned()),
+                "MISTRAL_API_KEY" => Some("a key".to_owned()),
+                _ => None,
+            })
+            .build()
+            .unwrap()
+        };
+        let gateway = upstream("http://127.0.0.1:9/mistral/v1");
+        assert_eq!(
+            (gateway.origin(), gateway.secret()),
+            ("http://127.0.0.1:9/mistral", Some("a key"))
+        );
+        assert_eq!(upstream("").origin(), DEFAULT_UPSTREAM);
     }
 
     proptest! {

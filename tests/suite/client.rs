@@ -43,7 +43,7 @@ async fn a_chat_sends_what_the_official_sdks_send() {
         .temperature(0.2)
         .max_tokens(50)
         .random_seed(7)
-        .set("safe_prompt", true);
+        .safe_prompt(true);
     client(&server.url).chat(request).await.unwrap();
     let call = &server.calls()[0];
     assert_eq!(
@@ -173,8 +173,8 @@ async fn a_response_that_is_not_a_chat_is_an_error_with_its_body() {
         let (_server, client) = answering(move || Reply::json(body)).await;
         let error = client.chat(ChatRequest::new("x").user("?")).await.unwrap_err();
         assert_eq!(
-            (error.kind(), error.body()),
-            (ErrorKind::Api, Some(body.as_bytes())),
+            (error.kind(), error.status(), error.body()),
+            (ErrorKind::Parse, None, Some(body.as_bytes())),
             "{error}"
         );
     }
@@ -183,15 +183,15 @@ async fn a_response_that_is_not_a_chat_is_an_error_with_its_body() {
 #[tokio::test]
 async fn a_stream_that_ends_early_is_an_error() {
     let chunk = r#"data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
-    for (rest, message) in [
-        ("\n\n", "it ended without its last event, [DONE]"),
-        ("\n\ndata: {\"id\":\n\n", "is not the expected JSON"),
+    for (rest, kind, message) in [
+        ("\n\n", ErrorKind::Api, "it ended without its last event, [DONE]"),
+        ("\n\ndata: {\"id\":\n\n", ErrorKind::Parse, "is not the expected JSON"),
     ] {
         let (_server, client) = answering(move || Reply::events(format!("{chunk}{rest}"))).await;
         let mut stream = client.chat_stream(ChatRequest::new("m").user("?")).await.unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap().text(), "a");
         let error = stream.next().await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Api);
+        assert_eq!(error.kind(), kind);
         assert!(error.message().contains(message), "{error}");
     }
 }
@@ -262,7 +262,7 @@ async fn parts(call: &Call) -> Vec<(String, Option<String>, String)> {
 #[tokio::test]
 async fn each_call_sends_what_the_official_sdk_sends() {
     let (server, client) = answering(|| Reply::json("{}")).await;
-    let user = || ChatMessage::new("user", "hi");
+    let user = || ChatMessage::user("hi");
     let weather = || Tool::with_parameters("f", "d", json!({ "type": "object" }));
     let json_body = "application/json";
     let (plain, stream) = (Some("application/json"), Some("text/event-stream"));
@@ -341,7 +341,7 @@ async fn each_call_sends_what_the_official_sdk_sends() {
         { "inputs": "hi", "stream": false, "model": "m" });
     let request = ConversationRequest::with_agent("a", [ConversationEntry::message("user", "x")])
         .tools([Tool::built_in("web_search")])
-        .set("completion_args", json!({ "temperature": 0.1 }));
+        .completion_args(CompletionArgs::new().temperature(0.1));
     sends!(start_conversation_stream(request), "POST" "/v1/conversations", stream,
         { "inputs": [{ "role": "user", "content": "x", "object": "entry", "type": "message.input", "prefix": false }], "stream": true, "tools": [{ "type": "web_search" }], "completion_args": { "temperature": 0.1 }, "agent_id": "a" });
     sends!(append_to_conversation("c", AppendRequest::new([ConversationEntry::function_result("t", "r")])), "POST" "/v1/conversations/c", plain,
@@ -401,18 +401,13 @@ async fn forms_have_the_parts_that_the_official_sdk_sends() {
     drop(client.upload_file(FileUpload::new("a.pdf", "x").purpose("ocr")).await);
     drop(
         client
-            .upload_file(FileUpload::new("a.pdf", "x").set("visibility", "user").set("expiry", 5))
+            .upload_file(FileUpload::new("a.pdf", "x").visibility("user").expiry(5))
             .await,
     );
     drop(client.transcribe(audio()).await);
     drop(
         client
-            .transcribe_stream(
-                audio()
-                    .language("en")
-                    .set("diarize", true)
-                    .set("context_bias", vec!["a", "b"]),
-            )
+            .transcribe_stream(audio().language("en").diarize(true).context_bias(["a", "b"]))
             .await,
     );
     let calls = server.calls();
@@ -695,7 +690,7 @@ async fn a_response_that_does_not_match_the_type_is_an_error_with_its_text() {
             .unwrap()
             .parse::<Capital>()
             .unwrap_err();
-        assert_eq!((error.kind(), error.body()), (ErrorKind::Api, Some(text.as_bytes())));
+        assert_eq!((error.kind(), error.body()), (ErrorKind::Parse, Some(text.as_bytes())));
         assert!(
             error.message().contains("cannot be parsed as the requested type"),
             "{error}"

@@ -19,6 +19,9 @@ fn example(name: &str) -> Command {
         None => {
             let mut command = Command::new(env!("CARGO"));
             command.args(["run", "--quiet", "--example", name]);
+            if name == "hyper" {
+                command.args(["--features", "tower"]);
+            }
             command
         }
     };
@@ -82,6 +85,14 @@ async fn every_example_runs_offline_from_the_committed_cassettes() {
         output.push_str(&format!("$ cargo run --example {name}\n{}\n", replayed.stdout));
     }
     insta::assert_snapshot!(output);
+}
+
+#[cfg(all(feature = "middleware", feature = "tower"))]
+#[test]
+fn a_program_on_hyper_replays_the_cassette_of_the_program_on_reqwest() {
+    let [hyper, reqwest] = ["hyper", "middleware"].map(|name| done(&mut example(name)));
+    assert!(hyper.status.success(), "{}", hyper.stderr);
+    assert_eq!(hyper.stdout, reqwest.stdout);
 }
 
 #[test]

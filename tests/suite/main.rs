@@ -12,6 +12,8 @@ mod cli;
 #[cfg(feature = "cli")]
 mod client;
 #[cfg(feature = "cli")]
+mod client_calls;
+#[cfg(feature = "cli")]
 mod complete_responses;
 #[cfg(feature = "cli")]
 mod corpus;
@@ -32,6 +34,8 @@ mod identity;
 mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
+#[cfg(all(feature = "cli", feature = "tower"))]
+mod layer;
 mod layers;
 #[cfg(all(feature = "cli", unix))]
 mod locks;
@@ -43,6 +47,8 @@ mod metrics;
 mod middleware;
 #[cfg(feature = "object-store")]
 mod object_store;
+#[cfg(feature = "cli")]
+mod package;
 #[cfg(feature = "cli")]
 mod proxy;
 #[cfg(feature = "cli")]

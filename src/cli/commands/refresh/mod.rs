@@ -134,7 +134,7 @@ fn api_key() -> Result<String> {
 
 /// The base URL that the environment names, or that of the API.
 fn upstream_of_environment() -> String {
-    let named = std::env::var(crate::client::BASE_URL_VARIABLE)
+    let named = std::env::var(crate::upstream::BASE_URL_VARIABLE)
         .ok()
         .filter(|url| !url.is_empty());
     named.unwrap_or_else(|| crate::upstream::DEFAULT_UPSTREAM.to_owned())
