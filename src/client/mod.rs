@@ -243,6 +243,12 @@ impl Client {
         })
     }
 
+    /// The base URL of the API, without credentials.
+    #[cfg(feature = "cli")]
+    pub(crate) fn origin(&self) -> &str {
+        self.upstream.origin()
+    }
+
     /// Returns the recorder, which has the session and its verdict.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()

@@ -3,8 +3,10 @@
 //! `values` says what in a response a later request may repeat, `index` where such values stand in the recordings of a scope,
 //! and `chains` what follows from that: which recordings belong together, and the order of their requests. `refresher` sends a
 //! chain (`resend`) with the new values in place of the old ones (`substitutions`), and stores it as a whole (`journal`).
+//! `checked` remembers what has not changed.
 
 mod chains;
+mod checked;
 mod index;
 mod journal;
 mod recording;
@@ -14,6 +16,7 @@ mod substitutions;
 mod values;
 
 pub(crate) use self::chains::{unresolved_references, with_chains};
+pub(crate) use self::checked::Checked;
 pub(crate) use self::journal::{Entry, Journal};
 pub(crate) use self::recording::{Budget, Outcome, Recording, RefreshResult};
 pub(crate) use self::refresher::Refresher;

@@ -1,8 +1,8 @@
 //! Sends recorded requests to the upstream again, and stores the responses that differ.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::chains::{Chain, Step, chains};
+use super::checked::Check;
 use super::journal::{Entry, Journal};
 use super::recording::{Budget, Outcome, Recording, RefreshResult};
 use super::resend::{has_side_effects, reason_not_to_send, resend};
@@ -42,6 +43,8 @@ pub(crate) struct Refresher {
     pub(crate) settings: Settings,
     /// A client of the upstream, with API key and retries.
     pub(crate) client: Client,
+    /// The base URL of the upstream.
+    pub(crate) upstream: String,
     /// Whether to write nothing.
     pub(crate) dry_run: bool,
     /// Whether a dry run sends requests that create, change or delete something, too.
@@ -56,6 +59,8 @@ pub(crate) struct Refresher {
     pub(crate) stop: CancellationToken,
     /// Whether the upstream has refused the API key.
     pub(crate) is_key_refused: AtomicBool,
+    /// The recordings that were checked so far.
+    pub(crate) checks: Mutex<Vec<Check>>,
 }
 
 /// What a chain has received so far.
@@ -302,7 +307,7 @@ impl Refresher {
     async fn store(&self, progress: &Progress<'_>, new: &[Option<NewRecording>]) -> Result<()> {
         let engine = self.pending.as_ref().unwrap_or(&self.engine);
         let mut entries = Vec::new();
-        let mut documents = Vec::new();
+        let (mut documents, mut checks) = (Vec::new(), Vec::new());
         for ((recording, new), substitutions) in progress
             .chain
             .recordings
@@ -318,10 +323,16 @@ impl Refresher {
                 replacement = Some((key.file_name(), sha256_hex(&document)));
                 documents.push((key.clone(), document));
             }
+            let checked = match replacement {
+                None => Some(Check::now(recording, &self.upstream)?),
+                Some(_) => None,
+            };
+            checks.extend(checked.clone());
             entries.push(Entry {
                 name: recording.name.clone(),
                 replacement,
                 substitutions: substitutions.clone(),
+                checked,
             });
         }
         if let Some(journal) = &self.journal {
@@ -346,7 +357,14 @@ impl Refresher {
             .filter(|(_, new)| is_replaced(new));
         let written = documents.into_iter().map(|(key, _)| key).collect();
         self.remove_old(replaced.map(|(recording, _)| recording.key.clone()), &written)
-            .await
+            .await?;
+        self.checks().extend(checks);
+        Ok(())
+    }
+
+    /// The recordings that were checked so far.
+    pub(crate) fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes replaced recordings, unless a new one has the same key.
@@ -393,6 +411,8 @@ impl Refresher {
             entries.push(entry.clone());
         }
         self.remove_old(replaced, &written).await?;
+        self.checks()
+            .extend(entries.iter().filter_map(|entry| entry.checked.clone()));
         if let Some(journal) = &mut self.journal {
             journal.entries = entries;
         }

@@ -73,6 +73,7 @@ impl Review {
                     name: now.clone(),
                     replacement: None,
                     substitutions: Substitutions::default(),
+                    checked: None,
                 })?;
             }
         }
@@ -91,6 +92,7 @@ impl Review {
                 name: pending.entry.name.clone(),
                 replacement: None,
                 substitutions: changes(&pending.entry),
+                checked: None,
             })?;
             self.pending.remove(&pending.key).await?;
         }
