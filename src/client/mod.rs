@@ -337,6 +337,10 @@ impl Transport for ClientTransport {
         self.0.upstream.has_key(request)
     }
 
+    fn needs_key(&self) -> bool {
+        self.0.upstream.needs_key()
+    }
+
     fn secret(&self) -> Option<&str> {
         self.0.upstream.secret()
     }

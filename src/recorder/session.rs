@@ -40,6 +40,10 @@ struct State {
     warned_transient: BTreeSet<(u16, String)>,
     /// The names of the cassettes that another session has recorded meanwhile.
     warned_collisions: BTreeSet<String>,
+    /// The SHA-256 of each API key that the upstream has refused.
+    refused_keys: BTreeSet<String>,
+    /// Whether a request was not sent, or not recorded, because its API key is wrong or missing.
+    is_ended_without_key: bool,
     /// When the session began: RFC 3339, in UTC, to the second.
     began: String,
 }
@@ -69,6 +73,8 @@ impl Default for State {
             warned_unavailable: false,
             warned_transient: BTreeSet::new(),
             warned_collisions: BTreeSet::new(),
+            refused_keys: BTreeSet::new(),
+            is_ended_without_key: false,
             began: Recorded::now(None, None).at,
         }
     }
@@ -204,6 +210,29 @@ impl Session {
     /// Whether this is the first time that another session has recorded this key too.
     pub(super) fn is_first_collision(&self, key: &RequestKey) -> bool {
         self.state().warned_collisions.insert(key.name())
+    }
+
+    /// Remembers that the upstream has refused a key, by its SHA-256.
+    pub(super) fn refuse_key(&self, key: String) {
+        let mut state = self.state();
+        state.refused_keys.insert(key);
+        state.is_ended_without_key = true;
+    }
+
+    /// Whether the upstream has refused this key.
+    pub(super) fn has_refused(&self, key: &str) -> bool {
+        self.state().refused_keys.contains(key)
+    }
+
+    /// Remembers that a request was not sent, because there is no API key.
+    pub(super) fn end_without_key(&self) {
+        self.state().is_ended_without_key = true;
+    }
+
+    /// Whether the API key was wrong or missing, so that the session could not record.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_ended_without_key(&self) -> bool {
+        self.state().is_ended_without_key
     }
 
     /// Whether the session began before this time, in the form of `recorded.at`.
