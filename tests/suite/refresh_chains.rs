@@ -485,9 +485,28 @@ async fn unusual_values_are_followed() {
     for reads_first in [true, false] {
         unusual_program(&project, reads_first, Mode::Record, &server.url).await;
     }
+    for (name, text) in project.tree() {
+        project.write(&name.replacen("cassettes", "old", 1), text);
+    }
     let server = Server::start(unusual("22")).await;
     let done = refresh(&project, &server.url, &[]);
     assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    // The old and the new request of a step are one row, and only the words of the assistant are others.
+    let diff = project.run(&["diff", "old"]);
+    let rows = |text: &str| diff.stdout.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(diff.code(), 1);
+    assert_eq!(
+        (rows(": gone"), rows(": new"), rows(": wording")),
+        (0, 0, 6),
+        "{}",
+        diff.stdout
+    );
+    assert_eq!(
+        rows("only volatile fields, with a new request: it was "),
+        16,
+        "{}",
+        diff.stdout
+    );
     for reads_first in [true, false] {
         unusual_program(&project, reads_first, Mode::Strict, "http://127.0.0.1:9").await;
     }
@@ -500,7 +519,9 @@ fn unusual(seed: &'static str) -> impl Fn(usize, &Call) -> Reply {
         let (path, method) = (&*call.target, &*call.method);
         let (id, number) = (format!("f{seed}"), 40 + seed.len());
         let reply = match (method, path) {
-            ("POST", "/v1/files") => json!({ "id": id, "filename": "notes-for-all.txt" }),
+            ("POST", "/v1/files") => {
+                json!({ "id": id, "filename": "notes-for-all.txt", "note": format!("new {seed}") })
+            }
             ("GET", "/v1/files") => json!({ "data": [{ "id": id, "filename": "notes-for-all.txt" }] }),
             ("GET", _) if path == format!("/v1/files/{id}") => json!({ "id": id }),
             ("DELETE", _) if path == format!("/v1/files/{id}") => json!({ "deleted": true }),
@@ -508,7 +529,7 @@ fn unusual(seed: &'static str) -> impl Fn(usize, &Call) -> Reply {
             ("GET", _) if path == format!("/v1/jobs/{number}") => json!({ "id": number }),
             ("POST", "/v1/agents") => {
                 *name.lock().unwrap() = "first".to_owned();
-                json!({ "id": format!("agent {seed}+1") })
+                json!({ "id": format!("agent {seed}+1"), "note": format!("new {seed}") })
             }
             (_, _) if path == format!("/v1/agents/agent%20{seed}%2B1") => {
                 if method == "PATCH" {

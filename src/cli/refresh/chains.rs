@@ -9,7 +9,7 @@ use super::index::{Index, Places, reaches};
 use super::recording::Recording;
 use super::substitutions::{AssistantMessage, messages_of};
 use super::values::{references, state, texts_in, values};
-use crate::cassette::RecordedRequest;
+use crate::cassette::{RecordedRequest, RecordedResponse};
 use crate::cli::change::normalized_content;
 
 /// Recordings that are refreshed together: a mix of old and new ones would not replay.
@@ -36,6 +36,22 @@ pub(super) struct Step {
     pub(super) needed: BTreeSet<String>,
     /// The messages of the assistant in the request: the index of each, and the recording and the turn that it is from.
     pub(super) messages: Vec<(usize, (usize, usize))>,
+}
+
+impl Step {
+    /// The new messages of the assistant in the request, by their index. `response` returns the new response of a recording at
+    /// a turn.
+    pub(super) fn messages_of<'a>(
+        &self,
+        response: impl Fn(usize, usize) -> Option<&'a RecordedResponse>,
+    ) -> HashMap<usize, AssistantMessage> {
+        let sources = self.messages.iter();
+        let new = sources.filter_map(|(index, (source, turn))| {
+            let message = AssistantMessage::in_response(response(*source, *turn)?)?;
+            Some((*index, message))
+        });
+        new.collect()
+    }
 }
 
 /// Returns the selected recordings and the complete chains of which they are a part.
@@ -433,7 +449,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cassette::{Cassette, Recorded, RecordedBody, RecordedResponse};
+    use crate::cassette::{Cassette, Recorded, RecordedBody};
     use crate::key::{RequestKey, Scope};
 
     /// A recording in a scope: `METHOD /path`, a body, and the bodies of the responses.

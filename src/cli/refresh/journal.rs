@@ -87,6 +87,9 @@ pub(crate) struct Entry {
     /// The check of a recording that does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checked: Option<Check>,
+    /// The number of its line: the recordings of a chain have the same one.
+    #[serde(skip)]
+    pub(crate) line: usize,
 }
 
 impl Entry {
@@ -374,13 +377,14 @@ fn parse(text: &str, path: &Path) -> Result<Option<Lines>> {
             .with_source(error)
             .with_hint("--restart starts again; recordings that depend on refreshed ids then keep the old ids")
     };
+    let numbered = |entry: Entry, line| (entry.name.clone(), Entry { line, ..entry });
     let head: Head = serde_json::from_str(head).map_err(|error| damaged(1, error))?;
     let mut entries = BTreeMap::new();
     let mut is_finished = false;
     for (number, line) in rest.split_inclusive('\n').enumerate() {
         match serde_json::from_str(line) {
-            Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| (entry.name.clone(), entry))),
-            Ok(Line::Entry(entry)) => drop(entries.insert(entry.name.clone(), entry)),
+            Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| numbered(entry, number))),
+            Ok(Line::Entry(entry)) => entries.extend([numbered(entry, number)]),
             Ok(Line::Finished { .. }) => is_finished = true,
             // The process was killed while it wrote the last line, and so before it wrote the recording.
             Err(_) if !line.ends_with('\n') => {}

@@ -1,6 +1,6 @@
 //! Sends recorded requests to the upstream again, and stores the responses that differ.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::checked::Check;
 use super::journal::{Entry, Journal};
 use super::recording::{Budget, Outcome, Recording, RefreshResult};
 use super::resend::{has_side_effects, reason_not_to_send, resend};
-use super::substitutions::{AssistantMessage, Substitutions};
+use super::substitutions::Substitutions;
 use super::values::{RequestTexts, state};
 use crate::cassette::{Cassette, RecordedRequest, RecordedResponse, is_equivalent, yaml};
 use crate::cli::change::{Change, ChangeKind, compare};
@@ -278,7 +278,8 @@ impl Refresher {
         let mut new = progress.cassettes[at].take()?;
         let request = new.request.clone();
         let cost = self.prices.estimate(&new).cost;
-        let change = compare(&old.responses, &new.responses);
+        let is_id = progress.substitutions.ids();
+        let change = compare(&old.responses, &new.responses, is_id);
         let is_same_request = new.key == old.key;
         // An equivalent response stays byte for byte, so that `git diff` shows real changes only. One with a value that other
         // recordings have under a new name does not stay.
@@ -333,6 +334,7 @@ impl Refresher {
                 replacement,
                 substitutions: substitutions.clone(),
                 checked,
+                line: 0,
             });
         }
         if let Some(journal) = &self.journal {
@@ -503,15 +505,7 @@ impl<'a> Progress<'a> {
         if self.chain.ends_unknown[step.recording] {
             return Err("it ends something that no other recording of the scope has made".to_owned());
         }
-        let mut messages = HashMap::new();
-        for (index, (source, turn)) in &step.messages {
-            let response = self.cassettes[*source]
-                .as_ref()
-                .and_then(|cassette| cassette.responses.get(*turn));
-            if let Some(message) = response.and_then(AssistantMessage::in_response) {
-                messages.insert(*index, message);
-            }
-        }
+        let messages = step.messages_of(|source, turn| self.cassettes[source].as_ref()?.responses.get(turn));
         self.substitutions.apply(recorded, &messages).map_err(str::to_owned)
     }
 
@@ -625,7 +619,7 @@ mod tests {
         let with_path = |path: &str| {
             let Recording { key, cassette, .. } = recording("GET", path, "{}");
             let new = NewRecording {
-                change: compare(&cassette.responses, &cassette.responses),
+                change: compare(&cassette.responses, &cassette.responses, |_| false),
                 replacement: Some((key, cassette)),
                 cost: None,
             };
