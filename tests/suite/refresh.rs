@@ -157,7 +157,7 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings, 4 unchanged, $0.00 spent\n"),
+        (0, "4 recordings, 4 unchanged, 4 requests sent, $0.00 spent\n"),
         "{}",
         done.stderr
     );
@@ -408,7 +408,7 @@ async fn a_summary_shows_the_changes_by_their_meaning() {
     insta::assert_snapshot!(without_names.replace_all(&summary, "`NAME`"), @"
     ## Refreshed recordings
 
-    3 recordings: 2 wording; $0.00 spent
+    3 recordings: 2 wording; 2 requests sent, $0.00 spent
 
     | recording | change | where | old | new |
     | --- | --- | --- | --- | --- |

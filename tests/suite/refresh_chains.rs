@@ -383,6 +383,77 @@ async fn chains_of_the_official_python_client_replay_after_a_refresh() {
     assert_ne!(project.tree(), before);
 }
 
+/// What is sent and spent is what the server counts, also if the budget is spent in the middle, and the rest follows later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_sent_within_the_budget_and_counted() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    project.write("prices.yaml", resources::PRICES);
+    let document = Program::new(&project.cassettes(), "a", Mode::Record, &server.url);
+    let file = document.upload("/v1/files", "content").await;
+    let url = document.get(&format!("/v1/files/{file}/url")).await["url"].clone();
+    let read = json!({ "model": "ocr", "document": { "type": "document_url", "document_url": url } });
+    document.post("/v1/ocr", &read).await;
+    document.finish().await;
+    let talk = Program::new(&project.cassettes(), "b", Mode::Record, &server.url);
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        chat(&talk, &mut messages).await;
+    }
+    talk.finish().await;
+
+    let (server, bill) = resources::start_with_bill(2).await;
+    let run = |dollars: &str| {
+        let before = (server.call_count(), bill());
+        let flags = ["--prices", "prices.yaml", "--max-cost", dollars, "--at-once", "1"];
+        let done = refresh(&project, &server.url, &flags);
+        assert_ne!(done.code(), 2, "{}{}", done.stdout, done.stderr);
+        let (sent, spent) = (server.call_count() - before.0, bill() - before.1);
+        let counted = format!(", {sent} requests sent, ${spent}.00 spent\n");
+        assert!(done.stdout.ends_with(&counted), "{counted}{}", done.stdout);
+        (sent, spent, done.stdout.matches("left: the budget is spent").count())
+    };
+    assert_eq!(run("3"), (3, 1, 2));
+    assert_eq!(run("3.99"), (0, 0, 2));
+    assert_eq!(run("4"), (2, 4, 0));
+}
+
+/// A job that takes longer than in the recording is asked for again, within `--max-requests`.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_requests_for_the_state_of_a_job_count() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = async |mode, upstream: &str| {
+        let program = Program::new(&project.cassettes(), "p", mode, upstream);
+        let file = program.upload("/v1/files", "content").await;
+        let job = json!({ "input_files": [file], "model": "m", "endpoint": "/v1/chat/completions" });
+        let job = id(&program.post("/v1/batch/jobs", &job).await);
+        let job = wait(&program, &format!("/v1/batch/jobs/{job}"), "status", "SUCCESS").await;
+        let output = job["output_file"].as_str().unwrap();
+        program.get(&format!("/v1/files/{output}/content")).await;
+        program.finish().await;
+    };
+    program(Mode::Record, &server.url).await;
+    let before = project.tree();
+    // Two requests for the state were recorded, and this server needs four.
+    let server = resources::start(3).await;
+    let run = |limit: &str| refresh(&project, &server.url, &["--max-requests", limit]);
+    let done = run("6");
+    assert!(
+        done.stdout.contains("left: the budget is spent") && done.stdout.contains(", 5 requests sent, "),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(
+        (server.call_count(), project.tree().keys().eq(before.keys())),
+        (5, true)
+    );
+    program(Mode::Strict, "http://127.0.0.1:9").await;
+    let server = resources::start(3).await;
+    let done = refresh(&project, &server.url, &["--max-requests", "7"]);
+    assert!(done.stdout.contains(", 7 requests sent, "), "{}", done.stdout);
+    assert_eq!((done.code(), server.call_count()), (1, 7), "{}", done.stdout);
+    program(Mode::Strict, "http://127.0.0.1:9").await;
+}
+
 /// Requests that create, change or delete something are listed and not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_sends_no_request_that_writes() {

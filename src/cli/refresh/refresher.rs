@@ -1,7 +1,7 @@
 //! Sends recorded requests to the upstream again, and stores the responses that differ.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ const JOB_INTERVALS: (Duration, Duration) = (Duration::from_millis(250), Duratio
 
 const INTERRUPTED: &str = "the refresh was interrupted";
 
+const BUDGET_SPENT: &str = "the budget is spent";
+
 /// The parameters of a refresh.
 pub(crate) struct Refresher {
     /// The store of the recordings.
@@ -49,7 +51,8 @@ pub(crate) struct Refresher {
     pub(crate) dry_run: bool,
     /// Whether a dry run sends requests that create, change or delete something, too.
     pub(crate) sends_writes: bool,
-    pub(crate) budget: Budget,
+    /// What is left of the budget.
+    pub(crate) budget: Mutex<Budget>,
     pub(crate) prices: Prices,
     /// The number of chains that are sent at the same time.
     pub(crate) concurrency: usize,
@@ -61,6 +64,8 @@ pub(crate) struct Refresher {
     pub(crate) is_key_refused: AtomicBool,
     /// The recordings that were checked so far.
     pub(crate) checks: Mutex<Vec<Check>>,
+    /// How many requests were sent, without the retries of the client.
+    pub(crate) sent: AtomicUsize,
 }
 
 /// What a chain has received so far.
@@ -75,6 +80,8 @@ struct Progress<'a> {
     substitutions_of: Vec<Substitutions>,
     /// Why a recording is not sent in a dry run.
     skipped: Vec<Option<&'static str>>,
+    /// How many steps were sent.
+    steps_sent: usize,
 }
 
 /// The comparison of a recording with its new responses.
@@ -95,7 +102,6 @@ impl Refresher {
         recordings: Vec<Recording>,
         mut report: impl FnMut(&RefreshResult),
     ) -> Vec<RefreshResult> {
-        let mut budget = self.budget;
         let mut results = Vec::new();
         let chains = chains(recordings);
         let mut waiting = chains.iter();
@@ -105,19 +111,23 @@ impl Refresher {
             let concurrency = if results.is_empty() { 1 } else { self.concurrency.max(1) };
             while running.len() < concurrency {
                 let Some(chain) = waiting.next() else { break };
-                let estimate = self.estimate(chain);
-                if let Some(reason) = self.reason_to_skip(&mut budget, chain, estimate) {
+                let mut progress = Progress::new(chain);
+                if self.dry_run && !self.sends_writes {
+                    progress.skip_writes();
+                }
+                let estimate = progress.estimate(&self.prices);
+                if let Some(reason) = self.reason_to_skip(progress.steps_left(), estimate) {
                     results.extend(chain.recordings.iter().map(|recording| skipped(recording, reason)));
                     continue;
                 }
-                running.push(async move { (estimate, self.refresh(chain).await) });
+                running.push(async move { (estimate, self.refresh(progress).await) });
             }
             let Some((estimate, refreshed)) = running.next().await else {
                 break;
             };
             // The real cost replaces the estimated one.
             let cost: Option<f64> = refreshed.iter().map(|result| result.cost).sum();
-            budget.cost += estimate - cost.unwrap_or(estimate);
+            self.budget().cost += estimate - cost.unwrap_or(estimate);
             refreshed.iter().for_each(&mut report);
             results.extend(refreshed);
         }
@@ -125,37 +135,32 @@ impl Refresher {
         results
     }
 
-    fn estimate(&self, chain: &Chain) -> f64 {
-        let costs = chain
-            .recordings
-            .iter()
-            .map(|recording| self.prices.estimate(&recording.cassette).cost);
-        costs.map(Option::unwrap_or_default).sum()
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves the requests and the cost of a chain in the budget, or returns why it must wait.
-    fn reason_to_skip(&self, budget: &mut Budget, chain: &Chain, estimate: f64) -> Option<&'static str> {
+    fn reason_to_skip(&self, requests: usize, estimate: f64) -> Option<&'static str> {
         if self.is_key_refused.load(Ordering::Relaxed) {
             return Some("the API key was refused");
         }
         if self.stop.is_cancelled() {
             return Some(INTERRUPTED);
         }
-        let is_reserved = budget.reserve(chain.steps.len(), estimate);
-        (!is_reserved).then_some("the budget is spent")
+        let is_reserved = self.budget().reserve(requests, estimate);
+        (!is_reserved).then_some(BUDGET_SPENT)
     }
 
     /// Refreshes one chain. If a request of it cannot be sent, or its response does not fit, no recording of it changes.
-    async fn refresh(&self, chain: &Chain) -> Vec<RefreshResult> {
-        let mut progress = Progress::new(chain);
-        if self.dry_run && !self.sends_writes {
-            progress.skip_writes();
-        }
+    async fn refresh(&self, mut progress: Progress<'_>) -> Vec<RefreshResult> {
+        let chain = progress.chain;
         for step in &chain.steps {
             if progress.skipped[step.recording].is_some() {
                 continue;
             }
             if let Err(outcome) = self.take(step, &mut progress).await {
+                // What is not sent is left in the budget.
+                self.budget().requests += progress.steps_left();
                 return self.left_as_it_was(progress, step.recording, outcome);
             }
         }
@@ -199,15 +204,8 @@ impl Refresher {
         let request = progress.request(step).map_err(Outcome::NotSent)?;
         let recording = &progress.chain.recordings[step.recording];
         let old = &recording.cassette.responses[step.turn];
-        let sent = self.send(recording, step, &request).await;
-        let mut new = sent
-            .inspect_err(|error| {
-                if error.status() == Some(401) {
-                    self.is_key_refused.store(true, Ordering::Relaxed);
-                    self.stop.cancel();
-                }
-            })
-            .map_err(Outcome::Failed)?;
+        progress.steps_sent += 1;
+        let mut new = self.send(recording, step, &request).await?;
         let Some(response) = new.responses.pop() else {
             return Err(Outcome::NotSent("the upstream returned no response".to_owned()));
         };
@@ -220,12 +218,14 @@ impl Refresher {
     }
 
     /// Sends a request, again while the job that it asks for has not come as far as in the recording.
-    async fn send(&self, recording: &Recording, step: &Step, request: &RecordedRequest) -> Result<Cassette> {
+    async fn send(&self, recording: &Recording, step: &Step, request: &RecordedRequest) -> Result<Cassette, Outcome> {
         let old = &recording.cassette.responses[step.turn];
         let is_last = step.turn + 1 == recording.cassette.responses.len();
         let (started, mut interval) = (Instant::now(), JOB_INTERVALS.0);
         loop {
-            let new = resend(recording, step.turn, request, &self.client, self.settings.clone()).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let sent = resend(recording, step.turn, request, &self.client, self.settings.clone()).await;
+            let new = sent.map_err(|error| self.failed(error))?;
             let is_pending = |new: &RecordedResponse| {
                 request.method == "GET" && (is_last || !step.needed.is_empty()) && is_unfinished(old, new)
             };
@@ -234,30 +234,46 @@ impl Refresher {
             }
             if started.elapsed() > JOB_TIMEOUT {
                 let message = format!("the job has not ended after {} minutes", JOB_TIMEOUT.as_secs() / 60);
-                return Err(Error::new(ErrorKind::Upstream, message));
+                return Err(Outcome::Failed(Error::new(ErrorKind::Upstream, message)));
+            }
+            // The state of a job costs nothing, but a request of the budget.
+            if !self.budget().reserve(1, 0.0) {
+                return Err(Outcome::Skipped(BUDGET_SPENT));
             }
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
-                () = self.stop.cancelled() => return Err(Error::new(ErrorKind::Upstream, INTERRUPTED)),
+                () = self.stop.cancelled() => return Err(Outcome::Skipped(INTERRUPTED)),
             }
             interval = (interval * 2).min(JOB_INTERVALS.1);
         }
+    }
+
+    /// Notes that the key was refused, if that is the error.
+    fn failed(&self, error: Error) -> Outcome {
+        if error.status() == Some(401) {
+            self.is_key_refused.store(true, Ordering::Relaxed);
+            self.stop.cancel();
+        }
+        Outcome::Failed(error)
     }
 
     /// The results of a chain that is left as it was, because one of its recordings has this outcome.
     fn left_as_it_was(&self, mut progress: Progress<'_>, failed: usize, outcome: Outcome) -> Vec<RefreshResult> {
         let chain = progress.chain;
         let name = &chain.recordings[failed].name;
-        let is_interrupted = matches!(outcome, Outcome::Skipped(_));
+        let reason_to_wait = match outcome {
+            Outcome::Skipped(reason) => Some(reason),
+            _ => None,
+        };
         let mut outcome = Some(outcome);
         let mut results = Vec::new();
         for (at, recording) in chain.recordings.iter().enumerate() {
             let new = self.new_recording(&mut progress, at);
             let cost = new.as_ref().map_or(Some(0.0), |new| new.cost);
-            let outcome = match (at == failed, is_interrupted) {
+            let outcome = match (at == failed, reason_to_wait) {
                 (true, _) => outcome.take().unwrap_or(Outcome::Skipped(INTERRUPTED)),
-                (false, true) => Outcome::Skipped(INTERRUPTED),
-                (false, false) => Outcome::LeftForChain {
+                (false, Some(reason)) => Outcome::Skipped(reason),
+                (false, None) => Outcome::LeftForChain {
                     change: new.map(|new| new.change),
                     failed: name.clone(),
                 },
@@ -432,7 +448,22 @@ impl<'a> Progress<'a> {
             substitutions: Substitutions::default(),
             substitutions_of: vec![Substitutions::default(); count],
             skipped: vec![None; count],
+            steps_sent: 0,
         }
+    }
+
+    /// How many requests of the chain are still to be sent.
+    fn steps_left(&self) -> usize {
+        let is_sent = |step: &&Step| self.skipped[step.recording].is_none();
+        self.chain.steps.iter().filter(is_sent).count() - self.steps_sent
+    }
+
+    /// What the chain costs, according to its recordings.
+    fn estimate(&self, prices: &Prices) -> f64 {
+        let recordings = self.chain.recordings.iter().zip(&self.skipped);
+        let sent = recordings.filter(|(_, skipped)| skipped.is_none());
+        let costs = sent.map(|(recording, _)| prices.estimate(&recording.cassette).cost);
+        costs.map(Option::unwrap_or_default).sum()
     }
 
     /// Skips the requests that create, change or delete something, and those that need their responses.

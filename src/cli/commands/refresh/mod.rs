@@ -7,7 +7,7 @@ mod summary;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -88,12 +88,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print_message(&estimate.to_string());
         let all = send(&refresher, chosen).await;
         is_complete &= !refresher.stop.is_cancelled();
+        let sent = refresher.sent.load(Ordering::Relaxed);
         print_differences(&match arguments.comparison.output.format {
-            Format::Text => summary::text(&all, arguments.comparison.show),
-            Format::Json => format!("{:#}\n", summary::document(&all, &estimate)),
+            Format::Text => summary::text(&all, sent, arguments.comparison.show),
+            Format::Json => format!("{:#}\n", summary::document(&all, sent, &estimate)),
         })?;
         if let Some(file) = &arguments.summary {
-            std::fs::write(file, summary::markdown(&all)).map_err(|error| {
+            std::fs::write(file, summary::markdown(&all, sent)).map_err(|error| {
                 Error::new(ErrorKind::Io, format!("cannot write {}", file.display())).with_source(error)
             })?;
         }
@@ -198,10 +199,11 @@ impl Arguments {
             client,
             dry_run: self.dry_run,
             sends_writes: self.send_writes,
-            budget: Budget {
+            budget: Mutex::new(Budget {
                 requests: self.max_requests,
                 cost: self.max_cost.unwrap_or(f64::INFINITY),
-            },
+            }),
+            sent: AtomicUsize::new(0),
             prices,
             concurrency: self.at_once,
             journal,
