@@ -207,7 +207,7 @@ impl Recorder {
             && is_first
             && exchange.records_each_request()
             && !(is_unchanged && document.responses.len() == 1)
-            && session.has_begun_before(&document.recorded.at)
+            && session.has_begun_before(&document.recorded)
         {
             self.warn_replaced(key);
         }

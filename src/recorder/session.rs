@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
+use jiff::Timestamp;
 use lru::LruCache;
 
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
@@ -44,8 +45,7 @@ struct State {
     refused_keys: BTreeSet<String>,
     /// Whether a request was not sent, or not recorded, because its API key is wrong or missing.
     is_ended_without_key: bool,
-    /// When the session began: RFC 3339, in UTC, to the second.
-    began: String,
+    began: Timestamp,
 }
 
 /// How often a key was requested.
@@ -75,7 +75,7 @@ impl Default for State {
             warned_collisions: BTreeSet::new(),
             refused_keys: BTreeSet::new(),
             is_ended_without_key: false,
-            began: Recorded::now(None, None).at,
+            began: Timestamp::now(),
         }
     }
 }
@@ -116,6 +116,8 @@ pub(super) struct SavedResponses {
     pub(super) requests: usize,
     /// The responses of an earlier session. One stays on file if the new response at its place is equivalent.
     pub(super) earlier: Arc<Vec<RecordedResponse>>,
+    /// When the saved responses were recorded.
+    pub(super) recorded: Option<Recorded>,
     /// When they were recorded, and for which request. `None` as soon as a new response differs.
     pub(super) earlier_head: Option<Arc<(Recorded, RecordedRequest)>>,
     /// How many requests since the last saved response read the same state again, and how many writes came before the last
@@ -128,6 +130,7 @@ impl SavedResponses {
     pub(super) fn after(earlier: &Cassette) -> Self {
         Self {
             requests: 0,
+            recorded: None,
             earlier: Arc::new(earlier.responses.clone()),
             earlier_head: Some(Arc::new((earlier.recorded.clone(), earlier.request.clone()))),
             unchanged: (0, 0),
@@ -235,9 +238,9 @@ impl Session {
         self.state().is_ended_without_key
     }
 
-    /// Whether the session began before this time, in the form of `recorded.at`.
-    pub(super) fn has_begun_before(&self, at: &str) -> bool {
-        *self.state().began < *at
+    /// Whether the session began before the last response of a recording.
+    pub(super) fn has_begun_before(&self, recorded: &Recorded) -> bool {
+        recorded.time().is_some_and(|at| self.state().began < at)
     }
 
     /// Counts a request that may change what others in its scope read.

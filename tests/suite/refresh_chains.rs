@@ -116,7 +116,10 @@ async fn random_step(program: &Program, made: &mut Made, number: &mut impl FnMut
             let content = format!("content {}", number(3));
             made.files.push(program.upload("/v1/files", &content).await);
         }
-        2 => drop(program.get("/v1/files").await),
+        2 => match number(3) {
+            0 => drop(program.get("/v1/files").await),
+            _ => drop(program.get(&format!("/v1/files?page_size=2&page={}", number(2))).await),
+        },
         3 => {
             if let Some(file) = pick(&made.files, number) {
                 assert_eq!(id(&program.get(&format!("/v1/files/{file}")).await), *file);
@@ -497,6 +500,40 @@ async fn a_dry_run_sends_no_request_that_writes() {
     refresh(&project, &server.url, &["--dry-run", "--send-writes"]);
     assert_eq!(server.call_count() - sent, 6);
     assert_eq!(project.tree(), before);
+}
+
+/// No value says that a page was read before a file of another page was deleted: the times of the responses do.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_around_deletes_are_read_in_the_recorded_order() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = async |mode, upstream: &str| {
+        let program = Program::new(&project.cassettes(), "p", mode, upstream);
+        let mut files = Vec::new();
+        for number in 0..4 {
+            files.push(program.upload("/v1/files", &format!("content {number}")).await);
+        }
+        let mut seen = Vec::new();
+        for file in &files[1..] {
+            for page in 0..2 {
+                let list = program.get(&format!("/v1/files?page_size=2&page={page}")).await;
+                let ids = list["data"].as_array().unwrap().iter().map(id);
+                let positions = ids.map(|id| files.iter().position(|file| *file == id).unwrap());
+                seen.push(positions.collect::<Vec<_>>());
+            }
+            assert_eq!(program.delete(&format!("/v1/files/{file}")).await, 200);
+        }
+        program.finish().await;
+        seen
+    };
+    let recorded = program(Mode::Record, &server.url).await;
+    let server = resources::start(502).await;
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    assert_eq!(program(Mode::Strict, "http://127.0.0.1:9").await, recorded);
+    // The times of the refresh order the next one.
+    let server = resources::start(7).await;
+    refresh(&project, &server.url, &[]);
+    assert_eq!(program(Mode::Strict, "http://127.0.0.1:9").await, recorded);
 }
 
 /// One request of a chain does not fit, so that the complete chain keeps its recordings, and still replays.

@@ -553,7 +553,10 @@ impl<'a> Progress<'a> {
         let added = substitutions.add(old, &response, &step.needed);
         self.requests[step.recording] = Some(request);
         match &mut self.cassettes[step.recording] {
-            Some(cassette) => cassette.responses.push(response),
+            Some(cassette) => {
+                cassette.responses.push(response);
+                cassette.recorded = cassette.recorded.followed_by(new.recorded);
+            }
             cassette @ None => {
                 new.responses = vec![response];
                 *cassette = Some(new);

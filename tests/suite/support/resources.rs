@@ -153,7 +153,10 @@ impl Store {
                 ok(&described(self.files.last().unwrap()))
             }
             ("GET", []) => {
-                let data: Vec<Value> = self.files.iter().rev().map(described).collect();
+                // A page of two files, or all.
+                let page = call.target.rsplit_once("page=").and_then(|(_, page)| page.parse().ok());
+                let (skip, take) = page.map_or((0, usize::MAX), |page: usize| (2 * page, 2));
+                let data: Vec<Value> = self.files.iter().rev().skip(skip).take(take).map(described).collect();
                 ok(&json!({ "object": "list", "total": data.len(), "data": data }))
             }
             ("GET", [id]) => find(self, id).map_or_else(missing, |at| ok(&described(&self.files[at]))),
