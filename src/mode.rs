@@ -99,6 +99,11 @@ impl Mode {
         matches!(self, Self::Strict)
     }
 
+    /// Whether a wrong or missing API key ends the session: the recordings are then useless, and every further request fails.
+    pub(crate) fn ends_without_key(self) -> bool {
+        matches!(self, Self::Record)
+    }
+
     /// Refuses mode `record` in continuous integration unless it is allowed explicitly.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 
 use super::body::{Blob, RecordedBody};
 use super::history::History;
@@ -22,8 +23,11 @@ pub(crate) struct Cassette {
 /// The time, program, upstream and test of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
-    /// RFC 3339, in UTC, to the second.
+    /// When the last response was complete: RFC 3339, in UTC, to the microsecond. Files of earlier builds have whole
+    /// seconds.
     pub(crate) at: String,
+    /// How many microseconds before `at` each earlier response was complete. Empty if that is not known.
+    pub(crate) earlier_us: Vec<u64>,
     pub(crate) by: String,
     pub(crate) from: Option<String>,
     pub(crate) test: Option<String>,
@@ -31,30 +35,98 @@ pub(crate) struct Recorded {
 
 /// Returns the current time: RFC 3339, in UTC, to the second.
 pub(crate) fn now() -> String {
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+    to_second(Timestamp::now())
+}
+
+fn to_second(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
 impl Recorded {
     /// Returns the values for a recording that is made now by this version.
     pub(crate) fn now(from: Option<String>, test: Option<String>) -> Self {
         Self {
-            at: now(),
+            at: format!("{:.6}", Timestamp::now()),
+            earlier_us: Vec::new(),
             by: concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")).to_owned(),
             from,
             test,
         }
     }
 
+    /// Returns when the last response was complete.
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        self.at.parse().ok()
+    }
+
+    /// Returns `at` to the second, for people.
+    pub(crate) fn second(&self) -> String {
+        match self.time() {
+            Some(time) => to_second(time),
+            None => self.at.clone(),
+        }
+    }
+
+    /// Returns when the response of a turn was complete, of this number of responses. If that is not known, `at` counts.
+    pub(crate) fn time_of(&self, turn: usize, responses: usize) -> Option<Timestamp> {
+        let earlier = (self.earlier_us.len() + 1 == responses)
+            .then(|| self.earlier_us.get(turn))
+            .flatten();
+        let before =
+            SignedDuration::from_micros(earlier.map_or(0, |before| i64::try_from(*before).unwrap_or_default()));
+        self.time()?.checked_sub(before).ok()
+    }
+
+    /// Returns these values for a further response, which was recorded at the time in `next`.
+    #[must_use]
+    pub(crate) fn followed_by(&self, next: Self) -> Self {
+        let microseconds = |from: Timestamp, to: Timestamp| u64::try_from(to.duration_since(from).as_micros()).ok();
+        let (Some(from), Some(to)) = (self.time(), next.time()) else {
+            return next;
+        };
+        // A clock that was set back orders nothing.
+        let passed = microseconds(from, to).unwrap_or_default();
+        let earlier = self.earlier_us.iter().map(|before| before.saturating_add(passed));
+        Self {
+            earlier_us: earlier.chain([passed]).collect(),
+            ..next
+        }
+    }
+
+    /// Returns these values without the times of earlier responses, if they are about another number of responses.
+    #[must_use]
+    pub(crate) fn with_times_of(mut self, responses: usize) -> Self {
+        if self.earlier_us.len() + 1 != responses {
+            self.earlier_us.clear();
+        }
+        self
+    }
+
+    /// Returns these values for the first responses only, of all that they are about.
+    #[must_use]
+    pub(crate) fn of_first(&self, responses: usize) -> Self {
+        let all = self.earlier_us.len() + 1;
+        if self.earlier_us.is_empty() || responses >= all || responses == 0 {
+            return self.clone();
+        }
+        let last = self.earlier_us[responses - 1];
+        let at = self.time_of(responses - 1, all).map(|at| format!("{at:.6}"));
+        Self {
+            at: at.unwrap_or_else(|| self.at.clone()),
+            earlier_us: self.earlier_us[..responses - 1]
+                .iter()
+                .map(|before| before - last.min(*before))
+                .collect(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the age of the recording. An unreadable time gives the maximum, a time in the future gives zero.
     pub(crate) fn age(&self) -> Duration {
-        let Ok(at) = self.at.parse::<jiff::Timestamp>() else {
+        let Some(at) = self.time() else {
             return Duration::MAX;
         };
-        jiff::Timestamp::now()
-            .duration_since(at)
-            .try_into()
-            .unwrap_or(Duration::ZERO)
+        Timestamp::now().duration_since(at).try_into().unwrap_or(Duration::ZERO)
     }
 }
 
@@ -122,10 +194,46 @@ impl RecordedResponse {
 }
 
 impl Cassette {
+    /// Whether the time of each response is known to the microsecond.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_exact_times(&self) -> bool {
+        self.recorded.at.contains('.') && self.recorded.earlier_us.len() + 1 == self.responses.len()
+    }
+
     /// Returns every body, to move large ones out of the document or back into it.
     pub(crate) fn bodies_mut(&mut self) -> Vec<&mut Blob> {
         let mut blobs = self.request.body.blobs_mut();
         blobs.extend(self.responses.iter_mut().map(|response| &mut response.body));
         blobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(at: &str) -> Recorded {
+        Recorded {
+            at: at.to_owned(),
+            ..Recorded::now(None, None)
+        }
+    }
+
+    #[test]
+    fn each_response_has_its_time() {
+        let [first, second, third] =
+            ["10.000000", "10.000250", "12.500000"].map(|time| recorded(&format!("2026-11-27T10:00:{time}Z")));
+        let all = first.followed_by(second.clone()).followed_by(third.clone());
+        assert_eq!((&*all.at, &*all.earlier_us), (&*third.at, &[2_500_000, 2_499_750][..]));
+        let times = [0, 1, 2].map(|turn| all.time_of(turn, 3));
+        assert_eq!(times, [&first, &second, &third].map(Recorded::time));
+        // Another number of responses than that of the times: only the last time is known.
+        assert_eq!(all.time_of(0, 2), third.time());
+        let two = all.of_first(2);
+        assert_eq!((&*two.at, &*two.earlier_us), (&*second.at, &[250][..]));
+        assert_eq!(all.of_first(3), all);
+        assert_eq!(third.second(), "2026-11-27T10:00:12Z");
+        // A clock that was set back.
+        assert_eq!(third.followed_by(first).earlier_us, [0]);
     }
 }

@@ -69,8 +69,13 @@ const VOLATILE: [&str; 12] = [
     "expires_at",
 ];
 
-/// Compares the responses of two recordings of one request. Their bodies must be inline.
-pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Change {
+/// Compares the responses of two recordings of one request. Their bodies must be inline. `is_id` says that a difference is only
+/// that of an id, as far as the caller knows the ids.
+pub(crate) fn compare(
+    old: &[RecordedResponse],
+    new: &[RecordedResponse],
+    is_id: impl Fn(&Difference) -> bool,
+) -> Change {
     let mut change = Change {
         kind: ChangeKind::Same,
         differences: Vec::new(),
@@ -99,7 +104,10 @@ pub(crate) fn compare(old: &[RecordedResponse], new: &[RecordedResponse]) -> Cha
             continue;
         }
         for mut difference in differences(&normalized_content(old), &normalized_content(new)) {
-            let kind = kind_of(&difference);
+            let kind = match is_id(&difference) {
+                true => ChangeKind::Volatile,
+                false => kind_of(&difference),
+            };
             change.kind = change.kind.max(kind);
             if kind > ChangeKind::Volatile {
                 if number > 0 {
@@ -155,7 +163,7 @@ fn kind_of(difference: &Difference) -> ChangeKind {
     }
 }
 
-fn is_index(name: &str) -> bool {
+pub(crate) fn is_index(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -338,7 +346,7 @@ mod tests {
     }
 
     fn kind(old: RecordedResponse, new: RecordedResponse) -> ChangeKind {
-        compare(&[old], &[new]).kind
+        compare(&[old], &[new], |_| false).kind
     }
 
     #[test]
@@ -403,7 +411,7 @@ mod tests {
         assert_eq!(content["message.output.delta ids"], json!({ "id": "msg_1" }));
         assert_eq!(content["conversation.response.started"][0]["conversation_id"], "conv_1");
         let job = |status: &str| response(200, "application/json", &format!(r#"{{"status":"{status}"}}"#));
-        let change = compare(&[job("RUNNING")], &[job("FAILED")]);
+        let change = compare(&[job("RUNNING")], &[job("FAILED")], |_| false);
         assert_eq!(change.kind, ChangeKind::Ending);
         let url = |sig: &str| {
             response(
@@ -412,7 +420,7 @@ mod tests {
                 &format!(r#"{{"link":"https://a.example?s={sig}"}}"#),
             )
         };
-        let change = compare(&[url("9f86d081884c")], &[url("77aa00bb1122")]);
+        let change = compare(&[url("9f86d081884c")], &[url("77aa00bb1122")], |_| false);
         assert_eq!(change.kind, ChangeKind::Volatile);
     }
 
@@ -442,6 +450,7 @@ mod tests {
         let change = compare(
             &[stream(&["The capital is Paris."])],
             &[stream(&["The capital is ", "Lyon."])],
+            |_| false,
         );
         assert_eq!(
             change.differences[0].lines(),

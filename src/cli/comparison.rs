@@ -1,18 +1,19 @@
 //! Compares two sets of cassettes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::change::{Change, ChangeKind, compare};
 use super::git::git;
+use super::refresh::{Pairs, Recording, follow};
 use super::store::Store;
 use crate::cassette::{Blob, Cassette, yaml};
 use crate::diff::{Difference, differences};
 use crate::engine::{decode_stored_body, layout};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{CanonicalRequest, scope_and_endpoint};
+use crate::key::{CanonicalRequest, RequestKey, Scope, scope_and_endpoint};
 use crate::settings::matching::Matching;
 
 /// The cassettes of one side with their names, by scope and key.
@@ -21,6 +22,8 @@ pub(crate) type Side = BTreeMap<(String, String), (String, Cassette)>;
 /// A cassette that exists on at least one side.
 pub(crate) struct Row {
     pub(crate) name: String,
+    /// The name on the old side, if the request has changed with the ids of its chain.
+    pub(crate) moved_from: Option<String>,
     pub(crate) status: Status,
     pub(crate) differences: Vec<Difference>,
     /// The cassette of the old side.
@@ -57,20 +60,36 @@ impl Status {
     }
 }
 
-/// Compares two sides; the rows are sorted by name.
-pub(crate) fn compare_sides(mut old_side: Side, new_side: Side) -> Vec<Row> {
+/// Compares two sides; the rows are sorted by name. `matching` is that of the recordings: a refresh changes the keys of a chain,
+/// whose old and new recordings are one row.
+pub(crate) fn compare_sides(mut old_side: Side, new_side: Side, matching: &Matching) -> Vec<Row> {
+    let pairs = pairs(&old_side, &new_side, matching);
+    let mut partners = BTreeMap::new();
+    for followed in &pairs.followed {
+        let scope = followed.scope.as_str().to_owned();
+        partners.insert((scope, followed.new.clone()), followed);
+    }
     let mut rows = Vec::new();
     for (identity, (name, new)) in new_side {
-        let old = old_side.remove(&identity).map(|(_, old)| old);
+        let followed = partners.get(&identity);
+        let before = followed.map_or(identity.clone(), |followed| (identity.0.clone(), followed.old.clone()));
+        let old = old_side.remove(&before);
+        let is_moved = before != identity;
+        let is_id = |difference: &Difference| {
+            followed.is_some_and(|followed| pairs.substitutions[followed.chain].ids()(difference))
+        };
         let (status, differences) = match &old {
             None => (Status::New, Vec::new()),
-            Some(old) => {
-                let Change { kind, differences } = compare(&old.responses, &new.responses);
-                (Status::Both(kind), differences)
+            Some((_, old)) => {
+                let Change { kind, differences } = compare(&old.responses, &new.responses, is_id);
+                let least = if is_moved { ChangeKind::Volatile } else { kind };
+                (Status::Both(kind.max(least)), differences)
             }
         };
+        let (old_name, old) = old.unzip();
         rows.push(Row {
             name,
+            moved_from: old_name.filter(|_| is_moved),
             status,
             differences,
             old,
@@ -79,6 +98,7 @@ pub(crate) fn compare_sides(mut old_side: Side, new_side: Side) -> Vec<Row> {
     }
     rows.extend(old_side.into_values().map(|(name, old)| Row {
         name,
+        moved_from: None,
         status: Status::Gone,
         differences: Vec::new(),
         old: Some(old),
@@ -86,6 +106,30 @@ pub(crate) fn compare_sides(mut old_side: Side, new_side: Side) -> Vec<Row> {
     }));
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     rows
+}
+
+/// The pairs of the old and the new side in the scopes that differ.
+fn pairs(old_side: &Side, new_side: &Side, matching: &Matching) -> Pairs {
+    let is_other = |(identity, (_, old)): &(&(String, String), &(String, Cassette))| {
+        new_side
+            .get(*identity)
+            .is_none_or(|(_, new)| new.responses != old.responses)
+    };
+    let changed: BTreeSet<&String> = old_side.iter().filter(is_other).map(|((scope, _), _)| scope).collect();
+    let recording = |((scope, key), (_, cassette)): (&(String, String), &(String, Cassette))| {
+        let scope = changed.contains(scope).then(|| Scope::new(scope).ok())??;
+        Some(Recording {
+            // The key is the name here, because two files may have one name.
+            name: key.clone(),
+            key: RequestKey::of(&cassette.request, &scope, matching),
+            cassette: cassette.clone(),
+        })
+    };
+    let find = |scope: &Scope, key: &str| {
+        let (_, cassette) = new_side.get(&(scope.as_str().to_owned(), key.to_owned()))?;
+        Some(cassette)
+    };
+    follow(old_side.iter().filter_map(recording).collect(), matching, find)
 }
 
 /// Compares two cassette files, and their requests too.
@@ -100,7 +144,7 @@ pub(crate) fn compare_files(old: &Path, new: &Path) -> Result<Row> {
     let (old, new) = (read(old)?, read(new)?);
     let canonical = |cassette: &Cassette| CanonicalRequest::of(&cassette.request, &Matching::default()).into_value();
     let of_request = differences(&canonical(&old), &canonical(&new));
-    let Change { kind, mut differences } = compare(&old.responses, &new.responses);
+    let Change { kind, mut differences } = compare(&old.responses, &new.responses, |_| false);
     let status = if of_request.is_empty() {
         Status::Both(kind)
     } else {
@@ -109,6 +153,7 @@ pub(crate) fn compare_files(old: &Path, new: &Path) -> Result<Row> {
     differences.splice(0..0, of_request);
     Ok(Row {
         name,
+        moved_from: None,
         status,
         differences,
         old: Some(old),
@@ -125,6 +170,13 @@ pub(crate) async fn read_side(location: &str, dir: &str, errors: &mut Vec<Error>
     let (found, damaged) = Store::open(location)?.read_with_bodies().await?;
     errors.extend(damaged.into_iter().map(|(_, error)| error));
     Ok(side_of(found))
+}
+
+/// The matching rules of the recordings at a location, or of those in `dir` for a git revision.
+pub(crate) async fn matching_of(location: &str, dir: &str) -> Result<Matching> {
+    let is_store = location.contains("://") || Path::new(location).is_dir();
+    let store = Store::open(if is_store { location } else { dir })?;
+    Ok(store.settings().await?.matching)
 }
 
 /// These cassettes, by scope and key.

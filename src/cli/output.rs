@@ -15,6 +15,11 @@ pub(crate) fn findings() -> ExitCode {
     ExitCode::from(1)
 }
 
+/// Exit status 2: any other error.
+pub(crate) fn other_error() -> ExitCode {
+    ExitCode::from(2)
+}
+
 /// The exit status of a command that has completed: 0 if it found nothing wrong, else 1.
 pub(crate) fn success_if(is_success: bool) -> ExitCode {
     if is_success { SUCCESS } else { findings() }
@@ -24,7 +29,7 @@ pub(crate) fn success_if(is_success: bool) -> ExitCode {
 pub(crate) fn failure(error: &Error) -> ExitCode {
     match error.kind() {
         ErrorKind::Miss | ErrorKind::Cassette => findings(),
-        _ => ExitCode::from(2),
+        _ => other_error(),
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::arguments::Directory;
-use super::output::{SUCCESS, findings, print_message};
+use super::output::{SUCCESS, findings, other_error, print_message};
 use super::signals::Signals;
 use super::store::Store;
 use crate::engine::{CacheEngine, LayeredEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::proxy::Proxy;
-use crate::recorder::{Recorder, Summary};
+use crate::recorder::{Recorder, Session, Summary};
 use crate::settings::Settings;
 use crate::settings::faults::Faults;
 use crate::settings::pace::Pace;
@@ -176,8 +176,8 @@ pub(crate) async fn stop(proxy: Proxy, signals: &mut Signals) -> Result<Result<S
     }
 }
 
-/// Prints the verdict of a session, and returns its exit status.
-pub(crate) fn print_verdict(verdict: Result<Summary>) -> ExitCode {
+/// Prints the verdict of a session, and returns its exit status: 2 if its API key was wrong or missing.
+pub(crate) fn print_verdict(verdict: Result<Summary>, session: &Session) -> ExitCode {
     match verdict {
         Ok(summary) => {
             print_message(&format!("mistral-cassette: {summary}"));
@@ -185,7 +185,11 @@ pub(crate) fn print_verdict(verdict: Result<Summary>) -> ExitCode {
         }
         Err(error) => {
             print_message(&format!("mistral-cassette: {}", error.report()));
-            findings()
+            if session.is_ended_without_key() {
+                other_error()
+            } else {
+                findings()
+            }
         }
     }
 }

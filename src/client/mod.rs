@@ -288,6 +288,12 @@ impl Client {
         })
     }
 
+    /// The base URL of the API, without credentials.
+    #[cfg(feature = "cli")]
+    pub(crate) fn origin(&self) -> &str {
+        self.upstream.origin()
+    }
+
     /// Returns the recorder, which has the session and its verdict.
     pub fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
@@ -395,6 +401,10 @@ pub(crate) struct ClientTransport(Client);
 impl Transport for ClientTransport {
     fn has_key(&self, request: &Request) -> bool {
         self.0.upstream.has_key(request)
+    }
+
+    fn needs_key(&self) -> bool {
+        self.0.upstream.needs_key()
     }
 
     fn secret(&self) -> Option<&str> {

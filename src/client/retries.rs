@@ -194,6 +194,10 @@ impl Transport for RetryingUpstream {
         self.upstream.has_key(request)
     }
 
+    fn needs_key(&self) -> bool {
+        self.upstream.needs_key()
+    }
+
     fn secret(&self) -> Option<&str> {
         self.upstream.secret()
     }

@@ -264,7 +264,7 @@ pub(crate) async fn stats_with(
             continue;
         };
         stats.responses += cassette.responses.len() as u64;
-        let at = &cassette.recorded.at;
+        let at = &cassette.recorded.second();
         if stats.oldest.as_ref().is_none_or(|oldest| at < oldest) {
             stats.oldest = Some(at.clone());
         }

@@ -21,6 +21,12 @@ pub trait Transport: Send {
         true
     }
 
+    /// Whether the upstream refuses every request without an API key, so that mode `record` does not send one. A server on
+    /// this machine may need none, and the next layer of a client may add the key.
+    fn needs_key(&self) -> bool {
+        false
+    }
+
     /// The API key that this transport adds to requests without one. It is redacted like the key of a request.
     fn secret(&self) -> Option<&str> {
         None

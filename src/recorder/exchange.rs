@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::StatusCode;
 
 use super::document_cache::Document;
 use super::effective_settings::EffectiveSettings;
@@ -58,6 +59,12 @@ impl Exchange {
     /// The request key.
     pub(super) fn key(&self) -> &RequestKey {
         &self.prepared.key
+    }
+
+    /// Whether a transient error with this status is recorded.
+    pub(super) fn saves_error(&self, status: StatusCode) -> bool {
+        let selected = self.save_errors.as_ref().unwrap_or(&self.settings.settings.save_errors);
+        selected.includes(status)
     }
 
     /// The same request, to be sent in the background.

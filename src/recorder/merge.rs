@@ -124,7 +124,25 @@ pub(super) fn merge(
     responses.extend(std::iter::repeat_n(response, copies));
     // Where recordings expire, the age of an unchanged one starts again.
     let head = saved.earlier_head.as_deref().filter(|_| !settings.expiry.is_set());
-    let (recorded, request) = head.cloned().unwrap_or((new.recorded, new.request));
+    for at in 0..responses.len() {
+        let next = match &saved.recorded {
+            // A repeated response has the time of the first one.
+            Some(before) if at < repetitions => before.clone(),
+            _ => new.recorded.clone(),
+        };
+        saved.recorded = Some(match saved.recorded.take() {
+            Some(before) => before.followed_by(next),
+            None => next,
+        });
+    }
+    let count = before + responses.len();
+    let (recorded, request) = match head {
+        Some((recorded, request)) => (recorded.of_first(count), request.clone()),
+        None => {
+            let recorded = saved.recorded.clone().unwrap_or(new.recorded);
+            (recorded.with_times_of(count), new.request)
+        }
+    };
     let history = match (&settings.expiry.adaptive, new.expired) {
         (Some(_), Some(expired)) => {
             let checked = expired
@@ -178,6 +196,7 @@ mod tests {
 
     fn recorded(at: &str) -> Recorded {
         Recorded {
+            earlier_us: Vec::new(),
             at: at.to_owned(),
             ..Recorded::now(None, None)
         }

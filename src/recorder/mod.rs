@@ -2,7 +2,7 @@
 //!
 //! Read this file from top to bottom: `answer`, `handle`, `handle_miss`, `record_once`. Each step is a file of its own:
 //! `prepared` (redaction and key), `lookup` (find a recording), `replay`, `coalesce` and `lock` (one call for many equal
-//! requests), `record` (stream the response to the caller), `assessment` (decide whether it is complete and lasting), `merge`
+//! requests), `record` (stream the response to the caller), `refused_key` (stop with a wrong API key), `assessment` (decide whether it is complete and lasting), `merge`
 //! and `save` (store it), `miss` (explain what is missing). `store` and the files below it hide what only a cache has:
 //! expiry, quota, circuit breaker, counters.
 //!
@@ -31,6 +31,7 @@ mod paced_body;
 mod prepared;
 mod quota;
 mod record;
+mod refused_key;
 mod replay;
 mod save;
 mod session;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use futures_util::{FutureExt as _, StreamExt};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::Recorder;
 use super::coalesce::{Leader, SharedResponse};
@@ -27,8 +27,19 @@ impl Recorder {
         request: Request,
         upstream: impl Transport,
     ) -> Result<Response> {
-        let response = match self.send(&exchange, request, upstream).await {
-            Ok(response) => response.without_connection_headers(&exchange.prepared.request.method),
+        let sent = match self.check_key(&exchange, &request, &upstream) {
+            Ok(key) => self
+                .send(&exchange, request, upstream)
+                .await
+                .map(|response| (response, key)),
+            Err(error) => Err(error),
+        };
+        let response = match sent {
+            Ok((response, Some(key))) if response.status() == StatusCode::UNAUTHORIZED => {
+                self.refuse_key(&exchange, key);
+                response.without_connection_headers(&exchange.prepared.request.method)
+            }
+            Ok((response, _)) => response.without_connection_headers(&exchange.prepared.request.method),
             Err(error) => {
                 call.publish(Err(error.clone()));
                 return Err(error);

@@ -72,12 +72,14 @@ impl Recorder {
         match assess(RequestLine::of(request), response.status, &response.headers, body) {
             Assessment::Lasting => true,
             Assessment::Transient(reason) => {
-                let settings = &exchange.settings.settings;
-                let selected = exchange.save_errors.as_ref().unwrap_or(&settings.save_errors);
-                let is_selected = selected.includes(response.status);
+                let is_selected = exchange.saves_error(response.status);
                 if !is_selected {
                     self.session().count(|summary| summary.passed_on += 1);
-                    self.warn_transient(response.status, &reason, exchange);
+                    // A refused key was reported.
+                    let is_refusal = response.status == StatusCode::UNAUTHORIZED && self.shared.mode.ends_without_key();
+                    if !is_refusal {
+                        self.warn_transient(response.status, &reason, exchange);
+                    }
                 }
                 is_selected
             }
@@ -205,7 +207,7 @@ impl Recorder {
             && is_first
             && exchange.records_each_request()
             && !(is_unchanged && document.responses.len() == 1)
-            && session.has_begun_before(&document.recorded.at)
+            && session.has_begun_before(&document.recorded)
         {
             self.warn_replaced(key);
         }

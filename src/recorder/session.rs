@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
+use jiff::Timestamp;
 use lru::LruCache;
 
 use super::in_progress::InProgress;
@@ -44,8 +45,11 @@ struct State {
     warned_transient: BTreeSet<(u16, String)>,
     /// The names of the cassettes that another session has recorded meanwhile.
     warned_collisions: BTreeSet<String>,
-    /// When the session began: RFC 3339, in UTC, to the second.
-    began: String,
+    /// The SHA-256 of each API key that the upstream has refused.
+    refused_keys: BTreeSet<String>,
+    /// Whether a request was not sent, or not recorded, because its API key is wrong or missing.
+    is_ended_without_key: bool,
+    began: Timestamp,
 }
 
 /// How often a key was requested.
@@ -73,7 +77,9 @@ impl Default for State {
             warned_unavailable: false,
             warned_transient: BTreeSet::new(),
             warned_collisions: BTreeSet::new(),
-            began: Recorded::now(None, None).at,
+            refused_keys: BTreeSet::new(),
+            is_ended_without_key: false,
+            began: Timestamp::now(),
         }
     }
 }
@@ -114,6 +120,8 @@ pub(super) struct SavedResponses {
     pub(super) requests: usize,
     /// The responses of an earlier session. One stays on file if the new response at its place is equivalent.
     pub(super) earlier: Arc<Vec<RecordedResponse>>,
+    /// When the saved responses were recorded.
+    pub(super) recorded: Option<Recorded>,
     /// When they were recorded, and for which request. `None` as soon as a new response differs.
     pub(super) earlier_head: Option<Arc<(Recorded, RecordedRequest)>>,
     /// How many requests since the last saved response read the same state again, and how many writes came before the last
@@ -126,6 +134,7 @@ impl SavedResponses {
     pub(super) fn after(earlier: &Cassette) -> Self {
         Self {
             requests: 0,
+            recorded: None,
             earlier: Arc::new(earlier.responses.clone()),
             earlier_head: Some(Arc::new((earlier.recorded.clone(), earlier.request.clone()))),
             unchanged: (0, 0),
@@ -225,9 +234,32 @@ impl Session {
         self.state().warned_collisions.insert(key.name())
     }
 
-    /// Whether the session began before this time, in the form of `recorded.at`.
-    pub(super) fn has_begun_before(&self, at: &str) -> bool {
-        *self.state().began < *at
+    /// Remembers that the upstream has refused a key, by its SHA-256.
+    pub(super) fn refuse_key(&self, key: String) {
+        let mut state = self.state();
+        state.refused_keys.insert(key);
+        state.is_ended_without_key = true;
+    }
+
+    /// Whether the upstream has refused this key.
+    pub(super) fn has_refused(&self, key: &str) -> bool {
+        self.state().refused_keys.contains(key)
+    }
+
+    /// Remembers that a request was not sent, because there is no API key.
+    pub(super) fn end_without_key(&self) {
+        self.state().is_ended_without_key = true;
+    }
+
+    /// Whether the API key was wrong or missing, so that the session could not record.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_ended_without_key(&self) -> bool {
+        self.state().is_ended_without_key
+    }
+
+    /// Whether the session began before the last response of a recording.
+    pub(super) fn has_begun_before(&self, recorded: &Recorded) -> bool {
+        recorded.time().is_some_and(|at| self.state().began < at)
     }
 
     /// Counts a request that may change what others in its scope read.

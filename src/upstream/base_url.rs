@@ -1,5 +1,7 @@
 //! Checks the base URL of the API.
 
+use std::net::IpAddr;
+
 use reqwest::Url;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -52,9 +54,30 @@ pub(super) fn is_public_api(origin: &str) -> bool {
         .is_some_and(|host| host == "mistral.ai" || host.ends_with(".mistral.ai"))
 }
 
+/// Whether the host is this machine.
+pub(super) fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_hosts_are_local() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("https://api.mistral.ai", false),
+            ("http://localhost.example.com", false),
+            ("http://192.168.0.1", false),
+        ] {
+            assert_eq!(is_local(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
 
     #[test]
     fn the_version_and_trailing_slashes_are_removed() {

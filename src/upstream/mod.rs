@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use self::base_url::{is_public_api, origin_of, parse_base_url};
+use self::base_url::{is_local, is_public_api, origin_of, parse_base_url};
 use self::completeness::Completeness;
 use self::decoding::take_codings;
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +51,8 @@ struct Shared {
     /// Has no slash at its end.
     base_url: String,
     origin: String,
+    /// Whether the host is this machine.
+    is_local: bool,
     api_key: Option<String>,
 }
 
@@ -127,6 +129,7 @@ impl UpstreamBuilder {
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             base_url: url.as_str().trim_end_matches('/').into(),
             origin: origin_of(&url),
+            is_local: is_local(&url),
             api_key,
         })))
     }
@@ -250,6 +253,10 @@ impl Upstream {
 impl Transport for Upstream {
     fn has_key(&self, request: &Request) -> bool {
         self.0.api_key.is_some() || request.credentials().next().is_some()
+    }
+
+    fn needs_key(&self) -> bool {
+        !self.0.is_local
     }
 
     fn secret(&self) -> Option<&str> {

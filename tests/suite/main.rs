@@ -60,6 +60,8 @@ mod refresh;
 #[cfg(feature = "cli")]
 mod refresh_chains;
 #[cfg(feature = "cli")]
+mod refused_key;
+#[cfg(feature = "cli")]
 mod rekey;
 #[cfg(feature = "cli")]
 mod repeated_recording;

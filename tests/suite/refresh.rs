@@ -157,7 +157,7 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings, 4 unchanged, $0.00 spent\n"),
+        (0, "4 recordings, 4 unchanged, 4 requests sent, $0.00 spent\n"),
         "{}",
         done.stderr
     );
@@ -322,6 +322,72 @@ async fn recordings_are_selected_and_the_budget_is_respected() {
     assert_eq!(project.run(&["refresh", "--older-than", "soon"]).code(), 2);
 }
 
+/// Makes all recordings two years older.
+fn age(project: &Project) {
+    let year = regex::Regex::new("(?m)^  at: \"[0-9]{4}").unwrap();
+    for (name, text) in project.tree().iter().filter(|(name, _)| name.ends_with(".yaml")) {
+        let text = String::from_utf8_lossy(text);
+        project.write(name, year.replace(&text, "  at: \"2024").as_ref());
+    }
+}
+
+/// A weekly job does not pay again for what has not changed; what was not checked as it is now is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_recording_is_remembered_as_checked() {
+    let (project, server) = (Project::new(), Server::start(steady()).await);
+    for text in ["one", "two"] {
+        ask(&project, &server.url, &chat(text)).await;
+    }
+    age(&project);
+    commit(&project);
+    let sent = |server: &Server, more: &[&str]| {
+        let before = server.call_count();
+        let done = refresh(&project, &server.url, &[&["--older-than", "30d"], more].concat());
+        assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+        server.call_count() - before
+    };
+    let dry = sent(&server, &["--dry-run"]);
+    assert_eq!((dry, sent(&server, &[]), sent(&server, &[])), (2, 2, 0));
+    // Git shows nothing.
+    assert_eq!(project.git(&["status", "--porcelain"]), "");
+    let changed = project
+        .tree()
+        .into_iter()
+        .find(|(name, _)| name.contains("/two-"))
+        .unwrap();
+    let text = String::from_utf8(changed.1).unwrap().replace("Paris", "Rome");
+    project.write(&changed.0, text);
+    let other = Server::start(steady()).await;
+    let is_changed = |server: &Server| {
+        let before = server.call_count();
+        let done = refresh(&project, &server.url, &["--older-than", "30d"]);
+        (done.code(), server.call_count() - before)
+    };
+    assert_eq!(is_changed(&server), (1, 1));
+    // The new recording is not old, and the other one was checked with another upstream.
+    assert_eq!((sent(&server, &[]), sent(&other, &[])), (0, 1));
+
+    // A fresh clone with the file that an earlier job has committed.
+    project.git(&["clean", "-xdff", "--quiet"]);
+    let file = ["--checked", "cassettes/checked.jsonl"];
+    assert_eq!((sent(&server, &file), sent(&server, &file)), (1, 0));
+    let lines = std::fs::read_to_string(project.cassettes().join("checked.jsonl")).unwrap();
+    assert!(
+        lines.starts_with(r#"{"name":"chat-completions/one-"#) && lines.lines().count() == 1,
+        "{lines}"
+    );
+    assert_eq!(project.run(&["verify"]).code(), 0);
+    assert!(!project.cassettes().join(".refresh").exists());
+    project.write("cassettes/checked.jsonl", "<<<<<<< HEAD\n");
+    let done = refresh(&project, &server.url, &file);
+    assert_eq!(done.code(), 2);
+    assert!(
+        done.stderr.contains("checked.jsonl:1: the line is not a check"),
+        "{}",
+        done.stderr
+    );
+}
+
 fn commit(project: &Project) {
     project.git(&["init", "--quiet"]);
     project.git(&["add", "."]);
@@ -342,7 +408,7 @@ async fn a_summary_shows_the_changes_by_their_meaning() {
     insta::assert_snapshot!(without_names.replace_all(&summary, "`NAME`"), @"
     ## Refreshed recordings
 
-    3 recordings: 2 wording; $0.00 spent
+    3 recordings: 2 wording; 2 requests sent, $0.00 spent
 
     | recording | change | where | old | new |
     | --- | --- | --- | --- | --- |

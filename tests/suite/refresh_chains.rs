@@ -116,7 +116,10 @@ async fn random_step(program: &Program, made: &mut Made, number: &mut impl FnMut
             let content = format!("content {}", number(3));
             made.files.push(program.upload("/v1/files", &content).await);
         }
-        2 => drop(program.get("/v1/files").await),
+        2 => match number(3) {
+            0 => drop(program.get("/v1/files").await),
+            _ => drop(program.get(&format!("/v1/files?page_size=2&page={}", number(2))).await),
+        },
         3 => {
             if let Some(file) = pick(&made.files, number) {
                 assert_eq!(id(&program.get(&format!("/v1/files/{file}")).await), *file);
@@ -383,6 +386,77 @@ async fn chains_of_the_official_python_client_replay_after_a_refresh() {
     assert_ne!(project.tree(), before);
 }
 
+/// What is sent and spent is what the server counts, also if the budget is spent in the middle, and the rest follows later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_is_sent_within_the_budget_and_counted() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    project.write("prices.yaml", resources::PRICES);
+    let document = Program::new(&project.cassettes(), "a", Mode::Record, &server.url);
+    let file = document.upload("/v1/files", "content").await;
+    let url = document.get(&format!("/v1/files/{file}/url")).await["url"].clone();
+    let read = json!({ "model": "ocr", "document": { "type": "document_url", "document_url": url } });
+    document.post("/v1/ocr", &read).await;
+    document.finish().await;
+    let talk = Program::new(&project.cassettes(), "b", Mode::Record, &server.url);
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        chat(&talk, &mut messages).await;
+    }
+    talk.finish().await;
+
+    let (server, bill) = resources::start_with_bill(2).await;
+    let run = |dollars: &str| {
+        let before = (server.call_count(), bill());
+        let flags = ["--prices", "prices.yaml", "--max-cost", dollars, "--at-once", "1"];
+        let done = refresh(&project, &server.url, &flags);
+        assert_ne!(done.code(), 2, "{}{}", done.stdout, done.stderr);
+        let (sent, spent) = (server.call_count() - before.0, bill() - before.1);
+        let counted = format!(", {sent} requests sent, ${spent}.00 spent\n");
+        assert!(done.stdout.ends_with(&counted), "{counted}{}", done.stdout);
+        (sent, spent, done.stdout.matches("left: the budget is spent").count())
+    };
+    assert_eq!(run("3"), (3, 1, 2));
+    assert_eq!(run("3.99"), (0, 0, 2));
+    assert_eq!(run("4"), (2, 4, 0));
+}
+
+/// A job that takes longer than in the recording is asked for again, within `--max-requests`.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_requests_for_the_state_of_a_job_count() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = async |mode, upstream: &str| {
+        let program = Program::new(&project.cassettes(), "p", mode, upstream);
+        let file = program.upload("/v1/files", "content").await;
+        let job = json!({ "input_files": [file], "model": "m", "endpoint": "/v1/chat/completions" });
+        let job = id(&program.post("/v1/batch/jobs", &job).await);
+        let job = wait(&program, &format!("/v1/batch/jobs/{job}"), "status", "SUCCESS").await;
+        let output = job["output_file"].as_str().unwrap();
+        program.get(&format!("/v1/files/{output}/content")).await;
+        program.finish().await;
+    };
+    program(Mode::Record, &server.url).await;
+    let before = project.tree();
+    // Two requests for the state were recorded, and this server needs four.
+    let server = resources::start(3).await;
+    let run = |limit: &str| refresh(&project, &server.url, &["--max-requests", limit]);
+    let done = run("6");
+    assert!(
+        done.stdout.contains("left: the budget is spent") && done.stdout.contains(", 5 requests sent, "),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(
+        (server.call_count(), project.tree().keys().eq(before.keys())),
+        (5, true)
+    );
+    program(Mode::Strict, "http://127.0.0.1:9").await;
+    let server = resources::start(3).await;
+    let done = refresh(&project, &server.url, &["--max-requests", "7"]);
+    assert!(done.stdout.contains(", 7 requests sent, "), "{}", done.stdout);
+    assert_eq!((done.code(), server.call_count()), (1, 7), "{}", done.stdout);
+    program(Mode::Strict, "http://127.0.0.1:9").await;
+}
+
 /// Requests that create, change or delete something are listed and not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_sends_no_request_that_writes() {
@@ -426,6 +500,40 @@ async fn a_dry_run_sends_no_request_that_writes() {
     refresh(&project, &server.url, &["--dry-run", "--send-writes"]);
     assert_eq!(server.call_count() - sent, 6);
     assert_eq!(project.tree(), before);
+}
+
+/// No value says that a page was read before a file of another page was deleted: the times of the responses do.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_around_deletes_are_read_in_the_recorded_order() {
+    let (project, server) = (Project::new(), resources::start(1).await);
+    let program = async |mode, upstream: &str| {
+        let program = Program::new(&project.cassettes(), "p", mode, upstream);
+        let mut files = Vec::new();
+        for number in 0..4 {
+            files.push(program.upload("/v1/files", &format!("content {number}")).await);
+        }
+        let mut seen = Vec::new();
+        for file in &files[1..] {
+            for page in 0..2 {
+                let list = program.get(&format!("/v1/files?page_size=2&page={page}")).await;
+                let ids = list["data"].as_array().unwrap().iter().map(id);
+                let positions = ids.map(|id| files.iter().position(|file| *file == id).unwrap());
+                seen.push(positions.collect::<Vec<_>>());
+            }
+            assert_eq!(program.delete(&format!("/v1/files/{file}")).await, 200);
+        }
+        program.finish().await;
+        seen
+    };
+    let recorded = program(Mode::Record, &server.url).await;
+    let server = resources::start(502).await;
+    let done = refresh(&project, &server.url, &[]);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    assert_eq!(program(Mode::Strict, "http://127.0.0.1:9").await, recorded);
+    // The times of the refresh order the next one.
+    let server = resources::start(7).await;
+    refresh(&project, &server.url, &[]);
+    assert_eq!(program(Mode::Strict, "http://127.0.0.1:9").await, recorded);
 }
 
 /// One request of a chain does not fit, so that the complete chain keeps its recordings, and still replays.
@@ -485,9 +593,28 @@ async fn unusual_values_are_followed() {
     for reads_first in [true, false] {
         unusual_program(&project, reads_first, Mode::Record, &server.url).await;
     }
+    for (name, text) in project.tree() {
+        project.write(&name.replacen("cassettes", "old", 1), text);
+    }
     let server = Server::start(unusual("22")).await;
     let done = refresh(&project, &server.url, &[]);
     assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    // The old and the new request of a step are one row, and only the words of the assistant are others.
+    let diff = project.run(&["diff", "old"]);
+    let rows = |text: &str| diff.stdout.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(diff.code(), 1);
+    assert_eq!(
+        (rows(": gone"), rows(": new"), rows(": wording")),
+        (0, 0, 6),
+        "{}",
+        diff.stdout
+    );
+    assert_eq!(
+        rows("only volatile fields, with a new request: it was "),
+        16,
+        "{}",
+        diff.stdout
+    );
     for reads_first in [true, false] {
         unusual_program(&project, reads_first, Mode::Strict, "http://127.0.0.1:9").await;
     }
@@ -500,7 +627,9 @@ fn unusual(seed: &'static str) -> impl Fn(usize, &Call) -> Reply {
         let (path, method) = (&*call.target, &*call.method);
         let (id, number) = (format!("f{seed}"), 40 + seed.len());
         let reply = match (method, path) {
-            ("POST", "/v1/files") => json!({ "id": id, "filename": "notes-for-all.txt" }),
+            ("POST", "/v1/files") => {
+                json!({ "id": id, "filename": "notes-for-all.txt", "note": format!("new {seed}") })
+            }
             ("GET", "/v1/files") => json!({ "data": [{ "id": id, "filename": "notes-for-all.txt" }] }),
             ("GET", _) if path == format!("/v1/files/{id}") => json!({ "id": id }),
             ("DELETE", _) if path == format!("/v1/files/{id}") => json!({ "deleted": true }),
@@ -508,7 +637,7 @@ fn unusual(seed: &'static str) -> impl Fn(usize, &Call) -> Reply {
             ("GET", _) if path == format!("/v1/jobs/{number}") => json!({ "id": number }),
             ("POST", "/v1/agents") => {
                 *name.lock().unwrap() = "first".to_owned();
-                json!({ "id": format!("agent {seed}+1") })
+                json!({ "id": format!("agent {seed}+1"), "note": format!("new {seed}") })
             }
             (_, _) if path == format!("/v1/agents/agent%20{seed}%2B1") => {
                 if method == "PATCH" {

@@ -169,6 +169,7 @@ impl From<DocumentIn> for Cassette {
             key: document.key,
             recorded: Recorded {
                 at: document.recorded.at,
+                earlier_us: document.recorded.earlier_us,
                 by: document.recorded.by,
                 from: document.recorded.from,
                 test: document.recorded.test,
@@ -190,6 +191,8 @@ impl From<DocumentIn> for Cassette {
 #[serde(deny_unknown_fields)]
 struct RecordedIn {
     at: String,
+    #[serde(default)]
+    earlier_us: Vec<u64>,
     by: String,
     from: Option<String>,
     test: Option<String>,

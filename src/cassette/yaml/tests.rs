@@ -13,6 +13,7 @@ fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
         key: "3f9a1c2b7d4e8a10".repeat(4),
         recorded: Recorded {
             at: "2026-11-21T10:00:00Z".to_owned(),
+            earlier_us: Vec::new(),
             by: "mistral-cassette 0.1.0".to_owned(),
             from: Some("https://api.mistral.ai".to_owned()),
             test: Some("weather::asks_for_the_capital".to_owned()),
@@ -208,6 +209,20 @@ fn every_layout_round_trips() {
     ] {
         assert_round_trip(&cassette(blob(b""), "text/event-stream", stream.as_bytes()));
     }
+}
+
+/// Several responses have times. A recording of one response, or of earlier builds, is as before.
+#[test]
+fn the_times_of_several_responses_are_read_back() {
+    let mut cassette = cassette(blob(b""), "application/json", b"{}");
+    let before = written(&cassette);
+    assert!(!before.contains("earlier_us"), "{before}");
+    cassette.responses.push(cassette.responses[0].clone());
+    cassette.recorded.at = "2026-11-21T10:00:00.000300Z".to_owned();
+    cassette.recorded.earlier_us = vec![300];
+    assert_round_trip(&cassette);
+    let document = written(&cassette);
+    assert!(document.contains("\n  earlier_us: [300]\n"), "{document}");
 }
 
 #[test]

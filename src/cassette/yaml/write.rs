@@ -29,6 +29,9 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
         key: Text(&cassette.key),
         recorded: RecordedOut {
             at: &cassette.recorded.at,
+            earlier_us: Some(&*cassette.recorded.earlier_us)
+                .filter(|times| !times.is_empty())
+                .map(FlowSeq),
             by: Text(&cassette.recorded.by),
             from: cassette.recorded.from.as_deref().map(Text),
             test: cassette.recorded.test.as_deref().map(Text),
@@ -106,6 +109,8 @@ struct DocumentOut<'a> {
 #[derive(SerializeDerive)]
 struct RecordedOut<'a> {
     at: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier_us: Option<FlowSeq<&'a [u64]>>,
     by: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Text<'a>>,

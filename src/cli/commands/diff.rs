@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::arguments::{ComparisonOutput, Format};
-use crate::cli::comparison::{Row, compare_files, compare_sides, read_side};
+use crate::cli::comparison::{Row, compare_files, compare_sides, matching_of, read_side};
 use crate::cli::output::{count, print_differences, print_error, success_if};
 use crate::cli::runtime::runtime;
 use crate::diff::Difference;
@@ -33,7 +33,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         vec![compare_files(Path::new(old), Path::new(new))?]
     } else {
         let mut read = |location: &str| runtime.block_on(read_side(location, &arguments.dir, &mut errors));
-        compare_sides(read(old)?, read(new)?)
+        let (old, new_side) = (read(old)?, read(new)?);
+        compare_sides(old, new_side, &runtime.block_on(matching_of(new, &arguments.dir))?)
     };
     errors.iter().for_each(print_error);
     print_differences(&match arguments.comparison.output.format {
@@ -48,7 +49,11 @@ fn text(rows: &[Row], show: bool) -> String {
     let mut text = String::new();
     let changed: Vec<&Row> = rows.iter().filter(|row| !row.status.is_same()).collect();
     for row in &changed {
-        text.push_str(&format!("{}: {}\n", row.name, row.status.name()));
+        let moved = match &row.moved_from {
+            Some(old) => format!(", with a new request: it was {old}"),
+            None => String::new(),
+        };
+        text.push_str(&format!("{}: {}{moved}\n", row.name, row.status.name()));
         if show {
             for line in row.differences.iter().flat_map(Difference::lines) {
                 text.push_str(&format!("    {line}\n"));
@@ -70,7 +75,7 @@ fn document(rows: &[Row]) -> serde_json::Value {
             .iter()
             .map(|difference| json!({ "pointer": difference.pointer, "old": difference.old, "new": difference.new }))
             .collect();
-        json!({ "name": row.name, "change": row.status.name(), "differences": differences })
+        json!({ "name": row.name, "moved_from": row.moved_from, "change": row.status.name(), "differences": differences })
     };
     json!({ "cassettes": rows.iter().map(row).collect::<Vec<_>>() })
 }

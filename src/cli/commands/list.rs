@@ -37,7 +37,7 @@ fn table(rows: &[(String, Cassette)]) -> String {
                 name.clone(),
                 cassette.request.line(),
                 responses_of(cassette),
-                cassette.recorded.at.clone(),
+                cassette.recorded.second(),
             ]
         })
         .collect();

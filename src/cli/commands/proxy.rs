@@ -14,6 +14,7 @@ pub(crate) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
         let proxy = arguments.start(arguments.engine()?, None).await?;
         print(&format!("listening on {}\n", proxy.url()))?;
         signals.next().await;
-        Ok(print_verdict(stop(proxy, &mut signals).await?))
+        let recorder = proxy.recorder().clone();
+        Ok(print_verdict(stop(proxy, &mut signals).await?, recorder.session()))
     })
 }

@@ -94,9 +94,10 @@ fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
             .collect(),
         Some(since) => {
             let old = runtime.block_on(read_side(since, &arguments.directory.dir, &mut old_errors))?;
+            let matching = runtime.block_on(store.settings())?.matching;
             let is_damaged = |row: &Row| damaged.iter().any(|(name, _)| *name == row.name);
             // A damaged cassette is missing on the new side, but it still exists.
-            let rows = compare_sides(old, side_of(found)).into_iter();
+            let rows = compare_sides(old, side_of(found), &matching).into_iter();
             rows.filter(|row| row.status != Status::Gone || !is_damaged(row))
                 .filter_map(recording)
                 .collect()

@@ -9,7 +9,7 @@ use super::index::{Index, Places, reaches};
 use super::recording::Recording;
 use super::substitutions::{AssistantMessage, messages_of};
 use super::values::{references, state, texts_in, values};
-use crate::cassette::RecordedRequest;
+use crate::cassette::{RecordedRequest, RecordedResponse};
 use crate::cli::change::normalized_content;
 
 /// Recordings that are refreshed together: a mix of old and new ones would not replay.
@@ -36,6 +36,22 @@ pub(super) struct Step {
     pub(super) needed: BTreeSet<String>,
     /// The messages of the assistant in the request: the index of each, and the recording and the turn that it is from.
     pub(super) messages: Vec<(usize, (usize, usize))>,
+}
+
+impl Step {
+    /// The new messages of the assistant in the request, by their index. `response` returns the new response of a recording at
+    /// a turn.
+    pub(super) fn messages_of<'a>(
+        &self,
+        response: impl Fn(usize, usize) -> Option<&'a RecordedResponse>,
+    ) -> HashMap<usize, AssistantMessage> {
+        let sources = self.messages.iter();
+        let new = sources.filter_map(|(index, (source, turn))| {
+            let message = AssistantMessage::in_response(response(*source, *turn)?)?;
+            Some((*index, message))
+        });
+        new.collect()
+    }
 }
 
 /// Returns the selected recordings and the complete chains of which they are a part.
@@ -75,7 +91,7 @@ fn by_scope(recordings: Vec<Recording>) -> impl Iterator<Item = Vec<Recording>> 
 
 fn chains_of_scope(mut recordings: Vec<Recording>) -> Vec<Chain> {
     // The time of recording decides where no rule does.
-    recordings.sort_by(|a, b| (&a.cassette.recorded.at, &a.name).cmp(&(&b.cassette.recorded.at, &b.name)));
+    recordings.sort_by_cached_key(|recording| (recording.cassette.recorded.time(), recording.name.clone()));
     let index = Index::new(&recordings);
     let mut graph = Graph::new(&index);
     graph.add_edges();
@@ -173,12 +189,20 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Puts one node before another one because of what a response does not have. If the times say otherwise, there is another
+    /// reason: an item of a list is on another page.
+    fn suggest_before(&mut self, earlier: usize, later: usize) {
+        if !self.index.is_known_before(later, earlier) {
+            self.put_before(earlier, later);
+        }
+    }
+
     /// Puts the nodes up to the last one before a node, and the others after it.
     fn put_around(&mut self, nodes: impl IntoIterator<Item = usize>, at: usize, last: Option<usize>) {
         for node in nodes {
             match last.is_some_and(|last| node <= last) {
                 true => self.put_before(node, at),
-                false => self.put_before(at, node),
+                false => self.suggest_before(at, node),
             }
         }
     }
@@ -186,7 +210,7 @@ impl<'a> Graph<'a> {
     /// A value: the node that has made it comes before those that repeat or return it.
     fn order_by_value(&mut self, value: &str, places: &Places) {
         let index = self.index;
-        let Some(origin) = index.writers(places).min().or_else(|| self.first_reader(places)) else {
+        let Some(origin) = index.first(index.writers(places)).or_else(|| self.first_reader(places)) else {
             return;
         };
         let source = index.recording_of(origin);
@@ -214,7 +238,7 @@ impl<'a> Graph<'a> {
                 if has_value(&node) {
                     self.put_before(origin, node);
                 } else if !index.is_write(other) && first.is_some_and(|first| node < first) {
-                    self.put_before(node, origin);
+                    self.suggest_before(node, origin);
                 }
             }
         }
@@ -229,7 +253,7 @@ impl<'a> Graph<'a> {
         let readers = index
             .sources(places)
             .filter(|node| !index.is_write(index.recording_of(*node)));
-        readers.filter(|node| !reaches(*node, before, sends)).min()
+        index.first(readers.filter(|node| !reaches(*node, before, sends)))
     }
 
     /// A value of a `GET` that a later turn no longer returns: it may have expired by then, as a signed URL does, so that its
@@ -246,7 +270,7 @@ impl<'a> Graph<'a> {
         for user in places.requests.iter().copied().filter(|user| *user != source) {
             let uses_new = new.values().any(|new| index.texts[user].contain(new));
             for node in index.nodes_of(user).filter(|_| !uses_new) {
-                self.put_before(node, next);
+                self.suggest_before(node, next);
             }
         }
     }
@@ -303,7 +327,10 @@ impl<'a> Graph<'a> {
         let texts_of = |node: usize| texts_in(&normalized_content(index.response(node)));
         let mut written = texts_of(at);
         written.extend(index.texts[write].complete.iter().cloned());
-        let origin = index.values.get(id).and_then(|places| index.writers(places).min());
+        let origin = index
+            .values
+            .get(id)
+            .and_then(|places| index.first(index.writers(places)));
         let created = origin.filter(|origin| *origin != at).map(texts_of);
         for read in (0..index.recordings.len()).filter(|read| !index.is_write(*read)) {
             let nodes: Vec<usize> = index.nodes_of(read).collect();
@@ -319,9 +346,9 @@ impl<'a> Graph<'a> {
             let changed: Vec<usize> = (0..nodes.len()).filter(has_new_text).collect();
             if let [turn] = changed[..] {
                 if turn > 0 {
-                    self.put_before(nodes[turn - 1], at);
+                    self.suggest_before(nodes[turn - 1], at);
                 }
-                self.put_before(at, nodes[turn]);
+                self.suggest_before(at, nodes[turn]);
             }
         }
     }
@@ -384,14 +411,15 @@ impl<'a> Graph<'a> {
         for (node, before) in self.before.iter().enumerate() {
             before.iter().for_each(|earlier| after[*earlier].push(node));
         }
-        let ready = (0..left.len()).filter(|node| left[*node] == 0).map(Reverse);
-        let mut ready: BinaryHeap<Reverse<usize>> = ready.collect();
+        let rank = |node: usize| Reverse((self.index.rank[node], node));
+        let ready = (0..left.len()).filter(|node| left[*node] == 0).map(rank);
+        let mut ready: BinaryHeap<Reverse<(usize, usize)>> = ready.collect();
         let (mut order, mut is_done) = (Vec::new(), vec![false; left.len()]);
         // If all that are left wait for each other, the one that was recorded first comes first.
         while let Some(next) = ready
             .pop()
-            .map(|Reverse(node)| node)
-            .or_else(|| is_done.iter().position(|is_done| !is_done))
+            .map(|Reverse((_, node))| node)
+            .or_else(|| self.index.first((0..is_done.len()).filter(|node| !is_done[*node])))
         {
             if std::mem::replace(&mut is_done[next], true) {
                 continue;
@@ -400,7 +428,7 @@ impl<'a> Graph<'a> {
             for later in &after[next] {
                 left[*later] -= 1;
                 if left[*later] == 0 {
-                    ready.push(Reverse(*later));
+                    ready.push(rank(*later));
                 }
             }
         }
@@ -433,7 +461,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cassette::{Cassette, Recorded, RecordedBody, RecordedResponse};
+    use crate::cassette::{Cassette, Recorded, RecordedBody};
     use crate::key::{RequestKey, Scope};
 
     /// A recording in a scope: `METHOD /path`, a body, and the bodies of the responses.

@@ -17,6 +17,8 @@ pub(super) struct Index<'a> {
     pub(super) recordings: &'a [Recording],
     /// The recording and the turn of each node.
     pub(super) nodes: Vec<(usize, usize)>,
+    /// The position of each node in the order of recording.
+    pub(super) rank: Vec<usize>,
     /// The first node of each recording.
     first: Vec<usize>,
     /// The texts in the request of each recording.
@@ -44,10 +46,12 @@ impl<'a> Index<'a> {
             first.push(nodes.len());
             nodes.extend((0..recording.cassette.responses.len()).map(|turn| (at, turn)));
         }
+        let rank = ranks(recordings, &nodes);
         let requests = recordings.iter().map(|recording| &recording.cassette.request);
         let mut index = Self {
             recordings,
             nodes,
+            rank,
             first,
             texts: requests.map(RequestTexts::of).collect(),
             values: BTreeMap::new(),
@@ -98,6 +102,18 @@ impl<'a> Index<'a> {
     /// The nodes whose responses have a value.
     pub(super) fn responses_with(&self, value: &str) -> &[usize] {
         self.values.get(value).map_or(&[], |places| &places.responses)
+    }
+
+    /// The node that was recorded first.
+    pub(super) fn first(&self, nodes: impl Iterator<Item = usize>) -> Option<usize> {
+        nodes.min_by_key(|node| self.rank[*node])
+    }
+
+    /// Whether one node was recorded before another one, for certain. Recordings of earlier builds have only the second of their
+    /// last response.
+    pub(super) fn is_known_before(&self, earlier: usize, later: usize) -> bool {
+        let is_exact = |node: usize| self.recordings[self.recording_of(node)].cassette.has_exact_times();
+        self.rank[earlier] < self.rank[later] && is_exact(earlier) && is_exact(later)
     }
 
     /// Whether a response has a value that its request does not send.
@@ -174,6 +190,20 @@ impl<'a> Index<'a> {
         segments.reverse();
         segments.into_iter().find(|id| is_random(id) || self.is_made(id))
     }
+}
+
+/// The position of each node in the order of their times, and else of the recordings.
+fn ranks(recordings: &[Recording], nodes: &[(usize, usize)]) -> Vec<usize> {
+    let time = |node: &usize| {
+        let (recording, turn) = nodes[*node];
+        let cassette = &recordings[recording].cassette;
+        cassette.recorded.time_of(turn, cassette.responses.len())
+    };
+    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    order.sort_by_key(|node| (time(node), *node));
+    let mut rank = vec![0; nodes.len()];
+    order.into_iter().enumerate().for_each(|(at, node)| rank[node] = at);
+    rank
 }
 
 /// Whether a walk from one place leads to a wanted one.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::checked::Check;
 use super::substitutions::Substitutions;
 use crate::engine::{CacheEngine, DirectoryEngine};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,9 +17,11 @@ use crate::hash::sha256_hex;
 use crate::key::RequestKey;
 
 const FOLDER: &str = ".refresh";
+const IGNORED: &str = ".gitignore";
 const JOURNAL: &str = "journal.jsonl";
 const PENDING: &str = "pending";
 const STAGED: &str = "staged";
+const CHECKED: &str = "checked.jsonl";
 
 /// A file of JSON lines, `.refresh/journal.jsonl` in the cassette directory. One process at a time has it locked.
 ///
@@ -28,6 +31,7 @@ const STAGED: &str = "staged";
 ///   journal.jsonl      one line for the refresh, one for each chain that was sent again, one at the end
 ///   staged/            the new recordings of a chain before they replace the old ones
 ///   pending/           with --review: the new recordings, as a cassette directory
+///   checked.jsonl      which recordings were checked; it stays when the rest is removed
 /// ```
 pub(crate) struct Journal {
     folder: PathBuf,
@@ -80,6 +84,12 @@ pub(crate) struct Entry {
     /// The new values for later requests.
     #[serde(rename = "changes")]
     pub(crate) substitutions: Substitutions,
+    /// The check of a recording that does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checked: Option<Check>,
+    /// The number of its line: the recordings of a chain have the same one.
+    #[serde(skip)]
+    pub(crate) line: usize,
 }
 
 impl Entry {
@@ -147,6 +157,11 @@ impl Journal {
     /// Returns the folder of the new recordings that wait for review.
     pub(crate) fn pending_folder(directory: &Path) -> PathBuf {
         directory.join(FOLDER).join(PENDING)
+    }
+
+    /// Returns the file that names the checked recordings.
+    pub(crate) fn checked_file(directory: &Path) -> PathBuf {
+        directory.join(FOLDER).join(CHECKED)
     }
 
     /// Loads the journal of a refresh that was interrupted or waits for review.
@@ -225,7 +240,7 @@ impl Journal {
         let failed = |error| io_error("write", &path, error);
         fs::create_dir_all(&folder).map_err(failed)?;
         // The state of a refresh belongs in no commit.
-        fs::write(folder.join(".gitignore"), "*\n").map_err(failed)?;
+        fs::write(folder.join(IGNORED), "*\n").map_err(failed)?;
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -302,12 +317,12 @@ impl Journal {
         })
     }
 
-    /// Removes the journal with its folder after a complete refresh.
+    /// Removes the journal after a complete refresh.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when the folder cannot be removed.
+    /// [`ErrorKind::Io`] when it cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).map_err(|error| {
+        remove_state(&self.folder).map_err(|error| {
             Error::new(ErrorKind::Io, format!("cannot remove {}", self.folder.display())).with_source(error)
         })
     }
@@ -318,9 +333,29 @@ impl Drop for Journal {
     fn drop(&mut self) {
         if self.is_empty() && !self.has_pending() {
             // If this fails, the next refresh replaces the empty journal.
-            let _ = fs::remove_dir_all(&self.folder);
+            let _ = remove_state(&self.folder);
         }
     }
+}
+
+/// Removes the state of a refresh, but not which recordings were checked.
+fn remove_state(folder: &Path) -> std::io::Result<()> {
+    if !folder.join(CHECKED).exists() {
+        return fs::remove_dir_all(folder);
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == CHECKED || name == IGNORED {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The parsed lines of a journal.
@@ -342,13 +377,14 @@ fn parse(text: &str, path: &Path) -> Result<Option<Lines>> {
             .with_source(error)
             .with_hint("--restart starts again; recordings that depend on refreshed ids then keep the old ids")
     };
+    let numbered = |entry: Entry, line| (entry.name.clone(), Entry { line, ..entry });
     let head: Head = serde_json::from_str(head).map_err(|error| damaged(1, error))?;
     let mut entries = BTreeMap::new();
     let mut is_finished = false;
     for (number, line) in rest.split_inclusive('\n').enumerate() {
         match serde_json::from_str(line) {
-            Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| (entry.name.clone(), entry))),
-            Ok(Line::Entry(entry)) => drop(entries.insert(entry.name.clone(), entry)),
+            Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| numbered(entry, number))),
+            Ok(Line::Entry(entry)) => entries.extend([numbered(entry, number)]),
             Ok(Line::Finished { .. }) => is_finished = true,
             // The process was killed while it wrote the last line, and so before it wrote the recording.
             Err(_) if !line.ends_with('\n') => {}

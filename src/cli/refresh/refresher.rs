@@ -1,8 +1,8 @@
 //! Sends recorded requests to the upstream again, and stores the responses that differ.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -10,10 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::chains::{Chain, Step, chains};
+use super::checked::Check;
 use super::journal::{Entry, Journal};
 use super::recording::{Budget, Outcome, Recording, RefreshResult};
 use super::resend::{has_side_effects, reason_not_to_send, resend};
-use super::substitutions::{AssistantMessage, Substitutions};
+use super::substitutions::Substitutions;
 use super::values::{RequestTexts, state};
 use crate::cassette::{Cassette, RecordedRequest, RecordedResponse, is_equivalent, yaml};
 use crate::cli::change::{Change, ChangeKind, compare};
@@ -33,6 +34,8 @@ const JOB_INTERVALS: (Duration, Duration) = (Duration::from_millis(250), Duratio
 
 const INTERRUPTED: &str = "the refresh was interrupted";
 
+const BUDGET_SPENT: &str = "the budget is spent";
+
 /// The parameters of a refresh.
 pub(crate) struct Refresher {
     /// The store of the recordings.
@@ -42,11 +45,14 @@ pub(crate) struct Refresher {
     pub(crate) settings: Settings,
     /// A client of the upstream, with API key and retries.
     pub(crate) client: Client,
+    /// The base URL of the upstream.
+    pub(crate) upstream: String,
     /// Whether to write nothing.
     pub(crate) dry_run: bool,
     /// Whether a dry run sends requests that create, change or delete something, too.
     pub(crate) sends_writes: bool,
-    pub(crate) budget: Budget,
+    /// What is left of the budget.
+    pub(crate) budget: Mutex<Budget>,
     pub(crate) prices: Prices,
     /// The number of chains that are sent at the same time.
     pub(crate) concurrency: usize,
@@ -56,6 +62,10 @@ pub(crate) struct Refresher {
     pub(crate) stop: CancellationToken,
     /// Whether the upstream has refused the API key.
     pub(crate) is_key_refused: AtomicBool,
+    /// The recordings that were checked so far.
+    pub(crate) checks: Mutex<Vec<Check>>,
+    /// How many requests were sent, without the retries of the client.
+    pub(crate) sent: AtomicUsize,
 }
 
 /// What a chain has received so far.
@@ -70,6 +80,8 @@ struct Progress<'a> {
     substitutions_of: Vec<Substitutions>,
     /// Why a recording is not sent in a dry run.
     skipped: Vec<Option<&'static str>>,
+    /// How many steps were sent.
+    steps_sent: usize,
 }
 
 /// The comparison of a recording with its new responses.
@@ -90,7 +102,6 @@ impl Refresher {
         recordings: Vec<Recording>,
         mut report: impl FnMut(&RefreshResult),
     ) -> Vec<RefreshResult> {
-        let mut budget = self.budget;
         let mut results = Vec::new();
         let chains = chains(recordings);
         let mut waiting = chains.iter();
@@ -100,19 +111,23 @@ impl Refresher {
             let concurrency = if results.is_empty() { 1 } else { self.concurrency.max(1) };
             while running.len() < concurrency {
                 let Some(chain) = waiting.next() else { break };
-                let estimate = self.estimate(chain);
-                if let Some(reason) = self.reason_to_skip(&mut budget, chain, estimate) {
+                let mut progress = Progress::new(chain);
+                if self.dry_run && !self.sends_writes {
+                    progress.skip_writes();
+                }
+                let estimate = progress.estimate(&self.prices);
+                if let Some(reason) = self.reason_to_skip(progress.steps_left(), estimate) {
                     results.extend(chain.recordings.iter().map(|recording| skipped(recording, reason)));
                     continue;
                 }
-                running.push(async move { (estimate, self.refresh(chain).await) });
+                running.push(async move { (estimate, self.refresh(progress).await) });
             }
             let Some((estimate, refreshed)) = running.next().await else {
                 break;
             };
             // The real cost replaces the estimated one.
             let cost: Option<f64> = refreshed.iter().map(|result| result.cost).sum();
-            budget.cost += estimate - cost.unwrap_or(estimate);
+            self.budget().cost += estimate - cost.unwrap_or(estimate);
             refreshed.iter().for_each(&mut report);
             results.extend(refreshed);
         }
@@ -120,37 +135,32 @@ impl Refresher {
         results
     }
 
-    fn estimate(&self, chain: &Chain) -> f64 {
-        let costs = chain
-            .recordings
-            .iter()
-            .map(|recording| self.prices.estimate(&recording.cassette).cost);
-        costs.map(Option::unwrap_or_default).sum()
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves the requests and the cost of a chain in the budget, or returns why it must wait.
-    fn reason_to_skip(&self, budget: &mut Budget, chain: &Chain, estimate: f64) -> Option<&'static str> {
+    fn reason_to_skip(&self, requests: usize, estimate: f64) -> Option<&'static str> {
         if self.is_key_refused.load(Ordering::Relaxed) {
             return Some("the API key was refused");
         }
         if self.stop.is_cancelled() {
             return Some(INTERRUPTED);
         }
-        let is_reserved = budget.reserve(chain.steps.len(), estimate);
-        (!is_reserved).then_some("the budget is spent")
+        let is_reserved = self.budget().reserve(requests, estimate);
+        (!is_reserved).then_some(BUDGET_SPENT)
     }
 
     /// Refreshes one chain. If a request of it cannot be sent, or its response does not fit, no recording of it changes.
-    async fn refresh(&self, chain: &Chain) -> Vec<RefreshResult> {
-        let mut progress = Progress::new(chain);
-        if self.dry_run && !self.sends_writes {
-            progress.skip_writes();
-        }
+    async fn refresh(&self, mut progress: Progress<'_>) -> Vec<RefreshResult> {
+        let chain = progress.chain;
         for step in &chain.steps {
             if progress.skipped[step.recording].is_some() {
                 continue;
             }
             if let Err(outcome) = self.take(step, &mut progress).await {
+                // What is not sent is left in the budget.
+                self.budget().requests += progress.steps_left();
                 return self.left_as_it_was(progress, step.recording, outcome);
             }
         }
@@ -194,15 +204,8 @@ impl Refresher {
         let request = progress.request(step).map_err(Outcome::NotSent)?;
         let recording = &progress.chain.recordings[step.recording];
         let old = &recording.cassette.responses[step.turn];
-        let sent = self.send(recording, step, &request).await;
-        let mut new = sent
-            .inspect_err(|error| {
-                if error.status() == Some(401) {
-                    self.is_key_refused.store(true, Ordering::Relaxed);
-                    self.stop.cancel();
-                }
-            })
-            .map_err(Outcome::Failed)?;
+        progress.steps_sent += 1;
+        let mut new = self.send(recording, step, &request).await?;
         let Some(response) = new.responses.pop() else {
             return Err(Outcome::NotSent("the upstream returned no response".to_owned()));
         };
@@ -215,12 +218,14 @@ impl Refresher {
     }
 
     /// Sends a request, again while the job that it asks for has not come as far as in the recording.
-    async fn send(&self, recording: &Recording, step: &Step, request: &RecordedRequest) -> Result<Cassette> {
+    async fn send(&self, recording: &Recording, step: &Step, request: &RecordedRequest) -> Result<Cassette, Outcome> {
         let old = &recording.cassette.responses[step.turn];
         let is_last = step.turn + 1 == recording.cassette.responses.len();
         let (started, mut interval) = (Instant::now(), JOB_INTERVALS.0);
         loop {
-            let new = resend(recording, step.turn, request, &self.client, self.settings.clone()).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let sent = resend(recording, step.turn, request, &self.client, self.settings.clone()).await;
+            let new = sent.map_err(|error| self.failed(error))?;
             let is_pending = |new: &RecordedResponse| {
                 request.method == "GET" && (is_last || !step.needed.is_empty()) && is_unfinished(old, new)
             };
@@ -229,30 +234,46 @@ impl Refresher {
             }
             if started.elapsed() > JOB_TIMEOUT {
                 let message = format!("the job has not ended after {} minutes", JOB_TIMEOUT.as_secs() / 60);
-                return Err(Error::new(ErrorKind::Upstream, message));
+                return Err(Outcome::Failed(Error::new(ErrorKind::Upstream, message)));
+            }
+            // The state of a job costs nothing, but a request of the budget.
+            if !self.budget().reserve(1, 0.0) {
+                return Err(Outcome::Skipped(BUDGET_SPENT));
             }
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
-                () = self.stop.cancelled() => return Err(Error::new(ErrorKind::Upstream, INTERRUPTED)),
+                () = self.stop.cancelled() => return Err(Outcome::Skipped(INTERRUPTED)),
             }
             interval = (interval * 2).min(JOB_INTERVALS.1);
         }
+    }
+
+    /// Notes that the key was refused, if that is the error.
+    fn failed(&self, error: Error) -> Outcome {
+        if error.status() == Some(401) {
+            self.is_key_refused.store(true, Ordering::Relaxed);
+            self.stop.cancel();
+        }
+        Outcome::Failed(error)
     }
 
     /// The results of a chain that is left as it was, because one of its recordings has this outcome.
     fn left_as_it_was(&self, mut progress: Progress<'_>, failed: usize, outcome: Outcome) -> Vec<RefreshResult> {
         let chain = progress.chain;
         let name = &chain.recordings[failed].name;
-        let is_interrupted = matches!(outcome, Outcome::Skipped(_));
+        let reason_to_wait = match outcome {
+            Outcome::Skipped(reason) => Some(reason),
+            _ => None,
+        };
         let mut outcome = Some(outcome);
         let mut results = Vec::new();
         for (at, recording) in chain.recordings.iter().enumerate() {
             let new = self.new_recording(&mut progress, at);
             let cost = new.as_ref().map_or(Some(0.0), |new| new.cost);
-            let outcome = match (at == failed, is_interrupted) {
+            let outcome = match (at == failed, reason_to_wait) {
                 (true, _) => outcome.take().unwrap_or(Outcome::Skipped(INTERRUPTED)),
-                (false, true) => Outcome::Skipped(INTERRUPTED),
-                (false, false) => Outcome::LeftForChain {
+                (false, Some(reason)) => Outcome::Skipped(reason),
+                (false, None) => Outcome::LeftForChain {
                     change: new.map(|new| new.change),
                     failed: name.clone(),
                 },
@@ -273,7 +294,8 @@ impl Refresher {
         let mut new = progress.cassettes[at].take()?;
         let request = new.request.clone();
         let cost = self.prices.estimate(&new).cost;
-        let change = compare(&old.responses, &new.responses);
+        let is_id = progress.substitutions.ids();
+        let change = compare(&old.responses, &new.responses, is_id);
         let is_same_request = new.key == old.key;
         // An equivalent response stays byte for byte, so that `git diff` shows real changes only. One with a value that other
         // recordings have under a new name does not stay.
@@ -302,7 +324,7 @@ impl Refresher {
     async fn store(&self, progress: &Progress<'_>, new: &[Option<NewRecording>]) -> Result<()> {
         let engine = self.pending.as_ref().unwrap_or(&self.engine);
         let mut entries = Vec::new();
-        let mut documents = Vec::new();
+        let (mut documents, mut checks) = (Vec::new(), Vec::new());
         for ((recording, new), substitutions) in progress
             .chain
             .recordings
@@ -318,10 +340,17 @@ impl Refresher {
                 replacement = Some((key.file_name(), sha256_hex(&document)));
                 documents.push((key.clone(), document));
             }
+            let checked = match replacement {
+                None => Some(Check::now(recording, &self.upstream)?),
+                Some(_) => None,
+            };
+            checks.extend(checked.clone());
             entries.push(Entry {
                 name: recording.name.clone(),
                 replacement,
                 substitutions: substitutions.clone(),
+                checked,
+                line: 0,
             });
         }
         if let Some(journal) = &self.journal {
@@ -346,7 +375,14 @@ impl Refresher {
             .filter(|(_, new)| is_replaced(new));
         let written = documents.into_iter().map(|(key, _)| key).collect();
         self.remove_old(replaced.map(|(recording, _)| recording.key.clone()), &written)
-            .await
+            .await?;
+        self.checks().extend(checks);
+        Ok(())
+    }
+
+    /// The recordings that were checked so far.
+    pub(crate) fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes replaced recordings, unless a new one has the same key.
@@ -393,6 +429,8 @@ impl Refresher {
             entries.push(entry.clone());
         }
         self.remove_old(replaced, &written).await?;
+        self.checks()
+            .extend(entries.iter().filter_map(|entry| entry.checked.clone()));
         if let Some(journal) = &mut self.journal {
             journal.entries = entries;
         }
@@ -410,7 +448,22 @@ impl<'a> Progress<'a> {
             substitutions: Substitutions::default(),
             substitutions_of: vec![Substitutions::default(); count],
             skipped: vec![None; count],
+            steps_sent: 0,
         }
+    }
+
+    /// How many requests of the chain are still to be sent.
+    fn steps_left(&self) -> usize {
+        let is_sent = |step: &&Step| self.skipped[step.recording].is_none();
+        self.chain.steps.iter().filter(is_sent).count() - self.steps_sent
+    }
+
+    /// What the chain costs, according to its recordings.
+    fn estimate(&self, prices: &Prices) -> f64 {
+        let recordings = self.chain.recordings.iter().zip(&self.skipped);
+        let sent = recordings.filter(|(_, skipped)| skipped.is_none());
+        let costs = sent.map(|(recording, _)| prices.estimate(&recording.cassette).cost);
+        costs.map(Option::unwrap_or_default).sum()
     }
 
     /// Skips the requests that create, change or delete something, and those that need their responses.
@@ -483,15 +536,7 @@ impl<'a> Progress<'a> {
         if self.chain.ends_unknown[step.recording] {
             return Err("it ends something that no other recording of the scope has made".to_owned());
         }
-        let mut messages = HashMap::new();
-        for (index, (source, turn)) in &step.messages {
-            let response = self.cassettes[*source]
-                .as_ref()
-                .and_then(|cassette| cassette.responses.get(*turn));
-            if let Some(message) = response.and_then(AssistantMessage::in_response) {
-                messages.insert(*index, message);
-            }
-        }
+        let messages = step.messages_of(|source, turn| self.cassettes[source].as_ref()?.responses.get(turn));
         self.substitutions.apply(recorded, &messages).map_err(str::to_owned)
     }
 
@@ -508,7 +553,10 @@ impl<'a> Progress<'a> {
         let added = substitutions.add(old, &response, &step.needed);
         self.requests[step.recording] = Some(request);
         match &mut self.cassettes[step.recording] {
-            Some(cassette) => cassette.responses.push(response),
+            Some(cassette) => {
+                cassette.responses.push(response);
+                cassette.recorded = cassette.recorded.followed_by(new.recorded);
+            }
             cassette @ None => {
                 new.responses = vec![response];
                 *cassette = Some(new);
@@ -605,7 +653,7 @@ mod tests {
         let with_path = |path: &str| {
             let Recording { key, cassette, .. } = recording("GET", path, "{}");
             let new = NewRecording {
-                change: compare(&cassette.responses, &cassette.responses),
+                change: compare(&cassette.responses, &cassette.responses, |_| false),
                 replacement: Some((key, cassette)),
                 cost: None,
             };

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::values::{is_named, is_part, is_unnamed, values};
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::cli::change::{is_random, normalized_content};
+use crate::cli::change::{is_index, is_random, normalized_content};
+use crate::diff::Difference;
 use crate::http::{PlainJson, parse_json};
 
 /// A message of the assistant: its text and its tool calls.
@@ -161,12 +162,33 @@ impl Substitutions {
         self.values.get(old).map(String::as_str)
     }
 
+    /// Whether a difference between two responses is only that of an id which these substitutions replace. The words of the
+    /// assistant are no id.
+    pub(crate) fn ids(&self) -> impl Fn(&Difference) -> bool {
+        let is_id = |old: &str| !old.contains(char::is_whitespace);
+        let replacer = Replacer::new(&self.values, is_id);
+        let text = |value: &Option<Value>| match value {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        move |difference| {
+            let mut names = difference.pointer.rsplit('/');
+            let is_named = names.find(|name| !is_index(name)).is_some_and(is_named);
+            match (text(&difference.old), text(&difference.new)) {
+                (Some(old), Some(new)) if is_named && is_id(&old) && self.value(&old) == Some(&new) => true,
+                (Some(old), Some(new)) => replacer.in_random_parts(&old) == Some(new),
+                _ => false,
+            }
+        }
+    }
+
     /// Whether a recorded response has a value that is replaced.
     pub(super) fn occur_in(&self, old: &RecordedResponse) -> bool {
         !self.values.is_empty() && values(old).values().any(|value| self.values.contains_key(value))
     }
 
-    pub(super) fn extend(&mut self, more: Self) {
+    pub(crate) fn extend(&mut self, more: Self) {
         self.values.extend(more.values);
         self.messages.extend(more.messages);
     }
@@ -182,7 +204,7 @@ impl Substitutions {
         messages: &HashMap<usize, AssistantMessage>,
     ) -> Result<RecordedRequest, &'static str> {
         let mut request = request.clone();
-        let values = Replacer::new(&self.values);
+        let values = Replacer::new(&self.values, |_| true);
         request.path = values.in_path(&request.path);
         request.query = request.query.map(|query| values.in_query(&query));
         match &mut request.body {
@@ -237,11 +259,6 @@ impl Substitutions {
         Ok(())
     }
 
-    /// Whether these substitutions change the request, or make it unknown.
-    pub(crate) fn affects(&self, request: &RecordedRequest) -> bool {
-        self.apply(request, &HashMap::new()).map_or(true, |new| new != *request)
-    }
-
     fn replace_message(&self, message: &mut Value, new: Option<&AssistantMessage>) -> Result<(), &'static str> {
         let Some(old) = AssistantMessage::in_request(message) else {
             return Ok(());
@@ -281,8 +298,10 @@ struct Replacer<'a> {
 }
 
 impl<'a> Replacer<'a> {
-    fn new(values: &'a HashMap<String, String>) -> Self {
-        let parts: Vec<(&String, &String)> = values.iter().filter(|(old, _)| is_part(old)).collect();
+    /// `counts_within` says which values are replaced within other texts, of those that can be.
+    fn new(values: &'a HashMap<String, String>, counts_within: impl Fn(&str) -> bool) -> Self {
+        let is_within = |(old, _): &(&String, &String)| is_part(old) && counts_within(old);
+        let parts: Vec<(&String, &String)> = values.iter().filter(is_within).collect();
         // A URL may contain an id: the longest value counts.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
@@ -300,6 +319,11 @@ impl<'a> Replacer<'a> {
         if let Some(new) = self.values.get(text).filter(|_| is_named || is_unnamed(text)) {
             return Some(new.clone());
         }
+        self.in_random_parts(text)
+    }
+
+    /// The text with new values in place of the random ones; `None` if it has none.
+    fn in_random_parts(&self, text: &str) -> Option<String> {
         let parts = self.parts.as_ref().filter(|parts| parts.is_match(text))?;
         Some(parts.replace_all(text, &self.replacements))
     }
@@ -364,6 +388,40 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_replaced_id_is_no_change_of_words() {
+        let mut substitutions = Substitutions::default();
+        let pairs = [
+            ("f1", "f22"),
+            ("file-1a2b3c4d", "file-9f8e7d6c"),
+            ("The old words.", "The new words."),
+        ];
+        let owned = pairs.map(|(old, new)| (old.to_owned(), new.to_owned()));
+        substitutions.values.extend(owned);
+        let is_id = substitutions.ids();
+        let difference = |pointer: &str, old: Value, new: Value| Difference {
+            pointer: pointer.to_owned(),
+            old: Some(old),
+            new: Some(new),
+        };
+        assert!(is_id(&difference("/output_files/0", "f1".into(), "f22".into())));
+        assert!(!is_id(&difference("/content", "f1".into(), "f22".into())), "any word");
+        assert!(!is_id(&difference("/output_file", "f1".into(), "f3".into())));
+        let text = |id: &str| format!("Saved as file-{id}.").into();
+        assert!(is_id(&difference("/content", text("1a2b3c4d"), text("9f8e7d6c"))));
+        assert!(!is_id(&difference(
+            "/content",
+            "The old words.".into(),
+            "The new words.".into()
+        )));
+    }
+
+    /// Whether the request changes, or is unknown.
+    fn affects(substitutions: &Substitutions, request: &RecordedRequest) -> bool {
+        let new = substitutions.apply(request, &HashMap::new());
+        new.map_or(true, |new| new != *request)
+    }
+
     fn request(path: &str, body: &Value) -> RecordedRequest {
         RecordedRequest {
             method: "POST".to_owned(),
@@ -414,8 +472,8 @@ mod tests {
         let new = substitutions.apply(&old, &HashMap::new()).unwrap();
         assert_eq!(new.path, "/v1/files/file-new");
         assert_eq!(body_of(&new), json!({ "files": ["file-new", "file-older"] }));
-        assert!(substitutions.affects(&old));
-        assert!(!substitutions.affects(&new));
+        assert!(affects(&substitutions, &old));
+        assert!(!affects(&substitutions, &new));
     }
 
     #[test]
@@ -511,7 +569,7 @@ mod tests {
         let message = calls("Paris")["choices"][0]["message"].clone();
         let old = request("/v1/x", &json!({ "messages": [message] }));
         assert_eq!(substitutions.apply(&old, &HashMap::new()), Err(TOOL_CALL_CHANGED));
-        assert!(substitutions.affects(&old));
+        assert!(affects(&substitutions, &old));
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
     };
     json!({
         "key": cassette.key,
-        "at": cassette.recorded.at,
+        "at": cassette.recorded.second(),
         "by": cassette.recorded.by,
         "from": cassette.recorded.from,
         "test": cassette.recorded.test,

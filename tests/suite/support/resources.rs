@@ -24,15 +24,27 @@ struct Store {
     conversations: BTreeMap<String, Vec<Value>>,
     /// The documents of each library, and how often the state of each was read.
     libraries: BTreeMap<String, BTreeMap<String, u32>>,
+    /// The dollars that all requests cost, according to [`PRICES`].
+    spent: u32,
 }
+
+/// What the server charges: a dollar for each token of the model `m`, and for each page of the model `ocr`.
+pub const PRICES: &str = "date: '2030-01-01'\nsource: the server\nmodels:\n- { names: [m], input: 1000000, output: 1000000 }\n- { names: [ocr], page: 1 }\n";
 
 /// Starts the server. Servers with different seeds have different ids, and their jobs take different times.
 pub async fn start(seed: u64) -> Server {
+    start_with_bill(seed).await.0
+}
+
+/// As [`start`], with a function that returns the dollars which all requests have cost.
+pub async fn start_with_bill(seed: u64) -> (Server, impl Fn() -> u32) {
     let store = Arc::new(Mutex::new(Store {
         seed,
         ..Store::default()
     }));
-    Server::start(move |_, call| store.lock().unwrap().answer(call)).await
+    let bill = store.clone();
+    let server = Server::start(move |_, call| store.lock().unwrap().answer(call)).await;
+    (server, move || bill.lock().unwrap().spent)
 }
 
 fn missing() -> Reply {
@@ -110,7 +122,7 @@ impl Store {
                 .urls
                 .get(body["document"]["document_url"].as_str().unwrap_or_default())
             {
-                Some(_) => ok(&json!({
+                Some(_) => self.charged(1, &json!({
                     "pages": [{ "index": 0, "markdown": "# A page", "images": [], "dimensions": null }], "model": body["model"],
                     "usage_info": { "pages_processed": 1 },
                 })),
@@ -125,6 +137,12 @@ impl Store {
         }
     }
 
+    /// A response that costs this number of dollars.
+    fn charged(&mut self, dollars: u32, body: &Value) -> Reply {
+        self.spent += dollars;
+        ok(body)
+    }
+
     fn file(&mut self, method: &str, segments: &[&str], call: &Call) -> Reply {
         let described = |(id, text): &(String, String)| json!({ "id": id, "object": "file", "bytes": text.len(), "created_at": 1, "filename": "a.txt", "purpose": "ocr", "sample_type": "ocr_input", "source": "upload" });
         let find = |store: &Self, id: &str| store.files.iter().position(|(other, _)| other == id);
@@ -135,7 +153,10 @@ impl Store {
                 ok(&described(self.files.last().unwrap()))
             }
             ("GET", []) => {
-                let data: Vec<Value> = self.files.iter().rev().map(described).collect();
+                // A page of two files, or all.
+                let page = call.target.rsplit_once("page=").and_then(|(_, page)| page.parse().ok());
+                let (skip, take) = page.map_or((0, usize::MAX), |page: usize| (2 * page, 2));
+                let data: Vec<Value> = self.files.iter().rev().skip(skip).take(take).map(described).collect();
                 ok(&json!({ "object": "list", "total": data.len(), "data": data }))
             }
             ("GET", [id]) => find(self, id).map_or_else(missing, |at| ok(&described(&self.files[at]))),
@@ -296,7 +317,8 @@ impl Store {
         } else {
             json!({ "role": "assistant", "content": format!("It is {}.", self.seed % 3 + self.next % 2) })
         };
-        ok(
+        self.charged(
+            2,
             &json!({ "id": id, "object": "chat.completion", "created": 1, "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 }, "model": body["model"], "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }] }),
         )
     }

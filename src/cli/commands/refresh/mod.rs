@@ -4,10 +4,11 @@ mod estimate;
 mod selection;
 mod summary;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -74,9 +75,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
         }
         let done = refresher.resume().await?;
-        let (chosen, mut is_complete) = arguments.selection.apply(&store, &done).await?;
+        let mut checked = arguments.selection.checked(&store)?;
+        let before = (checked.as_ref(), &*refresher.upstream);
+        let (chosen, mut is_complete) = arguments.selection.apply(&store, &done, before).await?;
         if arguments.upstream.is_none() {
-            check_origins(&chosen, &upstream_of_environment())?;
+            check_origins(&chosen, &refresher.upstream)?;
         }
         let estimate = Estimate::of(&chosen, &refresher.prices);
         if arguments.max_cost.is_some() {
@@ -85,14 +88,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print_message(&estimate.to_string());
         let all = send(&refresher, chosen).await;
         is_complete &= !refresher.stop.is_cancelled();
+        let sent = refresher.sent.load(Ordering::Relaxed);
         print_differences(&match arguments.comparison.output.format {
-            Format::Text => summary::text(&all, arguments.comparison.show),
-            Format::Json => format!("{:#}\n", summary::document(&all, &estimate)),
+            Format::Text => summary::text(&all, sent, arguments.comparison.show),
+            Format::Json => format!("{:#}\n", summary::document(&all, sent, &estimate)),
         })?;
         if let Some(file) = &arguments.summary {
-            std::fs::write(file, summary::markdown(&all)).map_err(|error| {
+            std::fs::write(file, summary::markdown(&all, sent)).map_err(|error| {
                 Error::new(ErrorKind::Io, format!("cannot write {}", file.display())).with_source(error)
             })?;
+        }
+        if let Some(checked) = checked.as_mut().filter(|_| !arguments.dry_run) {
+            let names = names(&store).await?;
+            let checks = std::mem::take(&mut *refresher.checks());
+            checked.update(checks, |name| names.contains(name))?;
         }
         let is_key_refused = refresher.is_key_refused.load(Ordering::Relaxed);
         close_journal(refresher, &all)?;
@@ -158,6 +167,12 @@ fn check_origins(recordings: &[Recording], upstream: &str) -> Result<()> {
     )))
 }
 
+/// The names of all recordings.
+async fn names(store: &Store) -> Result<HashSet<String>> {
+    let listed = store.list().await?.into_iter();
+    Ok(listed.map(|listed| listed.name).collect())
+}
+
 /// An amount of money on the command line.
 fn amount(text: &str) -> Result<f64, String> {
     match text.trim_start_matches('$').parse::<f64>() {
@@ -170,27 +185,31 @@ impl Arguments {
     async fn refresher(&self, key: String, store: &Store) -> Result<Refresher> {
         let prices = self.prices.read()?;
         let journal = self.journal(store)?;
+        let upstream = self.upstream.clone().unwrap_or_else(upstream_of_environment);
         let client = Client::builder()
             .api_key(key)
-            .base_url(self.upstream.clone().unwrap_or_else(upstream_of_environment))
+            .base_url(&upstream)
             .retries(Retries::new(5))
             .build()?;
         Ok(Refresher {
             pending: self.review_engine(store)?,
             engine: store.engine.clone(),
             settings: store.settings().await?,
+            upstream: client.origin().to_owned(),
             client,
             dry_run: self.dry_run,
             sends_writes: self.send_writes,
-            budget: Budget {
+            budget: Mutex::new(Budget {
                 requests: self.max_requests,
                 cost: self.max_cost.unwrap_or(f64::INFINITY),
-            },
+            }),
+            sent: AtomicUsize::new(0),
             prices,
             concurrency: self.at_once,
             journal,
             stop: CancellationToken::new(),
             is_key_refused: AtomicBool::new(false),
+            checks: Mutex::default(),
         })
     }
 

@@ -1,11 +1,12 @@
 //! Selects the recordings to refresh.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::output::{print_error, print_message};
 use crate::cli::prices::model_of;
-use crate::cli::refresh::{Recording, with_chains};
+use crate::cli::refresh::{Checked, Journal, Recording, with_chains};
 use crate::cli::select::find;
 use crate::cli::store::{Read, Store};
 use crate::error::Result;
@@ -30,11 +31,31 @@ pub(super) struct Selection {
     /// Select only the cassettes that are older than this: 12h, 30d.
     #[arg(long, value_name = "DURATION", value_parser = crate::settings::duration::parse_duration)]
     older_than: Option<Duration>,
+    /// The file that remembers unchanged recordings, for --older-than [default: .refresh/checked.jsonl in the directory].
+    #[arg(long, value_name = "FILE")]
+    checked: Option<PathBuf>,
 }
 
 impl Selection {
-    /// The selected recordings and the rest of their chains, without those in `done`; and whether all were readable.
-    pub(super) async fn apply(&self, store: &Store, done: &BTreeSet<String>) -> Result<(Vec<Recording>, bool)> {
+    /// What is remembered of earlier checks; `None` if nothing is to be remembered. Without an option that needs it, a refresh
+    /// does not create the file.
+    pub(super) fn checked(&self, store: &Store) -> Result<Option<Checked>> {
+        let default = || {
+            let file = Journal::checked_file(store.directory.as_ref()?.root());
+            (self.older_than.is_some() || file.exists()).then_some(file)
+        };
+        let file = self.checked.clone().or_else(default);
+        file.map(|file| Checked::read(&file)).transpose()
+    }
+
+    /// The selected recordings and the rest of their chains, without those in `done`; and whether all were readable. `checked`
+    /// says what was checked by which upstream.
+    pub(super) async fn apply(
+        &self,
+        store: &Store,
+        done: &BTreeSet<String>,
+        checked: (Option<&Checked>, &str),
+    ) -> Result<(Vec<Recording>, bool)> {
         let all = store.read_all().await?;
         let named = self.named(store, &all)?;
         let (mut recordings, mut is_success, mut has_any) = (Vec::new(), true, false);
@@ -58,7 +79,7 @@ impl Selection {
         }
         let is_chosen = |recording: &Recording| {
             let is_named = named.is_empty() || named.contains(&recording.name);
-            is_named && self.selects(recording)
+            is_named && self.matches_filters(recording) && self.is_old(recording, checked)
         };
         Ok((with_chains(recordings, is_chosen), is_success))
     }
@@ -93,11 +114,11 @@ impl Selection {
         }
     }
 
-    fn selects(&self, recording: &Recording) -> bool {
-        self.matches_filters(recording)
-            && self
-                .older_than
-                .is_none_or(|age| recording.cassette.recorded.age() > age)
+    /// Whether a recording was neither made nor checked in the time of `--older-than`.
+    fn is_old(&self, recording: &Recording, (checked, upstream): (Option<&Checked>, &str)) -> bool {
+        let Some(limit) = self.older_than else { return true };
+        let since_check = || checked?.age(recording, upstream);
+        recording.cassette.recorded.age() > limit && since_check().is_none_or(|age| age > limit)
     }
 
     /// Whether a recording matches the scope, endpoint, model and test.

@@ -41,14 +41,12 @@ fn change_of(outcome: &Outcome) -> Option<&Change> {
     }
 }
 
-pub(super) fn text(all: &[RefreshResult], show: bool) -> String {
+pub(super) fn text(all: &[RefreshResult], sent: usize, show: bool) -> String {
     let mut text = String::new();
     let mut unchanged = 0;
     for refreshed in all {
         match &refreshed.outcome {
-            Outcome::Refreshed {
-                change, moved: None, ..
-            } if change.kind <= ChangeKind::Volatile => unchanged += 1,
+            Outcome::Refreshed { is_changed: false, .. } => unchanged += 1,
             outcome => text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome))),
         }
         if let (true, Some(change)) = (show, change_of(&refreshed.outcome)) {
@@ -63,15 +61,16 @@ pub(super) fn text(all: &[RefreshResult], show: bool) -> String {
         left => format!(", {left} left as they were"),
     };
     text.push_str(&format!(
-        "{}, {unchanged} unchanged{left}, {} spent\n",
+        "{}, {unchanged} unchanged{left}, {} sent, {} spent\n",
         count(all.len(), "recording"),
+        count(sent, "request"),
         format_dollars(spent(all))
     ));
     text
 }
 
 /// The changes by their meaning, as Markdown: those of the model first, then those that failed.
-pub(super) fn markdown(all: &[RefreshResult]) -> String {
+pub(super) fn markdown(all: &[RefreshResult], sent: usize) -> String {
     const MAX_TEXT: usize = 120;
     let cell = |text: &str| {
         let short: String = text.chars().take(MAX_TEXT).collect();
@@ -113,13 +112,14 @@ pub(super) fn markdown(all: &[RefreshResult]) -> String {
     let counts = kinds.iter().rev().map(|(kind, number)| format!("{number} {kind}"));
     let counts: Vec<String> = counts.collect();
     let mut text = format!(
-        "## Refreshed recordings\n\n{}: {}; {} spent\n",
+        "## Refreshed recordings\n\n{}: {}; {} sent, {} spent\n",
         count(all.len(), "recording"),
         if counts.is_empty() {
-            "none sent".to_owned()
+            "none refreshed".to_owned()
         } else {
             counts.join(", ")
         },
+        count(sent, "request"),
         format_dollars(spent(all))
     );
     if !changed.is_empty() {
@@ -141,7 +141,7 @@ fn spent(all: &[RefreshResult]) -> f64 {
         .fold(0.0, |sum, cost| sum + cost)
 }
 
-pub(super) fn document(all: &[RefreshResult], estimate: &Estimate) -> Value {
+pub(super) fn document(all: &[RefreshResult], sent: usize, estimate: &Estimate) -> Value {
     let row = |refreshed: &RefreshResult| {
         let change = change_of(&refreshed.outcome);
         let moved = match &refreshed.outcome {
@@ -159,6 +159,7 @@ pub(super) fn document(all: &[RefreshResult], estimate: &Estimate) -> Value {
     json!({
         "recordings": all.iter().map(row).collect::<Vec<_>>(),
         "estimated_cost": estimate.cost,
+        "requests": sent,
         "cost": spent(all),
         "prices": estimate.date,
     })

@@ -11,6 +11,8 @@ use crate::key::RequestKey;
 #[derive(Default)]
 pub(super) struct Chain {
     pub(super) members: Vec<Pending>,
+    /// The new values of the chain.
+    pub(super) substitutions: Substitutions,
 }
 
 /// A new recording before its review.
@@ -27,25 +29,6 @@ impl Pending {
     pub(super) fn is_moved(&self) -> bool {
         self.entry.old_key().is_none_or(|old| old.short() != self.key.short())
     }
-
-    fn depends_on(&self, other: &Self) -> bool {
-        touches(&other.entry.substitutions, self) || touches(&self.entry.substitutions, other)
-    }
-}
-
-/// Whether these changes have changed the request of a recording.
-fn touches(changes: &Substitutions, other: &Pending) -> bool {
-    other.is_moved() && other.old.as_ref().is_some_and(|old| changes.affects(&old.request))
-}
-
-/// Adds a recording to the chains, and joins those that depend on it.
-pub(super) fn add(chains: Vec<Chain>, pending: Pending) -> Vec<Chain> {
-    let is_joined = |chain: &Chain| chain.members.iter().any(|other| pending.depends_on(other));
-    let (joined, mut chains) = chains.into_iter().partition::<Vec<_>, _>(is_joined);
-    let mut members: Vec<Pending> = joined.into_iter().flat_map(|chain| chain.members).collect();
-    members.push(pending);
-    chains.push(Chain { members });
-    chains
 }
 
 impl Chain {
@@ -56,9 +39,10 @@ impl Chain {
     /// The changes of each member, after `seen` of `total` recordings.
     pub(super) fn text(&self, seen: usize, total: usize, line_limit: Option<usize>) -> String {
         let mut text = String::new();
+        let is_id = self.substitutions.ids();
         for (at, pending) in self.members.iter().enumerate() {
             let old = pending.old.as_ref().map_or(&[][..], |old| &old.responses);
-            let Change { kind, differences } = compare(old, &pending.new.responses);
+            let Change { kind, differences } = compare(old, &pending.new.responses, &is_id);
             text.push_str(&format!(
                 "\n{} of {total}  {}: {kind}\n",
                 seen + at + 1,

@@ -1,8 +1,9 @@
 //! Reads the new recordings, and carries out decisions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::chain::{self, Chain, Pending};
+use super::chain::{Chain, Pending};
 use crate::cassette::{Cassette, yaml};
 use crate::cli::refresh::{Entry, Journal, Substitutions};
 use crate::cli::store::Store;
@@ -30,12 +31,23 @@ impl Review {
         })
     }
 
-    /// The new recordings, in chains.
+    /// The new recordings, in chains: a mix of old and new ones would not replay.
     pub(super) async fn chains(&self) -> Result<Vec<Chain>> {
         let mut chains = Vec::new();
+        let mut positions = HashMap::new();
         for entry in &self.journal.entries {
-            if let Some(pending) = self.pending(entry).await? {
-                chains = chain::add(chains, pending);
+            let Some(pending) = self.pending(entry).await? else {
+                continue;
+            };
+            let at = *positions.entry(entry.line).or_insert(chains.len());
+            if at == chains.len() {
+                chains.push(Chain::default());
+            }
+            chains[at].members.push(pending);
+        }
+        for entry in &self.journal.entries {
+            if let Some(at) = positions.get(&entry.line) {
+                chains[*at].substitutions.extend(entry.substitutions.clone());
             }
         }
         Ok(chains)
@@ -73,6 +85,8 @@ impl Review {
                     name: now.clone(),
                     replacement: None,
                     substitutions: Substitutions::default(),
+                    checked: None,
+                    line: 0,
                 })?;
             }
         }
@@ -91,6 +105,8 @@ impl Review {
                 name: pending.entry.name.clone(),
                 replacement: None,
                 substitutions: changes(&pending.entry),
+                checked: None,
+                line: 0,
             })?;
             self.pending.remove(&pending.key).await?;
         }

@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
         let has_succeeded = status.success() && verdict.is_ok();
-        let mut exit = print_verdict(verdict);
+        let mut exit = print_verdict(verdict, recorder.session());
         if let Some(staged) = staged {
             save(&staged, has_succeeded).await?;
         }
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         {
             exit = findings();
         }
-        Ok(if status.success() {
+        Ok(if status.success() || recorder.session().is_ended_without_key() {
             exit
         } else {
             ExitCode::from(status_code(status))

@@ -34,7 +34,7 @@ pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Casset
     page.line(&format!(
         "{}, recorded {}{from}{test}",
         cassette.request.line(),
-        cassette.recorded.at
+        cassette.recorded.second()
     ));
     match &cassette.request.body {
         RecordedBody::Multipart(parts) => page.parts(engine, parts, &location).await?,
