@@ -6,6 +6,7 @@ mod commands;
 mod comparison;
 mod git;
 pub(crate) mod import_export;
+mod intercept;
 mod output;
 mod prices;
 mod refresh;
@@ -48,7 +49,7 @@ struct Arguments {
 enum Command {
     /// Serve the API on this machine from recordings, and record; point the base URL of any client at it.
     Proxy(ProxyArguments),
-    /// Start a proxy, run a command with the base URL variables set, and print the verdict.
+    /// Start a proxy, run a command whose requests to the API it intercepts, and print the verdict.
     Run(commands::run::Arguments),
     /// List the cassettes.
     List(Listing),
