@@ -261,7 +261,7 @@ for (const operation of names.length ? names : Object.keys(operations)) {
   const scope = operation.replace(/[^\p{L}\p{N}._]/gu, "-");
   const client = new Mistral({
     apiKey: process.env.MISTRAL_API_KEY,
-    serverURL: `${process.env.MISTRAL_SERVER_URL}/c/${scope}`,
+    ...(process.env.UNMODIFIED ? {} : { serverURL: `${process.env.MISTRAL_SERVER_URL}/c/${scope}` }),
   });
   let answer;
   try {

@@ -1,4 +1,5 @@
-"""Calls of the official Python client, each in a scope of its own. Prints a line of JSON for each: what came back.
+"""Calls of the official Python client, each in a scope of its own, or with UNMODIFIED=1 by a client that knows nothing of
+the proxy. Prints a line of JSON for each: what came back.
 
     mistral-cassette run -- python operations.py            all of them
     mistral-cassette run -- python operations.py NAME …     these
@@ -581,10 +582,11 @@ async def awaited(call, client):
 
 def main():
     base, key = os.environ["MISTRAL_SERVER_URL"], os.environ["MISTRAL_API_KEY"]
+    is_unmodified = "UNMODIFIED" in os.environ
     for name in sys.argv[1:] or OPERATIONS:
         call = OPERATIONS[name]
         scope = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
-        client = Mistral(api_key=key, server_url=f"{base}/c/{scope}")
+        client = Mistral(api_key=key) if is_unmodified else Mistral(api_key=key, server_url=f"{base}/c/{scope}")
         try:
             answer = asyncio.run(awaited(call, client)) if inspect.iscoroutinefunction(call) else call(client)
             answer = shown(answer)

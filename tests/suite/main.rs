@@ -32,6 +32,8 @@ mod identity;
 mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
+#[cfg(all(feature = "cli", unix))]
+mod interception;
 mod layers;
 #[cfg(all(feature = "cli", unix))]
 mod locks;

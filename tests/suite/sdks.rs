@@ -21,12 +21,18 @@ const PYTHON: &str = ".venv/bin/python";
 const PYTHON_1: &str = ".venv-1/bin/python";
 const NODE: &str = "node";
 
-/// A program in `tests/sdks`, with its interpreter.
-struct Program(&'static str, &'static str);
+/// A program in `tests/sdks`, with its interpreter, and whether its client is told the URL of the proxy.
+struct Program(&'static str, &'static str, Told);
 
-const PYTHON_OPERATIONS: Program = Program(PYTHON, "operations.py");
-const PYTHON_1_OPERATIONS: Program = Program(PYTHON_1, "operations.py");
-const TYPESCRIPT_OPERATIONS: Program = Program(NODE, "operations.mjs");
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Url,
+    Nothing,
+}
+
+const PYTHON_OPERATIONS: Program = Program(PYTHON, "operations.py", Told::Url);
+const PYTHON_1_OPERATIONS: Program = Program(PYTHON_1, "operations.py", Told::Url);
+const TYPESCRIPT_OPERATIONS: Program = Program(NODE, "operations.mjs", Told::Url);
 
 impl Program {
     /// Whether it can run. In CI it must; elsewhere the test is reported as skipped.
@@ -49,6 +55,9 @@ impl Program {
         });
         command.arg(root("tests/sdks").join(self.1)).args(operations);
         command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+        if self.2 == Told::Nothing {
+            command.env("UNMODIFIED", "1");
+        }
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
@@ -91,8 +100,10 @@ fn answers(transcript: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Records a program, and replays it with and without the upstream: the three transcripts are equal.
+/// Records a program whose client knows nothing of the proxy, and replays it with and without the upstream: the three
+/// transcripts are equal.
 async fn replays(program: Program) -> Option<BTreeMap<String, Value>> {
+    let program = Program(program.0, program.1, Told::Nothing);
     if !program.is_installed() {
         return None;
     }
@@ -128,17 +139,17 @@ fn official(answers: Option<BTreeMap<String, Value>>, at_least: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_python_client_replays_without_the_api() {
+async fn the_unmodified_python_client_replays_without_the_api() {
     official(replays(PYTHON_OPERATIONS).await, 75);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_python_client_of_the_first_major_version_replays_without_the_api() {
+async fn the_unmodified_python_client_of_the_first_major_version_replays_without_the_api() {
     official(replays(PYTHON_1_OPERATIONS).await, 70);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_typescript_client_replays_without_the_api() {
+async fn the_unmodified_typescript_client_replays_without_the_api() {
     official(replays(TYPESCRIPT_OPERATIONS).await, 75);
 }
 
@@ -355,8 +366,8 @@ async fn library(program: Program, name: &str, calls: &[&str]) {
     }
 }
 
-const PYTHON_OTHERS: Program = Program(PYTHON, "others.py");
-const NODE_OTHERS: Program = Program(NODE, "others.mjs");
+const PYTHON_OTHERS: Program = Program(PYTHON, "others.py", Told::Nothing);
+const NODE_OTHERS: Program = Program(NODE, "others.mjs", Told::Nothing);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_for_python_replays_without_the_api() {
@@ -496,7 +507,7 @@ with under:
 /// An injected 429 is retried, a truncated stream raises, and a stream with split characters does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client_handles_injected_faults() {
-    let faults = Program(PYTHON, "faults.py");
+    let faults = Program(PYTHON, "faults.py", Told::Url);
     if !faults.is_installed() {
         return;
     }
