@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -108,8 +109,13 @@ fn start_logging(is_verbose: bool) {
     let format = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .without_time();
+        .with_target(false);
+    // The lines of a session have a time, messages for people have none.
+    let format = if is_verbose {
+        format.boxed()
+    } else {
+        format.without_time().boxed()
+    };
     tracing_subscriber::registry().with(format).with(filter).init();
 }
 

@@ -115,14 +115,18 @@ impl Refusal {
         api_error(&self.error, self.status, "cassette_request_refused")
     }
 
-    /// The response with the message in the status line: most clients show nothing else of a response to `CONNECT`.
+    /// The response with the message in the status line.
     pub(super) fn response_with_reason(&self) -> http::Response<ResponseBody> {
-        let mut response = self.response();
-        if let Ok(reason) = ReasonPhrase::try_from(self.error.in_one_line().into_bytes()) {
-            response.extensions_mut().insert(reason);
-        }
-        response
+        with_reason(self.response(), &self.error)
     }
+}
+
+/// Adds the message to the status line. It is all that WebSocket clients, and clients that send `CONNECT`, show of an error.
+pub(super) fn with_reason(mut response: http::Response<ResponseBody>, error: &Error) -> http::Response<ResponseBody> {
+    if let Ok(reason) = ReasonPhrase::try_from(error.in_one_line().into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 fn api_error(error: &Error, status: StatusCode, kind: &str) -> http::Response<ResponseBody> {

@@ -89,9 +89,10 @@ impl Service {
     ) -> Result<http::Response<ResponseBody>> {
         let scoped = match read::request(head, body, self.max_body_bytes, &route).await {
             Ok(scoped) => scoped,
-            Err(Refusal { status, error }) => {
-                self.recorder.session().failed(&error);
-                return Ok(response::from_request_error(&error, status));
+            Err(refusal) => {
+                self.recorder.session().failed(&refusal.error);
+                let response = response::from_request_error(&refusal.error, refusal.status);
+                return Ok(response::with_reason(response, &refusal.error));
             }
         };
         let ScopedRequest {

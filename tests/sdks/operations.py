@@ -582,13 +582,18 @@ async def awaited(call, client):
 
 def main():
     base, key = os.environ["MISTRAL_SERVER_URL"], os.environ["MISTRAL_API_KEY"]
-    is_unmodified = "UNMODIFIED" in os.environ
+    # A client takes long to read its certificates, so that the synchronous calls share one.
+    shared = Mistral(api_key=key) if "UNMODIFIED" in os.environ else None
     for name in sys.argv[1:] or OPERATIONS:
         call = OPERATIONS[name]
         scope = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
-        client = Mistral(api_key=key) if is_unmodified else Mistral(api_key=key, server_url=f"{base}/c/{scope}")
+        is_async = inspect.iscoroutinefunction(call)
+        if shared is None:
+            client = Mistral(api_key=key, server_url=f"{base}/c/{scope}")
+        else:
+            client = Mistral(api_key=key) if is_async else shared
         try:
-            answer = asyncio.run(awaited(call, client)) if inspect.iscoroutinefunction(call) else call(client)
+            answer = asyncio.run(awaited(call, client)) if is_async else call(client)
             answer = shown(answer)
         except Exception as error:
             answer = {"error": type(error).__name__, "status": getattr(error, "status_code", None), "body": getattr(error, "body", str(error))}

@@ -12,8 +12,7 @@ MODEL = "mistral-small-latest"
 
 
 class City(BaseModel):
-    name: str
-    population: int
+    city: str
 
 
 def langchain():
@@ -75,8 +74,8 @@ def litellm():
 def instructor():
     import instructor
 
-    client = instructor.from_provider(f"mistral/{MODEL}", mode=instructor.Mode.MISTRAL_STRUCTURED_OUTPUTS)
-    asked = [{"role": "user", "content": "Describe Paris as JSON."}]
+    client = instructor.from_provider(f"mistral/{MODEL}")
+    asked = [{"role": "user", "content": "Which city is in France?"}]
     yield "structured", client.create(messages=asked, response_model=City).model_dump()
 
 

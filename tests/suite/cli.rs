@@ -1187,7 +1187,7 @@ fn run_leaves_a_terminal_interrupt_to_the_command() {
         second = signal.sigtimedwait(both, 0.5)\n\
         print(second and signal.Signals(second.si_signo).name)\n";
     let mut child = project
-        .command(&["run", "--mode", "strict", "--", "python3", "-c", script])
+        .command(&["run", "--mode", "strict", "--allow-no-requests", "--", "python3", "-c", script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -1579,7 +1579,7 @@ async fn strict_needs_no_root_certificates() {
     let project = recorded(&[chat(FRANCE)]).await;
     let done = done(
         project
-            .command(&["run", "--mode", "strict", "--", "true"])
+            .command(&["run", "--mode", "strict", "--allow-no-requests", "--", "true"])
             .env("SSL_CERT_FILE", "/dev/null")
             .env("SSL_CERT_DIR", "/nonexistent"),
     );

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mistral_cassette::client::{ChatRequest, Client};
+use mistral_cassette::client::Client;
 use mistral_cassette::proxy::{Interception, Proxy, ProxyBuilder};
-use mistral_cassette::{DirectoryEngine, Mode, Recorder, Upstream};
+use mistral_cassette::{DirectoryEngine, Mode, Recorder, Request, Upstream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -121,10 +121,9 @@ async fn the_hosts_of_the_api_share_recordings_with_the_base_url_and_the_typed_c
         .build()
         .unwrap();
     let client = Client::builder().recorder(recorder).build().unwrap();
-    let answer = client
-        .chat(ChatRequest::new("mistral-small-latest").user("Which winds blow?"))
-        .await;
-    assert!(answer.unwrap().text().contains("Which winds blow?"));
+    let request = Request::post("/v1/chat/completions").unwrap().body(body("Which winds blow?"));
+    let answer = client.request(request).await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), recorded.body());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +164,7 @@ async fn another_host_has_its_own_key_its_own_upstream_and_no_api_key() {
     assert!(
         files
             .iter()
-            .any(|file| !file.contains("  host: ") && file.contains(&first.url))
+            .any(|file| !file.contains("\n  host: ") && file.contains(&first.url))
     );
 
     let replaying = proxy_with(directory.path(), Mode::Strict, &first.url, interception(), |builder| {
@@ -340,7 +339,7 @@ async fn connections_to_the_proxy_itself_and_to_this_machine_are_refused() {
     let stopped = tokio::time::timeout(Duration::from_secs(2), proxy.stop())
         .await
         .unwrap();
-    assert_eq!(stopped.unwrap(), mistral_cassette::Summary::default());
+    assert_eq!(stopped.unwrap(), mistral_cassette::recorder::Summary::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,7 +377,7 @@ async fn broken_tls_in_a_tunnel_ends_the_connection_and_is_reported() {
         .unwrap();
     // No name in the handshake, and TLS 1.2 only.
     let (wire, _) = connect(&url, target, "").await;
-    let mut config = tls::client(&trusted, &["http/1.1"]);
+    let mut config = tls::client_of(&[&rustls::version::TLS12], &trusted, &["http/1.1"]);
     config.enable_sni = false;
     let mut wire = Wire::on(
         handshake(wire, config, "api.mistral.ai").await.unwrap(),
@@ -390,7 +389,7 @@ async fn broken_tls_in_a_tunnel_ends_the_connection_and_is_reported() {
     let verdict = proxy.stop().await.unwrap_err().to_string();
     for part in [
         "a client opened a connection for api.mistral.ai and did not begin with TLS",
-        "the TLS connection of a client to api.mistral.ai failed: received fatal alert: UnknownCA",
+        "the TLS connection of a client to api.mistral.ai failed\n  caused by: received fatal alert: UnknownCA",
         "does not trust the proxy: see docs/interception.md",
         "1 request was not recorded, and 3 failed",
     ] {
@@ -578,6 +577,7 @@ fn run_sets_the_variables_that_clients_read_and_removes_their_files_at_the_end()
     let project = Project::new()
         .with("NO_PROXY", "intranet.test, .mistral.ai,*")
         .with("PYTHONPATH", "/own/python")
+        .with("NODE_EXTRA_CA_CERTS", "")
         .with("NODE_OPTIONS", "--no-warnings");
     let script = r#"env | grep -E '^(HTTPS?_PROXY|https?_proxy|NO_PROXY|[A-Z_]*CA_BUNDLE|SSL_CERT_FILE|GIT_SSL_CAINFO|NODE_[A-Z_]*|DENO_CERT|PYTHONPATH)=' | sort
 stat -c %a "$(dirname "$SSL_CERT_FILE")"
@@ -597,7 +597,24 @@ grep -rl 'PRIVATE KEY' "$(dirname "$SSL_CERT_FILE")" || echo no key"#;
     assert!(!Path::new(&folder).exists(), "{folder}");
     let shown = done.stdout.replace(&folder, "[folder]");
     let port = regex::Regex::new(r"127\.0\.0\.1:\d+").unwrap();
-    insta::assert_snapshot!(port.replace_all(&shown, "127.0.0.1:[port]"), @"");
+    insta::assert_snapshot!(port.replace_all(&shown, "127.0.0.1:[port]"), @r#"
+    AWS_CA_BUNDLE=[folder]/ca-bundle.pem
+    CURL_CA_BUNDLE=[folder]/ca-bundle.pem
+    DENO_CERT=[folder]/ca-deno.pem
+    GIT_SSL_CAINFO=[folder]/ca-bundle.pem
+    HTTPS_PROXY=http://127.0.0.1:[port]
+    NODE_EXTRA_CA_CERTS=[folder]/ca.pem
+    NODE_OPTIONS=--no-warnings --require "[folder]/preload.cjs"
+    NODE_USE_ENV_PROXY=1
+    NO_PROXY=intranet.test,127.0.0.1,localhost,::1
+    PYTHONPATH=[folder]/python:/own/python
+    REQUESTS_CA_BUNDLE=[folder]/ca-bundle.pem
+    SSL_CERT_FILE=[folder]/ca-bundle.pem
+    https_proxy=http://127.0.0.1:[port]
+    700
+    1
+    no key
+    "#);
 
     let off = run(
         &project,

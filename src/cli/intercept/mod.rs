@@ -1,6 +1,7 @@
 //! What a client needs so that its requests can be intercepted: options, certificates, variables.
 
 mod arguments;
+mod java;
 mod trust;
 mod variables;
 

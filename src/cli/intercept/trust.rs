@@ -5,14 +5,17 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls_native_certs::load_certs_from_paths;
 use tempfile::TempDir;
 
+use super::java::trust_store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::{Interception, certificate_pem};
 
 /// The variables with which users name further certificates. `SSL_CERT_FILE` replaces those of the system.
-const USER_BUNDLES: [&str; 3] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"];
+const USER_BUNDLES: [&str; 4] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO"];
 
 /// Sends the TLS connections of Node.js to the proxy: old versions do not read `HTTPS_PROXY`.
 const NODE_PRELOAD: &str = include_str!("preload.cjs");
@@ -28,12 +31,19 @@ pub(crate) struct Trust {
 impl Trust {
     /// Writes the certificate of the proxy at this address, and the preloads.
     pub(crate) fn new(certificate: &str, interception: &Interception, address: std::net::SocketAddr) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("mistral-cassette-").tempdir();
-        let folder = folder.map_err(|error| not_written(&env::temp_dir(), error))?;
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("mistral-cassette-");
+        #[cfg(unix)]
+        folder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = folder.tempdir().map_err(|error| not_written(&env::temp_dir(), error))?;
         let trust = Self { folder };
-        trust.write("ca-bundle.pem", &bundle(certificate))?;
-        trust.write("ca.pem", &with_user_file(certificate, "NODE_EXTRA_CA_CERTS"))?;
-        trust.write("ca-deno.pem", &with_user_file(certificate, "DENO_CERT"))?;
+        let mut roots = other_roots();
+        let others: String = roots.iter().map(|root| certificate_pem(root)).collect();
+        trust.write("ca-bundle.pem", &(others + certificate))?;
+        roots.extend(CertificateDer::from_pem_slice(certificate.as_bytes()));
+        trust.write("ca.jks", trust_store(&roots))?;
+        trust.write("ca.pem", with_user_file(certificate, "NODE_EXTRA_CA_CERTS"))?;
+        trust.write("ca-deno.pem", with_user_file(certificate, "DENO_CERT"))?;
         let settings = serde_json::json!({
             "address": address.ip().to_string(),
             "port": address.port(),
@@ -47,7 +57,7 @@ impl Trust {
         Ok(trust)
     }
 
-    fn write(&self, name: &str, content: &str) -> Result<()> {
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path(name);
         let parent = path.parent().unwrap_or(self.folder.path());
         fs::create_dir_all(parent)
@@ -74,6 +84,11 @@ impl Trust {
         self.path("ca-deno.pem")
     }
 
+    /// All certificates in the format of Java.
+    pub(super) fn for_java(&self) -> PathBuf {
+        self.path("ca.jks")
+    }
+
     pub(super) fn node_preload(&self) -> PathBuf {
         self.path("preload.cjs")
     }
@@ -93,8 +108,8 @@ fn not_written(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot write {}", path.display())).with_source(error)
 }
 
-/// The certificates of the system and of the user, each once, and that of the proxy.
-fn bundle(certificate: &str) -> String {
+/// The certificates of the system and of the user, each once.
+fn other_roots() -> Vec<CertificateDer<'static>> {
     let mut loaded = rustls_native_certs::load_native_certs();
     if loaded.certs.is_empty() {
         tracing::warn!(
@@ -117,15 +132,9 @@ fn bundle(certificate: &str) -> String {
         }
         loaded.certs.append(&mut more.certs);
     }
-    let mut seen: BTreeSet<&[u8]> = BTreeSet::new();
-    let mut text = String::new();
-    for certificate in &loaded.certs {
-        if seen.insert(certificate.as_ref()) {
-            text.push_str(&certificate_pem(certificate));
-        }
-    }
-    text.push_str(certificate);
-    text
+    let mut seen = BTreeSet::new();
+    loaded.certs.retain(|certificate| seen.insert(certificate.to_vec()));
+    loaded.certs
 }
 
 /// The certificate of the proxy, and the content of the file that the user names in a variable.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::trust::Trust;
@@ -57,11 +58,12 @@ fn no_proxy(more: &[&str], is_kept: impl Fn(&str) -> bool) -> Vec<Variable> {
 
 /// The variables with which a command uses a proxy that intercepts.
 pub(crate) fn interception_variables(
-    proxy: &str,
+    address: SocketAddr,
     interception: &Interception,
     trust: &Trust,
     takes_plain_http: bool,
 ) -> Vec<Variable> {
+    let proxy = &format!("http://{address}");
     let bundle = trust.bundle();
     let mut variables: Vec<Variable> = vec![
         ("HTTPS_PROXY", proxy.into()),
@@ -69,11 +71,13 @@ pub(crate) fn interception_variables(
         ("SSL_CERT_FILE", bundle.clone().into()),
         ("REQUESTS_CA_BUNDLE", bundle.clone().into()),
         ("CURL_CA_BUNDLE", bundle.clone().into()),
+        ("AWS_CA_BUNDLE", bundle.clone().into()),
         ("GIT_SSL_CAINFO", bundle.into()),
         ("NODE_EXTRA_CA_CERTS", trust.for_node().into()),
         ("NODE_USE_ENV_PROXY", "1".into()),
         ("NODE_OPTIONS", node_options(&trust.node_preload())),
         ("DENO_CERT", trust.for_deno().into()),
+        ("JAVA_TOOL_OPTIONS", java_options(address, &trust.for_java(), takes_plain_http)),
         ("PYTHONPATH", python_path(trust.python_folder().into())),
         (OUTER_PROXY_VARIABLE, outer_proxy(interception).into()),
     ];
@@ -110,12 +114,29 @@ fn outer_proxy(interception: &Interception) -> String {
 }
 
 fn node_options(preload: &Path) -> OsString {
-    let mut options = env::var_os("NODE_OPTIONS").unwrap_or_default();
+    let quoted = preload.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    with_own("NODE_OPTIONS", &format!("--require \"{quoted}\""))
+}
+
+/// System properties that the client of the JDK and most others read.
+fn java_options(address: SocketAddr, trust_store: &Path, takes_plain_http: bool) -> OsString {
+    let proxy = |scheme: &str| format!("-D{scheme}.proxyHost={} -D{scheme}.proxyPort={} ", address.ip(), address.port());
+    let plain = if takes_plain_http { proxy("http") } else { String::new() };
+    let options = format!(
+        "{}{plain}-Djavax.net.ssl.trustStore=\"{}\" -Djavax.net.ssl.trustStoreType=jks",
+        proxy("https"),
+        trust_store.display()
+    );
+    with_own("JAVA_TOOL_OPTIONS", &options)
+}
+
+/// The user's options in a variable, and more.
+fn with_own(variable: &str, more: &str) -> OsString {
+    let mut options = env::var_os(variable).unwrap_or_default();
     if !options.is_empty() {
         options.push(" ");
     }
-    let quoted = preload.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-    options.push(format!("--require \"{quoted}\""));
+    options.push(more);
     options
 }
 

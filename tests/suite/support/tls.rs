@@ -56,13 +56,22 @@ fn pem(certificate: &[u8]) -> String {
 
 /// A client that trusts only these certificates, and offers these protocols.
 pub fn client(trusted: &str, protocols: &[&str]) -> ClientConfig {
+    client_of(rustls::DEFAULT_VERSIONS, trusted, protocols)
+}
+
+/// A client of these versions of TLS.
+pub fn client_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    trusted: &str,
+    protocols: &[&str],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();

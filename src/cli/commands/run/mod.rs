@@ -158,7 +158,7 @@ impl Arguments {
         let trust = Trust::new(certificate, interception, proxy.address())?;
         let takes_plain_http = self.proxy.intercept.takes_plain_http();
         variables.extend(interception_variables(
-            &proxy.url(),
+            proxy.address(),
             interception,
             &trust,
             takes_plain_http,
