@@ -1187,7 +1187,16 @@ fn run_leaves_a_terminal_interrupt_to_the_command() {
         second = signal.sigtimedwait(both, 0.5)\n\
         print(second and signal.Signals(second.si_signo).name)\n";
     let mut child = project
-        .command(&["run", "--mode", "strict", "--allow-no-requests", "--", "python3", "-c", script])
+        .command(&[
+            "run",
+            "--mode",
+            "strict",
+            "--allow-no-requests",
+            "--",
+            "python3",
+            "-c",
+            script,
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)

@@ -121,7 +121,9 @@ async fn the_hosts_of_the_api_share_recordings_with_the_base_url_and_the_typed_c
         .build()
         .unwrap();
     let client = Client::builder().recorder(recorder).build().unwrap();
-    let request = Request::post("/v1/chat/completions").unwrap().body(body("Which winds blow?"));
+    let request = Request::post("/v1/chat/completions")
+        .unwrap()
+        .body(body("Which winds blow?"));
     let answer = client.request(request).await.unwrap();
     assert_eq!(answer.bytes().await.unwrap(), recorded.body());
 }
@@ -506,6 +508,23 @@ fetch(url, { method: "POST", headers, body: ask("From fetch?") })
   .then(shown);
 "#;
 
+const JAVA: &str = r#"
+import java.net.URI;
+import java.net.http.*;
+
+public class Ask {
+    public static void main(String[] arguments) throws Exception {
+        String body = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"From Java?\"}]}";
+        HttpRequest request = HttpRequest.newBuilder(URI.create("https://api.mistral.ai/v1/chat/completions"))
+            .header("authorization", "Bearer " + System.getenv("MISTRAL_API_KEY"))
+            .POST(HttpRequest.BodyPublishers.ofString(body))
+            .build();
+        HttpResponse<String> response = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+        System.out.println(response.version() + " " + response.body());
+    }
+}
+"#;
+
 /// The commands, each for one client, that are installed.
 fn clients(project: &Project) -> String {
     project.write("ask.py", PYTHON);
@@ -517,6 +536,11 @@ fn clients(project: &Project) -> String {
     }
     if is_installed(root("tests/sdks/node_modules").exists(), "node") {
         script.push_str("node ask.cjs\n");
+    }
+    // CI has no Java.
+    if Command::new("javac").arg("-version").output().is_ok() {
+        project.write("Ask.java", JAVA);
+        script.push_str("java -XX:TieredStopAtLevel=1 Ask.java\n");
     }
     for (question, flags) in [("From curl?", "--http2"), ("From curl 1.1?", "--http1.1")] {
         script.push_str(&format!(
@@ -622,6 +646,14 @@ grep -rl 'PRIVATE KEY' "$(dirname "$SSL_CERT_FILE")" || echo no key"#;
         "echo $HTTPS_PROXY $SSL_CERT_FILE",
     );
     assert_eq!(off.stdout, "\n", "{}", off.stderr);
+}
+
+#[test]
+fn the_sitecustomize_of_the_user_is_loaded_too() {
+    let project = Project::new().with("PYTHONPATH", "own");
+    project.write("own/sitecustomize.py", "print('own')");
+    let done = run(&project, &["--allow-no-requests"], "python3 -c 'print(1)'");
+    assert_eq!(done.stdout, "own\n1\n", "{}", done.stderr);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 "use strict";
 // Loaded by Node.js under `mistral-cassette run`: opens the TLS connections for intercepted hosts to the proxy, which learns
 // the host from the handshake. Versions before 22.21 do not read HTTPS_PROXY, and agents of a program never do.
+const { syncBuiltinESMExports } = require("node:module");
 const tls = require("node:tls");
 
 const settings = "SETTINGS";
@@ -38,3 +39,5 @@ tls.connect = function (...given) {
   const servername = options.servername || options.host;
   return connect.call(this, { ...options, host: settings.address, port: settings.port, servername }, callback);
 };
+// For `import { connect } from "node:tls"`.
+syncBuiltinESMExports();

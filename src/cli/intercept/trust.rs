@@ -15,7 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::{Interception, certificate_pem};
 
 /// The variables with which users name further certificates. `SSL_CERT_FILE` replaces those of the system.
-const USER_BUNDLES: [&str; 4] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO"];
+const USER_BUNDLES: [&str; 4] = [
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+];
 
 /// Sends the TLS connections of Node.js to the proxy: old versions do not read `HTTPS_PROXY`.
 const NODE_PRELOAD: &str = include_str!("preload.cjs");

@@ -77,7 +77,10 @@ pub(crate) fn interception_variables(
         ("NODE_USE_ENV_PROXY", "1".into()),
         ("NODE_OPTIONS", node_options(&trust.node_preload())),
         ("DENO_CERT", trust.for_deno().into()),
-        ("JAVA_TOOL_OPTIONS", java_options(address, &trust.for_java(), takes_plain_http)),
+        (
+            "JAVA_TOOL_OPTIONS",
+            java_options(address, &trust.for_java(), takes_plain_http),
+        ),
         ("PYTHONPATH", python_path(trust.python_folder().into())),
         (OUTER_PROXY_VARIABLE, outer_proxy(interception).into()),
     ];
@@ -120,7 +123,13 @@ fn node_options(preload: &Path) -> OsString {
 
 /// System properties that the client of the JDK and most others read.
 fn java_options(address: SocketAddr, trust_store: &Path, takes_plain_http: bool) -> OsString {
-    let proxy = |scheme: &str| format!("-D{scheme}.proxyHost={} -D{scheme}.proxyPort={} ", address.ip(), address.port());
+    let proxy = |scheme: &str| {
+        format!(
+            "-D{scheme}.proxyHost={} -D{scheme}.proxyPort={} ",
+            address.ip(),
+            address.port()
+        )
+    };
     let plain = if takes_plain_http { proxy("http") } else { String::new() };
     let options = format!(
         "{}{plain}-Djavax.net.ssl.trustStore=\"{}\" -Djavax.net.ssl.trustStoreType=jks",

@@ -96,6 +96,7 @@ impl HostPattern {
     }
 
     /// Whether a name is selected on some port.
+    #[cfg(feature = "cli")]
     pub(super) fn matches_name(&self, host: &Host) -> bool {
         self.matches(host, host.port)
             || self
