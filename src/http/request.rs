@@ -174,7 +174,7 @@ impl Request {
 
     /// Sets the host that takes part in the key, of a request to another host than those of the API.
     #[cfg(feature = "proxy")]
-    pub(crate) fn to_host(mut self, host: Option<&str>) -> Self {
+    pub(crate) fn with_host(mut self, host: Option<&str>) -> Self {
         self.0.host = host.map(Into::into);
         self
     }

@@ -187,9 +187,17 @@ impl Server {
                 }
             });
         } else {
-            let upstream = interceptor.network.connect(&host).await?;
+            let upstream = match interceptor.network.connect(&host).await {
+                // Programs handle a connection that fails, and seldom an error of a proxy: this one fails in its handshake.
+                Err(refusal) if refusal.error.kind() == ErrorKind::Upstream => {
+                    tracing::info!("{}", refusal.error.in_one_line());
+                    None
+                }
+                connected => Some(connected?),
+            };
             self.connections.spawn(async move {
-                if let Some(stream) = server.upgraded(request).await {
+                let stream = server.upgraded(request).await;
+                if let (Some(stream), Some(upstream)) = (stream, upstream) {
                     tokio::select! {
                         () = forward(stream, upstream) => {}
                         () = server.stopping.cancelled() => {}

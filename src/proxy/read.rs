@@ -87,7 +87,7 @@ fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
     let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
     let (scope, path_scope, request) = match (route, target.as_str().strip_prefix(SCOPE_PREFIX)) {
         (Route::Intercepted(destination, scope), _) => {
-            let request = Request::from_target(head.method, target)?.to_host(destination.key_host.as_deref());
+            let request = Request::from_target(head.method, target)?.with_host(destination.key_host.as_deref());
             (scope.as_ref().unwrap_or(&destination.scope).clone(), None, request)
         }
         (Route::Direct, None) => (Scope::root(), None, Request::from_target(head.method, target)?),

@@ -56,7 +56,7 @@ impl Trust {
         });
         trust.write(
             "preload.cjs",
-            &NODE_PRELOAD.replace("\"SETTINGS\"", &settings.to_string()),
+            NODE_PRELOAD.replace("\"SETTINGS\"", &settings.to_string()),
         )?;
         trust.write("python/sitecustomize.py", PYTHON_PRELOAD)?;
         Ok(trust)
