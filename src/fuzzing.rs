@@ -214,15 +214,12 @@ pub fn secrets(body: &[u8]) -> Vec<(&'static str, Option<Range<usize>>)> {
 }
 
 /// Serves one connection to its end, as the proxy does.
-///
-/// # Errors
-/// The HTTP server failed.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     recorder: Recorder,
     upstream: Upstream,
-) -> Result<(), hyper::Error> {
-    crate::proxy::serve_one(stream, recorder, upstream).await
+) {
+    crate::proxy::serve_one(stream, recorder, upstream).await;
 }
 
 /// Returns the TTL of a recording of this endpoint after some checks, and how long a store keeps the recording.

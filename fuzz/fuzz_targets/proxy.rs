@@ -87,7 +87,7 @@ async fn exchange(environment: &Environment, sent: &[u8]) -> Vec<u8> {
     }
     let _ = requests.shutdown().await;
     let ended = tokio::time::timeout(Duration::from_secs(60), serving).await;
-    let _ = ended.expect("the connection ends").expect("no panic");
+    ended.expect("the connection ends").expect("no panic");
     received
 }
 

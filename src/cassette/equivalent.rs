@@ -54,6 +54,7 @@ mod tests {
 
     fn same(path: &str, kind: &str, old: &str, new: &str) -> bool {
         let request = RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,

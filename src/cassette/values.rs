@@ -133,6 +133,8 @@ impl Recorded {
 /// A recorded request: redacted, without headers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RecordedRequest {
+    /// The host, of a request to another host than those of the API, as in a URL (with the port, if it is not the default).
+    pub(crate) host: Option<String>,
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
@@ -155,9 +157,12 @@ impl RecordedRequest {
         Method::from_bytes(self.method.as_bytes()).is_ok_and(|method| method.is_safe())
     }
 
-    /// Returns method and target.
+    /// Returns method and target, with the host of a request to another host than those of the API.
     pub(crate) fn line(&self) -> String {
-        format!("{} {}", self.method, self.target())
+        match &self.host {
+            Some(host) => format!("{} https://{host}{}", self.method, self.target()),
+            None => format!("{} {}", self.method, self.target()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod commands;
 mod comparison;
 mod git;
 pub(crate) mod import_export;
+mod intercept;
 mod output;
 mod prices;
 mod refresh;
@@ -20,6 +21,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -48,7 +50,7 @@ struct Arguments {
 enum Command {
     /// Serve the API on this machine from recordings, and record; point the base URL of any client at it.
     Proxy(ProxyArguments),
-    /// Start a proxy, run a command with the base URL variables set, and print the verdict.
+    /// Start a proxy, run a command whose requests to the API it intercepts, and print the verdict.
     Run(commands::run::Arguments),
     /// List the cassettes.
     List(Listing),
@@ -107,8 +109,13 @@ fn start_logging(is_verbose: bool) {
     let format = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .without_time();
+        .with_target(false);
+    // The lines of a session have a time, messages for people have none.
+    let format = if is_verbose {
+        format.boxed()
+    } else {
+        format.without_time().boxed()
+    };
     tracing_subscriber::registry().with(format).with(filter).init();
 }
 

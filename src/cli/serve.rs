@@ -8,13 +8,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::arguments::Directory;
+use super::intercept::{InterceptArguments, write_certificate};
 use super::output::{SUCCESS, findings, other_error, print_message};
 use super::signals::Signals;
 use super::store::Store;
 use crate::engine::{CacheEngine, LayeredEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
-use crate::proxy::Proxy;
+use crate::proxy::{Connections, Interception, Proxy};
 use crate::recorder::{Recorder, Session, Summary};
 use crate::settings::Settings;
 use crate::settings::faults::Faults;
@@ -30,6 +31,8 @@ const FAULTS: &str = "Test how the program handles slow and failing responses (d
 pub(crate) struct ProxyArguments {
     #[command(flatten)]
     pub(crate) directory: Directory,
+    #[command(flatten)]
+    pub(crate) intercept: InterceptArguments,
     /// record, replay, strict or live [default: MISTRAL_CASSETTE_MODE; else strict if CI is set; else replay].
     #[arg(long, value_name = "MODE")]
     mode: Option<Mode>,
@@ -103,10 +106,18 @@ impl ProxyArguments {
     }
 
     /// Starts the proxy on an engine; `usage_log` replaces the file of `--usage-log`.
-    pub(crate) async fn start(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<Proxy> {
+    pub(crate) async fn start(
+        &self,
+        engine: Arc<dyn CacheEngine>,
+        usage_log: Option<&Path>,
+        interception: Option<Interception>,
+    ) -> Result<Proxy> {
         let recorder = self.recorder(engine, usage_log)?;
         let upstream = self.upstream()?;
         let mut proxy = Proxy::builder();
+        if let Some(interception) = interception {
+            proxy = proxy.intercept(interception);
+        }
         if self.allow_remote {
             proxy = proxy.allow_remote();
         }
@@ -119,7 +130,11 @@ impl ProxyArguments {
         if let Some(bytes) = self.max_body {
             proxy = proxy.max_body_bytes(bytes);
         }
-        proxy.start(&self.listen, recorder, upstream).await
+        let proxy = proxy.start(&self.listen, recorder, upstream).await?;
+        if let (Some(file), Some(certificate)) = (&self.intercept.ca_file, proxy.certificate()) {
+            write_certificate(file, certificate)?;
+        }
+        Ok(proxy)
     }
 
     fn recorder(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<Recorder> {
@@ -165,20 +180,32 @@ impl ProxyArguments {
     }
 }
 
+/// The result of a session.
+pub(crate) struct Verdict {
+    pub(crate) result: Result<Summary>,
+    /// The connections to hosts that are not intercepted.
+    connections: Connections,
+}
+
 /// Stops the proxy and waits for running recordings, unless another signal arrives: the verdict of the session.
 ///
 /// # Errors
 /// [`ErrorKind::Upstream`] when a signal has ended the wait.
-pub(crate) async fn stop(proxy: Proxy, signals: &mut Signals) -> Result<Result<Summary>> {
+pub(crate) async fn stop(proxy: Proxy, signals: &mut Signals) -> Result<Verdict> {
+    let connections = proxy.connections();
     tokio::select! {
-        verdict = proxy.stop() => Ok(verdict),
+        result = proxy.stop() => Ok(Verdict { result, connections }),
         _ = signals.next() => Err(Error::new(ErrorKind::Upstream, "stopped before all recordings were complete")),
     }
 }
 
 /// Prints the verdict of a session, and returns its exit status: 2 if its API key was wrong or missing.
-pub(crate) fn print_verdict(verdict: Result<Summary>, session: &Session) -> ExitCode {
-    match verdict {
+pub(crate) fn print_verdict(verdict: Verdict, session: &Session) -> ExitCode {
+    let connections = verdict.connections.to_string();
+    if !connections.is_empty() {
+        print_message(&format!("mistral-cassette: {connections}"));
+    }
+    match verdict.result {
         Ok(summary) => {
             print_message(&format!("mistral-cassette: {summary}"));
             SUCCESS

@@ -98,6 +98,7 @@ pub async fn check(engine: Arc<dyn CacheEngine>) -> Capabilities {
 fn key(name: &str, scope: &Scope) -> RequestKey {
     let body = format!(r#"{{"model":"conformance","messages":[{{"role":"user","content":"{name}"}}]}}"#);
     let request = RecordedRequest {
+        host: None,
         method: "POST".to_owned(),
         path: "/v1/chat/completions".to_owned(),
         query: None,

@@ -20,7 +20,8 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 
 /// A request to the Mistral API: method, path, query, headers and the complete body.
 ///
-/// It has no host: the [`Transport`](crate::Transport) knows the upstream. The path begins with a slash
+/// It has no host: the [`Transport`](crate::Transport) knows the upstream. (The proxy notes the host of a request that it
+/// has intercepted, if it is none of the API's own.) The path begins with a slash
 /// (`/v1/chat/completions`). A doubled version (`/v1/v1/…`) is replaced by a single one: clients send it when their base
 /// URL already ends in `/v1`.
 ///
@@ -41,6 +42,8 @@ pub struct Request(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     method: Method,
+    /// Only of a request to another host than those of the API.
+    host: Option<Box<str>>,
     target: PathAndQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -104,6 +107,7 @@ impl Request {
         }
         Ok(Self(Box::new(Inner {
             method,
+            host: None,
             target,
             headers: HeaderMap::new(),
             body: Bytes::new(),
@@ -168,6 +172,18 @@ impl Request {
         self
     }
 
+    /// Sets the host that takes part in the key, of a request to another host than those of the API.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn with_host(mut self, host: Option<&str>) -> Self {
+        self.0.host = host.map(Into::into);
+        self
+    }
+
+    /// The host that takes part in the key, of a request to another host than those of the API.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
     /// The method.
     pub fn method(&self) -> &Method {
         &self.0.method
@@ -214,6 +230,14 @@ impl Request {
     /// The content type, when it is visible ASCII.
     pub(crate) fn content_type(&self) -> Option<&str> {
         content_type(&self.0.headers)
+    }
+
+    /// Whether the client sent the dummy key of `run`.
+    pub(crate) fn has_dummy_key(&self) -> bool {
+        let headers = CREDENTIALS.iter().filter_map(|name| self.0.headers.get(name));
+        headers
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.contains(DUMMY_KEY))
     }
 
     /// The API keys that the client sent, from all headers that may contain one, without the dummy key of `run`.

@@ -7,6 +7,8 @@
 //! - `method` and `path`: strings. The path is percent-encoded in one way only: every byte that
 //!   [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-3.3) does not allow in a segment is encoded and no other,
 //!   so that `ft:m` and `ft%3Am` name the same model.
+//! - `host`, only of a request to another host than those of the API: a string in lower case, with the port unless it is the
+//!   default.
 //! - `query`, unless it is empty: the decoded pairs, each as an array of two strings, ordered by name. Pairs of one name keep
 //!   their order. A pair whose bytes are not UTF-8 has a third string, the SHA-256 of these bytes.
 //! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the list of
@@ -60,6 +62,9 @@ const NO_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) struct CanonicalRequest {
     pub(crate) method: String,
     pub(crate) path: String,
+    /// Only of a request to another host than those of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
     /// Ordered by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) query: Vec<QueryPair>,
@@ -95,6 +100,7 @@ impl CanonicalRequest {
         Self {
             method: request.method.clone(),
             path: matched_path(canonical_path(&request.path), matching),
+            host: request.host.clone(),
             query: canonical_query(request.query.as_deref(), matching),
             body: CanonicalBody::of(&request.body, matching),
         }
@@ -115,6 +121,9 @@ impl CanonicalRequest {
     pub(crate) fn into_value(self) -> Value {
         let mut members = Map::new();
         members.insert("method".to_owned(), self.method.into());
+        if let Some(host) = self.host {
+            members.insert("host".to_owned(), host.into());
+        }
         members.insert("path".to_owned(), self.path.into());
         if !self.query.is_empty() {
             members.insert("query".to_owned(), json!(self.query));
@@ -344,6 +353,7 @@ mod tests {
 
     fn request(path: &str, query: Option<&str>, body: RecordedBody) -> RecordedRequest {
         RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),

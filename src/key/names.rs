@@ -116,6 +116,7 @@ mod tests {
                 for method in ["GET", "POST", "CON"] {
                     for body in [String::new(), serde_json::json!({ "prompt": name }).to_string()] {
                         let request = RecordedRequest {
+                            host: None,
                             method: method.to_owned(),
                             path: path.clone(),
                             query: None,

@@ -163,6 +163,7 @@ mod tests {
 
     fn name(method: &str, path: &str, body: &str) -> String {
         let request = RecordedRequest {
+            host: None,
             method: method.to_owned(),
             path: path.to_owned(),
             query: None,

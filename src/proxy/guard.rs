@@ -4,12 +4,13 @@
 //! a page whose host name resolves to 127.0.0.1 (DNS rebinding). `Origin` or `Sec-Fetch-Site` reveals any other page.
 //! No script can set these headers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 
+use super::intercept::{Destination, Host, Route, ip_address, normalized};
 use super::response::{Refusal, ResponseBody};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -71,8 +72,11 @@ impl Guard {
     }
 
     /// Checks a request, and returns the origin of the web page that sent it, if there is one.
-    pub(super) fn check(&self, head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
-        self.check_host(head)?;
+    pub(super) fn check(&self, head: &Parts, route: &Route) -> Result<Option<HeaderValue>, Refusal> {
+        match route {
+            Route::Direct => self.check_host(head)?,
+            Route::Intercepted(destination, _) => check_intercepted(head, destination)?,
+        }
         self.check_origin(&head.headers)
     }
 
@@ -81,24 +85,11 @@ impl Guard {
         if head.method == Method::CONNECT {
             return Ok(());
         }
-        let mut hosts = head.headers.get_all(header::HOST).iter();
-        let host = hosts.next();
-        if hosts.next().is_some() || (host.is_none() && head.version >= Version::HTTP_11) {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                Error::new(ErrorKind::Request, "a request must have exactly one Host header"),
-            ));
-        }
-        let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()));
+        let host = host_header(head)?.map(|host| String::from_utf8_lossy(host.as_bytes()));
         // The target may be in absolute form and name a host, too.
         let target = head.uri.authority().map(|authority| authority.as_str().into());
         for named in host.into_iter().chain(target).filter(|named| *named != self.address) {
-            let name = named
-                .parse::<Authority>()
-                .ok()
-                .map(|authority| normalized(authority.host()));
-            let is_allowed = name.is_some_and(|name| self.is_host_allowed(&name)) && !named.contains('@');
-            if !is_allowed {
+            if !self.is_named_by(&named) {
                 let message = format!("the proxy does not accept requests for the host {named:?}");
                 return Err(Refusal::new(
                     StatusCode::MISDIRECTED_REQUEST,
@@ -109,6 +100,15 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// Whether an authority, as in a URL, means this proxy.
+    pub(super) fn is_named_by(&self, authority: &str) -> bool {
+        let host = authority
+            .parse::<Authority>()
+            .ok()
+            .map(|parsed| normalized(parsed.host()));
+        host.is_some_and(|host| self.is_host_allowed(&host)) && !authority.contains('@')
     }
 
     fn is_host_allowed(&self, name: &str) -> bool {
@@ -158,16 +158,33 @@ impl Guard {
     }
 }
 
-/// Returns the host in lower case, without brackets and without a dot at its end.
-fn normalized(host: &str) -> String {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .trim_end_matches('.')
-        .to_ascii_lowercase()
+/// The Host header. HTTP/2 has another field for it.
+fn host_header(head: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() || (host.is_none() && head.version == Version::HTTP_11) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            Error::new(ErrorKind::Request, "a request must have exactly one Host header"),
+        ));
+    }
+    Ok(host)
 }
 
-fn ip_address(host: &str) -> Option<IpAddr> {
-    host.parse().ok().map(|address: IpAddr| address.to_canonical())
+/// Checks that a request to an intercepted host names only that host.
+fn check_intercepted(head: &Parts, destination: &Destination) -> Result<(), Refusal> {
+    let host = host_header(head)?.map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let target = head.uri.authority().map(|authority| authority.as_str().into());
+    for named in host.into_iter().chain(target) {
+        if Host::parse(&named, destination.scheme.default_port()).as_ref() != Some(&destination.host) {
+            let message = format!("a request for {named:?} on a connection to {}", destination.host);
+            return Err(Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                Error::new(ErrorKind::Request, message).with_hint("send the request on a connection to its host"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -222,7 +239,7 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         guard
-            .check(&head)
+            .check(&head, &Route::Direct)
             .map_or_else(|refusal| refusal.status.as_u16(), |_| 200)
     }
 

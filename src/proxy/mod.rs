@@ -1,6 +1,8 @@
 //! The localhost proxy: an HTTP server that records and replays for programs in any language.
 
+mod connection;
 mod guard;
+mod intercept;
 mod read;
 mod response;
 mod service;
@@ -9,16 +11,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use self::connection::Server;
 use self::guard::Guard;
+use self::intercept::Interceptor;
+#[cfg(feature = "cli")]
+pub(crate) use self::intercept::certificate_pem;
+pub use self::intercept::{Connections, Interception};
 use self::service::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::recorder::{Recorder, Summary};
@@ -62,6 +64,8 @@ pub struct Proxy {
     stop: Arc<Notify>,
     serving: JoinHandle<()>,
     recorder: Recorder,
+    certificate: Option<String>,
+    connections: Connections,
 }
 
 /// Builds a [`Proxy`]: which clients it accepts, and its limits.
@@ -72,6 +76,7 @@ pub struct ProxyBuilder {
     allows_remote: bool,
     idle_timeout: Duration,
     max_body_bytes: u64,
+    interception: Option<Interception>,
 }
 
 impl ProxyBuilder {
@@ -100,6 +105,12 @@ impl ProxyBuilder {
     pub fn allow_origin(mut self, origin: &str) -> Result<Self> {
         self.guard.allow_origin(origin)?;
         Ok(self)
+    }
+
+    /// Also intercepts requests to the real hosts of the API, from clients that use the proxy as their HTTP proxy.
+    pub fn intercept(mut self, interception: Interception) -> Self {
+        self.interception = Some(interception);
+        self
     }
 
     /// Sets the limit for an idle connection and for the arrival of a request head. The default is 120 seconds, the
@@ -144,13 +155,24 @@ impl ProxyBuilder {
         let address = listener.local_addr().map_err(cannot_listen)?;
         self.guard.set_address(listen, address);
         let stop = Arc::new(Notify::new());
+        let interceptor = match self.interception {
+            Some(interception) => Some(interception.start(&upstream, address, self.allows_remote)?),
+            None => None,
+        };
+        let certificate = interceptor.as_ref().map(Interceptor::certificate);
+        let connections = interceptor
+            .as_ref()
+            .map(|interceptor| interceptor.network.connections.clone());
         let service = Service::new(recorder.clone(), upstream, self.guard, self.max_body_bytes);
-        let serving = tokio::spawn(accept(listener, Arc::new(service), self.idle_timeout, stop.clone()));
+        let server = Server::new(service, interceptor, self.idle_timeout);
+        let serving = tokio::spawn(accept(listener, Arc::new(server), self.idle_timeout, stop.clone()));
         Ok(Proxy {
             address,
             stop,
             serving,
             recorder,
+            certificate,
+            connections: connections.unwrap_or_default(),
         })
     }
 }
@@ -171,6 +193,7 @@ impl Proxy {
             allows_remote: false,
             idle_timeout: IDLE_TIMEOUT,
             max_body_bytes: MAX_BODY_BYTES,
+            interception: None,
         }
     }
 
@@ -187,6 +210,17 @@ impl Proxy {
     /// Returns the address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the certificate, as PEM, that clients must trust for [intercepted](ProxyBuilder::intercept) hosts; `None`
+    /// without interception. It is valid for a day and for these hosts only, and its key exists only in this process.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
+    }
+
+    /// Returns the connections to hosts that are not intercepted.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// Stops accepting connections, waits for requests and recordings in progress, and returns the verdict.
@@ -222,8 +256,7 @@ async fn resolve(listen: &str) -> Result<SocketAddr> {
 }
 
 /// Accepts connections until `stop` is notified, then waits for the requests in progress.
-async fn accept(listener: TcpListener, service: Arc<Service>, idle_timeout: Duration, stop: Arc<Notify>) {
-    let connections = GracefulShutdown::new();
+async fn accept(listener: TcpListener, server: Arc<Server>, idle_timeout: Duration, stop: Arc<Notify>) {
     // While this timer is due before the timers of all connections, setting one of those does not wake a thread.
     let mut heartbeat = tokio::time::interval(idle_timeout / 2);
     loop {
@@ -233,12 +266,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>, idle_timeout: Dura
             _ = heartbeat.tick() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
-                // The events of a stream are small, and each must be sent at once.
-                let _ = stream.set_nodelay(true);
-                let connection = connection(stream, service.clone(), idle_timeout);
-                tokio::spawn(connections.watch(connection));
-            }
+            Ok((stream, _)) => server.accept(stream),
             Err(error) => {
                 // Usually the process has no free file descriptor. A connection that closes frees one.
                 tracing::warn!("cannot accept a connection: {error}");
@@ -247,8 +275,9 @@ async fn accept(listener: TcpListener, service: Arc<Service>, idle_timeout: Dura
         }
     }
     drop(listener);
+    let service = server.service();
     service.recorder().skip_delays();
-    let drained = tokio::spawn(connections.shutdown());
+    let drained = server.stop();
     service.wait_for_requests().await;
     let _ = service.recorder().finish().await;
     if tokio::time::timeout(SHUTDOWN_GRACE, drained).await.is_err() {
@@ -256,25 +285,13 @@ async fn accept(listener: TcpListener, service: Arc<Service>, idle_timeout: Dura
     }
 }
 
-fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    service: Arc<Service>,
-    idle_timeout: Duration,
-) -> impl GracefulConnection<Error = hyper::Error> + Send {
-    let service = service_fn(move |request| service.clone().call(request));
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle_timeout)
-        .serve_connection(TokioIo::new(stream), service)
-}
-
 /// Serves one connection that is already open.
 #[cfg(all(fuzzing, feature = "cli"))]
 pub(crate) async fn serve_one(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     recorder: Recorder,
     upstream: Upstream,
-) -> hyper::Result<()> {
+) {
     let service = Service::new(recorder, upstream, Guard::default(), MAX_BODY_BYTES);
-    connection(stream, Arc::new(service), IDLE_TIMEOUT).await
+    Arc::new(Server::new(service, None, IDLE_TIMEOUT)).serve(stream).await;
 }

@@ -1,12 +1,15 @@
 //! Reads a request and its scope from the proxy's connection.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
+use super::intercept::Route;
 use super::response::Refusal;
 use crate::diff::cut;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,13 +22,29 @@ const SCOPE_PREFIX: &str = "/c/";
 /// The characters that are encoded in the name of a scope: `/`, and others that it does not contain.
 const SCOPE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
+/// The header that names the scope of a request. It overrides any other.
+const SCOPE_HEADER: HeaderName = HeaderName::from_static("x-mistral-cassette-scope");
+
+/// A request and its scope.
+pub(super) struct ScopedRequest {
+    pub(super) request: Request,
+    pub(super) scope: Scope,
+    /// The scope in the path of the request.
+    pub(super) path_scope: Option<Scope>,
+}
+
 /// Reads a request with a body of at most `max_body_bytes`, and its scope.
 ///
 /// # Errors
 /// A refusal with status 413 if the body is too large, otherwise 400.
-pub(super) async fn request(head: Parts, body: Incoming, max_body_bytes: u64) -> Result<(Scope, Request), Refusal> {
+pub(super) async fn request(
+    head: Parts,
+    body: Incoming,
+    max_body_bytes: u64,
+    route: &Route,
+) -> Result<ScopedRequest, Refusal> {
     let bad_request = |error| Refusal::new(StatusCode::BAD_REQUEST, error);
-    let (scope, request) = parse_head(head).map_err(bad_request)?;
+    let scoped = parse_head(head, route).map_err(bad_request)?;
     let too_large = || {
         let message = format!("the body of the request is larger than {max_body_bytes} bytes");
         let error = Error::new(ErrorKind::Request, message)
@@ -37,7 +56,10 @@ pub(super) async fn request(head: Parts, body: Incoming, max_body_bytes: u64) ->
     }
     let limit = usize::try_from(max_body_bytes).unwrap_or(usize::MAX);
     match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok((scope, request.body(body.to_bytes()))),
+        Ok(body) => Ok(ScopedRequest {
+            request: scoped.request.body(body.to_bytes()),
+            ..scoped
+        }),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(bad_request(Error::new(
             ErrorKind::Request,
@@ -46,30 +68,80 @@ pub(super) async fn request(head: Parts, body: Incoming, max_body_bytes: u64) ->
     }
 }
 
-/// Returns the scope and the request, without its body.
-fn parse_head(head: Parts) -> Result<(Scope, Request)> {
+/// Returns the request without its body, and its scope.
+fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
     if head.method == Method::CONNECT {
-        return Err(Error::new(
-            ErrorKind::Request,
-            "CONNECT is not supported: this is not a forward proxy",
-        )
-        .with_hint("unset HTTPS_PROXY, and set the URL as the base URL of the Mistral client"));
+        return Err(
+            Error::new(ErrorKind::Request, "CONNECT is not supported: this proxy does not intercept HTTPS").with_hint(
+                "start the proxy with --intercept, or set its URL as the base URL of the Mistral client instead of HTTPS_PROXY",
+            ),
+        );
     }
     // A server may ignore the offer of any other upgrade, for example h2c.
     let upgrade = head.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if upgrade.is_some_and(|upgrade| upgrade.to_ascii_lowercase().contains("websocket")) {
         return Err(Error::new(ErrorKind::Request, "a WebSocket cannot be recorded"));
     }
+    let named = scope_of_header(&mut head.headers)?;
     let target = head.uri.into_parts().path_and_query;
     let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let (scope, request) = match target.as_str().strip_prefix(SCOPE_PREFIX) {
-        None => (Scope::root(), Request::from_target(head.method, target)?),
-        Some(rest) => {
+    let (scope, path_scope, request) = match (route, target.as_str().strip_prefix(SCOPE_PREFIX)) {
+        (Route::Intercepted(destination, scope), _) => {
+            let request = Request::from_target(head.method, target)?.with_host(destination.key_host.as_deref());
+            (scope.as_ref().unwrap_or(&destination.scope).clone(), None, request)
+        }
+        (Route::Direct, None) => (Scope::root(), None, Request::from_target(head.method, target)?),
+        (Route::Direct, Some(rest)) => {
             let (scope, target) = split_scope(rest)?;
-            (scope, Request::new(head.method, target)?)
+            (scope.clone(), Some(scope), Request::new(head.method, target)?)
         }
     };
-    Ok((scope, request.headers(head.headers)))
+    Ok(ScopedRequest {
+        request: request.headers(head.headers),
+        scope: named.unwrap_or(scope),
+        path_scope,
+    })
+}
+
+/// Removes the header that names the scope of the request.
+fn scope_of_header(headers: &mut HeaderMap) -> Result<Option<Scope>> {
+    let Some(value) = headers.remove(SCOPE_HEADER) else {
+        return Ok(None);
+    };
+    let name = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let scope = Scope::new(&name).map_err(|error| {
+        Error::new(
+            ErrorKind::Request,
+            format!("in the header {SCOPE_HEADER}: {}", error.message()),
+        )
+        .with_hint(error.hint().unwrap_or_default())
+    })?;
+    Ok(Some(scope))
+}
+
+/// Returns the scope that a client names to the proxy as its user: `http://SCOPE@127.0.0.1:PORT`.
+///
+/// # Errors
+/// [`ErrorKind::Request`] if the user is not a valid scope.
+pub(super) fn scope_of_user(headers: &HeaderMap) -> Result<Option<Scope>> {
+    let credentials = headers.get(header::PROXY_AUTHORIZATION);
+    let user = credentials.and_then(|value| {
+        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+        let decoded = BASE64.decode(encoded.trim()).ok()?;
+        let text = String::from_utf8(decoded).ok()?;
+        let user = text.split(':').next()?.to_owned();
+        (scheme.eq_ignore_ascii_case("basic") && !user.is_empty()).then_some(user)
+    });
+    let scope = |user: String| {
+        Scope::new(&user).map_err(|error| {
+            Error::new(
+                ErrorKind::Request,
+                format!("the user name of the proxy is not a scope: {}", error.message()),
+            )
+            .with_hint(error.hint().unwrap_or_default())
+        })
+    };
+    user.map(scope).transpose()
 }
 
 /// Splits the target after its prefix into the scope and the target in that scope.
@@ -118,7 +190,7 @@ mod tests {
 
     fn parse(request: http::request::Builder) -> Result<(String, String)> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        parse_head(head).map(|(scope, request)| (scope.to_string(), request.target()))
+        parse_head(head, &Route::Direct).map(|scoped| (scoped.scope.to_string(), scoped.request.target()))
     }
 
     #[test]

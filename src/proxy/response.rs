@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
 use crate::error::{Error, ErrorKind};
@@ -73,14 +74,24 @@ pub(super) fn from_response(response: Response) -> http::Response<ResponseBody> 
 /// An error of the recordings has status 424 (Failed Dependency): no SDK retries it, and no program handles it, unlike
 /// 404 (a model, a file or an agent that does not exist).
 pub(super) fn from_error(error: &Error) -> http::Response<ResponseBody> {
-    let (status, kind) = match error.kind() {
-        ErrorKind::Miss => (StatusCode::FAILED_DEPENDENCY, "cassette_miss"),
-        ErrorKind::Request => return from_request_error(error, StatusCode::BAD_REQUEST),
-        ErrorKind::Upstream if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, "cassette_upstream_timeout"),
-        ErrorKind::Upstream => (StatusCode::BAD_GATEWAY, "cassette_upstream_error"),
-        _ => (StatusCode::FAILED_DEPENDENCY, "cassette_error"),
+    let kind = match error.kind() {
+        ErrorKind::Miss => "cassette_miss",
+        ErrorKind::Request => "cassette_request_error",
+        ErrorKind::Upstream if error.is_timeout() => "cassette_upstream_timeout",
+        ErrorKind::Upstream => "cassette_upstream_error",
+        _ => "cassette_error",
     };
-    api_error(error, status, kind)
+    api_error(error, status_of(error), kind)
+}
+
+/// The status of the response to a request that failed with this error.
+pub(super) fn status_of(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::Request => StatusCode::BAD_REQUEST,
+        ErrorKind::Upstream if error.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Upstream => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::FAILED_DEPENDENCY,
+    }
 }
 
 /// Converts the error of an invalid request.
@@ -103,6 +114,19 @@ impl Refusal {
     pub(super) fn response(&self) -> http::Response<ResponseBody> {
         api_error(&self.error, self.status, "cassette_request_refused")
     }
+
+    /// The response with the message in the status line.
+    pub(super) fn response_with_reason(&self) -> http::Response<ResponseBody> {
+        with_reason(self.response(), &self.error)
+    }
+}
+
+/// Adds the message to the status line. It is all that WebSocket clients, and clients that send `CONNECT`, show of an error.
+pub(super) fn with_reason(mut response: http::Response<ResponseBody>, error: &Error) -> http::Response<ResponseBody> {
+    if let Ok(reason) = ReasonPhrase::try_from(error.in_one_line().into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 fn api_error(error: &Error, status: StatusCode, kind: &str) -> http::Response<ResponseBody> {

@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
 use super::guard::{self, Guard};
-use super::read;
+use super::intercept::Route;
+use super::read::{self, ScopedRequest};
 use super::response::{self, Refusal, ResponseBody};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::LOCATION_HEADERS;
@@ -41,6 +42,10 @@ impl Service {
         }
     }
 
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     pub(super) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
@@ -55,42 +60,62 @@ impl Service {
     pub(super) async fn call(
         self: Arc<Self>,
         request: http::Request<Incoming>,
+        route: Route,
     ) -> Result<http::Response<ResponseBody>> {
         let (head, body) = request.into_parts();
-        let origin = match self.guard.check(&head) {
+        let origin = match self.guard.check(&head, &route) {
             Ok(origin) => origin,
-            Err(refusal) => {
-                self.recorder.session().refused(&refusal.error);
-                return Ok(refusal.response());
-            }
+            Err(refusal) => return Ok(self.refuse(&refusal)),
         };
         if let Some(response) = origin.as_ref().and_then(|origin| guard::preflight(&head, origin)) {
             return Ok(response);
         }
-        let mut response = self.answer(head, body).await?;
+        let mut response = self.answer(head, body, route).await?;
         guard::set_cors_headers(response.headers_mut(), origin.as_ref());
         Ok(response)
     }
 
-    async fn answer(self: &Arc<Self>, head: Parts, body: Incoming) -> Result<http::Response<ResponseBody>> {
-        let (scope, request) = match read::request(head, body, self.max_body_bytes).await {
-            Ok(read) => read,
-            Err(Refusal { status, error }) => {
-                self.recorder.session().failed(&error);
-                return Ok(response::from_request_error(&error, status));
+    /// Counts a refused request.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> http::Response<ResponseBody> {
+        self.recorder.session().refused(&refusal.error);
+        refusal.response()
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        head: Parts,
+        body: Incoming,
+        route: Route,
+    ) -> Result<http::Response<ResponseBody>> {
+        let scoped = match read::request(head, body, self.max_body_bytes, &route).await {
+            Ok(scoped) => scoped,
+            Err(refusal) => {
+                self.recorder.session().failed(&refusal.error);
+                let response = response::from_request_error(&refusal.error, refusal.status);
+                return Ok(response::with_reason(response, &refusal.error));
             }
         };
+        let ScopedRequest {
+            request,
+            scope,
+            path_scope,
+        } = scoped;
         let service = self.clone();
-        let requested_scope = scope.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move {
             let recorder = service.recorder.within(&scope)?;
-            recorder.answer(request, service.upstream.clone()).await
+            let upstream = match route {
+                Route::Direct => service.upstream.clone(),
+                Route::Intercepted(destination, _) => destination.upstream.clone(),
+            };
+            recorder.answer(request, upstream).await
         });
         Ok(match finish_in_background(self.requests.track_future(answer)).await {
             Ok(Ok(response)) => {
                 let mut response = response::from_response(response);
-                add_scope(response.headers_mut(), &requested_scope);
+                if let Some(scope) = path_scope {
+                    add_scope(response.headers_mut(), &scope);
+                }
                 response
             }
             Ok(Err(error)) if error.is_injected() => return Err(error),
@@ -110,9 +135,6 @@ impl Service {
 
 /// Adds the scope to locations at the API, which are paths, so that a client that follows them stays in its scope.
 fn add_scope(headers: &mut HeaderMap, scope: &Scope) {
-    if scope.is_root() {
-        return;
-    }
     for name in LOCATION_HEADERS {
         let location = headers.get(&name).and_then(|value| value.to_str().ok());
         let is_path = |location: &&str| location.starts_with('/') && !location.starts_with("//");

@@ -129,6 +129,7 @@ mod tests {
 
     fn document() -> Arc<Document> {
         let request = RecordedRequest {
+            host: None,
             method: "GET".to_owned(),
             path: "/v1/models".to_owned(),
             query: None,

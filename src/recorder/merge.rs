@@ -186,6 +186,7 @@ mod tests {
 
     fn request(path: &str) -> RecordedRequest {
         RecordedRequest {
+            host: None,
             method: "GET".to_owned(),
             path: path.to_owned(),
             query: None,

@@ -318,11 +318,7 @@ impl Recorder {
     async fn pass_through(&self, exchange: &Exchange, request: Request, upstream: impl Transport) -> Result<Response> {
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.passed_on += 1);
-        tracing::info!(
-            "passed on {}: {}",
-            mask(&exchange.prepared.request.line()),
-            response.status()
-        );
+        exchange.log_outcome(response.status(), || "passed on".to_owned());
         Ok(response.without_connection_headers(&exchange.prepared.request.method))
     }
 

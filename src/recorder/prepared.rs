@@ -55,6 +55,7 @@ impl PreparedRequest {
 #[derive(PartialEq, Eq, Hash)]
 struct CacheKey {
     method: Method,
+    host: Option<String>,
     target: PathAndQuery,
     content_type: Option<HeaderValue>,
     body: Bytes,
@@ -102,6 +103,7 @@ impl RequestCache {
         }
         let cache_key = CacheKey {
             method: request.method().clone(),
+            host: request.host().map(str::to_owned),
             target: request.path_and_query().clone(),
             content_type: request.header_map().get(header::CONTENT_TYPE).cloned(),
             body: request.body_bytes().clone(),

@@ -124,12 +124,10 @@ impl Recorder {
             counts.milliseconds_saved += milliseconds;
         });
         self.log_use(exchange.key(), Use::Replayed);
-        tracing::info!(
-            "replayed {} of {} from {}",
-            index + 1,
-            cassette.responses.len(),
-            exchange.key().name()
-        );
+        exchange.log_outcome(response.status, || {
+            let (count, name) = (cassette.responses.len(), exchange.key().name());
+            format!("replayed {} of {count} from {name}", index + 1)
+        });
     }
 
     fn count_injected(&self, exchange: &Exchange, fault: Fault) {

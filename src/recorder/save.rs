@@ -9,7 +9,7 @@ use super::Recorder;
 use super::assessment::{Assessment, RequestLine, assess};
 use super::coalesce::{Leader, SharedResponse};
 use super::document_cache::Document;
-use super::exchange::{Damage, Exchange};
+use super::exchange::{Damage, Exchange, log_outcome};
 use super::merge::{Expired, NewResponse, Turn, merge};
 use super::usage_log::Use;
 use super::written::Written;
@@ -30,7 +30,7 @@ impl Recorder {
         origin: Option<String>,
         timing_ms: Vec<u64>,
     ) -> Result<()> {
-        let prepared = exchange.prepared.clone();
+        let (prepared, started) = (exchange.prepared.clone(), exchange.started);
         let body = response.body.complete();
         if !self.is_lasting(&exchange, response, &body) {
             self.log_use(&prepared.key, Use::NotRecorded);
@@ -58,7 +58,9 @@ impl Recorder {
         {
             self.session().count(|summary| summary.recorded += 1);
             self.log_use(&prepared.key, Use::Recorded);
-            tracing::info!("recorded {}", prepared.key.name());
+            log_outcome(&prepared, started, response.status, || {
+                format!("recorded {}", prepared.key.name())
+            });
         } else {
             self.skip_too_large(&prepared.key);
         }

@@ -114,6 +114,7 @@ impl Redactor {
             .and_then(multipart_boundary)
             .and_then(|boundary| parse_multipart(body, &boundary));
         RecordedRequest {
+            host: request.host().map(str::to_owned),
             method: request.method().as_str().to_owned(),
             path: self.redact_path(request.path()).into_owned(),
             query: request.query().map(|query| self.redact_query(query).into_owned()),

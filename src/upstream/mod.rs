@@ -30,6 +30,10 @@ pub(crate) const DEFAULT_UPSTREAM: &str = "https://api.mistral.ai";
 /// The environment variable for the base URL, without `/v1`. `mistral-cassette run` sets it.
 pub(crate) const BASE_URL_VARIABLE: &str = "MISTRAL_SERVER_URL";
 
+/// The variable in which `run` tells sessions of its command which proxy leads to the API, if there is one: `HTTPS_PROXY` is
+/// the proxy of `run`, which would record their requests a second time.
+pub(crate) const OUTER_PROXY_VARIABLE: &str = "MISTRAL_CASSETTE_OUTER_PROXY";
+
 /// The timeout of the official SDKs, for a connection and between two pieces of a response.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -46,7 +50,7 @@ pub struct Upstream(Arc<Shared>);
 
 struct Shared {
     /// Created by the first request: a session that only replays needs no root certificates.
-    client: OnceLock<reqwest::Client>,
+    client: Arc<OnceLock<reqwest::Client>>,
     timeout: Duration,
     /// Has no slash at its end.
     base_url: String,
@@ -54,6 +58,8 @@ struct Shared {
     /// Whether the host is this machine.
     is_local: bool,
     api_key: Option<String>,
+    /// Whether this is another host than those of the API, for which there is no key.
+    is_foreign: bool,
 }
 
 /// Builds an [`Upstream`].
@@ -125,18 +131,30 @@ impl UpstreamBuilder {
             .with_hint("remove line breaks from the key"));
         }
         Ok(Upstream(Arc::new(Shared {
-            client: self.client.map_or_else(OnceLock::new, OnceLock::from),
+            client: Arc::new(self.client.map_or_else(OnceLock::new, OnceLock::from)),
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             base_url: url.as_str().trim_end_matches('/').into(),
             origin: origin_of(&url),
             is_local: is_local(&url),
             api_key,
+            is_foreign: false,
         })))
     }
 }
 
 fn new_client(timeout: Duration) -> Result<reqwest::Client> {
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    if let Ok(outer) = env::var(OUTER_PROXY_VARIABLE) {
+        builder = builder.no_proxy();
+        if !outer.is_empty() {
+            let invalid = |error| {
+                let message = format!("invalid proxy in {OUTER_PROXY_VARIABLE}");
+                Error::new(ErrorKind::Settings, message).with_source(error)
+            };
+            builder = builder.proxy(reqwest::Proxy::https(outer).map_err(invalid)?);
+        }
+    }
+    builder
         .tls_backend_preconfigured(tls::config(&["h2", "http/1.1"])?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -188,6 +206,30 @@ impl Upstream {
     /// Returns the base URL without credentials. Cassettes store it as `recorded.from`.
     pub fn origin(&self) -> &str {
         &self.0.origin
+    }
+
+    /// An upstream at another URL with the same client. Only the API gets the API key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] if the URL is invalid.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn at(&self, base_url: &str, is_api: bool) -> Result<Self> {
+        let url = parse_base_url(base_url)?;
+        Ok(Self(Arc::new(Shared {
+            client: self.0.client.clone(),
+            timeout: self.0.timeout,
+            base_url: url.as_str().trim_end_matches('/').into(),
+            origin: origin_of(&url),
+            is_local: is_local(&url),
+            api_key: self.0.api_key.clone().filter(|_| is_api),
+            is_foreign: !is_api,
+        })))
+    }
+
+    /// Whether this is the public API.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_default(&self) -> bool {
+        self.0.base_url == DEFAULT_UPSTREAM
     }
 
     fn client(&self) -> Result<reqwest::Client> {
@@ -252,7 +294,9 @@ impl Upstream {
 
 impl Transport for Upstream {
     fn has_key(&self, request: &Request) -> bool {
-        self.0.api_key.is_some() || request.credentials().next().is_some()
+        self.0.api_key.is_some()
+            || request.credentials().next().is_some()
+            || (self.0.is_foreign && !request.has_dummy_key())
     }
 
     fn needs_key(&self) -> bool {

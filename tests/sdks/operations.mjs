@@ -260,7 +260,7 @@ const operations = {
 async function run(base, names) {
   for (const operation of names.length ? names : Object.keys(operations)) {
     const scope = operation.replace(/[^\p{L}\p{N}._]/gu, "-");
-    const client = new Mistral({ apiKey: process.env.MISTRAL_API_KEY, serverURL: `${base}/c/${scope}` });
+    const client = new Mistral({ apiKey: process.env.MISTRAL_API_KEY, ...(base && { serverURL: `${base}/c/${scope}` }) });
     let answer;
     try {
       answer = (await operations[operation](client)) ?? null;
@@ -279,5 +279,5 @@ if (names[0] === "--worker") {
     console.log();
   }
 } else {
-  await run(process.env.MISTRAL_SERVER_URL, names);
+  await run(process.env.UNMODIFIED ? null : process.env.MISTRAL_SERVER_URL, names);
 }

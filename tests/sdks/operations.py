@@ -1,4 +1,5 @@
-"""Calls of the official Python client, each in a scope of its own. Prints a line of JSON for each: what came back.
+"""Calls of the official Python client, each in a scope of its own, or with UNMODIFIED=1 by a client that knows nothing of
+the proxy. Prints a line of JSON for each: what came back.
 
     mistral-cassette run -- python operations.py            all of them
     mistral-cassette run -- python operations.py NAME …     these
@@ -578,11 +579,12 @@ def _(m):
 
 def run(base, names):
     # One client: a client reads the root certificates twice when it is made, which takes longer than all its calls.
-    client, loop = Mistral(api_key=os.environ["MISTRAL_API_KEY"], server_url=base), asyncio.new_event_loop()
+    client, loop = Mistral(api_key=os.environ["MISTRAL_API_KEY"]), asyncio.new_event_loop()
     for name in names or OPERATIONS:
         call = OPERATIONS[name]
         scope = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
-        client.sdk_configuration.server_url = f"{base}/c/{scope}"
+        if base:
+            client.sdk_configuration.server_url = f"{base}/c/{scope}"
         try:
             answer = loop.run_until_complete(call(client)) if inspect.iscoroutinefunction(call) else call(client)
             answer = shown(answer)
@@ -596,4 +598,4 @@ if sys.argv[1:] == ["--worker"]:
         run(**json.loads(line))
         print(flush=True)
 else:
-    run(os.environ["MISTRAL_SERVER_URL"], sys.argv[1:])
+    run(None if "UNMODIFIED" in os.environ else os.environ["MISTRAL_SERVER_URL"], sys.argv[1:])

@@ -1,8 +1,6 @@
-// JavaScript libraries on top of the Mistral API, each pointed at the proxy by its own documented override. Prints a
-// line of JSON for each call: what came back.
+// JavaScript libraries on top of the Mistral API. None of them is told about the proxy. Prints a line of JSON for each
+// call: what came back.
 
-const base = process.env.MISTRAL_SERVER_URL;
-const apiKey = process.env.MISTRAL_API_KEY;
 const model = "mistral-small-latest";
 
 async function collected(stream) {
@@ -12,10 +10,9 @@ async function collected(stream) {
 }
 
 async function* ai_sdk() {
-  const { createMistral } = await import("@ai-sdk/mistral");
+  const { mistral } = await import("@ai-sdk/mistral");
   const { embed, generateObject, generateText, stepCountIs, streamText, tool } = await import("ai");
   const { z } = await import("zod");
-  const mistral = createMistral({ apiKey, baseURL: `${base}/v1` });
   const prompt = "Where does the mistral blow?";
   yield ["chat", (await generateText({ model: mistral(model), prompt })).text];
   yield ["stream", await collected(streamText({ model: mistral(model), prompt }).textStream)];
@@ -35,7 +32,7 @@ async function* ai_sdk() {
 
 async function* langchain() {
   const { ChatMistralAI } = await import("@langchain/mistralai");
-  const chat = new ChatMistralAI({ model, apiKey, serverURL: base });
+  const chat = new ChatMistralAI({ model });
   yield ["chat", (await chat.invoke("Where does the mistral blow?")).content];
   const pieces = await collected(await chat.stream("Where does the mistral blow?"));
   yield ["stream", pieces.map((piece) => piece.content)];

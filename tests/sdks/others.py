@@ -1,5 +1,5 @@
-"""Python libraries on top of the Mistral API, each pointed at the proxy by its own documented override. Prints a line
-of JSON for each call: what came back."""
+"""Python libraries on top of the Mistral API. None of them is told about the proxy. Prints a line of JSON for each call:
+what came back."""
 
 import asyncio
 import json
@@ -8,13 +8,11 @@ import sys
 
 from pydantic import BaseModel
 
-BASE, KEY = os.environ["MISTRAL_SERVER_URL"], os.environ["MISTRAL_API_KEY"]
 MODEL = "mistral-small-latest"
 
 
 class City(BaseModel):
-    name: str
-    population: int
+    city: str
 
 
 def langchain():
@@ -26,23 +24,22 @@ def langchain():
         """The weather in a city"""
         return f"sunny in {city}"
 
-    # MISTRAL_BASE_URL, which `mistral-cassette run` sets, is enough for chats; here it is said by name.
-    chat = ChatMistralAI(model=MODEL, base_url=f"{BASE}/v1", api_key=KEY)
+    # Without the variable that `mistral-cassette run` sets, so that these requests are intercepted, too.
+    del os.environ["MISTRAL_BASE_URL"]
+    chat = ChatMistralAI(model=MODEL)
     yield "chat", chat.invoke("Where does the mistral blow?").content
     yield "stream", [chunk.content for chunk in chat.stream("Where does the mistral blow?")]
     wanted = chat.bind_tools([get_weather]).invoke("What is the weather in Paris?")
     yield "tools", [call["args"] for call in wanted.tool_calls]
     yield "async", asyncio.run(chat.ainvoke("And in winter?")).content
-    embeddings = MistralAIEmbeddings(endpoint=f"{BASE}/v1/", api_key=KEY)
+    embeddings = MistralAIEmbeddings()
     yield "embeddings", embeddings.embed_query("The mistral is a wind.")
 
 
 def pydantic_ai():
     from pydantic_ai import Agent
-    from pydantic_ai.models.mistral import MistralModel
-    from pydantic_ai.providers.mistral import MistralProvider
 
-    model = MistralModel(MODEL, provider=MistralProvider(api_key=KEY, base_url=BASE))
+    model = f"mistral:{MODEL}"
     yield "chat", Agent(model).run_sync("Where does the mistral blow?").output
 
     weather = Agent(model)
@@ -64,26 +61,22 @@ def pydantic_ai():
 def litellm():
     import litellm
 
+    del os.environ["MISTRAL_AZURE_API_BASE"]
     asked = [{"role": "user", "content": "Where does the mistral blow?"}]
-    answer = litellm.completion(model=f"mistral/{MODEL}", messages=asked, api_base=BASE, api_key=KEY)
+    answer = litellm.completion(model=f"mistral/{MODEL}", messages=asked)
     yield "chat", answer.choices[0].message.content
-    stream = litellm.completion(model=f"mistral/{MODEL}", messages=asked, api_base=BASE, api_key=KEY, stream=True)
+    stream = litellm.completion(model=f"mistral/{MODEL}", messages=asked, stream=True)
     yield "stream", [chunk.choices[0].delta.content for chunk in stream]
-    embedded = litellm.embedding(
-        model="mistral/mistral-embed", input=["The mistral is a wind."], api_base=f"{BASE}/v1", api_key=KEY
-    )
+    embedded = litellm.embedding(model="mistral/mistral-embed", input=["The mistral is a wind."])
     yield "embeddings", embedded.data[0]["embedding"]
 
 
 def instructor():
     import instructor
-    from mistralai.client import Mistral
 
-    client = instructor.from_mistral(
-        Mistral(api_key=KEY, server_url=BASE), mode=instructor.Mode.MISTRAL_STRUCTURED_OUTPUTS
-    )
-    asked = [{"role": "user", "content": "Describe Paris as JSON."}]
-    yield "structured", client.create(model=MODEL, messages=asked, response_model=City).model_dump()
+    client = instructor.from_provider(f"mistral/{MODEL}")
+    asked = [{"role": "user", "content": "Which city is in France?"}]
+    yield "structured", client.create(messages=asked, response_model=City).model_dump()
 
 
 def main():

@@ -34,6 +34,8 @@ mod identity;
 mod import_export;
 #[cfg(feature = "cli")]
 mod import_formats;
+#[cfg(all(feature = "cli", unix))]
+mod interception;
 #[cfg(all(feature = "cli", feature = "tower"))]
 mod layer;
 mod layers;

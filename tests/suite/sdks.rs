@@ -44,6 +44,8 @@ impl Program {
             .arg(program.get_program())
             .args(program.get_args());
         command.args(operations);
+        // The clients know nothing of the proxy.
+        command.env("UNMODIFIED", "1");
         command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
@@ -134,8 +136,9 @@ fn answers(transcript: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Records a program, and replays it with and without the upstream: the three transcripts are equal.
-async fn replays(program: Operations) -> Option<BTreeMap<String, Value>> {
+/// Records a program whose client knows nothing of the proxy, and replays it: the transcripts are equal, and the upstream
+/// gets no connection.
+async fn replays(Operations(program): Operations) -> Option<BTreeMap<String, Value>> {
     if !program.is_installed() {
         return None;
     }
@@ -145,8 +148,6 @@ async fn replays(program: Operations) -> Option<BTreeMap<String, Value>> {
     let requested = (server.call_count(), server.connection_count());
     assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
     assert_eq!(requested, (server.call_count(), server.connection_count()));
-    drop(server);
-    assert_eq!(recorded, program.replay(&project, &upstream, &BTreeSet::new()));
     Some(answers(&recorded))
 }
 
@@ -171,17 +172,17 @@ fn official(answers: Option<BTreeMap<String, Value>>, at_least: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_python_client_replays_without_the_api() {
+async fn the_unmodified_python_client_replays_without_the_api() {
     official(replays(PYTHON_OPERATIONS).await, 75);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_python_client_of_the_first_major_version_replays_without_the_api() {
+async fn the_unmodified_python_client_of_the_first_major_version_replays_without_the_api() {
     official(replays(PYTHON_1_OPERATIONS).await, 70);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_typescript_client_replays_without_the_api() {
+async fn the_unmodified_typescript_client_replays_without_the_api() {
     official(replays(TYPESCRIPT_OPERATIONS).await, 75);
 }
 

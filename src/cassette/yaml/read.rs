@@ -176,6 +176,7 @@ impl From<DocumentIn> for Cassette {
             },
             history: document.history,
             request: RecordedRequest {
+                host: document.request.host,
                 method: document.request.method,
                 path: document.request.path,
                 query: document.request.query,
@@ -202,6 +203,7 @@ struct RecordedIn {
 #[serde(deny_unknown_fields)]
 struct RequestIn {
     method: String,
+    host: Option<String>,
     path: String,
     query: Option<String>,
     content_type: Option<String>,

@@ -20,6 +20,7 @@ fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
         },
         history: None,
         request: RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: "/v1/chat/completions".to_owned(),
             query: Some("a=1&b=#".to_owned()),

@@ -39,6 +39,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
         history: cassette.history,
         request: RequestOut {
             method: Text(&cassette.request.method),
+            host: cassette.request.host.as_deref().map(Text),
             path: Text(&cassette.request.path),
             query: cassette.request.query.as_deref().map(Text),
             content_type: cassette.request.content_type.as_deref().map(Text),
@@ -121,6 +122,8 @@ struct RecordedOut<'a> {
 #[derive(SerializeDerive)]
 struct RequestOut<'a> {
     method: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Text<'a>>,
     path: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<Text<'a>>,

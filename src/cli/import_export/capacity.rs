@@ -68,6 +68,7 @@ mod tests {
             recorded: Recorded::now(None, None),
             history: None,
             request: RecordedRequest {
+                host: None,
                 method: "POST".to_owned(),
                 path: "/v1/x".to_owned(),
                 query: None,

@@ -150,6 +150,7 @@ mod tests {
 
     fn request(path: &str, body: &str) -> RecordedRequest {
         RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,

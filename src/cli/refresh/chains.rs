@@ -486,6 +486,7 @@ mod tests {
                 },
                 history: None,
                 request: RecordedRequest {
+                    host: None,
                     method: method.to_owned(),
                     path: path.to_owned(),
                     query: None,

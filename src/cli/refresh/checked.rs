@@ -142,6 +142,7 @@ mod tests {
                 recorded: Recorded::now(None, None),
                 history: None,
                 request: RecordedRequest {
+                    host: None,
                     method: "GET".to_owned(),
                     path: "/v1/models".to_owned(),
                     query: None,

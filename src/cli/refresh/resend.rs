@@ -77,6 +77,12 @@ pub(super) async fn resend(
 
 /// Returns why a request cannot be sent again.
 pub(super) fn reason_not_to_send(request: &RecordedRequest) -> Option<String> {
+    if let Some(host) = &request.host {
+        // The API key must not reach another host.
+        return Some(format!(
+            "it was sent to {host}: record it again with the program that has a key for that host"
+        ));
+    }
     let is_redacted = |bytes: &[u8]| memchr::memmem::find(bytes, PLACEHOLDER.as_bytes()).is_some();
     let has_redacted_body = match &request.body {
         RecordedBody::Blob(Blob::Inline(bytes)) => is_redacted(bytes),
@@ -145,6 +151,7 @@ mod tests {
 
     fn request(path: &str, body: &str) -> RecordedRequest {
         RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,

@@ -424,6 +424,7 @@ mod tests {
 
     fn request(path: &str, body: &Value) -> RecordedRequest {
         RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: path.to_owned(),
             query: None,

@@ -264,6 +264,7 @@ mod tests {
     #[test]
     fn references_are_named_and_random() {
         let request = RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: "/v1/files/9f86d081884c7d65/url".to_owned(),
             query: None,
@@ -282,6 +283,7 @@ mod tests {
     #[test]
     fn a_request_repeats_a_value_as_a_whole_or_a_random_one_as_a_part() {
         let request = RecordedRequest {
+            host: None,
             method: "POST".to_owned(),
             path: "/v1/files/file%2Da/url".to_owned(),
             query: Some("page_token=a%2Fb-9f86d081884c".to_owned()),

@@ -11,17 +11,28 @@ use super::server::{Call, Reply, Server};
 
 /// Starts the stand-in. Its base URL contains `stand-in`, so that cassettes show where they come from.
 pub async fn start() -> Server {
+    named(Server::start(handler()).await)
+}
+
+/// Starts the stand-in with TLS.
+pub async fn start_tls(tls: std::sync::Arc<rustls::ServerConfig>) -> Server {
+    named(Server::start_tls(tls, handler()).await)
+}
+
+fn named(mut server: Server) -> Server {
+    server.url.push_str("/stand-in");
+    server
+}
+
+fn handler() -> impl Fn(usize, &Call) -> Reply {
     let refused = Mutex::new(HashSet::new());
-    let mut server = Server::start(move |number, call| {
+    move |number, call| {
         // The first request that asks for a busy server is refused.
         if call.body.windows(4).any(|word| word == b"busy") && refused.lock().unwrap().insert(call.body.clone()) {
             return busy();
         }
         route(number, call)
-    })
-    .await;
-    server.url.push_str("/stand-in");
-    server
+    }
 }
 
 fn route(number: usize, call: &Call) -> Reply {

@@ -29,6 +29,8 @@ pub mod skip;
 #[cfg(feature = "cli")]
 pub mod stores;
 #[cfg(feature = "cli")]
+pub mod tls;
+#[cfg(feature = "cli")]
 pub mod upstream;
 #[cfg(feature = "cli")]
 pub mod wire;

@@ -69,6 +69,10 @@ impl Project {
             "no_proxy",
             "HTTP_PROXY",
             "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
         ] {
             command.env_remove(name);
         }

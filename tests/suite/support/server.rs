@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// A received request.
@@ -99,8 +100,31 @@ pub struct Server {
 impl Server {
     /// Starts the server; the handler gets the number of the call, from 0.
     pub async fn start(handler: impl Fn(usize, &Call) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve("http", handler, |stream| std::future::ready(Ok(stream))).await
+    }
+
+    /// Starts the server with TLS.
+    #[cfg(feature = "proxy")]
+    pub async fn start_tls(
+        tls: Arc<rustls::ServerConfig>,
+        handler: impl Fn(usize, &Call) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+        Self::serve("https", handler, move |stream| acceptor.accept(stream)).await
+    }
+
+    /// Starts the server; `accept` makes a connection of a TCP stream.
+    async fn serve<C, F>(
+        scheme: &str,
+        handler: impl Fn(usize, &Call) -> Reply + Send + Sync + 'static,
+        accept: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = std::io::Result<C>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (calls, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let handler = Arc::new(handler);
         let serving = tokio::spawn({
@@ -113,7 +137,10 @@ impl Server {
                     stream.set_nodelay(true).unwrap();
                     let (handler, calls) = (handler.clone(), calls.clone());
                     let service = service_fn(move |request| answer(request, handler.clone(), calls.clone()));
+                    let accepted = accept(stream);
                     tasks.spawn(async move {
+                        // A client may refuse the certificate.
+                        let Ok(stream) = accepted.await else { return };
                         // A connection that the test closes is not an error.
                         let _ = hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(stream), service)

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,8 +17,8 @@ pub fn address(url: &str) -> &str {
 }
 
 /// A connection on which a test sends every byte.
-pub struct Wire {
-    pub stream: BufReader<TcpStream>,
+pub struct Wire<S = TcpStream> {
+    pub stream: BufReader<S>,
     host: String,
     asked_for_head: bool,
 }
@@ -40,8 +40,10 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         Self::on(stream, address(url))
     }
+}
 
-    pub fn on(stream: TcpStream, host: &str) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub fn on(stream: S, host: &str) -> Self {
         Self {
             stream: BufReader::new(stream),
             host: host.to_owned(),

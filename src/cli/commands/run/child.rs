@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use tokio::process::{Child, Command};
 
+use crate::cli::intercept::Variable;
 use crate::cli::signals::{Signal, Signals};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{API_KEY_VARIABLE, DUMMY_KEY};
@@ -16,7 +17,7 @@ use crate::recorder::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE};
 /// Runs the command until it ends, and passes signals on to it.
 pub(super) async fn run_child(
     command: &[OsString],
-    base: &str,
+    variables: Vec<Variable>,
     mode: Mode,
     usage_log: Option<&Path>,
     signals: &mut Signals,
@@ -25,7 +26,7 @@ pub(super) async fn run_child(
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
     let mut child = Command::new(program);
-    child.args(arguments).envs(variables(base));
+    child.args(arguments).envs(variables);
     if mode.is_offline() || !env::var(API_KEY_VARIABLE).is_ok_and(|key| !key.is_empty()) {
         child.env(API_KEY_VARIABLE, DUMMY_KEY);
     }
@@ -54,26 +55,6 @@ pub(super) async fn run_child(
             status = child.wait() => return status.map_err(failed("cannot wait for")),
         }
     }
-}
-
-/// The variables from which API clients read the base URL. Those of clients that append only `/chat/completions` include
-/// `/v1`.
-fn variables(base: &str) -> Vec<(&'static str, String)> {
-    let with_version = format!("{base}/v1");
-    let no_proxy = |name: &str| {
-        let others = env::var(name).unwrap_or_default();
-        let separator = if others.is_empty() { "" } else { "," };
-        format!("{others}{separator}127.0.0.1,localhost")
-    };
-    vec![
-        ("MISTRAL_SERVER_URL", base.to_owned()),
-        ("MISTRAL_ENDPOINT", base.to_owned()),
-        ("MISTRAL_BASE_URL", with_version.clone()),
-        ("MISTRAL_AZURE_API_BASE", with_version.clone()),
-        ("OPENAI_BASE_URL", with_version),
-        ("NO_PROXY", no_proxy("NO_PROXY")),
-        ("no_proxy", no_proxy("no_proxy")),
-    ]
 }
 
 fn terminate(child: &Child) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
+use crate::cli::intercept::{INTERCEPTION, Trust, Variable, base_urls, interception_variables, with_loopback};
 use crate::cli::output::{count, findings, print_message};
 use crate::cli::runtime::runtime;
 use crate::cli::serve::{ProxyArguments, print_verdict, stop};
@@ -17,6 +18,7 @@ use crate::engine::StagedEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
+use crate::proxy::{Interception, Proxy};
 use crate::recorder::Summary;
 
 /// When the recordings of a run are saved.
@@ -33,6 +35,12 @@ enum SaveOn {
 pub(crate) struct Arguments {
     #[command(flatten)]
     proxy: ProxyArguments,
+    /// Do not intercept HTTPS: the command has to use the base URL variables.
+    #[arg(long, conflicts_with_all = ["intercept", "ca_file", "block_network", "allow_net"], help_heading = INTERCEPTION)]
+    no_intercept: bool,
+    /// Accept a run in which the command sends no request to the API.
+    #[arg(long)]
+    allow_no_requests: bool,
     /// Record and replay in this scope, a folder in the cassette directory.
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
@@ -61,8 +69,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "after a run in another mode, mistral-cassette prune deletes unused cassettes, given its usage log",
         ));
     }
-    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, records)?;
+    let is_watched = records || !arguments.allow_no_requests;
+    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, is_watched)?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
+    let interception = arguments.interception(scope.as_ref())?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let usage_log = watch.as_ref().map(UsageWatch::file);
@@ -74,25 +84,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if let Some(staged) = &staged {
             engine = staged.clone();
         }
-        let proxy = arguments.proxy.start(engine, usage_log).await?;
-        let mut base = proxy.url();
-        if let Some(scope) = scope {
-            base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
-        }
+        let proxy = arguments.proxy.start(engine, usage_log, interception.clone()).await?;
+        let environment = arguments.environment(&proxy, scope.as_ref(), interception.as_ref())?;
         let recorder = proxy.recorder().clone();
-        let status = run_child(&arguments.command, &base, recorder.mode(), usage_log, &mut signals).await;
+        let (command, variables) = (&arguments.command, environment.variables.clone());
+        let status = run_child(command, variables, recorder.mode(), usage_log, &mut signals).await;
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
-        let has_succeeded = status.success() && verdict.is_ok();
+        let has_succeeded = status.success() && verdict.result.is_ok();
         let mut exit = print_verdict(verdict, recorder.session());
         if let Some(staged) = staged {
             save(&staged, has_succeeded).await?;
         }
         let has_own_sessions = watch.as_ref().is_some_and(UsageWatch::has_lines);
-        if status.success() && recorder.session().summary() == Summary::default() && !has_own_sessions {
-            print_message(
-                "mistral-cassette: warning: the proxy received no request: does the command read the base URL from MISTRAL_SERVER_URL, or from another variable that run sets?",
-            );
+        let has_requests = recorder.session().summary() != Summary::default() || has_own_sessions;
+        if status.success() && !has_requests && !arguments.allow_no_requests {
+            print_message(&format!("mistral-cassette: {}", NO_REQUESTS));
+            exit = findings();
         }
         if let Some(watch) = &watch
             && !arguments.check_unused(watch, has_succeeded, recorder.mode()).await?
@@ -107,7 +115,60 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// The message of a run in which the command has sent no request to the API.
+const NO_REQUESTS: &str = "the proxy received no request from the command
+
+hint: a client that reads neither HTTPS_PROXY nor a base URL variable needs what docs/interception.md says; --allow-no-requests accepts a run without requests";
+
+/// What the command gets in its environment.
+struct Environment {
+    variables: Vec<Variable>,
+    /// Removed at the end of the run.
+    _trust: Option<Trust>,
+}
+
 impl Arguments {
+    fn interception(&self, scope: Option<&Scope>) -> Result<Option<Interception>> {
+        if self.no_intercept {
+            return Ok(None);
+        }
+        let scope = scope.cloned().unwrap_or_else(Scope::root);
+        self.proxy.intercept.interception(scope).map(Some)
+    }
+
+    /// The variables for the command, and the files to which they refer.
+    fn environment(
+        &self,
+        proxy: &Proxy,
+        scope: Option<&Scope>,
+        interception: Option<&Interception>,
+    ) -> Result<Environment> {
+        let mut base = proxy.url();
+        if let Some(scope) = scope {
+            base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
+        }
+        let mut variables = base_urls(&base, interception);
+        let (Some(interception), Some(certificate)) = (interception, proxy.certificate()) else {
+            variables.extend(with_loopback());
+            return Ok(Environment {
+                variables,
+                _trust: None,
+            });
+        };
+        let trust = Trust::new(certificate, interception, proxy.address())?;
+        let takes_plain_http = self.proxy.intercept.takes_plain_http();
+        variables.extend(interception_variables(
+            proxy.address(),
+            interception,
+            &trust,
+            takes_plain_http,
+        ));
+        Ok(Environment {
+            variables,
+            _trust: Some(trust),
+        })
+    }
+
     /// Names, deletes or reports the cassettes that the run has not used, as the options say. Returns whether the run may
     /// end with success.
     async fn check_unused(&self, watch: &UsageWatch, has_succeeded: bool, mode: Mode) -> Result<bool> {
