@@ -66,7 +66,7 @@ enum Line {
     Chain {
         chain: Vec<Entry>,
     },
-    Entry(Entry),
+    Entry(Box<Entry>),
     Finished {
         finished: String,
     },
@@ -288,7 +288,7 @@ impl Journal {
     /// # Errors
     /// [`ErrorKind::Io`] when the file cannot be written.
     pub(crate) fn add_one(&self, entry: Entry) -> Result<()> {
-        self.write(&Line::Entry(entry))
+        self.write(&Line::Entry(Box::new(entry)))
     }
 
     /// The new recordings of chains before they are written.
@@ -384,7 +384,7 @@ fn parse(text: &str, path: &Path) -> Result<Option<Lines>> {
     for (number, line) in rest.split_inclusive('\n').enumerate() {
         match serde_json::from_str(line) {
             Ok(Line::Chain { chain }) => entries.extend(chain.into_iter().map(|entry| numbered(entry, number))),
-            Ok(Line::Entry(entry)) => entries.extend([numbered(entry, number)]),
+            Ok(Line::Entry(entry)) => entries.extend([numbered(*entry, number)]),
             Ok(Line::Finished { .. }) => is_finished = true,
             // The process was killed while it wrote the last line, and so before it wrote the recording.
             Err(_) if !line.ends_with('\n') => {}
