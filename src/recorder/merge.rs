@@ -122,19 +122,9 @@ pub(super) fn merge(
         responses.extend(std::iter::repeat_n(last, repetitions));
     }
     responses.extend(std::iter::repeat_n(response, copies));
+    saved.add_times(&new.recorded, repetitions, copies);
     // Where recordings expire, the age of an unchanged one starts again.
     let head = saved.earlier_head.as_deref().filter(|_| !settings.expiry.is_set());
-    for at in 0..responses.len() {
-        let next = match &saved.recorded {
-            // A repeated response has the time of the first one.
-            Some(before) if at < repetitions => before.clone(),
-            _ => new.recorded.clone(),
-        };
-        saved.recorded = Some(match saved.recorded.take() {
-            Some(before) => before.followed_by(next),
-            None => next,
-        });
-    }
     let count = before + responses.len();
     let (recorded, request) = match head {
         Some((recorded, request)) => (recorded.of_first(count), request.clone()),

@@ -140,6 +140,18 @@ impl SavedResponses {
             unchanged: (0, 0),
         }
     }
+
+    /// Adds the times of further responses: repetitions of the last one, which have its time, and copies of a new one.
+    pub(super) fn add_times(&mut self, new: &Recorded, repetitions: usize, copies: usize) {
+        let last = self.recorded.clone().unwrap_or_else(|| new.clone());
+        let times = std::iter::repeat_n(&last, repetitions).chain(std::iter::repeat_n(new, copies));
+        for next in times {
+            self.recorded = Some(match self.recorded.take() {
+                Some(before) => before.followed_by(next.clone()),
+                None => next.clone(),
+            });
+        }
+    }
 }
 
 impl Session {

@@ -2,7 +2,7 @@
 //!
 //! `values` says what in a response a later request may repeat, `index` where such values stand in the recordings of a scope,
 //! and `chains` what follows from that: which recordings belong together, and the order of their requests. `refresher` sends a
-//! chain (`resend`) with the new values in place of the old ones (`substitutions`), and stores it as a whole (`journal`).
+//! chain (`resend`, `progress`) with the new values in place of the old ones (`substitutions`), and stores it as a whole (`journal`).
 //! `checked` remembers what has not changed, and `follow` finds the recordings of a chain again after a refresh.
 
 mod chains;
@@ -10,6 +10,7 @@ mod checked;
 mod follow;
 mod index;
 mod journal;
+mod progress;
 mod recording;
 mod refresher;
 mod resend;
