@@ -103,7 +103,8 @@ impl Service {
         let service = self.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move {
-            let recorder = service.recorder.within(&scope)?;
+            let recorder = service.recorder.within(&scope);
+            let recorder = recorder.inspect_err(|error| service.recorder.session().failed(error))?;
             let upstream = match route {
                 Route::Direct => service.upstream.clone(),
                 Route::Intercepted(destination, _) => destination.upstream.clone(),

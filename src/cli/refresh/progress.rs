@@ -177,6 +177,7 @@ mod tests {
 
     fn recording(method: &str, path: &str, response: &str) -> Recording {
         let request = RecordedRequest {
+            host: None,
             method: method.to_owned(),
             path: path.to_owned(),
             query: None,
