@@ -59,6 +59,21 @@ impl Recorded {
         self.at.parse().ok()
     }
 
+    /// Sets `at`: to the microsecond, or to the second if the time is a whole one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_time(&mut self, time: Timestamp) {
+        self.at = match time.subsec_nanosecond() {
+            0 => time.to_string(),
+            _ => format!("{time:.6}"),
+        };
+    }
+
+    /// Whether `at` is exact to the microsecond.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_exact(&self) -> bool {
+        self.at.contains('.')
+    }
+
     /// Returns `at` to the second, for people.
     pub(crate) fn second(&self) -> String {
         match self.time() {
@@ -202,7 +217,7 @@ impl Cassette {
     /// Whether the time of each response is known to the microsecond.
     #[cfg(feature = "cli")]
     pub(crate) fn has_exact_times(&self) -> bool {
-        self.recorded.at.contains('.') && self.recorded.earlier_us.len() + 1 == self.responses.len()
+        self.recorded.is_exact() && self.recorded.earlier_us.len() + 1 == self.responses.len()
     }
 
     /// Returns every body, to move large ones out of the document or back into it.

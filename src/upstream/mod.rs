@@ -187,7 +187,7 @@ impl Upstream {
     /// Refuses a request to the public API without a key. Another host may need none, or add its own.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] if it is refused.
+    /// [`ErrorKind::Settings`] if it is refused.
     pub(crate) fn check_key(&self, request: &Request) -> Result<()> {
         if self.has_key(request) || !is_public_api(&self.0.origin) {
             return Ok(());
@@ -198,7 +198,7 @@ impl Upstream {
             request.path(),
             self.origin()
         );
-        Err(Error::new(ErrorKind::Request, message).with_hint(
+        Err(Error::new(ErrorKind::Settings, message).with_hint(
             "set the variable MISTRAL_API_KEY, or pass a key to the builder; without a key, mode strict replays recordings",
         ))
     }

@@ -303,7 +303,7 @@ fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted()
         .unwrap();
     let chat = String::from_utf8(chat.clone()).unwrap();
     assert!(
-        chat.contains("at: \"2026-11-21T10:00:00Z\"") && chat.contains("timing_ms: [412]"),
+        chat.contains("at: \"2026-11-21T10:00:00.123000Z\"") && chat.contains("timing_ms: [412]"),
         "{chat}"
     );
     assert!(

@@ -1,6 +1,5 @@
 //! Turns cassettes into interactions, for `export` to write in the format of another tool.
 
-use super::fields::timestamp;
 use super::interaction::{Interaction, Timing, split_url};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
 use crate::engine::{CacheEngine, inline_bodies};
@@ -55,15 +54,16 @@ pub(crate) async fn interactions_of(
         url,
         request_headers: kind.into_iter().map(|kind| ("content-type".to_owned(), kind)).collect(),
         request_body: body,
-        recorded_at: Some(timestamp(&cassette.recorded.at).unwrap_or_default()),
         scope: (!scope.is_root()).then(|| scope.to_string()),
         test: cassette.recorded.test.clone(),
         is_own_export: true,
         ..Interaction::default()
     };
-    let responses = cassette.responses.into_iter();
+    let (recorded, number) = (cassette.recorded, cassette.responses.len());
+    let responses = cassette.responses.into_iter().enumerate();
     Ok(responses
-        .map(|response| Interaction {
+        .map(|(turn, response)| Interaction {
+            recorded_at: Some(recorded.time_of(turn, number).unwrap_or_default()),
             status: response.status.as_u16(),
             response_headers: response.headers,
             response_body: bytes(response.body),

@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use jiff::Timestamp;
 
 use super::capacity::Capacity;
 use super::chunked;
@@ -189,7 +188,11 @@ impl Import<'_> {
             }
             match positions.get(&new.key) {
                 Some(at) => {
-                    cassettes[*at].cassette.responses.extend(new.cassette.responses);
+                    let cassette = &mut cassettes[*at].cassette;
+                    if new.cassette.recorded.is_exact() {
+                        cassette.recorded = cassette.recorded.followed_by(new.cassette.recorded);
+                    }
+                    cassette.responses.extend(new.cassette.responses);
                     cassettes[*at].locations.extend(new.locations);
                     cassettes[*at].warnings.extend(new.warnings);
                 }
@@ -215,7 +218,7 @@ impl Import<'_> {
         );
         let date = || header(&interaction.response_headers, "date").and_then(timestamp);
         if let Some(at) = interaction.recorded_at.or_else(date) {
-            recorded.at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
+            recorded.set_time(at);
         }
         let body = self.redactor.redact_body(&interaction.response_body);
         let mut headers = valid.response_headers.clone();
