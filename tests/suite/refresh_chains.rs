@@ -597,7 +597,7 @@ async fn unusual_values_are_followed() {
         project.write(&name.replacen("cassettes", "old", 1), text);
     }
     let server = Server::start(unusual("22")).await;
-    // The chains change the same agent, so they are not sent at the same time.
+    // One chain at a time, because the agents of both programs have one name on this server.
     let done = refresh(&project, &server.url, &["--at-once", "1"]);
     assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
     // The old and the new request of a step are one row, and only the words of the assistant are others.
