@@ -130,7 +130,7 @@ impl Recorder {
     /// recording. The request is sent unchanged; only the copy that is hashed and saved is redacted.
     ///
     /// # Errors
-    /// Any kind except [`ErrorKind::Api`](crate::ErrorKind::Api): an error status is a response.
+    /// Any kind except [`ErrorKind::Api`]: an error status is a response.
     pub async fn answer(&self, request: Request, upstream: impl Transport) -> Result<Response> {
         if self.session().has_ended() {
             return Err(refused(&request));
@@ -353,7 +353,7 @@ impl Recorder {
     /// The same session in a scope below this one.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if the combined name is too long.
+    /// [`ErrorKind::Request`] if the combined name is too long.
     #[cfg(feature = "proxy")]
     pub(crate) fn within(&self, scope: &Scope) -> Result<Self> {
         Ok(self.scoped(self.scope.join(scope)?))
@@ -388,8 +388,8 @@ impl Recorder {
     /// the request.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`](crate::ErrorKind::Engine) or [`ErrorKind::Settings`](crate::ErrorKind::Settings) if the
-    /// settings cannot be read, [`ErrorKind::Request`](crate::ErrorKind::Request) if the name of the scope contains a secret.
+    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] if the
+    /// settings cannot be read, [`ErrorKind::Request`] if the name of the scope contains a secret.
     pub async fn key_of(&self, request: &Request) -> Result<RequestKey> {
         let settings = self.shared.settings.get(self.shared.store.engine()).await?;
         let prepared = self

@@ -58,7 +58,7 @@ impl Interception {
     /// host itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] if the host or the URL is invalid.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) if the host or the URL is invalid.
     pub fn host(mut self, text: &str) -> Result<Self> {
         let (host, upstream) = match text.split_once('=') {
             Some((host, upstream)) => (host, Some(upstream)),
@@ -81,7 +81,7 @@ impl Interception {
     /// and to a server on this machine.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] if the host is invalid.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) if the host is invalid.
     pub fn allow_net(mut self, host: &str) -> Result<Self> {
         self.network.allowed.push(host.parse()?);
         Ok(self)
