@@ -50,17 +50,9 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::cassette::RecordedBody;
 
     fn same(path: &str, kind: &str, old: &str, new: &str) -> bool {
-        let request = RecordedRequest {
-            host: None,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Blob::Inline("".into())),
-        };
+        let request = RecordedRequest::new("POST", path, "");
         let response = |body: &str, time: u64| RecordedResponse {
             status: StatusCode::OK,
             headers: vec![

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 
@@ -159,6 +160,18 @@ pub(crate) struct RecordedRequest {
 }
 
 impl RecordedRequest {
+    /// A request to the API with this body, without a query.
+    pub(crate) fn new(method: &str, path: &str, body: impl Into<Bytes>) -> Self {
+        Self {
+            host: None,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: None,
+            content_type: None,
+            body: RecordedBody::Blob(Blob::Inline(body.into())),
+        }
+    }
+
     /// Returns path and query, as in a request line.
     pub(crate) fn target(&self) -> String {
         match &self.query {

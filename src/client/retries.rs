@@ -211,7 +211,7 @@ impl Transport for RetryingUpstream {
     async fn send(self, request: Request) -> Result<Response> {
         self.upstream.check_key(&request)?;
         self.was_sent.store(true, Ordering::Relaxed);
-        // The recorder is told about a response that is late, and counts a failure.
+        // The recorder gets the error of a late response, and counts a failure.
         within(self.deadline, self.send_with_retries(request)).await
     }
 }

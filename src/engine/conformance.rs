@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::future::{join_all, poll_fn};
 
 use super::{CacheEngine, Counts, Lock};
-use crate::cassette::{Blob, RecordedBody, RecordedRequest};
+use crate::cassette::RecordedRequest;
 use crate::error::Result;
 use crate::hash::sha256_hex;
 use crate::key::{RequestKey, Scope};
@@ -97,14 +97,7 @@ pub async fn check(engine: Arc<dyn CacheEngine>) -> Capabilities {
 /// Returns the key of a chat request with this content.
 fn key(name: &str, scope: &Scope) -> RequestKey {
     let body = format!(r#"{{"model":"conformance","messages":[{{"role":"user","content":"{name}"}}]}}"#);
-    let request = RecordedRequest {
-        host: None,
-        method: "POST".to_owned(),
-        path: "/v1/chat/completions".to_owned(),
-        query: None,
-        content_type: None,
-        body: RecordedBody::Blob(Blob::Inline(body.into())),
-    };
+    let request = RecordedRequest::new("POST", "/v1/chat/completions", body);
     RequestKey::of(&request, scope, &Matching::default())
 }
 

@@ -28,7 +28,7 @@ pub(super) fn has_portable_characters(folder: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::cassette::{Blob, RecordedBody, RecordedRequest};
+    use crate::cassette::RecordedRequest;
     use crate::key::{RequestKey, Scope};
     use crate::settings::matching::Matching;
 
@@ -115,14 +115,7 @@ mod tests {
             ] {
                 for method in ["GET", "POST", "CON"] {
                     for body in [String::new(), serde_json::json!({ "prompt": name }).to_string()] {
-                        let request = RecordedRequest {
-                            host: None,
-                            method: method.to_owned(),
-                            path: path.clone(),
-                            query: None,
-                            content_type: None,
-                            body: RecordedBody::Blob(Blob::Inline(body.into())),
-                        };
+                        let request = RecordedRequest::new(method, &path, body);
                         let key = RequestKey::of(&request, &Scope::root(), &Matching::default());
                         let file = key.name() + super::EXTENSION;
                         assert!(file.split('/').count() == 2 && file.len() < 200, "{path}: {file}");

@@ -158,18 +158,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cassette::{Blob, RecordedBody, RecordedRequest};
+    use crate::cassette::RecordedRequest;
     use crate::settings::matching::Matching;
 
     fn name(method: &str, path: &str, body: &str) -> String {
-        let request = RecordedRequest {
-            host: None,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Blob::Inline(body.to_owned().into())),
-        };
+        let request = RecordedRequest::new(method, path, body.to_owned());
         let canonical = CanonicalRequest::of(&request, &Matching::default());
         let (endpoint, ids) = endpoint_of(&canonical.path);
         format!("{endpoint}/{}", slug_of(&canonical, &ids))

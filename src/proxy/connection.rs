@@ -60,12 +60,12 @@ impl Server {
             return;
         }
         self.connections.spawn(async move {
-            match server.in_time(stream.peek(&mut [0])).await {
+            let mut first = [0];
+            let peeked = server.in_time(stream.peek(&mut first)).await;
+            match (peeked, first) {
                 // A client that was redirected to the proxy, and does not know that it is one.
-                Some(Ok(1)) if first_byte(&stream).await == Some(HANDSHAKE) => {
-                    server.serve_tls(stream, None, None).await;
-                }
-                Some(Ok(1)) => server.serve(stream).await,
+                (Some(Ok(1)), [HANDSHAKE]) => server.serve_tls(stream, None, None).await,
+                (Some(Ok(1)), _) => server.serve(stream).await,
                 _ => {}
             }
         });
@@ -252,11 +252,6 @@ impl Server {
             self.drive(connection, http1::Connection::graceful_shutdown).await;
         }
     }
-}
-
-async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut first = [0];
-    stream.peek(&mut first).await.ok().map(|_| first[0])
 }
 
 fn bad_request(message: String) -> Refusal {

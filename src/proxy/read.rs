@@ -105,6 +105,10 @@ fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
 
 /// Removes the header that names the scope of the request.
 fn scope_of_header(headers: &mut HeaderMap) -> Result<Option<Scope>> {
+    if headers.get_all(SCOPE_HEADER).iter().count() > 1 {
+        let message = format!("a request must have one header {SCOPE_HEADER} at most");
+        return Err(Error::new(ErrorKind::Request, message));
+    }
     let Some(value) = headers.remove(SCOPE_HEADER) else {
         return Ok(None);
     };

@@ -125,17 +125,10 @@ fn is_same_memory(a: &Bytes, b: &Bytes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cassette::{Blob, Recorded, RecordedBody, RecordedRequest};
+    use crate::cassette::{Recorded, RecordedRequest};
 
     fn document() -> Arc<Document> {
-        let request = RecordedRequest {
-            host: None,
-            method: "GET".to_owned(),
-            path: "/v1/models".to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
-        };
+        let request = RecordedRequest::new("GET", "/v1/models", "");
         Arc::new(Document::new(Cassette {
             key: String::new(),
             recorded: Recorded::now(None, None),

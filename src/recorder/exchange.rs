@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) lock: Option<HeldLock>,
     /// Whether the request reads a state and was first recorded in this session, so that it is sent again.
     pub(super) is_polling: bool,
+    /// The SHA-256 of the API key with which mode `record` sends the request.
+    pub(super) api_key: Option<String>,
     /// In the session of a test: the request counts as in progress until its response is saved.
     pub(super) in_progress: Option<RequestInProgress>,
 }
@@ -89,6 +91,7 @@ impl Exchange {
             body: None,
             lock: None,
             is_polling: false,
+            api_key: None,
             in_progress: None,
         }
     }

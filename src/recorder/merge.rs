@@ -163,7 +163,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::cassette::{Blob, RecordedBody};
+    use crate::cassette::Blob;
 
     fn response(body: &'static str) -> RecordedResponse {
         RecordedResponse {
@@ -175,14 +175,7 @@ mod tests {
     }
 
     fn request(path: &str) -> RecordedRequest {
-        RecordedRequest {
-            host: None,
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Blob::Inline(Bytes::new())),
-        }
+        RecordedRequest::new("GET", path, "")
     }
 
     fn recorded(at: &str) -> Recorded {

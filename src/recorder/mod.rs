@@ -2,9 +2,9 @@
 //!
 //! Read this file from top to bottom: `answer`, `handle`, `handle_miss`, `record_once`. Each step is a file of its own:
 //! `prepared` (redaction and key), `lookup` (find a recording), `replay`, `coalesce` and `lock` (one call for many equal
-//! requests), `record` (stream the response to the caller), `refused_key` (stop with a wrong API key), `assessment` (decide whether it is complete and lasting), `merge`
-//! and `save` (store it), `miss` (explain what is missing). `store` and the files below it hide what only a cache has:
-//! expiry, quota, circuit breaker, counters.
+//! requests), `refused_key` (stop with a wrong API key), `record` (stream the response to the caller; in a test through
+//! `test_session`), `assessment` (decide whether it is complete and lasting), `merge` and `save` (store it), `miss` (explain
+//! what is missing). `store` and the files below it hide what only a cache has: expiry, quota, circuit breaker, counters.
 //!
 //! Four words: a *scope* is a folder of cassettes for one test or suite. A *turn* is the position of a request among equal
 //! requests of a session: the n-th gets the n-th recorded response. The *verdict* is the result of a session: it fails if a
@@ -133,7 +133,7 @@ impl Recorder {
     /// Any kind except [`ErrorKind::Api`]: an error status is a response.
     pub async fn answer(&self, request: Request, upstream: impl Transport) -> Result<Response> {
         if self.session().has_ended() {
-            return Err(refused(&request));
+            return Err(after_the_end(&request));
         }
         let result = self.handle(request, upstream).await;
         if let Err(error) = &result {
@@ -205,6 +205,7 @@ impl Recorder {
             body: None,
             lock: None,
             is_polling: false,
+            api_key: None,
             in_progress: None,
         })
     }
@@ -235,7 +236,10 @@ impl Recorder {
         match exchange.plan.on_miss {
             OnMiss::Fail => Err(self.missed(&exchange).await),
             OnMiss::PassOn => self.pass_through(&exchange, request, upstream).await,
-            OnMiss::Record => self.record_once(exchange, request, upstream).await,
+            OnMiss::Record => {
+                self.check_key(&mut exchange, &request, &upstream)?;
+                self.record_once(exchange, request, upstream).await
+            }
         }
     }
 
@@ -388,8 +392,8 @@ impl Recorder {
     /// the request.
     ///
     /// # Errors
-    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] if the
-    /// settings cannot be read, [`ErrorKind::Request`] if the name of the scope contains a secret.
+    /// [`ErrorKind::Engine`] or [`ErrorKind::Settings`] if the settings cannot be read, [`ErrorKind::Request`] if the name of
+    /// the scope contains a secret.
     pub async fn key_of(&self, request: &Request) -> Result<RequestKey> {
         let settings = self.shared.settings.get(self.shared.store.engine()).await?;
         let prepared = self
@@ -419,7 +423,7 @@ impl Recorder {
 }
 
 /// The error for a request after the end of the session of a test.
-fn refused(request: &Request) -> Error {
+fn after_the_end(request: &Request) -> Error {
     let line = format!("{} {}", request.method(), request.target());
     let message = format!("{}: the session of the test has ended", mask(&line));
     let hint = "bind cassette!() to a variable that lives to the end of the test, and wait for the tasks that the test has started";

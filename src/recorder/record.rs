@@ -27,24 +27,16 @@ impl Recorder {
         request: Request,
         upstream: impl Transport,
     ) -> Result<Response> {
-        let sent = match self.check_key(&exchange, &request, &upstream) {
-            Ok(key) => self
-                .send(&exchange, request, upstream)
-                .await
-                .map(|response| (response, key)),
-            Err(error) => Err(error),
-        };
-        let response = match sent {
-            Ok((response, Some(key))) if response.status() == StatusCode::UNAUTHORIZED => {
-                self.refuse_key(&exchange, key);
-                response.without_connection_headers(&exchange.prepared.request.method)
-            }
-            Ok((response, _)) => response.without_connection_headers(&exchange.prepared.request.method),
+        let response = match self.send(&exchange, request, upstream).await {
+            Ok(response) => response.without_connection_headers(&exchange.prepared.request.method),
             Err(error) => {
                 call.publish(Err(error.clone()));
                 return Err(error);
             }
         };
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.refuse_key(&exchange);
+        }
         if !self.shared.store.is_cache() && !exchange.prepared.request.is_safe() {
             self.session().count_write(exchange.key().scope());
         }

@@ -10,19 +10,19 @@ use crate::http::{API_KEY_VARIABLE, Request, Transport};
 use crate::redaction::secret_scan::mask;
 
 impl Recorder {
-    /// The key with which a request is sent, for the comparison with refused ones. `None` if a refusal does not matter: in a
-    /// mode that does not only record, and where the error is to be recorded.
+    /// Notes the key with which a request is sent, unless a refusal does not matter: in a mode that does not only record, and
+    /// where the error is to be recorded.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] if the upstream has refused this key, or needs one and there is none.
     pub(super) fn check_key(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         request: &Request,
         upstream: &impl Transport,
-    ) -> Result<Option<String>> {
+    ) -> Result<()> {
         if !self.shared.mode.ends_without_key() || exchange.saves_error(StatusCode::UNAUTHORIZED) {
-            return Ok(None);
+            return Ok(());
         }
         let session = self.session();
         if upstream.needs_key() && !upstream.has_key(request) {
@@ -41,18 +41,20 @@ impl Recorder {
             );
             return Err(Error::new(ErrorKind::Settings, message).with_hint(HINT));
         }
-        Ok(Some(key))
+        exchange.api_key = Some(key);
+        Ok(())
     }
 
     /// Remembers a key that the upstream has refused. The caller gets the response.
-    pub(super) fn refuse_key(&self, exchange: &Exchange, key: String) {
+    pub(super) fn refuse_key(&self, exchange: &Exchange) {
+        let Some(key) = &exchange.api_key else { return };
         let message = format!(
             "the upstream refused the API key (status 401): {}",
             self.line_of(exchange)
         );
         let error = Error::new(ErrorKind::Settings, message).with_hint(HINT);
         tracing::warn!("{}; nothing more is sent with this key", error.message());
-        self.session().refuse_key(key);
+        self.session().refuse_key(key.clone());
         self.session().failed(&error);
     }
 

@@ -66,3 +66,70 @@ impl Recorder {
         self.session().end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::engine::MemoryEngine;
+    use crate::http::BackgroundTransport;
+    use crate::mode::Mode;
+
+    /// An API that refuses every request, for a client with this key.
+    #[derive(Clone)]
+    struct Refusing {
+        key: Option<&'static str>,
+        sent: Arc<AtomicUsize>,
+    }
+
+    impl Transport for Refusing {
+        fn has_key(&self, _: &Request) -> bool {
+            self.key.is_some()
+        }
+
+        fn needs_key(&self) -> bool {
+            true
+        }
+
+        fn secret(&self) -> Option<&str> {
+            self.key
+        }
+
+        fn for_background(&self) -> Option<BackgroundTransport> {
+            let transport = self.clone();
+            Some(Box::new(|request| Box::pin(transport.send(request))))
+        }
+
+        async fn send(self, _: Request) -> Result<Response> {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            Ok(Response::new(StatusCode::UNAUTHORIZED, "{}"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_checked_before_its_request_leaves_the_caller() {
+        let recorder = Recorder::builder(MemoryEngine::new()).mode(Mode::Record).of_test();
+        let recorder = recorder.allow_record_in_ci().build().unwrap();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let ask = async |key| {
+            let upstream = Refusing {
+                key,
+                sent: sent.clone(),
+            };
+            let answer = recorder.answer(Request::get("/v1/models").unwrap(), upstream).await;
+            answer.map(|response| response.status().as_u16())
+        };
+        let missing = ask(None).await.unwrap_err();
+        assert!(missing.message().contains("needs an API key"), "{missing}");
+        assert_eq!(ask(Some("a-wrong-key-0123")).await.unwrap(), 401);
+        let refused = ask(Some("a-wrong-key-0123")).await.unwrap_err();
+        assert!(refused.message().contains("has refused the API key"), "{refused}");
+        // Another key of the same session may be right.
+        assert_eq!(ask(Some("another-key-4567")).await.unwrap(), 401);
+        assert_eq!(sent.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,4 +1,4 @@
-"""Python libraries on top of the Mistral API. None of them is told about the proxy. Prints a line of JSON for each call:
+"""Python libraries on top of the Mistral API. None of them has the URL of the proxy. Prints a line of JSON for each call:
 what came back."""
 
 import asyncio

@@ -55,30 +55,22 @@ impl<'a> Capacity<'a> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+
     use http::StatusCode;
 
     use super::*;
-    use crate::cassette::{Blob, Recorded, RecordedBody, RecordedRequest, RecordedResponse};
+    use crate::cassette::{Blob, Recorded, RecordedRequest, RecordedResponse};
 
     fn cassette(request_bytes: usize, response_bytes: usize) -> Cassette {
-        let body = |bytes| Blob::Inline(Bytes::from(vec![b'x'; bytes]));
         Cassette {
             key: String::new(),
             recorded: Recorded::now(None, None),
             history: None,
-            request: RecordedRequest {
-                host: None,
-                method: "POST".to_owned(),
-                path: "/v1/x".to_owned(),
-                query: None,
-                content_type: None,
-                body: RecordedBody::Blob(body(request_bytes)),
-            },
+            request: RecordedRequest::new("POST", "/v1/x", vec![b'x'; request_bytes]),
             responses: vec![RecordedResponse {
                 status: StatusCode::OK,
                 headers: Vec::new(),
-                body: body(response_bytes),
+                body: Blob::Inline(vec![b'x'; response_bytes].into()),
                 timing_ms: vec![1],
             }],
         }

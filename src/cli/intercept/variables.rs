@@ -43,14 +43,14 @@ pub(crate) fn with_loopback() -> Vec<Variable> {
     no_proxy(&["127.0.0.1", "localhost"], |_| true)
 }
 
-fn no_proxy(more: &[&str], is_kept: impl Fn(&str) -> bool) -> Vec<Variable> {
+fn no_proxy(more: &[&str], is_used: impl Fn(&str) -> bool) -> Vec<Variable> {
     ["NO_PROXY", "no_proxy"]
         .into_iter()
         .map(|name| {
             let others = env::var(name).unwrap_or_default();
-            let kept = others.split(',').map(str::trim);
-            let kept = kept.filter(|entry| !entry.is_empty() && is_kept(entry));
-            let entries: Vec<&str> = kept.chain(more.iter().copied()).collect();
+            let own = others.split(',').map(str::trim);
+            let own = own.filter(|entry| !entry.is_empty() && is_used(entry));
+            let entries: Vec<&str> = own.chain(more.iter().copied()).collect();
             (name, entries.join(",").into())
         })
         .collect()
@@ -89,8 +89,8 @@ pub(crate) fn interception_variables(
         variables.push(("http_proxy", proxy.into()));
     }
     // Clients would bypass the proxy for these hosts. The proxy itself still does what the user's variable says.
-    let is_kept = |entry: &str| !interception.is_bypassed_by(entry);
-    variables.extend(no_proxy(&["127.0.0.1", "localhost", "::1"], is_kept));
+    let is_used = |entry: &str| !interception.is_bypassed_by(entry);
+    variables.extend(no_proxy(&["127.0.0.1", "localhost", "::1"], is_used));
     variables
 }
 

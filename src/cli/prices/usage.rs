@@ -149,14 +149,7 @@ mod tests {
     use super::*;
 
     fn request(path: &str, body: &str) -> RecordedRequest {
-        RecordedRequest {
-            host: None,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Bytes::copy_from_slice(body.as_bytes()).into()),
-        }
+        RecordedRequest::new("POST", path, body.to_owned())
     }
 
     fn response(kind: &str, body: &str) -> RecordedResponse {

@@ -461,7 +461,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cassette::{Cassette, Recorded, RecordedBody};
+    use crate::cassette::{Cassette, Recorded};
     use crate::key::{RequestKey, Scope};
 
     /// A recording in a scope: `METHOD /path`, a body, and the bodies of the responses.
@@ -485,14 +485,7 @@ mod tests {
                     ..Recorded::now(None, None)
                 },
                 history: None,
-                request: RecordedRequest {
-                    host: None,
-                    method: method.to_owned(),
-                    path: path.to_owned(),
-                    query: None,
-                    content_type: None,
-                    body: RecordedBody::Blob(Bytes::from(body.to_string()).into()),
-                },
+                request: RecordedRequest::new(method, path, body.to_string()),
                 responses: responses.iter().map(response).collect(),
             },
         }

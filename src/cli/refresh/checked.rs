@@ -124,46 +124,16 @@ fn parse(line: &[u8]) -> Result<Check, String> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::StatusCode;
 
     use super::*;
-    use crate::cassette::{Cassette, Recorded, RecordedBody, RecordedRequest, RecordedResponse};
-    use crate::key::{RequestKey, Scope};
 
     const API: &str = "https://api.example";
-
-    fn recording(response: &'static str) -> Recording {
-        let hash = "0".repeat(64);
-        Recording {
-            name: "models/x.yaml".to_owned(),
-            key: RequestKey::from_parts(hash.clone(), Scope::root(), "models".to_owned(), "x".to_owned()),
-            cassette: Cassette {
-                key: hash,
-                recorded: Recorded::now(None, None),
-                history: None,
-                request: RecordedRequest {
-                    host: None,
-                    method: "GET".to_owned(),
-                    path: "/v1/models".to_owned(),
-                    query: None,
-                    content_type: None,
-                    body: RecordedBody::Blob(Bytes::new().into()),
-                },
-                responses: vec![RecordedResponse {
-                    status: StatusCode::OK,
-                    headers: Vec::new(),
-                    body: Bytes::from_static(response.as_bytes()).into(),
-                    timing_ms: vec![1],
-                }],
-            },
-        }
-    }
 
     #[test]
     fn only_the_same_recording_of_the_same_upstream_is_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checked.jsonl");
-        let recording = recording("a");
+        let recording = Recording::sample("GET", "/v1/models", "{}");
         let mut checked = Checked::read(&path).unwrap();
         assert_eq!(checked.age(&recording, API), None);
         let mut check = Check::now(&recording, API).unwrap();

@@ -168,49 +168,16 @@ mod tests {
     use super::super::chains::chains;
     use super::super::recording::Recording;
     use crate::cli::change::compare;
-    use bytes::Bytes;
-    use http::StatusCode;
 
     use super::*;
-    use crate::cassette::{Recorded, RecordedBody};
-    use crate::key::Scope;
-
-    fn recording(method: &str, path: &str, response: &str) -> Recording {
-        let request = RecordedRequest {
-            host: None,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Bytes::new().into()),
-        };
-        let response = RecordedResponse {
-            status: StatusCode::OK,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: Bytes::copy_from_slice(response.as_bytes()).into(),
-            timing_ms: vec![1],
-        };
-        let hash = "0".repeat(64);
-        Recording {
-            name: format!("{method} {path}"),
-            key: RequestKey::from_parts(hash.clone(), Scope::root(), "x".to_owned(), "x".to_owned()),
-            cassette: Cassette {
-                key: hash,
-                recorded: Recorded::now(None, None),
-                history: None,
-                request,
-                responses: vec![response],
-            },
-        }
-    }
 
     #[test]
     fn a_new_request_must_repeat_the_new_values() {
-        let upload = recording("POST", "/v1/files", r#"{"id":"f1"}"#);
-        let read = recording("GET", "/v1/files/f1", "{}");
+        let upload = Recording::sample("POST", "/v1/files", r#"{"id":"f1"}"#);
+        let read = Recording::sample("GET", "/v1/files/f1", "{}");
         let all = chains(vec![upload, read]);
         let mut progress = Progress::new(&all[0]);
-        let response = recording("POST", "/v1/files", r#"{"id":"f2"}"#)
+        let response = Recording::sample("POST", "/v1/files", r#"{"id":"f2"}"#)
             .cassette
             .responses
             .remove(0);
@@ -218,7 +185,7 @@ mod tests {
         let old = &all[0].recordings[step.recording].cassette.responses[0];
         progress.substitutions.add(old, &response, &step.needed).unwrap();
         let with_path = |path: &str| {
-            let Recording { key, cassette, .. } = recording("GET", path, "{}");
+            let Recording { key, cassette, .. } = Recording::sample("GET", path, "{}");
             let new = NewRecording {
                 change: compare(&cassette.responses, &cassette.responses, |_| false),
                 replacement: Some((key, cassette)),

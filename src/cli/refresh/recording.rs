@@ -37,6 +37,28 @@ impl Recording {
             cassette,
         }))
     }
+
+    /// A recording of a request without a body, with one JSON response.
+    #[cfg(test)]
+    pub(super) fn sample(method: &str, path: &str, response: &str) -> Self {
+        let hash = "0".repeat(64);
+        Self {
+            name: format!("{method} {path}"),
+            key: RequestKey::from_parts(hash.clone(), crate::key::Scope::root(), "x".to_owned(), "x".to_owned()),
+            cassette: Cassette {
+                key: hash,
+                recorded: crate::cassette::Recorded::now(None, None),
+                history: None,
+                request: crate::cassette::RecordedRequest::new(method, path, ""),
+                responses: vec![crate::cassette::RecordedResponse {
+                    status: http::StatusCode::OK,
+                    headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+                    body: bytes::Bytes::copy_from_slice(response.as_bytes()).into(),
+                    timing_ms: vec![1],
+                }],
+            },
+        }
+    }
 }
 
 /// The result for one recording.

@@ -460,45 +460,17 @@ fn skipped(recording: &Recording, reason: &'static str) -> RefreshResult {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http::StatusCode;
 
     use super::*;
-    use crate::cassette::{Recorded, RecordedBody};
-    use crate::key::Scope;
-
-    fn recording(method: &str, path: &str, response: &str) -> Recording {
-        let request = RecordedRequest {
-            host: None,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Bytes::new().into()),
-        };
-        let response = RecordedResponse {
-            status: StatusCode::OK,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: Bytes::copy_from_slice(response.as_bytes()).into(),
-            timing_ms: vec![1],
-        };
-        let hash = "0".repeat(64);
-        Recording {
-            name: format!("{method} {path}"),
-            key: RequestKey::from_parts(hash.clone(), Scope::root(), "x".to_owned(), "x".to_owned()),
-            cassette: Cassette {
-                key: hash,
-                recorded: Recorded::now(None, None),
-                history: None,
-                request,
-                responses: vec![response],
-            },
-        }
-    }
 
     #[test]
     fn only_a_job_that_goes_on_is_unfinished() {
-        let job = |body: &str| recording("GET", "/v1/jobs/1", body).cassette.responses.remove(0);
+        let job = |body: &str| {
+            Recording::sample("GET", "/v1/jobs/1", body)
+                .cassette
+                .responses
+                .remove(0)
+        };
         let done = job(r#"{"status":"SUCCESS"}"#);
         assert!(is_unfinished(&done, &job(r#"{"status":"RUNNING"}"#)));
         for other in [

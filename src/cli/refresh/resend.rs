@@ -145,19 +145,11 @@ fn http_request(recorded: &RecordedRequest) -> Result<Request> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
 
     fn request(path: &str, body: &str) -> RecordedRequest {
-        RecordedRequest {
-            host: None,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Bytes::copy_from_slice(body.as_bytes()).into()),
-        }
+        RecordedRequest::new("POST", path, body.to_owned())
     }
 
     #[test]

@@ -423,14 +423,7 @@ mod tests {
     }
 
     fn request(path: &str, body: &Value) -> RecordedRequest {
-        RecordedRequest {
-            host: None,
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(Bytes::from(body.to_string()).into()),
-        }
+        RecordedRequest::new("POST", path, body.to_string())
     }
 
     fn response(body: &Value) -> RecordedResponse {

@@ -263,19 +263,11 @@ mod tests {
 
     #[test]
     fn references_are_named_and_random() {
-        let request = RecordedRequest {
-            host: None,
-            method: "POST".to_owned(),
-            path: "/v1/files/9f86d081884c7d65/url".to_owned(),
-            query: None,
-            content_type: None,
-            body: RecordedBody::Blob(
-                bytes::Bytes::from(
-                    json!({ "input_files": ["file-1a2b3c4d"], "agent_id": "ours", "user": "u-1a2b3c4d5e" }).to_string(),
-                )
-                .into(),
-            ),
-        };
+        let request = RecordedRequest::new(
+            "POST",
+            "/v1/files/9f86d081884c7d65/url",
+            json!({ "input_files": ["file-1a2b3c4d"], "agent_id": "ours", "user": "u-1a2b3c4d5e" }).to_string(),
+        );
         let found: Vec<String> = references(&request).into_iter().collect();
         assert_eq!(found, ["9f86d081884c7d65", "file-1a2b3c4d"]);
     }
