@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 use http::request::Parts;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -21,6 +22,9 @@ use crate::recorder::Recorder;
 
 /// The error of a [`CassetteService`]: that of the inner service, unchanged, or an [`Error`] of this crate.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The body of a response. It ends when the recording is saved.
+pub type CassetteBody = UnsyncBoxBody<Bytes, Error>;
 
 /// Records and replays the requests of a `tower` service, for example a `hyper` client.
 ///
@@ -218,8 +222,8 @@ where
 fn to_http(response: Response) -> http::Response<CassetteBody> {
     let (status, headers, body) = response.into_parts();
     let body = match body.try_into_bytes() {
-        Ok(bytes) => CassetteBody(Kind::Complete(bytes)),
-        Err(body) => CassetteBody(Kind::Stream(body.into_stream())),
+        Ok(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        Err(body) => StreamBody::new(body.into_stream().map_ok(Frame::data)).boxed_unsync(),
     };
     let mut converted = http::Response::new(body);
     *converted.status_mut() = status;
@@ -240,46 +244,5 @@ impl fmt::Display for Cause {
 impl StdError for Cause {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
-    }
-}
-
-/// The body of a response. It ends when the recording is saved.
-pub struct CassetteBody(Kind);
-
-enum Kind {
-    Complete(Bytes),
-    Stream(Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>),
-}
-
-impl http_body::Body for CassetteBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        match &mut self.0 {
-            Kind::Complete(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Complete(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Stream(stream) => stream.as_mut().poll_next(context).map_ok(Frame::data),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Complete(bytes) if bytes.is_empty())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Complete(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_) => SizeHint::default(),
-        }
-    }
-}
-
-impl fmt::Debug for CassetteBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Complete(bytes) => write!(f, "CassetteBody({} bytes)", bytes.len()),
-            Kind::Stream(_) => f.write_str("CassetteBody(stream)"),
-        }
     }
 }
