@@ -9,7 +9,7 @@ use super::store::Store;
 use crate::error::Result;
 
 /// Where the cassettes of a command are.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Directory {
     /// The cassette directory, or the URL of a cache: memory:, redis://, s3://, sqlite:, postgres://.
     #[arg(long, value_name = "DIR", default_value = "cassettes")]

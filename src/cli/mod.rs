@@ -4,6 +4,7 @@ mod arguments;
 pub(crate) mod change;
 mod commands;
 mod comparison;
+mod control;
 mod git;
 pub(crate) mod import_export;
 mod intercept;
@@ -52,6 +53,8 @@ enum Command {
     Proxy(ProxyArguments),
     /// Start a proxy, run a command whose requests to the API it intercepts, and print the verdict.
     Run(commands::run::Arguments),
+    /// Serve a test runner, which opens a session for each test over a control channel (docs/control.md).
+    Serve(commands::serve::Arguments),
     /// List the cassettes.
     List(Listing),
     /// Show cassettes as text: messages, tool calls, the text of streams, token usage.
@@ -123,6 +126,7 @@ fn dispatch(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Proxy(arguments) => commands::proxy::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),
+        Command::Serve(arguments) => commands::serve::run(arguments),
         Command::List(arguments) => commands::list::run(arguments),
         Command::Show(arguments) => commands::show::run(arguments),
         Command::Verify(arguments) => commands::verify::run(arguments),

@@ -1,4 +1,4 @@
-//! Starts and stops the proxy of `proxy` and `run`.
+//! Starts and stops the proxy of `proxy`, `run` and `serve`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,8 +15,8 @@ use super::store::Store;
 use crate::engine::{CacheEngine, LayeredEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
-use crate::proxy::{Connections, Interception, Proxy};
-use crate::recorder::{Recorder, Session, Summary};
+use crate::proxy::{Connections, Interception, OpenSessions, Proxy};
+use crate::recorder::{Recorder, RecorderBuilder, Session, Summary};
 use crate::settings::Settings;
 use crate::settings::faults::Faults;
 use crate::settings::pace::Pace;
@@ -26,8 +26,8 @@ use crate::upstream::Upstream;
 /// The help heading of the flags that test the calling program.
 const FAULTS: &str = "Test how the program handles slow and failing responses (docs/faults.md)";
 
-/// The arguments of `proxy` and `run`.
-#[derive(Args)]
+/// The arguments of `proxy`, `run` and `serve`.
+#[derive(Args, Clone)]
 pub(crate) struct ProxyArguments {
     #[command(flatten)]
     pub(crate) directory: Directory,
@@ -35,7 +35,7 @@ pub(crate) struct ProxyArguments {
     pub(crate) intercept: InterceptArguments,
     /// record, replay, strict or live [default: MISTRAL_CASSETTE_MODE; else strict if CI is set; else replay].
     #[arg(long, value_name = "MODE")]
-    mode: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
     /// The base URL of the real API.
     #[arg(long, value_name = "URL", default_value = crate::upstream::DEFAULT_UPSTREAM)]
     upstream: String,
@@ -71,7 +71,7 @@ pub(crate) struct ProxyArguments {
     engine_timeout: u64,
     /// Read settings from this file instead of the one in the cassette directory.
     #[arg(long, value_name = "FILE")]
-    settings: Option<PathBuf>,
+    pub(crate) settings: Option<PathBuf>,
     /// Append a line for each used cassette to this file [default: MISTRAL_CASSETTE_USAGE_LOG].
     #[arg(long, value_name = "FILE", visible_alias = "ledger")]
     pub(crate) usage_log: Option<PathBuf>,
@@ -80,13 +80,13 @@ pub(crate) struct ProxyArguments {
     near: Option<String>,
     /// The speed of replayed responses: none, recorded, or a factor such as 2x [default: from the settings].
     #[arg(long, value_name = "PACE", help_heading = FAULTS)]
-    pace: Option<Pace>,
+    pub(crate) pace: Option<Pace>,
     /// Send replayed bodies in fragments of these sizes, repeated from the first: 1,5,2,13.
     #[arg(long, value_name = "BYTES,…", help_heading = FAULTS)]
     fragment: Option<Fragments>,
     /// Inject faults into replayed responses: 429:0.1,cut:0.05,malformed:0.05,reset:0.05,delay:200ms,seed:1.
     #[arg(long, value_name = "FAULT:P,…", help_heading = FAULTS)]
-    inject: Option<Faults>,
+    pub(crate) inject: Option<Faults>,
 }
 
 impl ProxyArguments {
@@ -98,7 +98,12 @@ impl ProxyArguments {
 
     /// Opens the engine in which the proxy records.
     pub(crate) fn engine(&self) -> Result<Arc<dyn CacheEngine>> {
-        let engine = self.directory.open()?.engine;
+        self.engine_at(&self.directory.dir)
+    }
+
+    /// Opens the engine at a location in place of that of `--dir`.
+    pub(crate) fn engine_at(&self, location: &str) -> Result<Arc<dyn CacheEngine>> {
+        let engine = Store::open(location)?.engine;
         Ok(match &self.near {
             Some(near) => Arc::new(LayeredEngine::new(Store::open(near)?.engine, engine)),
             None => engine,
@@ -112,11 +117,32 @@ impl ProxyArguments {
         usage_log: Option<&Path>,
         interception: Option<Interception>,
     ) -> Result<Proxy> {
-        let recorder = self.recorder(engine, usage_log)?;
+        self.start_with(engine, usage_log, interception, None).await
+    }
+
+    /// As [`start`](Self::start), with sessions that are opened and closed while the proxy runs.
+    pub(crate) async fn start_with(
+        &self,
+        engine: Arc<dyn CacheEngine>,
+        usage_log: Option<&Path>,
+        interception: Option<Interception>,
+        sessions: Option<OpenSessions>,
+    ) -> Result<Proxy> {
+        if let Some(faults) = &self.inject {
+            print_message(&format!("mistral-cassette: injects {faults}"));
+        }
+        let mut recorder = self.recorder(engine, usage_log)?;
+        if sessions.is_some() {
+            recorder = recorder.keep_requests();
+        }
+        let recorder = recorder.build()?;
         let upstream = self.upstream()?;
         let mut proxy = Proxy::builder();
         if let Some(interception) = interception {
             proxy = proxy.intercept(interception);
+        }
+        if let Some(sessions) = sessions {
+            proxy = proxy.sessions(sessions);
         }
         if self.allow_remote {
             proxy = proxy.allow_remote();
@@ -137,7 +163,8 @@ impl ProxyArguments {
         Ok(proxy)
     }
 
-    fn recorder(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<Recorder> {
+    /// Configures the recorder of a session.
+    pub(crate) fn recorder(&self, engine: Arc<dyn CacheEngine>, usage_log: Option<&Path>) -> Result<RecorderBuilder> {
         let mut recorder = Recorder::builder_on(engine)
             .command_line()
             .engine_timeout(Duration::from_secs(self.engine_timeout));
@@ -162,11 +189,8 @@ impl ProxyArguments {
         if self.allow_ci {
             recorder = recorder.allow_record_in_ci();
         }
-        if let Some(faults) = &self.inject {
-            print_message(&format!("mistral-cassette: injects {faults}"));
-        }
         let playback = Playback::from_flags(self.pace, self.fragment.clone(), self.inject.clone());
-        recorder.playback(playback).build()
+        Ok(recorder.playback(playback))
     }
 
     fn upstream(&self) -> Result<Upstream> {

@@ -71,6 +71,18 @@ impl StagedEngine {
         Ok(keys.len())
     }
 
+    /// Deletes the staged cassettes. Returns their number.
+    ///
+    /// # Errors
+    /// The folder cannot be changed.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn discard(&self) -> Result<usize> {
+        let count = self.staged().await?;
+        self.staged.clear().await?;
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(count)
+    }
+
     /// The number of staged cassettes.
     ///
     /// # Errors

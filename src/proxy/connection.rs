@@ -227,7 +227,7 @@ impl Server {
             Some(Ok(accepted)) => accepted,
             Some(Err(Some(error))) => {
                 tracing::info!("{}", error.in_one_line());
-                self.service.recorder().session().failed(&error);
+                self.service.session().failed(&error);
                 return;
             }
             // The client has closed the connection, or sends nothing.

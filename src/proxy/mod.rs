@@ -6,6 +6,7 @@ mod intercept;
 mod read;
 mod response;
 mod service;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ use self::intercept::Interceptor;
 pub(crate) use self::intercept::certificate_pem;
 pub use self::intercept::{Connections, Interception};
 use self::service::Service;
+pub(crate) use self::sessions::OpenSessions;
+use self::sessions::Sessions;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "cli")]
+use crate::key::Scope;
 use crate::recorder::{Recorder, Summary};
 use crate::upstream::Upstream;
 
@@ -77,6 +82,7 @@ pub struct ProxyBuilder {
     idle_timeout: Duration,
     max_body_bytes: u64,
     interception: Option<Interception>,
+    sessions: Option<OpenSessions>,
 }
 
 impl ProxyBuilder {
@@ -110,6 +116,14 @@ impl ProxyBuilder {
     /// Also intercepts requests to the real hosts of the API, from clients that use the proxy as their HTTP proxy.
     pub fn intercept(mut self, interception: Interception) -> Self {
         self.interception = Some(interception);
+        self
+    }
+
+    /// Takes requests to these sessions, which their owner opens and closes. The recorder of the proxy has only what belongs
+    /// to none of them.
+    #[cfg(feature = "cli")]
+    pub(crate) fn sessions(mut self, sessions: OpenSessions) -> Self {
+        self.sessions = Some(sessions);
         self
     }
 
@@ -163,7 +177,12 @@ impl ProxyBuilder {
         let connections = interceptor
             .as_ref()
             .map(|interceptor| interceptor.network.connections.clone());
-        let service = Service::new(recorder.clone(), upstream, self.guard, self.max_body_bytes);
+        let service = Service::new(
+            Sessions::new(recorder.clone(), self.sessions),
+            upstream,
+            self.guard,
+            self.max_body_bytes,
+        );
         let server = Server::new(service, interceptor, self.idle_timeout);
         let serving = tokio::spawn(accept(listener, Arc::new(server), self.idle_timeout, stop.clone()));
         Ok(Proxy {
@@ -194,12 +213,31 @@ impl Proxy {
             idle_timeout: IDLE_TIMEOUT,
             max_body_bytes: MAX_BODY_BYTES,
             interception: None,
+            sessions: None,
         }
     }
 
     /// Returns the base URL, without `/v1`, for example `http://127.0.0.1:49152`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The base URL in a scope.
+    #[cfg(feature = "cli")]
+    pub(crate) fn url_in(&self, scope: &Scope) -> String {
+        if scope.is_root() {
+            return self.url();
+        }
+        format!("http://{}{}", self.address, read::with_scope(scope, ""))
+    }
+
+    /// The URL of the proxy as an HTTP proxy in a scope, which is its user.
+    #[cfg(feature = "cli")]
+    pub(crate) fn proxy_url_in(&self, scope: &Scope) -> String {
+        if scope.is_root() {
+            return self.url();
+        }
+        format!("http://{}@{}", read::scope_name(scope), self.address)
     }
 
     /// Returns the recorder, which has the session.
@@ -276,10 +314,9 @@ async fn accept(listener: TcpListener, server: Arc<Server>, idle_timeout: Durati
     }
     drop(listener);
     let service = server.service();
-    service.recorder().skip_delays();
+    service.sessions().skip_delays();
     let drained = server.stop();
-    service.wait_for_requests().await;
-    let _ = service.recorder().finish().await;
+    service.sessions().finish().await;
     if tokio::time::timeout(SHUTDOWN_GRACE, drained).await.is_err() {
         tracing::warn!("some clients did not read their responses to the end");
     }
@@ -292,6 +329,11 @@ pub(crate) async fn serve_one(
     recorder: Recorder,
     upstream: Upstream,
 ) {
-    let service = Service::new(recorder, upstream, Guard::default(), MAX_BODY_BYTES);
+    let service = Service::new(
+        Sessions::new(recorder, None),
+        upstream,
+        Guard::default(),
+        MAX_BODY_BYTES,
+    );
     Arc::new(Server::new(service, None, IDLE_TIMEOUT)).serve(stream).await;
 }

@@ -28,7 +28,8 @@ const SCOPE_HEADER: HeaderName = HeaderName::from_static("x-mistral-cassette-sco
 /// A request and its scope.
 pub(super) struct ScopedRequest {
     pub(super) request: Request,
-    pub(super) scope: Scope,
+    /// The scope that the request names.
+    pub(super) scope: Option<Scope>,
     /// The scope in the path of the request.
     pub(super) path_scope: Option<Scope>,
 }
@@ -88,17 +89,17 @@ fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
     let (scope, path_scope, request) = match (route, target.as_str().strip_prefix(SCOPE_PREFIX)) {
         (Route::Intercepted(destination, scope), _) => {
             let request = Request::from_target(head.method, target)?.with_host(destination.key_host.as_deref());
-            (scope.as_ref().unwrap_or(&destination.scope).clone(), None, request)
+            (scope.clone(), None, request)
         }
-        (Route::Direct, None) => (Scope::root(), None, Request::from_target(head.method, target)?),
+        (Route::Direct, None) => (None, None, Request::from_target(head.method, target)?),
         (Route::Direct, Some(rest)) => {
             let (scope, target) = split_scope(rest)?;
-            (scope.clone(), Some(scope), Request::new(head.method, target)?)
+            (Some(scope.clone()), Some(scope), Request::new(head.method, target)?)
         }
     };
     Ok(ScopedRequest {
         request: request.headers(head.headers),
-        scope: named.unwrap_or(scope),
+        scope: named.or(scope),
         path_scope,
     })
 }
@@ -176,8 +177,12 @@ fn split_scope(rest: &str) -> Result<(Scope, &str)> {
 
 /// The path of a target in a scope, the reverse of [`split_scope`].
 pub(super) fn with_scope(scope: &Scope, target: &str) -> String {
-    let name = percent_encoding::utf8_percent_encode(scope.as_str(), SCOPE_NAME);
-    format!("{SCOPE_PREFIX}{name}{target}")
+    format!("{SCOPE_PREFIX}{}{target}", scope_name(scope))
+}
+
+/// A scope in a URL.
+pub(super) fn scope_name(scope: &Scope) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(scope.as_str(), SCOPE_NAME)
 }
 
 /// Where the version begins (`/v1`), if folders precede it: they were probably meant as a part of the scope.
@@ -194,7 +199,10 @@ mod tests {
 
     fn parse(request: http::request::Builder) -> Result<(String, String)> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        parse_head(head, &Route::Direct).map(|scoped| (scoped.scope.to_string(), scoped.request.target()))
+        parse_head(head, &Route::Direct).map(|scoped| {
+            let scope = scoped.scope.unwrap_or_else(Scope::root);
+            (scope.to_string(), scoped.request.target())
+        })
     }
 
     #[test]

@@ -9,36 +9,33 @@ use futures_util::future::poll_immediate;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Incoming;
-use tokio_util::task::TaskTracker;
 
 use super::guard::{self, Guard};
 use super::intercept::Route;
 use super::read::{self, ScopedRequest};
 use super::response::{self, Refusal, ResponseBody};
+use super::sessions::{Selected, Sessions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::LOCATION_HEADERS;
 use crate::key::Scope;
-use crate::recorder::Recorder;
+use crate::recorder::Session;
 use crate::upstream::Upstream;
 
 /// The HTTP service that all connections of a proxy share.
 pub(super) struct Service {
-    recorder: Recorder,
+    sessions: Sessions,
     upstream: Upstream,
     guard: Guard,
     max_body_bytes: u64,
-    /// The requests in progress.
-    requests: TaskTracker,
 }
 
 impl Service {
-    pub(super) fn new(recorder: Recorder, upstream: Upstream, guard: Guard, max_body_bytes: u64) -> Self {
+    pub(super) fn new(sessions: Sessions, upstream: Upstream, guard: Guard, max_body_bytes: u64) -> Self {
         Self {
-            recorder,
+            sessions,
             upstream,
             guard,
             max_body_bytes,
-            requests: TaskTracker::new(),
         }
     }
 
@@ -46,14 +43,13 @@ impl Service {
         &self.guard
     }
 
-    pub(super) fn recorder(&self) -> &Recorder {
-        &self.recorder
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
-    /// Waits until no request is in progress.
-    pub(super) async fn wait_for_requests(&self) {
-        self.requests.close();
-        self.requests.wait().await;
+    /// The session of what belongs to no other one.
+    pub(super) fn session(&self) -> &Session {
+        self.sessions.own.recorder.session()
     }
 
     /// Responds to a request. An error closes the connection without a response.
@@ -77,7 +73,7 @@ impl Service {
 
     /// Counts a refused request.
     pub(super) fn refuse(&self, refusal: &Refusal) -> http::Response<ResponseBody> {
-        self.recorder.session().refused(&refusal.error);
+        self.session().refused(&refusal.error);
         refusal.response()
     }
 
@@ -90,7 +86,7 @@ impl Service {
         let scoped = match read::request(head, body, self.max_body_bytes, &route).await {
             Ok(scoped) => scoped,
             Err(refusal) => {
-                self.recorder.session().failed(&refusal.error);
+                self.session().failed(&refusal.error);
                 let response = response::from_request_error(&refusal.error, refusal.status);
                 return Ok(response::with_reason(response, &refusal.error));
             }
@@ -100,18 +96,21 @@ impl Service {
             scope,
             path_scope,
         } = scoped;
-        let service = self.clone();
+        let (upstream, default) = match &route {
+            Route::Direct => (&self.upstream, &Scope::root()),
+            Route::Intercepted(destination, _) => (&destination.upstream, &destination.scope),
+        };
+        let Selected { recorder, requests } = match self.sessions.select(scope.as_ref(), default) {
+            Ok(selected) => selected,
+            Err(error) => {
+                self.session().failed(&error);
+                return Ok(response::from_error(&error));
+            }
+        };
+        let (session, upstream) = (recorder.clone(), upstream.clone());
         // The future is boxed first, so that the next steps do not copy it.
-        let answer = Box::pin(async move {
-            let recorder = service.recorder.within(&scope);
-            let recorder = recorder.inspect_err(|error| service.recorder.session().failed(error))?;
-            let upstream = match route {
-                Route::Direct => service.upstream.clone(),
-                Route::Intercepted(destination, _) => destination.upstream.clone(),
-            };
-            recorder.answer(request, upstream).await
-        });
-        Ok(match finish_in_background(self.requests.track_future(answer)).await {
+        let answer = Box::pin(async move { recorder.answer(request, upstream).await });
+        Ok(match finish_in_background(requests.track_future(answer)).await {
             Ok(Ok(response)) => {
                 let mut response = response::from_response(response);
                 if let Some(scope) = path_scope {
@@ -127,7 +126,7 @@ impl Service {
                     panic_message(&*panic)
                 );
                 let error = Error::new(ErrorKind::Internal, message);
-                self.recorder.session().failed(&error);
+                session.session().failed(&error);
                 response::from_error(&error)
             }
         })

@@ -44,6 +44,7 @@ pub struct RecorderBuilder {
     usage_log: Option<PathBuf>,
     is_command_line: bool,
     is_of_test: bool,
+    keeps_requests: bool,
 }
 
 impl Recorder {
@@ -68,6 +69,7 @@ impl Recorder {
             usage_log: None,
             is_command_line: false,
             is_of_test: false,
+            keeps_requests: false,
         }
     }
 }
@@ -119,6 +121,13 @@ impl RecorderBuilder {
     /// Lets recordings continue while a test ends, and counts what is still in progress then.
     pub(crate) fn of_test(mut self) -> Self {
         self.is_of_test = true;
+        self
+    }
+
+    /// Keeps what happens to each request.
+    #[cfg(feature = "cli")]
+    pub(crate) fn keep_requests(mut self) -> Self {
+        self.keeps_requests = true;
         self
     }
 
@@ -214,17 +223,20 @@ impl RecorderBuilder {
         let key = env::var(API_KEY_VARIABLE).ok();
         overrides.secrets.extend(key.filter(|key| !is_dummy(key)));
         let recordings = TaskTracker::new();
+        let session = match is_cache {
+            true => Session::for_cache(),
+            false => Session::default(),
+        };
+        if self.keeps_requests {
+            session.keep_requests();
+        }
         Ok(Recorder {
             shared: Arc::new(Shared {
                 mode,
                 settings: SettingsSource::new(settings, overrides),
                 requests: RequestCache::default(),
                 store: Store::new(self.engine, self.engine_timeout, self.lock_ttl, recordings.clone()),
-                session: if is_cache {
-                    Session::for_cache()
-                } else {
-                    Session::default()
-                },
+                session,
                 usage_log,
                 in_flight: Arc::default(),
                 recordings,

@@ -13,7 +13,6 @@ use super::in_progress::RequestInProgress;
 use super::prepared::PreparedRequest;
 use crate::key::RequestKey;
 use crate::mode::Plan;
-use crate::redaction::secret_scan::mask;
 use crate::settings::SaveErrors;
 use crate::settings::faults::Injection;
 use crate::settings::playback::Playback;
@@ -70,11 +69,6 @@ impl Exchange {
         selected.includes(status)
     }
 
-    /// Logs a line for this request; see [`log_outcome`].
-    pub(super) fn log_outcome(&self, status: StatusCode, outcome: impl FnOnce() -> String) {
-        log_outcome(&self.prepared, self.started, status, outcome);
-    }
-
     /// The same request, to be sent in the background.
     pub(super) fn for_background(&self, plan: Plan) -> Self {
         Self {
@@ -101,21 +95,4 @@ impl Exchange {
     pub(super) fn records_each_request(&self) -> bool {
         !self.plan.looks_up
     }
-}
-
-/// Logs a line for an answered request: method and target, status, duration, what happened.
-pub(super) fn log_outcome(
-    prepared: &PreparedRequest,
-    started: Instant,
-    status: StatusCode,
-    outcome: impl FnOnce() -> String,
-) {
-    // The arguments are evaluated only if the line is logged.
-    tracing::info!(
-        "{} {} in {} ms: {}",
-        mask(&prepared.request.line()),
-        status.as_u16(),
-        started.elapsed().as_millis(),
-        outcome()
-    );
 }

@@ -27,6 +27,7 @@ mod lock;
 mod lookup;
 mod merge;
 mod miss;
+mod outcome;
 mod paced_body;
 mod prepared;
 mod quota;
@@ -59,6 +60,9 @@ use self::document_cache::Document;
 use self::effective_settings::SettingsSource;
 use self::exchange::Exchange;
 use self::lookup::Lookup;
+use self::outcome::Outcome;
+#[cfg(feature = "cli")]
+pub(crate) use self::outcome::{AnsweredRequest, Outcome as RequestOutcome};
 use self::prepared::RequestCache;
 pub use self::session::{Session, Summary};
 use self::store::Store;
@@ -135,13 +139,17 @@ impl Recorder {
         if self.session().has_ended() {
             return Err(after_the_end(&request));
         }
+        let (method, target, started) = (
+            request.method().clone(),
+            request.path_and_query().clone(),
+            Instant::now(),
+        );
         let result = self.handle(request, upstream).await;
-        if let Err(error) = &result {
-            // The log shows the first line; the caller and the verdict get the whole message.
-            tracing::info!("{}", mask(error.message().lines().next().unwrap_or_default()));
-            if !error.is_injected() {
-                self.session().failed(error);
-            }
+        if let Err(error) = &result
+            && !error.is_injected()
+        {
+            self.report_error(&format!("{method} {target}"), started, error);
+            self.session().failed(error);
         }
         result
     }
@@ -257,7 +265,7 @@ impl Recorder {
                 Role::Follower(follower) => follower,
             };
             if let Some(response) = follower.response().await {
-                return self.coalesced(response);
+                return self.coalesced(&exchange, response);
             }
             // The leader found a recording or gave up before there was a response.
             if exchange.plan.looks_up {
@@ -313,8 +321,10 @@ impl Recorder {
         }
         self.session().warn_unavailable(&error);
         let method = request.method().clone();
+        let (line, started) = (format!("{method} {}", request.target()), Instant::now());
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.skipped += 1);
+        self.report_bypass(&line, started, response.status());
         Ok(response.without_connection_headers(method.as_str()))
     }
 
@@ -322,13 +332,19 @@ impl Recorder {
     async fn pass_through(&self, exchange: &Exchange, request: Request, upstream: impl Transport) -> Result<Response> {
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.passed_on += 1);
-        exchange.log_outcome(response.status(), || "passed on".to_owned());
+        self.report(
+            &exchange.prepared,
+            exchange.started,
+            response.status(),
+            Outcome::PassedOn,
+        );
         Ok(response.without_connection_headers(&exchange.prepared.request.method))
     }
 
     /// Counts a request that got the response of another one in progress.
-    fn coalesced(&self, response: Result<Response>) -> Result<Response> {
+    fn coalesced(&self, exchange: &Exchange, response: Result<Response>) -> Result<Response> {
         let response = response?;
+        self.report(&exchange.prepared, exchange.started, response.status(), Outcome::Shared);
         self.session().count(|summary| summary.replayed += 1);
         self.shared.store.count(|counts| counts.hits += 1);
         Ok(response)
@@ -413,6 +429,12 @@ impl Recorder {
         self.shared.recordings.wait().await;
         self.shared.store.flush_counters().await;
         self.session().verdict()
+    }
+
+    /// The number of recordings in progress.
+    #[cfg(feature = "cli")]
+    pub(crate) fn recordings_in_progress(&self) -> usize {
+        self.shared.recordings.len()
     }
 
     /// Ends the delays of all replays, for example when the process shuts down.

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::Recorder;
 use super::coalesce::{Leader, SharedResponse};
 use super::exchange::Exchange;
+use super::outcome::Outcome;
 use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,7 +87,7 @@ impl Recorder {
         body: Body,
     ) {
         let records_each_request = exchange.records_each_request();
-        let prepared = exchange.prepared.clone();
+        let (prepared, started) = (exchange.prepared.clone(), exchange.started);
         let mut guard = FinishOnDrop {
             session: self.session(),
             body: &response.body,
@@ -95,7 +96,7 @@ impl Recorder {
         let result = match self.copy_body(&exchange, &mut call, &response, body).await {
             Ok(Some(timing)) => self.save_if_lasting(exchange, &call, &response, origin, timing).await,
             Ok(None) => {
-                self.skip_too_large(exchange.key());
+                self.skip_too_large(&exchange.prepared, exchange.started, response.status);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -107,6 +108,8 @@ impl Recorder {
             {
                 self.session().warn_unavailable(&error);
                 self.session().count(|summary| summary.skipped += 1);
+                let reason = "the engine is unavailable".to_owned();
+                self.report(&prepared, started, response.status, Outcome::NotRecorded(reason));
                 Ok(())
             }
             result => result,
@@ -119,6 +122,7 @@ impl Recorder {
             _ => error,
         });
         if let Err(error) = &result {
+            self.report_error(&prepared.request.line(), started, error);
             self.session().failed(error);
         }
         call.close();

@@ -1,11 +1,13 @@
 //! Replays a recorded response, or the fault that was drawn for it.
 
 use bytes::Bytes;
+use http::StatusCode;
 
 use super::Recorder;
 use super::document_cache::Document;
 use super::exchange::Exchange;
 use super::fault_responses;
+use super::outcome::Outcome;
 use super::paced_body::PacedBody;
 use super::usage_log::Use;
 use crate::cassette::{Blob, Cassette};
@@ -21,11 +23,11 @@ impl Recorder {
         let mut fault = exchange.injection.fault;
         match fault {
             Some(Fault::Status(status)) => {
-                self.count_injected(exchange, Fault::Status(status));
+                self.count_injected(exchange, Fault::Status(status), Some(status));
                 return Ok(fault_responses::error_response(status));
             }
             Some(Fault::Reset) => {
-                self.count_injected(exchange, Fault::Reset);
+                self.count_injected(exchange, Fault::Reset, None);
                 return Err(fault_responses::connection_error(Fault::Reset));
             }
             _ => {}
@@ -45,7 +47,7 @@ impl Recorder {
         let mut headers = replayed.headers.clone();
         match fault {
             Some(fault) => {
-                self.count_injected(exchange, fault);
+                self.count_injected(exchange, fault, Some(response.status));
                 fault_responses::name_fault(&mut headers, fault);
                 if fault == Fault::Malformed {
                     body = fault_responses::malformed(&body, response.is_event_stream());
@@ -124,15 +126,15 @@ impl Recorder {
             counts.milliseconds_saved += milliseconds;
         });
         self.log_use(exchange.key(), Use::Replayed);
-        exchange.log_outcome(response.status, || {
-            let (count, name) = (cassette.responses.len(), exchange.key().name());
-            format!("replayed {} of {count} from {name}", index + 1)
-        });
+        let count = cassette.responses.len();
+        let outcome = Outcome::Replayed { index, count };
+        self.report(&exchange.prepared, exchange.started, response.status, outcome);
     }
 
-    fn count_injected(&self, exchange: &Exchange, fault: Fault) {
+    fn count_injected(&self, exchange: &Exchange, fault: Fault, status: Option<StatusCode>) {
         self.session().count(|summary| summary.injected += 1);
         self.log_use(exchange.key(), Use::Replayed);
-        tracing::info!("injected {fault} in place of {}", exchange.key().name());
+        let outcome = Outcome::Injected(fault.to_string());
+        self.report(&exchange.prepared, exchange.started, status, outcome);
     }
 }

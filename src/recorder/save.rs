@@ -1,6 +1,7 @@
 //! Saves a complete response: decides whether it may be recorded, merges it with what is on file, and stores the result.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,8 +10,10 @@ use super::Recorder;
 use super::assessment::{Assessment, RequestLine, assess};
 use super::coalesce::{Leader, SharedResponse};
 use super::document_cache::Document;
-use super::exchange::{Damage, Exchange, log_outcome};
+use super::exchange::{Damage, Exchange};
 use super::merge::{Expired, NewResponse, Turn, merge};
+use super::outcome::Outcome;
+use super::prepared::PreparedRequest;
 use super::usage_log::Use;
 use super::written::Written;
 use crate::cassette::{Blob, Cassette, History, Recorded, RecordedResponse, is_equivalent, yaml};
@@ -32,8 +35,12 @@ impl Recorder {
     ) -> Result<()> {
         let (prepared, started) = (exchange.prepared.clone(), exchange.started);
         let body = response.body.complete();
-        if !self.is_lasting(&exchange, response, &body) {
+        let not_recorded = |reason: String| {
             self.log_use(&prepared.key, Use::NotRecorded);
+            self.report(&prepared, started, response.status, Outcome::NotRecorded(reason));
+        };
+        if let Err(reason) = self.check_lasting(&exchange, response, &body) {
+            not_recorded(reason);
             return Ok(());
         }
         let redactor = &prepared.redactor;
@@ -47,7 +54,7 @@ impl Recorder {
             // The caller still gets its response; the verdict says that it was not recorded.
             self.session().failed(&error);
             tracing::warn!("{}", error.message());
-            self.log_use(&prepared.key, Use::NotRecorded);
+            not_recorded("the response contains a secret".to_owned());
             return Ok(());
         }
         let redacted = |text: &str| redactor.redact_text(text).into_owned();
@@ -58,32 +65,30 @@ impl Recorder {
         {
             self.session().count(|summary| summary.recorded += 1);
             self.log_use(&prepared.key, Use::Recorded);
-            log_outcome(&prepared, started, response.status, || {
-                format!("recorded {}", prepared.key.name())
-            });
+            self.report(&prepared, started, response.status, Outcome::Recorded);
         } else {
-            self.skip_too_large(&prepared.key);
+            self.skip_too_large(&prepared, started, response.status);
         }
         Ok(())
     }
 
-    /// Whether a response is recorded: it is lasting, or a transient error that the request or the settings select. Otherwise
-    /// the session warns or fails; the caller gets the response in any case.
-    fn is_lasting(&self, exchange: &Exchange, response: &SharedResponse, body: &Bytes) -> bool {
+    /// Checks whether a response is recorded: it is lasting, or a transient error that the request or the settings select.
+    /// Otherwise the session warns or fails, and the reason is returned; the caller gets the response in any case.
+    fn check_lasting(&self, exchange: &Exchange, response: &SharedResponse, body: &Bytes) -> Result<(), String> {
         let request = &exchange.prepared.request;
         match assess(RequestLine::of(request), response.status, &response.headers, body) {
-            Assessment::Lasting => true,
+            Assessment::Lasting => Ok(()),
             Assessment::Transient(reason) => {
-                let is_selected = exchange.saves_error(response.status);
-                if !is_selected {
-                    self.session().count(|summary| summary.passed_on += 1);
-                    // A refused key was reported.
-                    let is_refusal = response.status == StatusCode::UNAUTHORIZED && self.shared.mode.ends_without_key();
-                    if !is_refusal {
-                        self.warn_transient(response.status, &reason, exchange);
-                    }
+                if exchange.saves_error(response.status) {
+                    return Ok(());
                 }
-                is_selected
+                self.session().count(|summary| summary.passed_on += 1);
+                // A refused key was reported.
+                let is_refusal = response.status == StatusCode::UNAUTHORIZED && self.shared.mode.ends_without_key();
+                if !is_refusal {
+                    self.warn_transient(response.status, &reason, exchange);
+                }
+                Err(format!("transient: {reason}"))
             }
             Assessment::Incomplete(reason) => {
                 let line = mask(&request.line()).into_owned();
@@ -91,7 +96,7 @@ impl Recorder {
                 let error = Error::new(ErrorKind::Upstream, message);
                 self.session().failed(&error);
                 tracing::warn!("{}", error.message());
-                false
+                Err(format!("the response is {reason}"))
             }
         }
     }
@@ -127,10 +132,12 @@ impl Recorder {
     }
 
     /// Counts a response that is larger than the limits allow.
-    pub(super) fn skip_too_large(&self, key: &RequestKey) {
+    pub(super) fn skip_too_large(&self, prepared: &PreparedRequest, started: Instant, status: StatusCode) {
         self.session().count(|summary| summary.skipped += 1);
-        self.log_use(key, Use::NotRecorded);
-        tracing::warn!("not recorded, larger than limits allow: {}", key.name());
+        self.log_use(&prepared.key, Use::NotRecorded);
+        tracing::warn!("not recorded, larger than limits allow: {}", prepared.key.name());
+        let reason = "larger than limits allow".to_owned();
+        self.report(prepared, started, status, Outcome::NotRecorded(reason));
     }
 
     /// Refuses or reports a response that still contains a secret, depending on the settings.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use super::in_progress::InProgress;
+use super::outcome::AnsweredRequest;
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
@@ -50,6 +51,8 @@ struct State {
     /// Whether a request was not sent, or not recorded, because its API key is wrong or missing.
     is_ended_without_key: bool,
     began: Timestamp,
+    /// What happened to each request, in a session that keeps them.
+    requests: Option<Vec<AnsweredRequest>>,
 }
 
 /// How often a key was requested.
@@ -80,6 +83,7 @@ impl Default for State {
             refused_keys: BTreeSet::new(),
             is_ended_without_key: false,
             began: Timestamp::now(),
+            requests: None,
         }
     }
 }
@@ -319,6 +323,24 @@ impl Session {
         let before = state.summary;
         change(&mut state.summary);
         emit_metrics(&before, &state.summary);
+    }
+
+    /// Keeps what happens to each request from now on.
+    pub(super) fn keep_requests(&self) {
+        self.state().requests = Some(Vec::new());
+    }
+
+    /// Adds a request, if this session keeps them.
+    pub(super) fn keep(&self, request: impl FnOnce() -> AnsweredRequest) {
+        if let Some(requests) = &mut self.state().requests {
+            requests.push(request());
+        }
+    }
+
+    /// What happened to each request so far; empty unless the session keeps them.
+    #[cfg(feature = "cli")]
+    pub(crate) fn requests(&self) -> Vec<AnsweredRequest> {
+        self.state().requests.clone().unwrap_or_default()
     }
 
     /// Counts a refused request, and warns about the first one.

@@ -12,7 +12,7 @@ use crate::proxy::Interception;
 pub(crate) const INTERCEPTION: &str = "Interception of unmodified programs (docs/interception.md)";
 
 /// The options of `proxy` and `run` for interception.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct InterceptArguments {
     /// Intercept HTTPS connections to the hosts of the API, and to HOST: a name with an optional port, or *.DOMAIN;
     /// repeatable. URL is the upstream of the host, by default the host itself. `run` always intercepts the hosts of the API.

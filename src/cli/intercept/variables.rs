@@ -14,7 +14,7 @@ pub(crate) type Variable = (&'static str, OsString);
 
 /// The variables from which API clients read the base URL. Those of clients that append only `/chat/completions` include
 /// `/v1`. A variable that names an intercepted host stays as it is, unless the host is one of the API's own.
-pub(crate) fn base_urls(base: &str, interception: Option<&Interception>) -> Vec<Variable> {
+pub(super) fn base_urls(base: &str, interception: Option<&Interception>) -> Vec<Variable> {
     let with_version = format!("{base}/v1");
     let is_intercepted = |name: &str| {
         let value = env::var(name).unwrap_or_default();
@@ -39,7 +39,7 @@ pub(crate) fn base_urls(base: &str, interception: Option<&Interception>) -> Vec<
 }
 
 /// `NO_PROXY` in both spellings, with the addresses of this machine.
-pub(crate) fn with_loopback() -> Vec<Variable> {
+pub(super) fn with_loopback() -> Vec<Variable> {
     no_proxy(&["127.0.0.1", "localhost"], |_| true)
 }
 
@@ -57,7 +57,7 @@ fn no_proxy(more: &[&str], is_used: impl Fn(&str) -> bool) -> Vec<Variable> {
 }
 
 /// The variables with which a command uses a proxy that intercepts.
-pub(crate) fn interception_variables(
+pub(super) fn interception_variables(
     address: SocketAddr,
     interception: &Interception,
     trust: &Trust,

@@ -24,7 +24,7 @@ use super::stored_body::{decode, encode};
 use super::{CacheEngine, EngineExtensions, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
-use crate::key::RequestKey;
+use crate::key::{RequestKey, Scope};
 use crate::settings::Settings;
 
 /// Larger cassettes are written by another thread.
@@ -102,6 +102,24 @@ impl DirectoryEngine {
         let mut found = Vec::new();
         walk(&self.root, &mut |path| found.push(path)).map_err(|error| failed("read", &self.root, error))?;
         let mut listed: Vec<Listed> = found.iter().filter_map(|path| self.listed(path)).collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// Lists the cassettes of a scope, sorted by name.
+    pub(crate) fn list_scope(&self, scope: &Scope) -> Result<Vec<Listed>> {
+        let mut folder = self.root.clone();
+        folder.extend(scope.as_str().split('/').filter(|part| !part.is_empty()));
+        let mut found = Vec::new();
+        if folder.is_dir() {
+            walk(&folder, &mut |path| found.push(path)).map_err(|error| failed("read", &folder, error))?;
+        }
+        let is_in_scope = |listed: &Listed| listed.key.as_ref().is_some_and(|key| key.scope() == scope);
+        let mut listed: Vec<Listed> = found
+            .iter()
+            .filter_map(|path| self.listed(path))
+            .filter(is_in_scope)
+            .collect();
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }

@@ -1,6 +1,5 @@
 //! The process of the command.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -10,15 +9,12 @@ use tokio::process::{Child, Command};
 use crate::cli::intercept::Variable;
 use crate::cli::signals::{Signal, Signals};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{API_KEY_VARIABLE, DUMMY_KEY};
-use crate::mode::Mode;
 use crate::recorder::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE};
 
 /// Runs the command until it ends, and passes signals on to it.
 pub(super) async fn run_child(
     command: &[OsString],
     variables: Vec<Variable>,
-    mode: Mode,
     usage_log: Option<&Path>,
     signals: &mut Signals,
 ) -> Result<ExitStatus> {
@@ -27,9 +23,6 @@ pub(super) async fn run_child(
         .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
     let mut child = Command::new(program);
     child.args(arguments).envs(variables);
-    if mode.is_offline() || !env::var(API_KEY_VARIABLE).is_ok_and(|key| !key.is_empty()) {
-        child.env(API_KEY_VARIABLE, DUMMY_KEY);
-    }
     if let Some(usage_log) = usage_log {
         // Earlier versions of the library read only the former variable.
         child.env(USAGE_LOG_VARIABLE, usage_log);

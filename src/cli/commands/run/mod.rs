@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
-use crate::cli::intercept::{INTERCEPTION, Trust, Variable, base_urls, interception_variables, with_loopback};
+use crate::cli::intercept::{Environment, INTERCEPTION};
 use crate::cli::output::{count, findings, print_message};
 use crate::cli::runtime::runtime;
 use crate::cli::serve::{ProxyArguments, print_verdict, stop};
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let environment = arguments.environment(&proxy, scope.as_ref(), interception.as_ref())?;
         let recorder = proxy.recorder().clone();
         let (command, variables) = (&arguments.command, environment.variables.clone());
-        let status = run_child(command, variables, recorder.mode(), usage_log, &mut signals).await;
+        let status = run_child(command, variables, usage_log, &mut signals).await;
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
         let has_succeeded = status.success() && verdict.result.is_ok();
@@ -120,13 +120,6 @@ const NO_REQUESTS: &str = "the proxy received no request from the command
 
 hint: a client that reads neither HTTPS_PROXY nor a base URL variable needs what docs/interception.md says; --allow-no-requests accepts a run without requests";
 
-/// What the command gets in its environment.
-struct Environment {
-    variables: Vec<Variable>,
-    /// Removed at the end of the run.
-    _trust: Option<Trust>,
-}
-
 impl Arguments {
     fn interception(&self, scope: Option<&Scope>) -> Result<Option<Interception>> {
         if self.no_intercept {
@@ -143,30 +136,8 @@ impl Arguments {
         scope: Option<&Scope>,
         interception: Option<&Interception>,
     ) -> Result<Environment> {
-        let mut base = proxy.url();
-        if let Some(scope) = scope {
-            base = format!("{base}/c/{}", scope.as_str().replace('/', "%2F"));
-        }
-        let mut variables = base_urls(&base, interception);
-        let (Some(interception), Some(certificate)) = (interception, proxy.certificate()) else {
-            variables.extend(with_loopback());
-            return Ok(Environment {
-                variables,
-                _trust: None,
-            });
-        };
-        let trust = Trust::new(certificate, interception, proxy.address())?;
-        let takes_plain_http = self.proxy.intercept.takes_plain_http();
-        variables.extend(interception_variables(
-            proxy.address(),
-            interception,
-            &trust,
-            takes_plain_http,
-        ));
-        Ok(Environment {
-            variables,
-            _trust: Some(trust),
-        })
+        let base = scope.map_or_else(|| proxy.url(), |scope| proxy.url_in(scope));
+        Environment::new(proxy, &base, interception, self.proxy.intercept.takes_plain_http())
     }
 
     /// Names, deletes or reports the cassettes that the run has not used, as the options say. Returns whether the run may
