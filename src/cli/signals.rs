@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) enum Signal {
     /// SIGINT: a terminal sends it to each process of the foreground command.
     Interrupt,
-    /// SIGTERM: only this process receives it.
+    /// SIGTERM, or SIGHUP when the terminal is closed.
     #[cfg(unix)]
     Terminate,
 }
@@ -16,6 +16,8 @@ pub(crate) enum Signal {
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
 }
@@ -28,6 +30,7 @@ impl Signals {
             let failed = |error| Error::new(ErrorKind::Internal, "cannot listen for signals").with_source(error);
             Ok(Self {
                 terminate: signal(SignalKind::terminate()).map_err(failed)?,
+                hangup: signal(SignalKind::hangup()).map_err(failed)?,
                 interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             })
         }
@@ -40,6 +43,7 @@ impl Signals {
         #[cfg(unix)]
         return tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.hangup.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
         };
         #[cfg(not(unix))]

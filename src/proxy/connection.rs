@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::intercept::{Destination, HANDSHAKE, Host, Interceptor, Route, Scheme, forward};
+use super::intercept::{Destination, HANDSHAKE, Host, Interceptor, PREFACE, Route, Scheme, forward, read_preface};
 use super::read::scope_of_user;
 use super::response::{self, Refusal, ResponseBody};
 use super::service::Service;
@@ -65,6 +65,7 @@ impl Server {
             match (peeked, first) {
                 // A client that was redirected to the proxy, and does not know that it is one.
                 (Some(Ok(1)), [HANDSHAKE]) => server.serve_tls(stream, None, None).await,
+                (Some(Ok(1)), [PREFACE]) => server.serve_preloaded(stream).await,
                 (Some(Ok(1)), _) => server.serve(stream).await,
                 _ => {}
             }
@@ -146,6 +147,9 @@ impl Server {
         };
         Ok(routed.unwrap_or_else(|refusal| {
             tracing::info!("{}", refusal.error.in_one_line());
+            if refusal.is_failure {
+                service.session().failed(&refusal.error);
+            }
             refusal.response_with_reason()
         }))
     }
@@ -217,6 +221,27 @@ impl Server {
         upgraded.ok().map(TokioIo::new)
     }
 
+    /// Serves a TLS connection of the preload for Node.js, which names the host in a line before it.
+    async fn serve_preloaded(&self, mut stream: TcpStream) {
+        let Some(interceptor) = &self.interceptor else { return };
+        let Some(preface) = self.in_time(read_preface(&mut stream)).await else {
+            return;
+        };
+        let destination = preface.and_then(|(host, headers)| {
+            let scope = scope_of_user(&headers)?;
+            let destination = interceptor.destination(&host, Scheme::Https)?;
+            let message = || Error::new(ErrorKind::Request, format!("{host} is not intercepted"));
+            Ok((destination.ok_or_else(message)?, scope))
+        });
+        match destination {
+            Ok((destination, scope)) => self.serve_tls(stream, Some(destination), scope).await,
+            Err(error) => {
+                tracing::info!("{}", error.in_one_line());
+                self.service.session().failed(&error);
+            }
+        }
+    }
+
     /// Serves a TLS connection to an intercepted host; without one, the client names it in the handshake.
     async fn serve_tls<S>(&self, stream: S, destination: Option<Arc<Destination>>, scope: Option<Scope>)
     where
@@ -254,11 +279,12 @@ impl Server {
     }
 }
 
+/// The refusal of a request that cannot be read.
 fn bad_request(message: String) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, Error::new(ErrorKind::Request, message))
+    unusable(Error::new(ErrorKind::Request, message))
 }
 
 /// The refusal of a request that names no usable scope or host.
 fn unusable(error: Error) -> Refusal {
-    Refusal::new(response::status_of(&error), error)
+    Refusal::new(response::status_of(&error), error).as_failure()
 }

@@ -231,13 +231,13 @@ impl Proxy {
         format!("http://{}{}", self.address, read::with_scope(scope, ""))
     }
 
-    /// The URL of the proxy as an HTTP proxy in a scope, which is its user.
+    /// The URL of the proxy as an HTTP proxy in a scope, which is its user. Some clients send no user without a password.
     #[cfg(feature = "cli")]
     pub(crate) fn proxy_url_in(&self, scope: &Scope) -> String {
         if scope.is_root() {
             return self.url();
         }
-        format!("http://{}@{}", read::scope_name(scope), self.address)
+        format!("http://{}:x@{}", read::scope_name(scope), self.address)
     }
 
     /// Returns the recorder, which has the session.

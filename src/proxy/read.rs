@@ -72,6 +72,10 @@ pub(super) async fn request(
 /// Returns the request without its body, and its scope.
 fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
     if head.method == Method::CONNECT {
+        if matches!(route, Route::Intercepted(..)) {
+            let message = "CONNECT is not supported inside a connection to an intercepted host";
+            return Err(Error::new(ErrorKind::Request, message));
+        }
         return Err(
             Error::new(ErrorKind::Request, "CONNECT is not supported: this proxy does not intercept HTTPS").with_hint(
                 "start the proxy with --intercept, or set its URL as the base URL of the Mistral client instead of HTTPS_PROXY",
@@ -129,14 +133,30 @@ fn scope_of_header(headers: &mut HeaderMap) -> Result<Option<Scope>> {
 /// # Errors
 /// [`ErrorKind::Request`] if the user is not a valid scope.
 pub(super) fn scope_of_user(headers: &HeaderMap) -> Result<Option<Scope>> {
-    let credentials = headers.get(header::PROXY_AUTHORIZATION);
-    let user = credentials.and_then(|value| {
+    let invalid = |what: &str| {
+        Error::new(
+            ErrorKind::Request,
+            format!("the user name of the proxy is not a scope: {what}"),
+        )
+    };
+    let basic = headers.get(header::PROXY_AUTHORIZATION).and_then(|value| {
         let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-        let decoded = BASE64.decode(encoded.trim()).ok()?;
-        let text = String::from_utf8(decoded).ok()?;
-        let user = text.split(':').next()?.to_owned();
-        (scheme.eq_ignore_ascii_case("basic") && !user.is_empty()).then_some(user)
+        scheme.eq_ignore_ascii_case("basic").then(|| encoded.trim().to_owned())
     });
+    let Some(encoded) = basic else { return Ok(None) };
+    let decoded = BASE64.decode(encoded).map_err(|_| invalid("it is not Base64"))?;
+    let text = String::from_utf8(decoded).map_err(|_| invalid("it is not UTF-8"))?;
+    // Some clients send no user without a password, so any word is one. Anything else is a part of a name with a colon.
+    let is_word = |password: &str| {
+        password
+            .chars()
+            .all(|letter| letter.is_alphanumeric() || "-_".contains(letter))
+    };
+    let user = match text.split_once(':') {
+        Some((user, password)) if is_word(password) => user.to_owned(),
+        _ => text,
+    };
+    let user = Some(user).filter(|user| !user.is_empty());
     let scope = |user: String| {
         Scope::new(&user).map_err(|error| {
             Error::new(
@@ -222,6 +242,31 @@ mod tests {
                 let (found, target) = parse(http::Request::get(with_scope)).unwrap();
                 assert_eq!((found.as_str(), target.as_str()), (scope, inner));
             }
+        }
+    }
+
+    #[test]
+    fn the_user_of_the_proxy_is_a_scope_or_an_error() {
+        let scope = |text: &[u8]| {
+            let value = format!("Basic {}", BASE64.encode(text)).parse().unwrap();
+            scope_of_user(&HeaderMap::from_iter([(header::PROXY_AUTHORIZATION, value)]))
+        };
+        for (text, found) in [("a/b:", "a/b"), ("a:x", "a"), ("a", "a")] {
+            assert_eq!(scope(text.as_bytes()).unwrap().unwrap().as_str(), found, "{text}");
+        }
+        assert_eq!(scope(b":").unwrap(), None);
+        for wrong in [
+            &b"tests/t.py::test_a:"[..],
+            b"t.py::test_a",
+            b"a b:x",
+            "t\u{e9}st:".as_bytes(),
+            b"\xff:",
+        ] {
+            let error = scope(wrong).unwrap_err();
+            assert!(
+                error.message().contains("the user name of the proxy is not a scope"),
+                "{error}"
+            );
         }
     }
 

@@ -104,11 +104,23 @@ pub(super) fn from_request_error(error: &Error, status: StatusCode) -> http::Res
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: Error,
+    /// Whether the session counts the refusal as a failure.
+    pub(super) is_failure: bool,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: Error) -> Self {
-        Self { status, error }
+        Self {
+            status,
+            error,
+            is_failure: false,
+        }
+    }
+
+    /// The same refusal, which fails the session.
+    pub(super) fn as_failure(mut self) -> Self {
+        self.is_failure = true;
+        self
     }
 
     pub(super) fn response(&self) -> http::Response<ResponseBody> {

@@ -579,7 +579,7 @@ fn there_and_back(project: &Project, dir: &str, format: &str) -> (Vec<u8>, Vec<u
 }
 
 /// A chat, a stream that failed the first time, a scope, a binary upload, a large body, a query, a response without a
-/// body.
+/// body, one request to two hosts.
 const ASKS: &str = r#"
 set -e
 ask() { curl --silent --output /dev/null "$MISTRAL_SERVER_URL$1" -d "$2"; }
@@ -591,6 +591,9 @@ curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/audio/speech" -d '{"inp
 curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/files" -F purpose=ocr -F file=@large.bin
 curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/files?page=0&page_size=2%2C"
 curl --silent --output /dev/null -X DELETE "$MISTRAL_SERVER_URL/v1/agents/ag_1"
+for host in api.mistral.ai api.other.test; do
+    curl --silent --output /dev/null "https://$host/v1/chat/completions" -d '{"model":"m","messages":[{"role":"user","content":"Where?"}]}'
+done
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -605,6 +608,8 @@ async fn an_export_is_imported_unchanged() {
         "--save-errors",
         "--upstream",
         &server.url,
+        "--intercept",
+        &format!("api.other.test={}", server.url),
         "--",
         "sh",
         "-c",
@@ -617,7 +622,7 @@ async fn an_export_is_imported_unchanged() {
         "{:?}",
         before.keys()
     );
-    assert!(before.len() >= 7, "{:?}", before.keys());
+    assert!(before.len() >= 9, "{:?}", before.keys());
     for format in ["har", "jsonl"] {
         let (first, second) = there_and_back(&project, "cassettes", format);
         assert_eq!(String::from_utf8(first).unwrap(), String::from_utf8(second).unwrap());

@@ -264,7 +264,9 @@ async fn a_client_names_its_scope_as_the_user_of_the_proxy_or_in_a_header() {
     let refused = "proxy-authorization: Basic Li4vYTo=\r\n";
     let (_, answer) = connect(&proxy.url(), "api.mistral.ai:443", refused).await;
     assert!(answer.error(400).contains("is not a scope"), "{}", answer.text());
-    assert_eq!(proxy.stop().await.unwrap().recorded, 4);
+    // The client got no response, so the verdict says it.
+    let error = proxy.stop().await.unwrap_err();
+    assert!(error.message().contains("the user name of the proxy is not a scope"), "{error}");
 }
 
 // Refusals and faults.
@@ -484,6 +486,8 @@ async def by_aiohttp():
 asyncio.run(by_aiohttp())
 request = urllib.request.Request(URL, json.dumps(ask("From urllib?")).encode(), HEADERS)
 print(json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"])
+os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = os.environ["HTTPS_PROXY"].replace("//", "//by_python:x@")
+print(requests.post(URL, json=ask("From a scope?"), headers=HEADERS).json()["choices"][0]["message"]["content"])
 "#;
 
 const NODE: &str = r#"
@@ -511,6 +515,20 @@ fetch(url, { method: "POST", headers, body: ask("From fetch?") })
     stream.on("end", () => { session.close(); resolve(text); });
     stream.end(ask("From http2?"));
   }))
+  .then(shown)
+  .then(() => fetch("https://192.0.2.7:9443/v1/chat/completions", { method: "POST", headers, body: ask("From a port?") }))
+  .then((response) => response.text())
+  .then(shown)
+  .then(() => {
+    process.env.HTTPS_PROXY = process.env.HTTPS_PROXY.replace("//", "//by_node:x@");
+    // A connection of its own.
+    return new Promise((resolve) => {
+      const request = https.request(url, { method: "POST", headers, agent: false }, async (response) => {
+        resolve(Buffer.concat(await response.toArray()).toString());
+      });
+      request.end(ask("From a scope?"));
+    });
+  })
   .then(shown);
 "#;
 
@@ -565,10 +583,11 @@ async fn unmodified_programs_are_recorded_and_replay_with_the_upstream_gone_and_
     let project = Project::new();
     project.write("authority.pem", authority.pem());
     let script = clients(&project);
-    let intercept = ["api.mistral.ai", "codestral.mistral.ai"].map(|host| format!("{host}={}", server.url));
+    let intercept = ["api.mistral.ai", "codestral.mistral.ai", "192.0.2.7:9443"];
+    let intercept = intercept.map(|host| format!("--intercept={host}={}", server.url));
     let run = |mode: &str, more: &[&str]| {
         let mut command = project.command(&["run", "--mode", mode, "--allow-ci"]);
-        command.args(["--intercept", &intercept[0], "--intercept", &intercept[1]]);
+        command.args(&intercept);
         command.args(more).args(["--", "sh", "-c", &script]);
         command.env("SSL_CERT_FILE", project.path().join("authority.pem"));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -585,6 +604,9 @@ async fn unmodified_programs_are_recorded_and_replay_with_the_upstream_gone_and_
             .all(|call| call.header("authorization") == Some(&format!("Bearer {KEY}")))
     );
     drop(server);
+    for (scope, client) in [("by_python", ".venv/bin/python"), ("by_node", "tests/sdks/node_modules")] {
+        assert_eq!(project.cassettes().join(scope).is_dir(), root(client).exists(), "{scope}");
+    }
     let replayed = run("strict", &["--block-network"]);
     assert_eq!(recorded.stdout, replayed.stdout);
     assert!(
@@ -605,7 +627,7 @@ fn run(project: &Project, flags: &[&str], script: &str) -> Done {
 #[test]
 fn run_sets_the_variables_that_clients_read_and_removes_their_files_at_the_end() {
     let project = Project::new()
-        .with("NO_PROXY", "intranet.test, .mistral.ai,*")
+        .with("NO_PROXY", "intranet.test .mistral.ai,* https://api.mistral.ai")
         .with("PYTHONPATH", "/own/python")
         .with("NODE_EXTRA_CA_CERTS", "")
         .with("NODE_OPTIONS", "--no-warnings");

@@ -54,6 +54,7 @@ pub(crate) async fn interactions_of(
         url,
         request_headers: kind.into_iter().map(|kind| ("content-type".to_owned(), kind)).collect(),
         request_body: body,
+        host: request.host.clone(),
         scope: (!scope.is_root()).then(|| scope.to_string()),
         test: cassette.recorded.test.clone(),
         is_own_export: true,

@@ -107,6 +107,7 @@ fn read_entry(
         recorded_at: entry["startedDateTime"].as_str().and_then(timestamp),
         timing: read_timing(entry),
         from: text("_from"),
+        host: text("_host"),
         scope: text("_scope"),
         test: text("_test"),
         is_own_export,
@@ -292,6 +293,7 @@ fn write_entry(interaction: &Interaction) -> Value {
     }
     for (name, value) in [
         ("_from", &interaction.from),
+        ("_host", &interaction.host),
         ("_scope", &interaction.scope),
         ("_test", &interaction.test),
     ] {

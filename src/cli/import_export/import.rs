@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::capacity::Capacity;
@@ -158,7 +159,13 @@ impl Import<'_> {
             (None, Some(name)) => Scope::new(name).map_err(|error| error.message().to_owned())?,
             (None, None) => Scope::root(),
         };
+        if let Some(host) = &interaction.host
+            && Authority::from_str(host).is_err()
+        {
+            return Err(format!("the host is invalid: {host:?}"));
+        }
         let request = request
+            .with_host(interaction.host.as_deref())
             .headers(header_map(&interaction.request_headers)?)
             .body(interaction.request_body.clone());
         let status = StatusCode::from_u16(interaction.status)

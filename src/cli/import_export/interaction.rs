@@ -27,6 +27,8 @@ pub(crate) struct Interaction {
     pub(super) timing: Timing,
     /// The base URL of the upstream, when it differs from the origin of `url`.
     pub(super) from: Option<String>,
+    /// The host in the key, of a request to another host than those of the API.
+    pub(super) host: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) test: Option<String>,
     /// Whether this tool exported the interaction. Its bodies are then already decoded.

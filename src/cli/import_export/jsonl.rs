@@ -14,13 +14,14 @@ use super::body;
 use super::fields::{check_members, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing};
 
-const LINE: [&str; 8] = [
+const LINE: [&str; 9] = [
     "request",
     "response",
     "recorded_at",
     "timing_ms",
     "by",
     "from",
+    "host",
     "scope",
     "test",
 ];
@@ -114,6 +115,7 @@ fn read_interaction(line: &Value) -> Result<Interaction, String> {
         recorded_at: line["recorded_at"].as_str().and_then(timestamp),
         timing,
         from: text("from"),
+        host: text("host"),
         scope: text("scope"),
         test: text("test"),
         is_own_export: line["by"].as_str().is_some_and(|by| by.starts_with(CREATOR)),
@@ -167,6 +169,7 @@ fn write_line(interaction: &Interaction) -> Value {
     }
     for (name, value) in [
         ("from", &interaction.from),
+        ("host", &interaction.host),
         ("scope", &interaction.scope),
         ("test", &interaction.test),
     ] {

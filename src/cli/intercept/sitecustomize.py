@@ -4,6 +4,7 @@ certifi and read no variable."""
 import importlib.machinery
 import importlib.util
 import os
+import pathlib
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,7 +26,7 @@ class CertifiFinder:
         def execute_and_change(module):
             execute(module)
             module.where = lambda: bundle
-            module.contents = lambda: open(bundle, encoding="ascii").read()
+            module.contents = lambda: pathlib.Path(bundle).read_text(encoding="ascii")
 
         spec.loader.exec_module = execute_and_change
         return spec

@@ -48,12 +48,17 @@ fn no_proxy(more: &[&str], is_used: impl Fn(&str) -> bool) -> Vec<Variable> {
         .into_iter()
         .map(|name| {
             let others = env::var(name).unwrap_or_default();
-            let own = others.split(',').map(str::trim);
-            let own = own.filter(|entry| !entry.is_empty() && is_used(entry));
+            let own = entries(&others).filter(|entry| is_used(entry));
             let entries: Vec<&str> = own.chain(more.iter().copied()).collect();
             (name, entries.join(",").into())
         })
         .collect()
+}
+
+/// The entries of `NO_PROXY`, which some clients also separate by blanks.
+fn entries(no_proxy: &str) -> impl Iterator<Item = &str> {
+    let is_separator = |letter: char| letter == ',' || letter.is_whitespace();
+    no_proxy.split(is_separator).filter(|entry| !entry.is_empty())
 }
 
 /// The variables with which a command uses a proxy that intercepts.
@@ -111,7 +116,7 @@ fn outer_proxy(interception: &Interception) -> String {
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
     };
     let bypass = value(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    let is_bypassed = bypass.split(',').any(|entry| interception.is_bypassed_by(entry));
+    let is_bypassed = entries(&bypass).any(|entry| interception.is_bypassed_by(entry));
     let proxy = value(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
     proxy.filter(|_| !is_bypassed).unwrap_or_default()
 }
@@ -152,6 +157,9 @@ fn with_own(variable: &str, more: &str) -> OsString {
 fn python_path(first: OsString) -> OsString {
     let others = env::var_os("PYTHONPATH").filter(|others| !others.is_empty());
     let others: Vec<_> = others.iter().flat_map(env::split_paths).collect();
-    let paths = std::iter::once(first.clone().into()).chain(others);
-    env::join_paths(paths).unwrap_or(first)
+    let paths = std::iter::once(first.into()).chain(others);
+    env::join_paths(paths).unwrap_or_else(|error| {
+        tracing::warn!("clients of certifi do not trust the proxy, because PYTHONPATH cannot name its folder: {error}; set TMPDIR to a folder without a colon");
+        env::var_os("PYTHONPATH").unwrap_or_default()
+    })
 }

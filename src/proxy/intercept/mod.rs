@@ -1,11 +1,12 @@
 //! HTTPS interception: requests to the real host names of an API, from clients that use the proxy as an HTTP proxy.
 //!
 //! `host` selects the intercepted hosts, `authority` certifies them, `network` decides about all other hosts, and `tunnel`
-//! connects to those. This module says where the requests to a host go.
+//! connects to those. `preface` reads what the preload of Node.js sends. This module says where the requests to a host go.
 
 mod authority;
 mod host;
 mod network;
+mod preface;
 mod tls;
 mod tunnel;
 
@@ -24,6 +25,7 @@ use self::host::HostPattern;
 pub(super) use self::host::{Host, ip_address, normalized};
 pub use self::network::Connections;
 pub(super) use self::network::Network;
+pub(super) use self::preface::{FIRST as PREFACE, read as read_preface};
 pub(super) use self::tls::HANDSHAKE;
 pub(super) use self::tunnel::forward;
 use crate::error::Result;
@@ -99,8 +101,13 @@ impl Interception {
         if entry.trim() == "*" {
             return true;
         }
-        let entry = entry.trim().trim_start_matches('*').trim_start_matches('.');
-        let name = normalized(entry.split_once(':').map_or(entry, |(name, _)| name));
+        let entry = entry.split_once("://").map_or(entry, |(_, rest)| rest).trim();
+        let entry = entry.trim_start_matches('*').trim_start_matches('.');
+        let name = match (ip_address(entry), Host::parse(entry, 443)) {
+            (Some(_), _) => normalized(entry),
+            (None, Some(host)) => host.name,
+            (None, None) => return false,
+        };
         self.patterns().any(|host| {
             let is_below = |name: &str, parent: &str| {
                 name.strip_suffix(parent)
