@@ -13,6 +13,8 @@ mod prices;
 mod refresh;
 mod report;
 mod runtime;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod select;
 mod serve;
 mod signals;
@@ -85,6 +87,10 @@ enum Command {
     Remove(commands::remove::Arguments),
     /// Remove all cassettes.
     Clear(commands::clear::Arguments),
+    /// Start the command of `run --sandbox` in its namespace.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Sandboxed(sandbox::Arguments),
     /// Print a completion script for a shell.
     Completions(commands::completions::Arguments),
 }
@@ -142,6 +148,8 @@ fn dispatch(command: &Command) -> Result<ExitCode> {
         Command::Rekey(arguments) => commands::rekey::run(arguments),
         Command::Remove(arguments) => commands::remove::run(arguments),
         Command::Clear(arguments) => commands::clear::run(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Sandboxed(arguments) => sandbox::run(arguments),
         Command::Completions(arguments) => commands::completions::run(arguments, Arguments::command()),
     }
 }

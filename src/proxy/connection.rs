@@ -1,5 +1,6 @@
 //! Serves the connections of clients: at the URL of the proxy, and to intercepted hosts.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +79,12 @@ impl Server {
         self.connections.close();
         let connections = self.connections.clone();
         async move { connections.wait().await }
+    }
+
+    /// The result of a future, unless the proxy stops.
+    #[cfg(feature = "cli")]
+    pub(super) async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.stopping.run_until_cancelled(future).await
     }
 
     /// The result of a future, unless it takes too long or the proxy stops.
@@ -276,6 +283,14 @@ impl Server {
             let connection = self.http1().serve_connection(stream, service);
             self.drive(connection, http1::Connection::graceful_shutdown).await;
         }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("connections", &self.connections.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -71,6 +71,11 @@ pub struct Proxy {
     recorder: Recorder,
     certificate: Option<String>,
     connections: Connections,
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(dead_code, reason = "only the command accepts from another listener")
+    )]
+    server: Arc<Server>,
 }
 
 /// Builds a [`Proxy`]: which clients it accepts, and its limits.
@@ -183,8 +188,8 @@ impl ProxyBuilder {
             self.guard,
             self.max_body_bytes,
         );
-        let server = Server::new(service, interceptor, self.idle_timeout);
-        let serving = tokio::spawn(accept(listener, Arc::new(server), self.idle_timeout, stop.clone()));
+        let server = Arc::new(Server::new(service, interceptor, self.idle_timeout));
+        let serving = tokio::spawn(accept(listener, server.clone(), self.idle_timeout, stop.clone()));
         Ok(Proxy {
             address,
             stop,
@@ -192,6 +197,7 @@ impl ProxyBuilder {
             recorder,
             certificate,
             connections: connections.unwrap_or_default(),
+            server,
         })
     }
 }
@@ -261,6 +267,17 @@ impl Proxy {
         self.connections.clone()
     }
 
+    /// Also accepts connections from this listener, until the proxy stops.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn accept_from(&self, listener: TcpListener) {
+        while let Some(accepted) = self.server.unless_stopped(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => self.server.accept(stream),
+                Err(error) => wait_for_descriptors(&error).await,
+            }
+        }
+    }
+
     /// Stops accepting connections, waits for requests and recordings in progress, and returns the verdict.
     ///
     /// # Errors
@@ -293,6 +310,12 @@ async fn resolve(listen: &str) -> Result<SocketAddr> {
     })
 }
 
+/// After a connection was not accepted: usually the process has no free file descriptor. A connection that closes frees one.
+async fn wait_for_descriptors(error: &std::io::Error) {
+    tracing::warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
 /// Accepts connections until `stop` is notified, then waits for the requests in progress.
 async fn accept(listener: TcpListener, server: Arc<Server>, idle_timeout: Duration, stop: Arc<Notify>) {
     // While this timer is due before the timers of all connections, setting one of those does not wake a thread.
@@ -305,11 +328,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, idle_timeout: Durati
         };
         match accepted {
             Ok((stream, _)) => server.accept(stream),
-            Err(error) => {
-                // Usually the process has no free file descriptor. A connection that closes frees one.
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            Err(error) => wait_for_descriptors(&error).await,
         }
     }
     drop(listener);

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::support::project::{Done, Project, done};
 use crate::support::server::{Call, Reply, Server, Step};
-use crate::support::skip::{is_installed, print};
+use crate::support::skip::{is_installed, print, skip};
 use crate::support::tls::{self, Authority, connect, handshake, intercepted};
 use crate::support::wire::{Wire, ask};
 use crate::support::{KEY, api};
@@ -266,7 +266,10 @@ async fn a_client_names_its_scope_as_the_user_of_the_proxy_or_in_a_header() {
     assert!(answer.error(400).contains("is not a scope"), "{}", answer.text());
     // The client got no response, so the verdict says it.
     let error = proxy.stop().await.unwrap_err();
-    assert!(error.message().contains("the user name of the proxy is not a scope"), "{error}");
+    assert!(
+        error.message().contains("the user name of the proxy is not a scope"),
+        "{error}"
+    );
 }
 
 // Refusals and faults.
@@ -604,8 +607,15 @@ async fn unmodified_programs_are_recorded_and_replay_with_the_upstream_gone_and_
             .all(|call| call.header("authorization") == Some(&format!("Bearer {KEY}")))
     );
     drop(server);
-    for (scope, client) in [("by_python", ".venv/bin/python"), ("by_node", "tests/sdks/node_modules")] {
-        assert_eq!(project.cassettes().join(scope).is_dir(), root(client).exists(), "{scope}");
+    for (scope, client) in [
+        ("by_python", ".venv/bin/python"),
+        ("by_node", "tests/sdks/node_modules"),
+    ] {
+        assert_eq!(
+            project.cassettes().join(scope).is_dir(),
+            root(client).exists(),
+            "{scope}"
+        );
     }
     let replayed = run("strict", &["--block-network"]);
     assert_eq!(recorded.stdout, replayed.stdout);
@@ -615,6 +625,31 @@ async fn unmodified_programs_are_recorded_and_replay_with_the_upstream_gone_and_
         replayed.stderr
     );
     print(&format!("{count} of {count} requests, 0 changed lines\n"));
+}
+
+/// In the network namespace of `--sandbox`, only the proxy is reachable: not even a server of this machine.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_sandbox_the_proxy_is_the_only_way_out() {
+    let allowed = Command::new("unshare").args(["--user", "--net", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        skip("namespaces of Linux", "this user cannot create them");
+        return;
+    }
+    let (project, server) = (Project::new(), echo().await);
+    let curl = "curl -sS -m 5 https://api.mistral.ai/v1/models";
+    let script = format!(
+        "set -e; {curl}; for url in https://api.mistral.ai/v1/models {}; do if curl -s -m 5 --noproxy '*' $url; then exit 9; fi; done; exit 3",
+        server.url
+    );
+    let flags = ["run", "--sandbox", "--upstream", &server.url, "--", "sh", "-c", &script];
+    let done = tokio::task::block_in_place(|| project.run(&flags));
+    assert_eq!((done.code(), server.call_count()), (3, 1), "{done:?}");
+    assert!(done.stderr.ends_with("0 replayed, 1 recorded\n"), "{done:?}");
+    let done = run(&project, &["--sandbox"], curl);
+    assert!(done.code() == 0 && done.stdout.contains("api.mistral.ai"), "{done:?}");
+    let done = project.run(&["run", "--sandbox", "--mode", "strict", "--", "no-such-program"]);
+    assert!(done.code() == 2 && done.stderr.contains("cannot run no-such-program"), "{done:?}");
 }
 
 fn run(project: &Project, flags: &[&str], script: &str) -> Done {

@@ -4,16 +4,19 @@ mod child;
 mod usage;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
-use crate::cli::intercept::{Environment, INTERCEPTION};
+use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
 use crate::cli::output::{count, findings, print_message};
 use crate::cli::runtime::runtime;
 use crate::cli::serve::{ProxyArguments, print_verdict, stop};
 use crate::cli::signals::Signals;
+#[cfg(target_os = "linux")]
+use crate::cli::{output::print_error, sandbox::Sandbox};
 use crate::engine::StagedEngine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
@@ -38,6 +41,9 @@ pub(crate) struct Arguments {
     /// Do not intercept HTTPS: the command has to use the base URL variables.
     #[arg(long, conflicts_with_all = ["intercept", "ca_file", "block_network", "allow_net"], help_heading = INTERCEPTION)]
     no_intercept: bool,
+    /// On Linux: run the command without a network but the proxy, so that a client that ignores the proxy fails.
+    #[arg(long, conflicts_with = "no_intercept", help_heading = INTERCEPTION)]
+    sandbox: bool,
     /// Accept a run in which the command sends no request to the API.
     #[arg(long)]
     allow_no_requests: bool,
@@ -87,8 +93,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let proxy = arguments.proxy.start(engine, usage_log, interception.clone()).await?;
         let environment = arguments.environment(&proxy, scope.as_ref(), interception.as_ref())?;
         let recorder = proxy.recorder().clone();
-        let (command, variables) = (&arguments.command, environment.variables.clone());
-        let status = run_child(command, variables, usage_log, &mut signals).await;
+        let variables = environment.variables.clone();
+        let status = match arguments.sandbox {
+            true => run_in_sandbox(&arguments.command, variables, usage_log, &mut signals, &proxy).await,
+            false => run_child(&arguments.command, variables, usage_log, &mut signals).await,
+        };
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
         let has_succeeded = status.success() && verdict.result.is_ok();
@@ -113,6 +122,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ExitCode::from(status_code(status))
         })
     })
+}
+
+/// Runs the command in a namespace, whose connections the proxy accepts.
+#[cfg(target_os = "linux")]
+async fn run_in_sandbox(
+    command: &[OsString],
+    variables: Vec<Variable>,
+    usage_log: Option<&Path>,
+    signals: &mut Signals,
+    proxy: &Proxy,
+) -> Result<ExitStatus> {
+    let sandbox = Sandbox::new()?;
+    let command = sandbox.wrap(command, proxy.address())?;
+    let ended = run_child(&command, variables, usage_log, signals);
+    let accepting = async {
+        match sandbox.listener().await {
+            Ok(listener) => proxy.accept_from(listener).await,
+            Err(error) => print_error(&error),
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        status = ended => status,
+        () = accepting => Err(Error::new(ErrorKind::Internal, "the proxy of the sandbox has ended")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn run_in_sandbox(
+    _command: &[OsString],
+    _variables: Vec<Variable>,
+    _usage_log: Option<&Path>,
+    _signals: &mut Signals,
+    _proxy: &Proxy,
+) -> Result<ExitStatus> {
+    Err(
+        Error::new(ErrorKind::Settings, "--sandbox needs the namespaces of Linux")
+            .with_hint("use --block-network, which refuses what passes through the proxy"),
+    )
 }
 
 /// The message of a run in which the command has sent no request to the API.
