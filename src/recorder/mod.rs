@@ -62,9 +62,11 @@ use self::lookup::Lookup;
 use self::prepared::RequestCache;
 pub use self::session::{Session, Summary};
 use self::store::Store;
-use self::usage_log::UsageLog;
 #[cfg(feature = "cli")]
-pub(crate) use self::usage_log::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, usage_log_from_environment};
+pub(crate) use self::usage_log::{
+    FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, summary_of_others, usage_log_from_environment,
+};
+use self::usage_log::{UsageLog, Use};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport};
 use crate::key::{RequestKey, Scope};
@@ -257,7 +259,7 @@ impl Recorder {
                 Role::Follower(follower) => follower,
             };
             if let Some(response) = follower.response().await {
-                return self.coalesced(response);
+                return self.coalesced(exchange.key(), response);
             }
             // The leader found a recording or gave up before there was a response.
             if exchange.plan.looks_up {
@@ -327,9 +329,10 @@ impl Recorder {
     }
 
     /// Counts a request that got the response of another one in progress.
-    fn coalesced(&self, response: Result<Response>) -> Result<Response> {
+    fn coalesced(&self, key: &RequestKey, response: Result<Response>) -> Result<Response> {
         let response = response?;
         self.session().count(|summary| summary.replayed += 1);
+        self.log_use(key, Use::Replayed);
         self.shared.store.count(|counts| counts.hits += 1);
         Ok(response)
     }
@@ -412,7 +415,21 @@ impl Recorder {
         // A closed tracker still accepts new tasks and waits for them.
         self.shared.recordings.wait().await;
         self.shared.store.flush_counters().await;
+        self.write_further_uses();
         self.session().verdict()
+    }
+
+    /// Completes the usage log. A recorder in a `static` is never dropped.
+    fn write_further_uses(&self) {
+        if let Some(usage_log) = &self.shared.usage_log {
+            usage_log.write_further_uses();
+        }
+    }
+
+    /// The name of the session in its usage log.
+    #[cfg(feature = "cli")]
+    pub(crate) fn name_in_usage_log(&self) -> Option<&str> {
+        self.shared.usage_log.as_ref().map(UsageLog::session)
     }
 
     /// Ends the delays of all replays, for example when the process shuts down.

@@ -64,6 +64,7 @@ impl Recorder {
                 .failed(&Error::new(ErrorKind::Upstream, message).with_hint(hint));
         }
         self.session().end();
+        self.write_further_uses();
     }
 }
 

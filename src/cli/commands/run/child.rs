@@ -19,7 +19,7 @@ pub(super) async fn run_child(
     command: &[OsString],
     variables: Vec<Variable>,
     mode: Mode,
-    usage_log: Option<&Path>,
+    usage_log: &Path,
     signals: &mut Signals,
 ) -> Result<ExitStatus> {
     let (program, arguments) = command
@@ -30,11 +30,9 @@ pub(super) async fn run_child(
     if mode.is_offline() || !env::var(API_KEY_VARIABLE).is_ok_and(|key| !key.is_empty()) {
         child.env(API_KEY_VARIABLE, DUMMY_KEY);
     }
-    if let Some(usage_log) = usage_log {
-        // Earlier versions of the library read only the former variable.
-        child.env(USAGE_LOG_VARIABLE, usage_log);
-        child.env(FORMER_USAGE_LOG_VARIABLE, usage_log);
-    }
+    // Earlier versions of the library read only the former variable.
+    child.env(USAGE_LOG_VARIABLE, usage_log);
+    child.env(FORMER_USAGE_LOG_VARIABLE, usage_log);
     let failed = |what: &str| {
         let message = format!("{what} {}", program.display());
         move |error| Error::new(ErrorKind::Settings, message).with_source(error)
