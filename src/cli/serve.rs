@@ -223,24 +223,26 @@ pub(crate) async fn stop(proxy: Proxy, signals: &mut Signals) -> Result<Verdict>
     }
 }
 
-/// Prints the verdict of a session, and returns its exit status: 2 if its API key was wrong or missing.
-pub(crate) fn print_verdict(verdict: Verdict, session: &Session) -> ExitCode {
+/// Prints the verdict of a session, and how the sessions of a command were answered. Returns the exit status: 2 if the API
+/// key of the session was wrong or missing.
+pub(crate) fn print_verdict(verdict: Verdict, session: &Session, of_command: Option<Summary>) -> ExitCode {
     let connections = verdict.connections.to_string();
     if !connections.is_empty() {
         print_message(&format!("mistral-cassette: {connections}"));
     }
-    match verdict.result {
-        Ok(summary) => {
-            print_message(&format!("mistral-cassette: {summary}"));
-            SUCCESS
-        }
-        Err(error) => {
-            print_message(&format!("mistral-cassette: {}", error.report()));
-            if session.is_ended_without_key() {
-                other_error()
-            } else {
-                findings()
-            }
-        }
+    let failure = verdict.result.err();
+    if let Some(error) = &failure {
+        print_message(&format!("mistral-cassette: {}\n", error.report()));
+    }
+    let of_command = of_command.map(|summary| format!("; sessions of the command: {summary}"));
+    print_message(&format!(
+        "mistral-cassette: {}{}",
+        session.summary(),
+        of_command.unwrap_or_default()
+    ));
+    match failure {
+        None => SUCCESS,
+        Some(_) if session.is_ended_without_key() => other_error(),
+        Some(_) => findings(),
     }
 }

@@ -1,6 +1,7 @@
 //! The requests of a session that are in progress.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,15 @@ impl InProgress {
         // The other threads of such a runtime continue.
         let all = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let is_awaited = |requests: &mut Requests| requests.open.values().any(|open| all || open.in_background);
-        drop(self.ended.wait_timeout_while(self.requests(), limit, is_awaited));
+        let wait = || drop(self.ended.wait_timeout_while(self.requests(), limit, is_awaited));
+        if !all {
+            return wait();
+        }
+        // On a thread of the runtime, another one takes over its tasks and its timers meanwhile. In a `LocalSet` that is not
+        // possible, and tokio panics before it waits.
+        if catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(wait))).is_err() {
+            wait();
+        }
     }
 
     /// Waits until all have ended.
@@ -82,5 +91,47 @@ impl Drop for RequestInProgress {
         self.all.requests().open.remove(&self.number);
         self.all.ended.notify_all();
         self.all.notify.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request that ends after 20 milliseconds, on the runtime of the caller.
+    fn begin_one() -> Arc<InProgress> {
+        let all = Arc::new(InProgress::default());
+        let request = all.begin("GET /v1/models".into(), false);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(request);
+        });
+        all
+    }
+
+    fn wait_for_one() {
+        let all = begin_one();
+        let since = Instant::now();
+        all.block(Duration::from_secs(30));
+        assert!(all.lines().is_empty(), "waited for {:?}", since.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_only_worker_of_a_runtime_may_wait() {
+        tokio::spawn(async { wait_for_one() }).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_local_task_beside_a_worker_may_wait() {
+        tokio::task::LocalSet::new().run_until(async { wait_for_one() }).await;
+    }
+
+    #[tokio::test]
+    async fn the_thread_of_a_runtime_does_not_wait_for_itself() {
+        let all = begin_one();
+        all.block(Duration::from_secs(30));
+        assert_eq!(all.lines(), ["GET /v1/models"]);
+        all.wait(Duration::from_secs(30)).await;
+        assert!(all.lines().is_empty());
     }
 }

@@ -66,9 +66,11 @@ pub(crate) use self::outcome::{AnsweredRequest, Outcome as RequestOutcome};
 use self::prepared::RequestCache;
 pub use self::session::{Session, Summary};
 use self::store::Store;
-use self::usage_log::UsageLog;
 #[cfg(feature = "cli")]
-pub(crate) use self::usage_log::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, usage_log_from_environment};
+pub(crate) use self::usage_log::{
+    FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, summary_of_others, usage_log_from_environment,
+};
+use self::usage_log::{UsageLog, Use};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport};
 use crate::key::{RequestKey, Scope};
@@ -346,6 +348,7 @@ impl Recorder {
         let response = response?;
         self.report(&exchange.prepared, exchange.started, response.status(), Outcome::Shared);
         self.session().count(|summary| summary.replayed += 1);
+        self.log_use(exchange.key(), Use::Replayed);
         self.shared.store.count(|counts| counts.hits += 1);
         Ok(response)
     }
@@ -428,6 +431,7 @@ impl Recorder {
         // A closed tracker still accepts new tasks and waits for them.
         self.shared.recordings.wait().await;
         self.shared.store.flush_counters().await;
+        self.write_further_uses();
         self.session().verdict()
     }
 
@@ -435,6 +439,19 @@ impl Recorder {
     #[cfg(feature = "cli")]
     pub(crate) fn recordings_in_progress(&self) -> usize {
         self.shared.recordings.len()
+    }
+
+    /// Completes the usage log. A recorder in a `static` is never dropped.
+    fn write_further_uses(&self) {
+        if let Some(usage_log) = &self.shared.usage_log {
+            usage_log.write_further_uses();
+        }
+    }
+
+    /// The name of the session in its usage log.
+    #[cfg(feature = "cli")]
+    pub(crate) fn name_in_usage_log(&self) -> Option<&str> {
+        self.shared.usage_log.as_ref().map(UsageLog::session)
     }
 
     /// Ends the delays of all replays, for example when the process shuts down.

@@ -25,10 +25,17 @@ impl Recorder {
             return self.record(exchange, call, request, upstream).await;
         };
         let background = upstream.for_background().zip(runtime.handle());
-        let line = exchange.prepared.request.line();
-        exchange.in_progress = Some(self.session().in_progress().begin(line, background.is_some()));
+        let line = mask(&exchange.prepared.request.line()).into_owned();
+        exchange.in_progress = Some(self.session().in_progress().begin(line.clone(), background.is_some()));
         let Some((upstream, runtime)) = background else {
-            return self.record(exchange, call, request, upstream).await;
+            let mut guard = FailIfCancelled {
+                recorder: self,
+                line,
+                has_response: false,
+            };
+            let result = self.record(exchange, call, request, upstream).await;
+            guard.has_response = true;
+            return result;
         };
         let recorder = self.clone();
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -41,6 +48,12 @@ impl Recorder {
         });
         let panicked = |_| Err(Error::new(ErrorKind::Internal, "the request has panicked"));
         receiver.await.unwrap_or_else(panicked)
+    }
+
+    /// Counts a request that is not recorded because of what the test does.
+    fn failed_by_test(&self, line: &str, what: &str, hint: &str) {
+        let error = Error::new(ErrorKind::Upstream, format!("{line}: {what}"));
+        self.session().failed(&error.with_hint(hint));
     }
 
     /// Ends the session: blocks until the requests that run independently of the caller are recorded, counts the others as
@@ -58,12 +71,31 @@ impl Recorder {
 
     fn refuse_requests(&self) {
         for line in self.session().in_progress().lines() {
-            let message = format!("{}: still in progress when the session of the test ended", mask(&line));
+            let what = "still in progress when the session of the test ended";
             let hint = "wait for the tasks that the test has started, or end the test with session.finish().await";
-            self.session()
-                .failed(&Error::new(ErrorKind::Upstream, message).with_hint(hint));
+            self.failed_by_test(&line, what, hint);
         }
         self.session().end();
+        self.write_further_uses();
+    }
+}
+
+/// A request that runs where its caller does. If the caller drops it before there is a response, nothing is recorded, and a
+/// strict run would miss it.
+struct FailIfCancelled<'a> {
+    recorder: &'a Recorder,
+    line: String,
+    has_response: bool,
+}
+
+impl Drop for FailIfCancelled<'_> {
+    fn drop(&mut self) {
+        let session = self.recorder.session();
+        if !self.has_response && !session.has_ended() && !std::thread::panicking() {
+            let what = "not recorded: the program has cancelled the request before its response";
+            let hint = "let the request run to its end while it is recorded, for example with a longer timeout";
+            self.recorder.failed_by_test(&self.line, what, hint);
+        }
     }
 }
 
@@ -108,6 +140,22 @@ mod tests {
             self.sent.fetch_add(1, Ordering::Relaxed);
             Ok(Response::new(StatusCode::UNAUTHORIZED, "{}"))
         }
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_request_that_is_not_recorded_fails_the_verdict() {
+        let recorder = Recorder::builder(MemoryEngine::new()).mode(Mode::Record).of_test();
+        let recorder = recorder.allow_record_in_ci().build().unwrap();
+        let never = async |_: Request| std::future::pending().await;
+        let request = recorder.answer(Request::get("/v1/models").unwrap(), never);
+        assert!(tokio::time::timeout(Duration::from_millis(1), request).await.is_err());
+        insta::assert_snapshot!(recorder.session().verdict().unwrap_err().report(), @r"
+        1 request has failed
+
+        GET /v1/models: not recorded: the program has cancelled the request before its response
+
+        hint: let the request run to its end while it is recorded, for example with a longer timeout
+        ");
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+use super::Summary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 
@@ -62,8 +64,8 @@ pub(crate) struct UsageLog {
     written: Mutex<Written>,
 }
 
-#[derive(Default)]
 /// What this session has written.
+#[derive(Default)]
 struct Written {
     scopes: HashSet<Scope>,
     /// How often each line was used.
@@ -96,7 +98,7 @@ struct UsedLine {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<String>,
-    /// In a line at the end of a session: the number of uses besides those of the lines before it.
+    /// In a line at an end of a session: the number of uses besides those of the lines before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<u64>,
 }
@@ -186,14 +188,35 @@ impl UsageLog {
     }
 }
 
+impl UsageLog {
+    /// The name of this session in the log.
+    #[cfg(feature = "cli")]
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Writes the number of further uses since the last call.
+    pub(super) fn write_further_uses(&self) {
+        let further: Vec<UsedLine> = {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let repeated = written.uses.iter_mut().filter(|(_, times)| **times > 1);
+            repeated
+                .map(|(used, times)| UsedLine {
+                    more: Some(std::mem::replace(times, 1) - 1),
+                    ..used.clone()
+                })
+                .collect()
+        };
+        for used in further {
+            // If this fails, the counts are too low, and no cassette is missing.
+            let _ = self.write(None, Some(used));
+        }
+    }
+}
+
 impl Drop for UsageLog {
     fn drop(&mut self) {
-        let written_before = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        for (used, times) in written_before.uses.into_iter().filter(|(_, times)| *times > 1) {
-            let more = Some(times - 1);
-            // If this fails, the counts are too low, and no cassette is missing.
-            let _ = self.write(None, Some(UsedLine { more, ..used }));
-        }
+        self.write_further_uses();
     }
 }
 
@@ -222,23 +245,11 @@ impl Used {
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read.
     pub(crate) fn read(usage_log: &Path, from: u64, directory: &Path) -> Result<Self> {
-        let bytes = std::fs::read(usage_log).map_err(|error| {
-            let what = match error.kind() {
-                std::io::ErrorKind::NotFound => "does not exist",
-                _ => "cannot be read",
-            };
-            Error::new(ErrorKind::Io, format!("the usage log {} {what}", usage_log.display()))
-                .with_source(error)
-                .with_hint(format!(
-                    "run the tests with {USAGE_LOG_VARIABLE} set to its path, or with --usage-log"
-                ))
-        })?;
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+        let bytes = read(usage_log)?;
         let directory = canonical(directory);
         let mut used = Self::default();
-        let before = memchr::memchr_iter(b'\n', &bytes[..from]).count();
-        for (number, line) in (before + 1..).zip(bytes[from..].split(|byte| *byte == b'\n')) {
-            if !line.is_empty() && !used.add(line, &directory) {
+        for (number, line) in lines_after(&bytes, from) {
+            if !used.add(line, &directory) {
                 used.unreadable.push(number);
             }
         }
@@ -247,14 +258,9 @@ impl Used {
 
     /// Adds a line. Returns whether all of it could be read.
     fn add(&mut self, line: &[u8], directory: &str) -> bool {
-        let Some(begin) = memchr::memmem::rfind(line, LINE_START.as_bytes()) else {
+        let Some((line, is_complete)) = parse(line) else {
             return false;
         };
-        let Ok(line) = serde_json::from_slice::<Line>(&line[begin..]) else {
-            return false;
-        };
-        // A full disk may have left half a line in front of it.
-        let is_complete = begin == 0;
         if line.directory.as_deref() != Some(directory) {
             self.others.extend(line.directory);
             return is_complete;
@@ -290,6 +296,66 @@ impl Used {
     pub(crate) fn is_unused(&self, key: &RequestKey) -> bool {
         !self.is_unknown_scope(key) && !self.cassettes.contains(&(key.scope().clone(), key.short().to_owned()))
     }
+}
+
+/// Counts how requests were answered, from this byte of a usage log on, in all sessions except this one.
+///
+/// # Errors
+/// [`ErrorKind::Io`] if the file cannot be read.
+#[cfg(feature = "cli")]
+pub(crate) fn summary_of_others(usage_log: &Path, from: u64, session: Option<&str>) -> Result<Summary> {
+    let bytes = read(usage_log)?;
+    let mut summary = Summary::default();
+    for (line, _) in lines_after(&bytes, from).filter_map(|(_, line)| parse(line)) {
+        if let Some(used) = line.used
+            && Some(&*line.session) != session
+        {
+            let count = match used.what {
+                Use::Replayed => &mut summary.replayed,
+                Use::Recorded => &mut summary.recorded,
+                Use::Missed => &mut summary.missed,
+                Use::NotRecorded => &mut summary.skipped,
+            };
+            *count += used.more.map_or(1, |more| usize::try_from(more).unwrap_or(usize::MAX));
+        }
+    }
+    Ok(summary)
+}
+
+#[cfg(feature = "cli")]
+fn read(usage_log: &Path) -> Result<Vec<u8>> {
+    std::fs::read(usage_log).map_err(|error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::NotFound => "does not exist",
+            _ => "cannot be read",
+        };
+        Error::new(ErrorKind::Io, format!("the usage log {} {what}", usage_log.display()))
+            .with_source(error)
+            .with_hint(format!(
+                "run the tests with {USAGE_LOG_VARIABLE} set to its path, or with --usage-log"
+            ))
+    })
+}
+
+/// The lines after this byte with their numbers, from 1: all of them if the file is shorter, because it is a new one then.
+#[cfg(feature = "cli")]
+fn lines_after(bytes: &[u8], from: u64) -> impl Iterator<Item = (usize, &[u8])> {
+    let from = usize::try_from(from)
+        .ok()
+        .filter(|from| *from <= bytes.len())
+        .unwrap_or_default();
+    let before = memchr::memchr_iter(b'\n', &bytes[..from]).count();
+    (before + 1..)
+        .zip(bytes[from..].split(|byte| *byte == b'\n'))
+        .filter(|(_, line)| !line.is_empty())
+}
+
+/// Reads a line. Returns it, and whether it is all that the line contains: a full disk may have left half a line before it.
+#[cfg(feature = "cli")]
+fn parse(line: &[u8]) -> Option<(Line, bool)> {
+    let begin = memchr::memmem::rfind(line, LINE_START.as_bytes())?;
+    let line = serde_json::from_slice(&line[begin..]).ok()?;
+    Some((line, begin == 0))
 }
 
 /// The canonical form of a path, whether or not it exists.

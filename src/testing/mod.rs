@@ -80,11 +80,19 @@ impl TestSession {
 
     fn new(crate_directory: &str, function: &str, options: TestOptions) -> Result<Self> {
         let test = name::test_path(function, std::thread::current().name());
-        let name = options.name.as_deref().unwrap_or(&test).replace("::", "/");
-        let scope = Scope::new(&name).map_err(|error| {
-            let message = format!("the name of the session is not a valid scope: {name}");
-            Error::new(ErrorKind::Settings, message).with_source(error)
-        })?;
+        let scope = match &options.name {
+            Some(name) => Scope::new(&name.replace("::", "/")),
+            None if name::is_in_doctest(function) => {
+                let error = Error::new(
+                    ErrorKind::Settings,
+                    "a session in a documentation test has no name of its own",
+                );
+                return Err(error.with_hint("name it: cassette!(TestOptions::new().name(\"…\"))"));
+            }
+            None => name::scope_of(&test),
+        };
+        let scope =
+            scope.map_err(|error| Error::new(ErrorKind::Settings, "invalid name of a session").with_source(error))?;
         let directory = options.directory.as_deref().unwrap_or(Path::new("cassettes"));
         let directory = Path::new(crate_directory).join(directory);
         let engine = Arc::new(DirectoryEngine::new(&directory));

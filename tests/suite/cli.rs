@@ -991,7 +991,7 @@ async fn verify_writes_nothing() {
 fn run_sets_every_base_url_variable_in_the_form_that_its_client_expects() {
     let _redacted = without_what_varies();
     let project = Project::new();
-    let script = "env | grep -E '^(MISTRAL|OPENAI|NO_PROXY|no_proxy)' | sort";
+    let script = "env | grep -E '^(MISTRAL|OPENAI|NO_PROXY|no_proxy)' | grep -v /usage-log | sort";
     insta::assert_snapshot!(reported(&run_in_shell(&project, &["--mode", "strict"], script)), @r"
     exit status: 0
     --- stdout
@@ -1482,6 +1482,8 @@ async fn the_summary_lists_the_first_misses_and_counts_the_others() {
     … and 2 more
 
     hint: to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY
+
+    mistral-cassette: 0 replayed, 0 recorded, 5 missed
     ");
 }
 

@@ -16,6 +16,8 @@ mod client_calls;
 #[cfg(feature = "cli")]
 mod complete_responses;
 #[cfg(feature = "cli")]
+mod consumer;
+#[cfg(feature = "cli")]
 mod control;
 #[cfg(feature = "cli")]
 mod corpus;

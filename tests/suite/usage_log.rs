@@ -390,6 +390,49 @@ async fn run_counts_recordings_that_the_command_replays_itself() {
     assert_eq!(done.code(), 0, "{}", report_text(&done));
 }
 
+/// The processes of the command have sessions of their own, as those of `cargo test`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_summary_of_run_counts_the_sessions_of_the_command() {
+    let project = project(&[("", "alpha"), ("", "beta")]).await;
+    let inner = "$BINARY run --mode strict -- sh -c";
+    let (twice, missed) = (asking(&["beta", "beta", "alpha"]), asking(&["beta", "gamma"]));
+    let sessions = format!("{inner} \"{}\"; {inner} \"{}\"", "$TWICE", "$MISSED");
+    let last_line = |flags: &[&str], script: &str| {
+        let mut arguments = vec!["run", "--mode", "strict"];
+        arguments.extend(flags);
+        arguments.extend(["--", "sh", "-c", script]);
+        let mut command = project.command(&arguments);
+        command.env("BINARY", env!("CARGO_BIN_EXE_mistral-cassette"));
+        let done = done(command.env("TWICE", &twice).env("MISSED", &missed));
+        let last = done.stderr.lines().rfind(|line| line.starts_with("mistral-cassette: "));
+        last.unwrap_or_else(|| panic!("{}", report_text(&done))).to_owned()
+    };
+    let counts = "sessions of the command: 4 replayed, 0 recorded, 1 missed";
+    assert_eq!(
+        last_line(&[], &sessions),
+        format!("mistral-cassette: 0 replayed, 0 recorded; {counts}")
+    );
+    // The lines of earlier runs in a usage log that the user names do not count.
+    let both = format!("{}{sessions}; exit 0", asking(&["alpha"]));
+    for _ in 0..2 {
+        assert_eq!(
+            last_line(&["--usage-log", LEDGER, "--allow-no-requests"], &both),
+            format!("mistral-cassette: 1 replayed, 0 recorded; {counts}")
+        );
+    }
+    // A usage log that the command begins again.
+    let again = format!("rm {LEDGER}; {sessions}; exit 0");
+    assert_eq!(
+        last_line(&["--usage-log", LEDGER], &again),
+        format!("mistral-cassette: 0 replayed, 0 recorded; {counts}")
+    );
+    let failed = format!("{}{sessions}; exit 0", asking(&["gamma"]));
+    assert_eq!(
+        last_line(&[], &failed),
+        format!("mistral-cassette: 0 replayed, 0 recorded, 1 missed; {counts}")
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prune_lists_what_it_would_delete_and_deletes_with_yes() {
     let project = project(&[("", "alpha"), ("", "beta"), ("old/suite", "gamma"), ("other", "delta")]).await;

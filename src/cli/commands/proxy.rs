@@ -28,6 +28,10 @@ pub(crate) fn run(arguments: &ProxyArguments) -> Result<ExitCode> {
         }
         signals.next().await;
         let recorder = proxy.recorder().clone();
-        Ok(print_verdict(stop(proxy, &mut signals).await?, recorder.session()))
+        Ok(print_verdict(
+            stop(proxy, &mut signals).await?,
+            recorder.session(),
+            None,
+        ))
     })
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         // The runner has asked for the verdicts of its sessions. What belongs to none of them is reported here.
         Ok(match verdict.result.is_ok() {
             true => SUCCESS,
-            false => print_verdict(verdict, recorder.session()),
+            false => print_verdict(verdict, recorder.session(), None),
         })
     })
 }

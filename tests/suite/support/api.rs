@@ -14,6 +14,12 @@ pub async fn start() -> Server {
     named(Server::start(handler()).await)
 }
 
+/// Starts the stand-in with answers of a test in front of its own.
+pub async fn start_with(first: impl Fn(&Call) -> Option<Reply> + Send + Sync + 'static) -> Server {
+    let own = handler();
+    named(Server::start(move |number, call| first(call).unwrap_or_else(|| own(number, call))).await)
+}
+
 /// Starts the stand-in with TLS.
 pub async fn start_tls(tls: std::sync::Arc<rustls::ServerConfig>) -> Server {
     named(Server::start_tls(tls, handler()).await)

@@ -15,7 +15,7 @@ use crate::recorder::{FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE};
 pub(super) async fn run_child(
     command: &[OsString],
     variables: Vec<Variable>,
-    usage_log: Option<&Path>,
+    usage_log: &Path,
     signals: &mut Signals,
 ) -> Result<ExitStatus> {
     let (program, arguments) = command
@@ -23,11 +23,9 @@ pub(super) async fn run_child(
         .ok_or_else(|| Error::new(ErrorKind::Settings, "there is no command to run"))?;
     let mut child = Command::new(program);
     child.args(arguments).envs(variables);
-    if let Some(usage_log) = usage_log {
-        // Earlier versions of the library read only the former variable.
-        child.env(USAGE_LOG_VARIABLE, usage_log);
-        child.env(FORMER_USAGE_LOG_VARIABLE, usage_log);
-    }
+    // Earlier versions of the library read only the former variable.
+    child.env(USAGE_LOG_VARIABLE, usage_log);
+    child.env(FORMER_USAGE_LOG_VARIABLE, usage_log);
     let failed = |what: &str| {
         let message = format!("{what} {}", program.display());
         move |error| Error::new(ErrorKind::Settings, message).with_source(error)

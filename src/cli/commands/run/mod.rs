@@ -75,13 +75,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "after a run in another mode, mistral-cassette prune deletes unused cassettes, given its usage log",
         ));
     }
-    let is_watched = records || !arguments.allow_no_requests;
-    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused, is_watched)?;
+    let watch = UsageWatch::new(&arguments.proxy, arguments.fail_unused)?;
     let scope = arguments.scope.as_deref().map(Scope::new).transpose()?;
     let interception = arguments.interception(scope.as_ref())?;
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let usage_log = watch.as_ref().map(UsageWatch::file);
+        let usage_log = watch.file();
         let mut engine = arguments.proxy.engine()?;
         let staged = match arguments.save_on {
             SaveOn::Always => None,
@@ -90,7 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if let Some(staged) = &staged {
             engine = staged.clone();
         }
-        let proxy = arguments.proxy.start(engine, usage_log, interception.clone()).await?;
+        let proxy = arguments
+            .proxy
+            .start(engine, Some(usage_log), interception.clone())
+            .await?;
         let environment = arguments.environment(&proxy, scope.as_ref(), interception.as_ref())?;
         let recorder = proxy.recorder().clone();
         let variables = environment.variables.clone();
@@ -101,19 +103,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let verdict = stop(proxy, &mut signals).await?;
         let status = status?;
         let has_succeeded = status.success() && verdict.result.is_ok();
-        let mut exit = print_verdict(verdict, recorder.session());
+        let of_command = watch.of_command(&recorder)?;
+        let mut exit = print_verdict(verdict, recorder.session(), of_command);
         if let Some(staged) = staged {
             save(&staged, has_succeeded).await?;
         }
-        let has_own_sessions = watch.as_ref().is_some_and(UsageWatch::has_lines);
-        let has_requests = recorder.session().summary() != Summary::default() || has_own_sessions;
+        let has_requests = recorder.session().summary() != Summary::default() || of_command.is_some();
         if status.success() && !has_requests && !arguments.allow_no_requests {
             print_message(&format!("mistral-cassette: {}", NO_REQUESTS));
             exit = findings();
         }
-        if let Some(watch) = &watch
-            && !arguments.check_unused(watch, has_succeeded, recorder.mode()).await?
-        {
+        if !arguments.check_unused(&watch, has_succeeded, recorder.mode()).await? {
             exit = findings();
         }
         Ok(if status.success() || recorder.session().is_ended_without_key() {
@@ -129,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 async fn run_in_sandbox(
     command: &[OsString],
     variables: Vec<Variable>,
-    usage_log: Option<&Path>,
+    usage_log: &Path,
     signals: &mut Signals,
     proxy: &Proxy,
 ) -> Result<ExitStatus> {
@@ -153,7 +153,7 @@ async fn run_in_sandbox(
 async fn run_in_sandbox(
     _command: &[OsString],
     _variables: Vec<Variable>,
-    _usage_log: Option<&Path>,
+    _usage_log: &Path,
     _signals: &mut Signals,
     _proxy: &Proxy,
 ) -> Result<ExitStatus> {

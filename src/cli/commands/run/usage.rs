@@ -11,7 +11,7 @@ use crate::cli::store::Store;
 use crate::engine::{DirectoryEngine, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
-use crate::recorder::{Used, usage_log_from_environment};
+use crate::recorder::{Recorder, Summary, Used, summary_of_others, usage_log_from_environment};
 
 /// The part of the usage log that this run writes.
 pub(super) struct UsageWatch {
@@ -23,8 +23,7 @@ pub(super) struct UsageWatch {
 }
 
 impl UsageWatch {
-    /// `None` when the user has named no usage log and the run needs none.
-    pub(super) fn new(proxy: &ProxyArguments, fail_unused: bool, is_needed: bool) -> Result<Option<Self>> {
+    pub(super) fn new(proxy: &ProxyArguments, fail_unused: bool) -> Result<Self> {
         if fail_unused {
             let store = proxy.directory.open()?;
             if store.directory.is_none() {
@@ -38,28 +37,32 @@ impl UsageWatch {
         let failed = |error| Error::new(ErrorKind::Io, "cannot create a usage log").with_source(error);
         let (file, temporary) = match proxy.usage_log.clone().or_else(usage_log_from_environment) {
             Some(file) => (file, None),
-            None if fail_unused || is_needed => {
+            None => {
                 let folder = tempfile::tempdir().map_err(failed)?;
                 (folder.path().join("usage-log"), Some(folder))
             }
-            None => return Ok(None),
         };
         let start = std::fs::metadata(&file).map_or(0, |meta| meta.len());
-        Ok(Some(Self {
+        Ok(Self {
             // The command may change its working directory.
             file: std::path::absolute(&file).map_err(failed)?,
             start,
             _temporary: temporary,
-        }))
+        })
     }
 
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Whether a session has used a cassette: the proxy, or a session of the command itself.
-    pub(super) fn has_lines(&self) -> bool {
-        std::fs::metadata(&self.file).is_ok_and(|meta| meta.len() > self.start)
+    /// How the sessions of the command were answered, without that of the proxy; `None` if they sent no request.
+    pub(super) fn of_command(&self, proxy: &Recorder) -> Result<Option<Summary>> {
+        // The command may have deleted it.
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let summary = summary_of_others(&self.file, self.start, proxy.name_in_usage_log())?;
+        Ok((summary != Summary::default()).then_some(summary))
     }
 
     /// Whether all cassettes in the scopes in use, or in all scopes, were used. Prints those that were not.
