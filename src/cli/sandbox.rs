@@ -18,6 +18,7 @@ use rustix::net::{
     SendFlags, SocketType, recv, recvmsg, send, sendmsg, socket,
 };
 use tempfile::TempDir;
+use tokio::io::Interest;
 use tokio::net::UnixListener;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -81,8 +82,8 @@ impl Sandbox {
     pub(crate) async fn listener(&self) -> Result<tokio::net::TcpListener> {
         let failed = |error| Error::new(ErrorKind::Io, "cannot receive the listener of the sandbox").with_source(error);
         let (stream, _) = self.socket.accept().await.map_err(failed)?;
-        stream.readable().await.map_err(failed)?;
-        let listener: TcpListener = receive(&stream.into_std().map_err(failed)?).map_err(failed)?.into();
+        let received = stream.async_io(Interest::READABLE, || receive(&stream)).await;
+        let listener: TcpListener = received.map_err(failed)?.into();
         listener.set_nonblocking(true).map_err(failed)?;
         tokio::net::TcpListener::from_std(listener).map_err(failed)
     }
@@ -162,7 +163,8 @@ fn hand_over(listener: &TcpListener, path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn receive(stream: &UnixStream) -> std::io::Result<OwnedFd> {
+/// Receives it there.
+fn receive(stream: &tokio::net::UnixStream) -> std::io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
