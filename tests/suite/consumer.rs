@@ -12,6 +12,7 @@ use std::{env, fs};
 
 use crate::support::project::done;
 use crate::support::server::{Call, Reply, Server, Step};
+use crate::support::skip::is_left_out;
 use crate::support::{KEY, api, skip};
 
 /// Where the project is in the repository. The package for the registry does not contain it.
@@ -257,6 +258,9 @@ fn slow() -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sessions_of_a_project_are_recorded_and_replayed_under_every_runner() {
+    if is_left_out() {
+        return;
+    }
     if !sources().exists() {
         return skip::skip("tests/consumer is missing", "the package does not contain it");
     }

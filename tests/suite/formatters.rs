@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::skip::is_installed;
+use crate::support::skip::{is_installed, is_left_out};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use mistral_cassette::{DirectoryEngine, Error, ErrorKind, Mode, Recorder, Request, Response};
@@ -197,6 +197,9 @@ async fn recordings_replay_after_the_hooks_of_pre_commit() {
 
 #[tokio::test]
 async fn recordings_replay_after_prettier() {
+    if is_left_out() {
+        return;
+    }
     if !is_prepared() {
         return;
     }

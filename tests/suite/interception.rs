@@ -649,7 +649,10 @@ async fn in_the_sandbox_the_proxy_is_the_only_way_out() {
     let done = run(&project, &["--sandbox"], curl);
     assert!(done.code() == 0 && done.stdout.contains("\"call\":0"), "{done:?}");
     let done = project.run(&["run", "--sandbox", "--mode", "strict", "--", "no-such-program"]);
-    assert!(done.code() == 2 && done.stderr.contains("cannot run no-such-program"), "{done:?}");
+    assert!(
+        done.code() == 2 && done.stderr.contains("cannot run no-such-program"),
+        "{done:?}"
+    );
 }
 
 fn run(project: &Project, flags: &[&str], script: &str) -> Done {

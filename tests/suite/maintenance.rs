@@ -7,6 +7,7 @@ use crate::support::project::{Done, Project, done};
 #[cfg(feature = "object-store")]
 use crate::support::s3;
 use crate::support::server::{Reply, Server};
+use crate::support::skip::is_left_out;
 use serde_json::{Value, json};
 
 /// Commands that record a chat, a stream, an upload and a large body, one of them in a scope.
@@ -270,6 +271,9 @@ async fn sqlite_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
 #[cfg(all(feature = "sql", unix))]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
+    if is_left_out() {
+        return;
+    }
     use crate::support::postgres::{Postgres, has_postgres};
     if !has_postgres() {
         return;
@@ -282,6 +286,9 @@ async fn postgresql_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
 #[cfg(feature = "object-store")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_store_stores_the_same_as_a_directory_and_coalesces_fifty_calls() {
+    if is_left_out() {
+        return;
+    }
     let Some(s3) = s3::S3::moto() else { return };
     let project = |project: Project| {
         project

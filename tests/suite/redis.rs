@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::free_port;
 use crate::support::redis::{Cluster, Redis, has_redis};
-use crate::support::skip::is_installed;
+use crate::support::skip::{is_installed, is_left_out};
 use crate::support::stores::{keys, survives_restarts};
 use bytes::Bytes;
 use mistral_cassette::engine::conformance::{self, Capabilities};
@@ -216,6 +216,9 @@ async fn a_restart_of_the_server_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_a_cluster_node_loses_nothing() {
+    if is_left_out() {
+        return;
+    }
     if !has_redis() {
         return;
     }

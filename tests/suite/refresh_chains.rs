@@ -15,7 +15,7 @@ use crate::support::project::{Done, Project, done};
 use crate::support::resources;
 use crate::support::server::{Call, Reply, Server};
 use crate::support::session;
-use crate::support::skip::is_installed;
+use crate::support::skip::{is_installed, is_left_out};
 
 /// A program in one scope. All its requests must succeed or get the status that the program expects.
 struct Program {
@@ -266,6 +266,9 @@ fn seed() -> u64 {
 /// Random programs, ten in each directory: 60, or with `MISTRAL_CASSETTE_ROUNDS` five for each round.
 #[tokio::test(flavor = "multi_thread")]
 async fn random_chains_replay_after_a_refresh() {
+    if is_left_out() {
+        return;
+    }
     const PROGRAMS: u64 = 10;
     let directories = u64::try_from(rounds()).unwrap().div_ceil(2);
     let seed = seed();
@@ -303,6 +306,9 @@ async fn random_chains_replay_after_a_refresh() {
 /// A killed refresh changes each chain completely or not at all, and the next one completes the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_refresh_of_chains_resumes() {
+    if is_left_out() {
+        return;
+    }
     let (project, server) = (Project::new(), resources::start(1).await);
     let programs = async |mode, upstream: &str| {
         for number in 0..4 {

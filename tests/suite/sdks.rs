@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::project::{Done, Project, RunningProxy, done};
-use crate::support::skip::{is_installed, print};
+use crate::support::skip::{is_installed, is_left_out, print};
 use crate::support::{KEY, api, worker};
 use mistral_cassette::client::{Client, Retries};
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Result};
@@ -178,6 +178,9 @@ async fn the_unmodified_python_client_replays_without_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_unmodified_python_client_of_the_first_major_version_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     official(replays(PYTHON_1_OPERATIONS).await, 70);
 }
 
@@ -281,6 +284,9 @@ async fn rust(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_cassette_serves_every_client() {
+    if is_left_out() {
+        return;
+    }
     let programs = [PYTHON_OPERATIONS, TYPESCRIPT_OPERATIONS, PYTHON_1_OPERATIONS];
     if !programs.iter().all(Operations::is_installed) {
         return;
@@ -404,6 +410,9 @@ const NODE_OTHERS: Program = Program(NODE, "others.mjs");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_for_python_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     library(
         PYTHON_OTHERS,
         "langchain",
@@ -414,16 +423,25 @@ async fn langchain_for_python_replays_without_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pydantic_ai_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     library(PYTHON_OTHERS, "pydantic_ai", &["chat", "stream", "tools"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn litellm_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     library(PYTHON_OTHERS, "litellm", &["chat", "embeddings", "stream"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instructor_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     library(PYTHON_OTHERS, "instructor", &["structured"]).await;
 }
 
@@ -439,6 +457,9 @@ async fn the_ai_sdk_replays_without_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_for_javascript_replays_without_the_api() {
+    if is_left_out() {
+        return;
+    }
     library(NODE_OTHERS, "langchain", &["chat", "stream"]).await;
 }
 
@@ -486,6 +507,9 @@ print(mistral.chat.complete(model="mistral-small-latest", messages=[{"role": "us
 /// All recordings of the official client, exported to the file format of another tool and imported again.
 #[tokio::test(flavor = "multi_thread")]
 async fn exported_and_imported_recordings_replay_through_the_official_python_client() {
+    if is_left_out() {
+        return;
+    }
     if !PYTHON_OPERATIONS.is_installed() {
         return;
     }

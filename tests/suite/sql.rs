@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::postgres::{PASSWORD, Postgres, has_postgres};
 use crate::support::process::free_port;
+use crate::support::skip::is_left_out;
 use crate::support::stores::{keys, survives_restarts};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -94,6 +95,9 @@ async fn many_engines_start_with_one_new_file_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_engines_start_with_one_new_server_at_once() {
+    if is_left_out() {
+        return;
+    }
     if !has_postgres() {
         return;
     }
@@ -322,6 +326,9 @@ async fn an_unreachable_database_is_an_error_without_long_delay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_server_loses_nothing() {
+    if is_left_out() {
+        return;
+    }
     if !has_postgres() {
         return;
     }

@@ -26,6 +26,18 @@ pub fn skip(missing: &str, hint: &str) {
     list.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
+/// The variable that selects the slow tests, too.
+const SLOW: &str = "MISTRAL_CASSETTE_SLOW_TESTS";
+
+/// Whether a slow test is left out; reports it as skipped if so. In CI no test is left out.
+pub fn is_left_out() -> bool {
+    let is_selected = [SLOW, "CI"].iter().any(|name| std::env::var_os(name).is_some());
+    if !is_selected {
+        skip("slow tests", "./scripts/test --all runs them, as CI does");
+    }
+    !is_selected
+}
+
 /// Whether what a test needs is installed; reports the test as skipped if not. In CI it must be installed.
 pub fn is_installed(is_installed: bool, name: &str) -> bool {
     if !is_installed {
