@@ -1,0 +1,123 @@
+"""The plugin for pytest: docs/python.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from . import blocks
+from .environment import is_under_run
+from .errors import SetupError
+from .options import MARK_HELP, PluginOptions, add_options
+from .reports import with_verdict
+from .runner import Runner
+from .runtime import Runtime
+from .totals import Totals
+
+_PLUGIN = "mistral_cassette_run"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options."""
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Starts the command before a `conftest.py` or a test can make a client."""
+    _start(early_config, early_config.known_args_namespace)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the command if the plugin was loaded by a `conftest.py`."""
+    config.addinivalue_line("markers", MARK_HELP)
+    _start(config, config.option)
+
+
+def _start(config: pytest.Config, given: Any) -> None:
+    if config.pluginmanager.has_plugin(_PLUGIN) or given.help or given.version:
+        return
+    if is_under_run():
+        run = Run("off under `mistral-cassette run`")
+    else:
+        options = PluginOptions.of(config, given)
+        try:
+            runtime = Runtime(options.process, config.rootpath)
+        except SetupError as error:
+            raise pytest.UsageError(f"mistral-cassette: {error}") from None
+        run = _run(config, runtime, options, is_controller=_is_controller(given))
+    config.pluginmanager.register(run, _PLUGIN)
+
+
+def _is_controller(given: Any) -> bool:
+    """Whether the tests run in workers of pytest-xdist."""
+    if "PYTEST_XDIST_WORKER" in os.environ or getattr(given, "usepdb", False):
+        return False
+    distributes = getattr(given, "tx", None) and getattr(given, "dist", "no") != "no"
+    return bool(getattr(given, "numprocesses", None) or distributes)
+
+
+def _run(config: pytest.Config, runtime: Runtime, options: PluginOptions, *, is_controller: bool) -> Run:
+    process = runtime.process
+    directory = options.process.directory or "cassettes"
+    header = f"{process.version}, mode {process.mode}, cassettes in {directory}"
+    if is_controller:
+        # Each worker has its own process. This one has only shown that it starts.
+        runtime.close()
+        return Run(header)
+    runtime.connect()
+    blocks.plugin_runtime = runtime
+    runner = Runner(runtime, options)
+    config.pluginmanager.register(runner)
+    return Run(header, runner)
+
+
+class Run:
+    """The hooks of a run, in a worker, in the controller of workers, or in the only process."""
+
+    def __init__(self, header: str, runner: Runner | None = None) -> None:
+        """Takes the line for the header, and the sessions of the tests of this process."""
+        self._header = header
+        self._runner = runner
+        self._totals = Totals()
+
+    def pytest_report_header(self) -> str:
+        """Names the mode."""
+        return f"mistral-cassette: {self._header}"
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
+        """Shows the verdict of a test with `-v`."""
+        return with_verdict(report, (yield))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Collects the totals; a worker sends them to its controller."""
+        if self._runner is None:
+            return
+        self._totals = self._runner.finish()
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            output[_PLUGIN] = self._totals.to_json()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Adds the totals of a worker of pytest-xdist."""
+        if totals := getattr(node, "workeroutput", {}).get(_PLUGIN):
+            self._totals.add(Totals.from_json(totals))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Prints the totals."""
+        for line in self._totals.lines():
+            terminalreporter.write_line(f"mistral-cassette: {line}")
+
+    def pytest_unconfigure(self) -> None:
+        """Ends the process."""
+        if self._runner is not None:
+            blocks.plugin_runtime = None
+            self._runner.runtime.disconnect()
+            self._runner.runtime.close()
+            self._runner = None
