@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stand_in import Api
-
 # Loaded once, because pytester unloads what its runs load.
-import mistral_cassette.plugin  # noqa: F401
+import mistral_cassette  # noqa: F401
+from stand_in import Api
 
 pytest_plugins = "pytester"
 
@@ -34,9 +33,12 @@ import os
 import urllib.request
 
 
+HOST = "https://api.mistral.ai"
+
+
 def post(path, **body):
     headers = {"content-type": "application/json", "authorization": f"Bearer {os.environ['MISTRAL_API_KEY']}"}
-    url = f"https://api.mistral.ai{path}"
+    url = f"{HOST}{path}"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as response:
         return response.read().decode()

@@ -63,9 +63,8 @@ class use:  # noqa: N801
             block_network: refuse connections to hosts that are not intercepted.
         """
         self._name = name
-        self._members = {"mode": mode, "directory": directory, "settings": settings}
-        self._save = save
-        self._allow_failures = allow_failures
+        self._members: dict[str, Any] = {"mode": mode, "directory": directory, "settings": settings}
+        self._members |= {"save": save, "allow_failures": allow_failures}
         self._options = Options(upstream=upstream, intercept=tuple(intercept), block_network=block_network)
         self._open: list[tuple[Runtime, Session, object]] = []
 
@@ -87,7 +86,7 @@ class use:  # noqa: N801
             CassetteError: an option is invalid.
         """
         runtime = self._runtime()
-        session = runtime.open(self._name, save=self._save, **self._members)
+        session = runtime.open(self._name, **self._members)
         runtime.connect()
         self._open.append((runtime, session, runtime.enter(session)))
         return session
@@ -107,7 +106,7 @@ class use:  # noqa: N801
         session = self._left()
         # Ctrl-C does not wait.
         if error is None or isinstance(error, Exception):
-            self._judge(session.close(success=error is None), error)
+            _judge(session, session.close(success=error is None), error)
 
     async def __aenter__(self) -> Session:
         """As `__enter__`."""
@@ -130,21 +129,13 @@ class use:  # noqa: N801
             verdict = close()
         else:
             verdict = await asyncio.to_thread(close)
-        self._judge(verdict, error)
+        _judge(session, verdict, error)
 
     def _left(self) -> Session:
         runtime, session, token = self._open.pop()
         runtime.leave(token)
         runtime.disconnect()
         return session
-
-    def _judge(self, verdict: Verdict, error: BaseException | None) -> None:
-        if self._allow_failures or not verdict.failures:
-            return
-        if error is None:
-            raise error_of(verdict.failures)
-        if sys.version_info >= (3, 11):
-            error.add_note(f"mistral-cassette: {error_of(verdict.failures)}")
 
     def __call__(self, function: _Function) -> _Function:
         """Decorates a function: each call is a session."""
@@ -163,6 +154,16 @@ class use:  # noqa: N801
                 return function(*arguments, **named)
 
         return in_session  # type: ignore[return-value]
+
+
+def _judge(session: Session, verdict: Verdict, error: BaseException | None) -> None:
+    """Raises the failures of a session. An error of the block gets them as a note, as far as Python has notes."""
+    if session.allow_failures or not verdict.failures:
+        return
+    if error is None:
+        raise error_of(verdict.failures)
+    if sys.version_info >= (3, 11):
+        error.add_note(f"mistral-cassette: {error_of(verdict.failures)}")
 
 
 def _close_all() -> None:

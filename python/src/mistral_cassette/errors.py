@@ -24,3 +24,8 @@ class MissError(CassetteError):
 
 class SetupError(CassetteError):
     """The command is missing, too old, or does not start with these options."""
+
+
+# The names under which they are shown and imported.
+for _error in (CassetteError, MissError, SetupError):
+    _error.__module__ = "mistral_cassette"

@@ -84,6 +84,7 @@ class Run:
         self._header = header
         self._runner = runner
         self._totals = Totals()
+        self._has_ended = False
 
     def pytest_report_header(self) -> str:
         """Names the mode."""
@@ -91,8 +92,9 @@ class Run:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
-        """Shows the verdict of a test with `-v`."""
-        return with_verdict(report, (yield))
+        """Shows the verdict of a test with `-v`, but not in the list of failures."""
+        status = yield
+        return status if self._has_ended else with_verdict(report, status)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -111,6 +113,7 @@ class Run:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Prints the totals."""
+        self._has_ended = True
         for line in self._totals.lines():
             terminalreporter.write_line(f"mistral-cassette: {line}")
 

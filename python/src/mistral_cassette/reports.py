@@ -20,7 +20,7 @@ def words_of(verdict: Verdict, *, has_passed: bool) -> str:
     """The verdict of a test in a few words; empty if it made no request."""
     words = [in_words(verdict.outcomes)]
     words += [f"live {host}" for host in live_hosts(verdict)]
-    if has_passed and verdict.requests and verdict.unused:
+    if has_passed and verdict.requests and not verdict.failures and verdict.unused:
         words.append(f"unused {len(verdict.unused)}")
     return ", ".join(filter(None, words))
 

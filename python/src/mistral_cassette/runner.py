@@ -29,7 +29,6 @@ class _Tracked:
 
     session: Session
     name: str
-    allow_failures: bool
     # Of the session of fixtures: whether it was the current one since the last report.
     is_touched: bool = False
     has_failed: bool = False
@@ -39,8 +38,10 @@ class _Tracked:
         """The failures since the last report."""
         news = list(verdict.failures[self.seen :])
         self.seen = len(verdict.failures)
+        if self.session.allow_failures:
+            return []
         self.has_failed = self.has_failed or bool(news)
-        return [] if self.allow_failures else news
+        return news
 
 
 class Runner:
@@ -82,6 +83,7 @@ class Runner:
             session = self.runtime.open(
                 scope_of(node.nodeid) if mark.name is None else mark.name,
                 save=mark.save or self.options.save,
+                allow_failures=mark.allow_failures,
                 test=node.nodeid or "session",
                 mode=mark.mode,
                 directory=mark.directory,
@@ -91,7 +93,7 @@ class Runner:
             pytest.exit(f"mistral-cassette: {error}", returncode=3)
         except (CassetteError, ValueError) as error:
             pytest.fail(str(error), pytrace=False)
-        return _Tracked(session, node.nodeid or "session", mark.allow_failures)
+        return _Tracked(session, node.nodeid or "session")
 
     # It comes after the hook of pytest that skips tests.
     @pytest.hookimpl

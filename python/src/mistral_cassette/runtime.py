@@ -30,13 +30,17 @@ class Session:
         base_url: a base URL whose requests belong to this session, without `/v1`.
         proxy_url: a value for `HTTPS_PROXY` whose requests belong to this session.
         ca_file: the certificate that clients of `proxy_url` must trust.
+        allow_failures: whether nothing fails because of its requests.
     """
 
-    def __init__(self, process: Process, scope: str, opened: dict[str, Any], *, saves_on_success: bool) -> None:
+    def __init__(
+        self, process: Process, scope: str, opened: dict[str, Any], *, save: str, allow_failures: bool
+    ) -> None:
         """Takes what the process has answered."""
         self._process = process
         self._number: int = opened["session"]
-        self._saves_on_success = saves_on_success
+        self._saves_on_success = save == "on-success"
+        self.allow_failures = allow_failures
         self._bypassing: list[str] = []
         self._errors: list[Failure] = []
         self._final: Verdict | None = None
@@ -84,7 +88,8 @@ class Session:
         if self._final is None:
             verdict = self.verdict()
             try:
-                if self._saves_on_success and (verdict.failures or not success):
+                is_refused = bool(verdict.failures) and not self.allow_failures
+                if self._saves_on_success and (is_refused or not success):
                     self._process.send("discard", session=self._number)
                 self._process.send("close", session=self._number)
             except CassetteError as error:
@@ -134,7 +139,7 @@ class Runtime:
             self._watch.stop()
             self._environment.leave()
 
-    def open(self, scope: str, *, save: str = "always", **members: str | None) -> Session:
+    def open(self, scope: str, *, save: str = "always", allow_failures: bool = False, **members: str | None) -> Session:
         """Opens a session. It is not the current one yet.
 
         Raises:
@@ -145,7 +150,7 @@ class Runtime:
             raise CassetteError(f"unknown value of save: {save!r}\nhint: use one of {known}", kind="settings")
         given = {name: value for name, value in members.items() if value is not None}
         opened = self.process.send("open", scope=scope, save=SAVE[save], current=False, **given)
-        return Session(self.process, scope, opened, saves_on_success=save == "on-success")
+        return Session(self.process, scope, opened, save=save, allow_failures=allow_failures)
 
     def enter(self, session: Session | None) -> object:
         """Makes a session the current one, or none. Returns what `leave` needs."""

@@ -34,7 +34,7 @@ class Totals:
             if request.outcome == "not_recorded":
                 detail = f" ({request.detail})" if request.detail else ""
                 self.not_recorded.append(f"{name}: {request.method} {request.path}{detail}")
-        if has_passed and verdict.requests:
+        if has_passed and verdict.requests and not verdict.failures:
             self.unused += verdict.unused
         self.live += [f"{name}: {host}" for host in live_hosts(verdict)]
 
@@ -63,8 +63,9 @@ class Totals:
         yield from _some("went to an API and was not recorded", self.live)
         yield from _some("a cassette was not used", self.unused)
         if self.unmarked:
-            yield f"{self.unmarked} requests of tests without the mark `cassette` were not recorded"
-        yield from dict.fromkeys(self.warnings)
+            yield f"requests of tests without the mark `cassette` went to the API: {self.unmarked}"
+        # Those of `not_recorded` are above.
+        yield from _some("", [line for line in self.warnings if "not recorded: " not in line])
 
 
 def live_hosts(verdict: Verdict) -> list[str]:
@@ -85,7 +86,8 @@ def _in_words(saved: Saved) -> str:
 def _some(what: str, lines: list[str]) -> Iterator[str]:
     """The first of some lines, and how many there are."""
     lines = list(dict.fromkeys(lines))
+    before = f"{what}: " if what else ""
     for line in lines[:_SHOWN]:
-        yield f"{what}: {line}"
+        yield before + line
     if len(lines) > _SHOWN:
-        yield f"{what}: {len(lines) - _SHOWN} more"
+        yield f"{before}{len(lines) - _SHOWN} more"
