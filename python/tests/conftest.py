@@ -73,6 +73,7 @@ class Project:
     def __init__(self, pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = pytester.path
         self.api = api
+        self.upstream: str | None = api.url
         self._pytester = pytester
         self._monkeypatch = monkeypatch
         for name in [name for name in os.environ if _NOT_INHERITED.fullmatch(name)]:
@@ -103,7 +104,8 @@ class Project:
     def options(self, mode: str | None) -> list[str]:
         """The plugin, with the stand-in as the API."""
         plugin = ["-p", "mistral_cassette.plugin", "-p", "no:cacheprovider", f"--rootdir={self.folder}"]
-        return [*plugin, f"--cassette-upstream={self.api.url}", *([f"--cassette-mode={mode}"] if mode else [])]
+        given = {"mode": mode, "upstream": self.upstream}
+        return [*plugin, *(f"--cassette-{name}={value}" for name, value in given.items() if value)]
 
     def pytest(self, *arguments: str, mode: str | None = "replay", folder: str = ".") -> Done:
         """Runs pytest in this process."""

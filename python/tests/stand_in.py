@@ -7,6 +7,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+FILE = "00000000-0000-4000-8000-000000000000"
+FILE_MEMBERS = {
+    "object": "file",
+    "created_at": 1,
+    "filename": "a.jsonl",
+    "purpose": "batch",
+    "sample_type": "batch_request",
+    "source": "upload",
+}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
@@ -56,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.api.errors:
             self._json({"object": "error", "message": "slow down"}, self.api.errors.pop())
         elif self.path == "/v1/files":
-            self._json({"id": "00000000-0000-4000-8000-000000000000", "object": "file", "bytes": len(body)})
+            self._json({"id": FILE, "bytes": len(body), **FILE_MEMBERS})
         elif self.path == "/v1/embeddings":
             inputs = json.loads(body)["input"]
             data = [{"object": "embedding", "index": n, "embedding": [0.5, n]} for n in range(len(inputs))]

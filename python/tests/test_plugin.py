@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from conftest import Project
 
 CHAT = """
@@ -348,15 +350,64 @@ def test_the_ini_file_has_the_same_options(project: Project) -> None:
     assert "host: api.example.com" in files[0].read_text()
 
 
-def test_an_error_of_the_set_up_is_one_message(project: Project) -> None:
+def test_an_error_of_the_set_up_is_one_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write("test_a.py", "import pytest\n@pytest.mark.cassette\ndef test_a():\n    pass\n")
     wrong = project.pytest("--cassette-mode=sometimes")
-    assert wrong.status == 4
-    assert "sometimes" in wrong
+    assert (wrong.status, wrong.output.count('unknown mode "sometimes"')) == (4, 1), wrong.output
     project.write("cassettes/settings.yaml", "no_such_setting: 1\n")
     broken = project.pytest()
     assert (broken.status, broken.output.count("no_such_setting")) == (4, 1), broken.output
-    assert "cassettes/settings.yaml" in broken
+    (project.folder / "cassettes/settings.yaml").unlink()
+
+    monkeypatch.delenv("MISTRAL_API_KEY")
+    project.upstream = None
+    for workers in [[], ["-p", "xdist.plugin", "-n1"]]:
+        no_key = project.pytest(*workers, mode="record")
+        assert (no_key.status, no_key.output.count("mode record needs an API key")) == (4, 1), no_key.output
+
+    for command, error in [
+        ('#!/bin/sh\necho \'{"event": "ready", "protocol": 7}\'', "has protocol 7, and this package needs 1"),
+        ("#!/bin/sh\necho \"error: unrecognized subcommand 'serve'\" >&2; exit 2", "is too old"),
+        ("#!/bin/sh\nexit 3", "has ended with status 3"),
+    ]:
+        project.write("command", command)
+        (project.folder / "command").chmod(0o755)
+        monkeypatch.setenv("MISTRAL_CASSETTE_COMMAND", str(project.folder / "command"))
+        old = project.pytest()
+        assert old.status == 4
+        assert f"ERROR: mistral-cassette: {project.folder}/command {error}" in old
+    monkeypatch.setenv("MISTRAL_CASSETTE_COMMAND", "/nowhere")
+    assert "there is no command: /nowhere (MISTRAL_CASSETTE_COMMAND)" in project.pytest()
+
+
+def test_an_invalid_mark_or_scope_fails_only_its_test(project: Project) -> None:
+    project.write(
+        "test_marks.py",
+        """
+        import pytest
+
+        @pytest.mark.cassette(colour="red")
+        def test_unknown():
+            pass
+
+        @pytest.mark.cassette("../escape")
+        def test_scope():
+            pass
+
+        @pytest.mark.cassette(mode="sometimes")
+        def test_mode():
+            pass
+
+        @pytest.mark.cassette
+        def test_valid(cassette_session):
+            assert cassette_session.scope == "test_marks/test_valid"
+        """,
+    )
+    done = project.pytest()
+    assert done.outcomes() == {"passed": 1, "error": 3}
+    assert "unknown argument of the mark cassette: colour" in done
+    assert "invalid scope" in done
+    assert 'unknown mode "sometimes"' in done
 
 
 def test_polling_and_uploads_replay(project: Project) -> None:

@@ -88,6 +88,8 @@ class use:  # noqa: N801
         runtime = self._runtime()
         session = runtime.open(self._name, **self._members)
         runtime.connect()
+        if session.mode in ("strict", "replay"):
+            runtime.allow_no_key()
         self._open.append((runtime, session, runtime.enter(session)))
         return session
 

@@ -170,7 +170,7 @@ class Process:
         if text.startswith("error: unrecognized subcommand"):
             hint = "install a package and a command of the same version"
             return f"{self._command} is too old: it has no command `serve`\nhint: {hint}"
-        return text.removeprefix("error: ") or f"it has ended with status {self._child.poll()}"
+        return text.removeprefix("error: ") or f"{self._command} has ended with status {self._child.poll()}"
 
     def close(self) -> str:
         """Ends all sessions and the process, and returns what it has printed as warnings."""

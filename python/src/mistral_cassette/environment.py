@@ -23,6 +23,20 @@ _UNDER_RUN = "MISTRAL_CASSETTE_OUTER_PROXY"
 # Tests of other APIs run in the same process, and their keys are for these.
 _NOT_SET = ("OPENAI_BASE_URL",)
 
+# What an opener of urllib has by default.
+_DEFAULT_HANDLERS = {
+    "DataHandler",
+    "FTPHandler",
+    "FileHandler",
+    "HTTPDefaultErrorHandler",
+    "HTTPErrorProcessor",
+    "HTTPHandler",
+    "HTTPRedirectHandler",
+    "HTTPSHandler",
+    "ProxyHandler",
+    "UnknownHandler",
+}
+
 
 def is_under_run() -> bool:
     """Whether a `mistral-cassette run`, or another process of the plugin, has set the environment already."""
@@ -35,9 +49,8 @@ class Environment:
     def __init__(self, variables: Mapping[str, str]) -> None:
         """Takes the variables that the command wants to have set."""
         own = {name: value for name, value in variables.items() if name not in _NOT_SET}
+        # A real key stays, for sessions in other modes.
         own.pop(API_KEY, None)
-        if not os.environ.get(API_KEY):
-            own[API_KEY] = _DUMMY_KEY
         self._variables = own
         self._undo: list[Callable[[], object]] = []
 
@@ -49,11 +62,19 @@ class Environment:
         if bundle := self._variables.get("SSL_CERT_FILE"):
             self._undo += _change_certifi(bundle)
             _trust_in_loaded_libraries(bundle)
+        _forget_opener()
+
+    def set_dummy_key(self) -> None:
+        """Sets an API key if there is none."""
+        if not os.environ.get(API_KEY):
+            self._undo.append(_restorer(API_KEY, os.environ.get(API_KEY)))
+            os.environ[API_KEY] = _DUMMY_KEY
 
     def leave(self) -> None:
         """Sets the variables to what they were before."""
         while self._undo:
             self._undo.pop()()
+        _forget_opener()
 
 
 def _restorer(name: str, value: str | None) -> Callable[[], object]:
@@ -92,3 +113,11 @@ def _trust_in_loaded_libraries(bundle: str) -> None:
         if isinstance(context, ssl.SSLContext):
             with contextlib.suppress(ssl.SSLError):
                 context.load_verify_locations(bundle)
+
+
+def _forget_opener() -> None:
+    """Makes `urllib.request.urlopen` read the variables again. It does so only once, unless it is told an opener."""
+    module: Any = sys.modules.get("urllib.request")
+    handlers = getattr(getattr(module, "_opener", None), "handlers", None)
+    if handlers and {type(handler).__name__ for handler in handlers} <= _DEFAULT_HANDLERS:
+        module.install_opener(None)

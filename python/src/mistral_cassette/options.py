@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from .control import Options
+from .environment import API_KEY
 from .runtime import SAVE
 
 MARK = "cassette"
@@ -84,6 +85,14 @@ class PluginOptions:
             arguments=tuple(config.getini("cassette_arguments")),
         )
         return cls(process, save, bool(config.getini("cassette_auto")))
+
+
+def missing_key(mode: str, options: Options) -> str | None:
+    """Returns an error if nothing can be recorded because there is no API key."""
+    # Another upstream, for example on this machine, may need none.
+    if mode not in ("record", "live") or options.upstream is not None or os.environ.get(API_KEY):
+        return None
+    return f"mode {mode} needs an API key\nhint: set {API_KEY}, or replay with --cassette-mode=strict"
 
 
 @dataclass(frozen=True)

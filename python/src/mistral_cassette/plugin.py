@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from . import blocks
 from .environment import is_under_run
 from .errors import SetupError
-from .options import MARK_HELP, PluginOptions, add_options
+from .options import MARK_HELP, PluginOptions, add_options, missing_key
 from .reports import with_verdict
 from .runner import Runner
 from .runtime import Runtime
@@ -55,10 +55,14 @@ def _start(config: pytest.Config, given: Any) -> None:
 
 def _is_controller(given: Any) -> bool:
     """Whether the tests run in workers of pytest-xdist."""
-    if "PYTEST_XDIST_WORKER" in os.environ or getattr(given, "usepdb", False):
+    if _is_worker() or getattr(given, "usepdb", False):
         return False
     distributes = getattr(given, "tx", None) and getattr(given, "dist", "no") != "no"
     return bool(getattr(given, "numprocesses", None) or distributes)
+
+
+def _is_worker() -> bool:
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def _run(config: pytest.Config, runtime: Runtime, options: PluginOptions, *, is_controller: bool) -> Run:
@@ -68,10 +72,10 @@ def _run(config: pytest.Config, runtime: Runtime, options: PluginOptions, *, is_
     if is_controller:
         # Each worker has its own process. This one has only shown that it starts.
         runtime.close()
-        return Run(header)
+        return Run(header, error=lambda: missing_key(process.mode, options.process))
     runtime.connect()
     blocks.plugin_runtime = runtime
-    runner = Runner(runtime, options)
+    runner = Runner(runtime, options, is_worker=_is_worker())
     config.pluginmanager.register(runner)
     return Run(header, runner)
 
@@ -79,12 +83,20 @@ def _run(config: pytest.Config, runtime: Runtime, options: PluginOptions, *, is_
 class Run:
     """The hooks of a run, in a worker, in the controller of workers, or in the only process."""
 
-    def __init__(self, header: str, runner: Runner | None = None) -> None:
-        """Takes the line for the header, and the sessions of the tests of this process."""
+    def __init__(
+        self, header: str, runner: Runner | None = None, error: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """Takes the line for the header, the tests of this process, and what finds an error of the set-up."""
+        self._error = error
         self._header = header
         self._runner = runner
         self._totals = Totals()
         self._has_ended = False
+
+    def pytest_sessionstart(self) -> None:
+        """Ends the run before workers start, if it cannot succeed."""
+        if text := self._error():
+            raise pytest.UsageError(f"mistral-cassette: {text}")
 
     def pytest_report_header(self) -> str:
         """Names the mode."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import pytest
 
 from .errors import CassetteError, SetupError
-from .options import Mark, PluginOptions
+from .options import Mark, PluginOptions, missing_key
 from .reports import PROPERTY, fail, words_of
 from .runtime import Runtime, Session
 from .scope import scope_of
@@ -47,8 +47,9 @@ class _Tracked:
 class Runner:
     """The hooks that run with the tests."""
 
-    def __init__(self, runtime: Runtime, options: PluginOptions) -> None:
-        """Takes a runtime that is connected."""
+    def __init__(self, runtime: Runtime, options: PluginOptions, *, is_worker: bool) -> None:
+        """Takes a runtime that is connected. The workers of pytest-xdist cannot end the run."""
+        self._is_worker = is_worker
         self.runtime = runtime
         self.options = options
         self.totals = Totals()
@@ -68,31 +69,51 @@ class Runner:
         return session
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Allows to replay without a key. Until here, a plugin or a `conftest.py` may have set one."""
+        if self.runtime.process.mode == "replay":
+            self.runtime.allow_no_key()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Finds the modules and classes with tests that are recorded."""
         for item in items:
             if self._is_active(item):
                 self._active.update(item.listchain())
 
+    @pytest.hookimpl
+    def pytest_collection_finish(self) -> None:
+        """Ends a run that cannot record anything, because there is no API key."""
+        text = missing_key(self.runtime.process.mode, self.options.process)
+        if text and self._active and not self._is_worker:
+            _exit(text)
+
     def _is_active(self, node: _Node) -> bool:
         return self.options.is_auto or node.get_closest_marker("cassette") is not None
 
     def _open(self, node: _Node) -> _Tracked:
+        """Opens the session of a test or of fixtures. If that is impossible, the test fails."""
         try:
-            mark = Mark.of(node) or Mark()
-            session = self.runtime.open(
-                scope_of(node.nodeid) if mark.name is None else mark.name,
-                save=mark.save or self.options.save,
-                allow_failures=mark.allow_failures,
-                test=node.nodeid or "session",
-                mode=mark.mode,
-                directory=mark.directory,
-                settings=mark.settings,
-            )
+            return self._opened(node)
         except SetupError as error:
-            pytest.exit(f"mistral-cassette: {error}", returncode=3)
+            text, is_end = str(error), True
         except (CassetteError, ValueError) as error:
-            pytest.fail(str(error), pytrace=False)
+            text, is_end = str(error), False
+        if is_end and not self._is_worker:
+            _exit(text)
+        pytest.fail(text, pytrace=False)
+
+    def _opened(self, node: _Node) -> _Tracked:
+        mark = Mark.of(node) or Mark()
+        session = self.runtime.open(
+            scope_of(node.nodeid) if mark.name is None else mark.name,
+            save=mark.save or self.options.save,
+            allow_failures=mark.allow_failures,
+            test=node.nodeid or "session",
+            mode=mark.mode,
+            directory=mark.directory,
+            settings=mark.settings,
+        )
         return _Tracked(session, node.nodeid or "session")
 
     # It comes after the hook of pytest that skips tests.
@@ -149,7 +170,9 @@ class Runner:
         try:
             failures = self._judge(item, call.when, report)
         except SetupError as error:
-            pytest.exit(f"mistral-cassette: {error}", returncode=3)
+            if not self._is_worker:
+                _exit(str(error))
+            failures = [Failure(error.kind, str(error))]
         if failures:
             fail(report, error_of(failures))
         return report
@@ -212,6 +235,11 @@ class Runner:
         if test := self._tests.get(request.node):
             return test.session
         pytest.fail("the fixture cassette_session needs a test with the mark `cassette`", pytrace=False)
+
+
+def _exit(text: str) -> NoReturn:
+    """Ends the run."""
+    pytest.exit(f"mistral-cassette: {text}", returncode=int(pytest.ExitCode.USAGE_ERROR))
 
 
 def _add_property(report: pytest.TestReport, verdict: Verdict) -> None:

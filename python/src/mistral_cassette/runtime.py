@@ -130,7 +130,13 @@ class Runtime:
         self._users += 1
         if self._users == 1:
             self._environment.enter()
+            if self.process.mode == "strict":
+                self._environment.set_dummy_key()
             self._watch.start()
+
+    def allow_no_key(self) -> None:
+        """Lets clients start without an API key."""
+        self._environment.set_dummy_key()
 
     def disconnect(self) -> None:
         """Ends that."""
