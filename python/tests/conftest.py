@@ -19,7 +19,12 @@ from stand_in import Api
 
 pytest_plugins = "pytester"
 
-SOURCE = Path(__file__).parents[1] / "src"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "python/src"
+
+VERSION = next(
+    line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version = ")
+)
 
 # The same one as in the tests of the command.
 KEY = "stand-in-key-0123456789abcdefghij"
@@ -125,6 +130,16 @@ class Project:
         """The scope and the endpoint of each cassette."""
         root = self.folder / "cassettes"
         return sorted(path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--strict-skips") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from conftest import Project
+from conftest import VERSION, Project
 
 CHAT = """
     import os
@@ -48,7 +48,7 @@ def test_marked_tests_are_recorded_and_replayed_without_the_api(project: Project
     project.write("tests/test_chat.py", CHAT)
     recorded = project.pytest("-v")
     assert recorded.outcomes() == {"passed": 6}
-    assert "mistral-cassette: 0.1.0, mode replay, cassettes in cassettes" in recorded
+    assert f"mistral-cassette: {VERSION}, mode replay, cassettes in cassettes" in recorded
     assert "tests/test_chat.py::test_x PASSED [recorded 2]" in recorded
     assert "mistral-cassette: recorded 6" in recorded
     scope = "tests/test_chat"
