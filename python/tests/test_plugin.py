@@ -277,6 +277,8 @@ def test_what_is_not_recorded_or_not_used_is_named(project: Project) -> None:
         "test_verdicts/", ""
     )
     assert "a connection to api.mistral.ai that does not use the proxy of mistral-cassette" in replayed
+    assert "requests of tests without the mark `cassette` are refused in mode strict" in replayed
+    assert "requests of tests without the mark `cassette` were refused: 1" in replayed
 
 
 def test_what_a_failing_test_has_recorded_is_not_kept_with_save_on_success(project: Project) -> None:

@@ -33,12 +33,17 @@ def fail(report: pytest.TestReport, error: CassetteError) -> None:
         if hasattr(report, "wasxfail"):
             del report.wasxfail
         return
+    explain(report, str(error))
+
+
+def explain(report: pytest.TestReport, text: str) -> None:
+    """Adds a section to the report of a test that has failed."""
     longrepr: Any = report.longrepr
     if hasattr(longrepr, "addsection"):
         # `--show-capture` does not hide it.
-        longrepr.addsection(_SECTION, str(error))
+        longrepr.addsection(_SECTION, text)
     else:
-        report.sections.append((_SECTION, str(error)))
+        report.sections.append((_SECTION, text))
 
 
 def _representation(error: CassetteError) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from .errors import CassetteError, SetupError
 from .options import Mark, PluginOptions, missing_key
-from .reports import PROPERTY, fail, words_of
+from .reports import PROPERTY, explain, fail, words_of
 from .runtime import Runtime, Session
 from .scope import scope_of
 from .totals import Totals
@@ -59,9 +59,13 @@ class Runner:
         self._of_fixtures: dict[_Node, _Tracked] = {}
         self._next: pytest.Item | None = None
         self._unmarked = self._open_unmarked()
+        self._refused = 0
 
     def _open_unmarked(self) -> Session | None:
-        """The session of tests without the mark: their requests go to the API as without the plugin."""
+        """The session of tests without the mark: their requests go to the API as without the plugin.
+
+        In mode strict there is none, and they get an error.
+        """
         if self.runtime.process.mode == "strict":
             return None
         session = self.runtime.open("unmarked", mode="live")
@@ -175,7 +179,14 @@ class Runner:
             failures = [Failure(error.kind, str(error))]
         if failures:
             fail(report, error_of(failures))
+        elif report.failed and item not in self._active and self._has_refused():
+            explain(report, "requests of tests without the mark `cassette` are refused in mode strict")
         return report
+
+    def _has_refused(self) -> bool:
+        """Whether a request was refused since the last call."""
+        before, self._refused = self._refused, self.runtime.refused()
+        return self._refused > before
 
     def _judge(self, item: pytest.Item, when: str, report: pytest.TestReport) -> list[Failure]:
         """The failures of a phase."""
@@ -224,6 +235,7 @@ class Runner:
         try:
             if self._unmarked is not None:
                 self.totals.unmarked = len(self._unmarked.verdict(wait=_WAIT).requests)
+            self.totals.refused = self.runtime.refused()
             self.totals.warnings = self.runtime.process.warnings().splitlines()
         except CassetteError as error:
             self.totals.warnings.append(str(error))

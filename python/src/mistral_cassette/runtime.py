@@ -170,6 +170,11 @@ class Runtime:
         self._entered = [entry for entry in self._entered if entry[0] is not token]
         self._set_current(self._entered[-1][1] if self._entered else None)
 
+    def refused(self) -> int:
+        """Returns how many requests belonged to no session, and so got an error."""
+        answer = self.process.send("verdict", session=None, wait_ms=0)
+        return len(Verdict.from_json(answer).failures)
+
     def _set_current(self, session: Session | None) -> None:
         if session is not self._current:
             self.process.send("scope", session=session and session._number)

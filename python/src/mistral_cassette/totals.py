@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from .bypass import is_provider
@@ -24,6 +25,7 @@ class Totals:
     unused: list[str] = field(default_factory=list)
     live: list[str] = field(default_factory=list)
     unmarked: int = 0
+    refused: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def add_verdict(self, name: str, verdict: Verdict, *, has_passed: bool) -> None:
@@ -43,6 +45,7 @@ class Totals:
         self.outcomes += other.outcomes
         self.saved += other.saved
         self.unmarked += other.unmarked
+        self.refused += other.refused
         for name in ("not_recorded", "unused", "live", "warnings"):
             getattr(self, name).extend(getattr(other, name))
 
@@ -64,6 +67,8 @@ class Totals:
         yield from _some("a cassette was not used", self.unused)
         if self.unmarked:
             yield f"requests of tests without the mark `cassette` went to the API: {self.unmarked}"
+        if self.refused:
+            yield f"requests of tests without the mark `cassette` were refused: {self.refused}"
         # Those of `not_recorded` are above.
         yield from _some("", [line for line in self.warnings if "not recorded: " not in line])
 
@@ -77,7 +82,7 @@ def _in_words(saved: Saved) -> str:
     """For example `; saved 120 tokens, $0.0012, 3.2 s`."""
     parts = [f"{saved.tokens} tokens"] if saved.tokens else []
     if saved.dollars:
-        parts.append(f"${saved.dollars:.2f}" if saved.dollars >= 1 else f"${saved.dollars:.2g}")
+        parts.append(f"${saved.dollars:.2f}" if saved.dollars >= 1 else f"${Decimal(f'{saved.dollars:.2g}'):f}")
     if saved.milliseconds:
         parts.append(f"{saved.milliseconds / 1000:.1f} s")
     return f"; saved {', '.join(parts)}" if parts else ""
