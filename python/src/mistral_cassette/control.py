@@ -67,6 +67,8 @@ class Process:
         """
         self.options = options
         self._lock = threading.Lock()
+        # A fork of this interpreter must not end it.
+        self._owner = os.getpid()
         self._ids = itertools.count(1)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = self._start(folder)
@@ -174,6 +176,8 @@ class Process:
 
     def close(self) -> str:
         """Ends all sessions and the process, and returns what it has printed as warnings."""
+        if self._owner != os.getpid():
+            return ""
         if self._child.poll() is None:
             # The text of an error is in the warnings.
             with contextlib.suppress(CassetteError):
@@ -184,11 +188,11 @@ class Process:
         return text
 
     def kill(self) -> None:
-        """Ends the process at once."""
-        self._child.kill()
-        self._end(timeout=None)
+        """Ends the process, without waiting for requests that are in progress."""
+        self._end(timeout=1)
+        self._stderr.close()
 
-    def _end(self, timeout: float | None) -> None:
+    def _end(self, timeout: float) -> None:
         with contextlib.suppress(OSError):
             _pipe(self._child.stdin).close()
         try:

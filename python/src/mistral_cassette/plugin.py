@@ -92,6 +92,7 @@ class Run:
         self._runner = runner
         self._totals = Totals()
         self._has_ended = False
+        self._is_interrupted = False
 
     def pytest_sessionstart(self) -> None:
         """Ends the run before workers start, if it cannot succeed."""
@@ -129,10 +130,17 @@ class Run:
         for line in self._totals.lines():
             terminalreporter.write_line(f"mistral-cassette: {line}")
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Does not wait for requests that are in progress."""
+        self._is_interrupted = True
+
     def pytest_unconfigure(self) -> None:
         """Ends the process."""
         if self._runner is not None:
+            runtime, self._runner = self._runner.runtime, None
             blocks.plugin_runtime = None
-            self._runner.runtime.disconnect()
-            self._runner.runtime.close()
-            self._runner = None
+            runtime.disconnect()
+            if self._is_interrupted:
+                runtime.process.kill()
+            else:
+                runtime.close()
