@@ -57,6 +57,8 @@ mod object_store;
 mod package;
 #[cfg(feature = "cli")]
 mod proxy;
+#[cfg(all(feature = "cli", unix))]
+mod python_package;
 #[cfg(feature = "cli")]
 mod recorder;
 #[cfg(all(feature = "cli", feature = "redis", unix))]
