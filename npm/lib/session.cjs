@@ -1,0 +1,80 @@
+"use strict";
+// A session: a scope with turns, counts and a verdict of its own.
+const { CassetteError } = require("./errors.cjs");
+
+class Session {
+  #worker;
+  #number;
+  #save;
+  #failuresAllowed = false;
+  #closed;
+
+  constructor(worker, scope, opened, { isCurrent, save, test }) {
+    this.#worker = worker;
+    this.#number = opened.session;
+    this.#save = save;
+    this.scope = scope;
+    this.mode = opened.mode;
+    this.baseUrl = opened.base_url;
+    this.proxyUrl = opened.proxy_url;
+    this.caFile = opened.ca_file;
+    /** Whether requests that name no scope belong to it while it is the newest one. */
+    this.isCurrent = isCurrent;
+    /** The test that it is for. */
+    this.test = test;
+  }
+
+  /** The number of this session on the control channel. */
+  get number() {
+    return this.#number;
+  }
+
+  /** Headers with which a request names this scope. */
+  get headers() {
+    return { "x-mistral-cassette-scope": this.scope };
+  }
+
+  /** A missed or failed request does not fail the test. */
+  allowFailures() {
+    this.#failuresAllowed = true;
+    return this;
+  }
+
+  /** What happened so far, after the requests in progress are complete. */
+  verdict({ waitMs } = {}) {
+    return this.#worker.request("verdict", { session: this.#number, wait_ms: waitMs });
+  }
+
+  /** Does not save what `save: "on_success"` holds back. */
+  async discard() {
+    const { discarded } = await this.#worker.request("discard", { session: this.#number });
+    return discarded;
+  }
+
+  /**
+   * Ends the session. Returns its verdict, and throws it if a request was missed or has failed. With `save: "on_success"`
+   * nothing is saved then, nor if the test has not succeeded.
+   */
+  close({ isSuccessful = true } = {}) {
+    this.#closed ??= this.#close(isSuccessful);
+    return this.#closed;
+  }
+
+  async #close(isSuccessful) {
+    try {
+      const verdict = await this.verdict();
+      const error = this.#failuresAllowed ? undefined : CassetteError.ofVerdict(verdict, this.scope);
+      if (this.#save === "on_success" && (error || !isSuccessful)) await this.discard();
+      if (error) throw error;
+      return verdict;
+    } finally {
+      await this.#worker.close(this);
+    }
+  }
+
+  async [Symbol.asyncDispose ?? Symbol.for("nodejs.asyncDispose")]() {
+    await this.close();
+  }
+}
+
+module.exports = { Session };

@@ -1,0 +1,28 @@
+// For `setupFiles` of vitest: a session for each test, and one for the hooks of its file.
+import { afterAll, afterEach, beforeEach, expect } from "vitest";
+import worker from "./worker.cjs";
+
+const { openTest } = worker;
+const sessions = new WeakMap();
+
+// Before the test file is loaded, which may make clients and send requests.
+const ofFile = await openTest({ file: expect.getState().testPath, titles: [] });
+
+/** The titles of the suites of a test, and its own. */
+function titlesOf(task) {
+  return task.suite ? [...titlesOf(task.suite), task.name] : [task.name];
+}
+
+beforeEach(async ({ task }) => {
+  const isConcurrent = task.concurrent === true;
+  const session = await openTest({ file: task.file.filepath, titles: titlesOf(task), context: task, isConcurrent });
+  sessions.set(task, session);
+});
+
+afterEach(async ({ task }) => {
+  const session = sessions.get(task);
+  sessions.delete(task);
+  await session?.close({ isSuccessful: task.result?.state !== "fail" });
+});
+
+afterAll(() => ofFile.close());
