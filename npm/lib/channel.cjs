@@ -83,7 +83,8 @@ class Channel {
   #print(line) {
     this.#printed.push(line);
     if (this.#printed.length > SHOWN_LINES) this.#printed.shift();
-    if (/\bwarning\b|\berror\b/i.test(line)) process.stderr.write(`${line}\n`);
+    // Before it is ready, they are the reason of its end.
+    if (this.ready && /\bwarning\b|\berror\b/i.test(line)) process.stderr.write(`${line}\n`);
   }
 
   #end(how) {

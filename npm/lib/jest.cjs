@@ -1,14 +1,14 @@
 "use strict";
 // For `setupFilesAfterEnv` of Jest: a session for each test, and one for the hooks of its file.
-const { NO_KEY } = require("./patch.cjs");
-const { openTest, workerFor } = require("./worker.cjs");
+const { setKey } = require("./patch.cjs");
+const { isUnderRun, openTest } = require("./worker.cjs");
 
 const { afterAll, afterEach, beforeAll, beforeEach, expect } = globalThis;
 let ofFile;
 let session;
 
 // Jest waits for the process only in `beforeAll`, and the test file is loaded before that.
-process.env.MISTRAL_API_KEY ??= NO_KEY;
+setKey();
 
 /** The running test of jest-circus, which Jest itself does not show to hooks. */
 function running() {
@@ -25,24 +25,26 @@ function file() {
   return expect.getState().testPath;
 }
 
-beforeAll(async () => {
-  await workerFor(process.cwd());
-  ofFile = await openTest({ file: file(), titles: [] });
-});
+// Under `mistral-cassette run` each request is served already.
+if (!isUnderRun()) {
+  beforeAll(async () => {
+    ofFile = await openTest({ file: file(), titles: [] });
+  });
 
-beforeEach(async () => {
-  const test = running();
-  const titles = test ? titlesOf(test) : [expect.getState().currentTestName];
-  session = await openTest({ file: file(), titles });
-});
+  beforeEach(async () => {
+    const test = running();
+    const titles = test ? titlesOf(test) : [expect.getState().currentTestName];
+    session = await openTest({ file: file(), titles });
+  });
 
-afterEach(async () => {
-  const test = running();
-  const closing = session;
-  session = undefined;
-  await closing?.close({ isSuccessful: !test?.errors.length });
-});
+  afterEach(async () => {
+    const test = running();
+    const closing = session;
+    session = undefined;
+    await closing?.close({ isSuccessful: !test?.errors.length });
+  });
 
-afterAll(async () => {
-  await ofFile?.close();
-});
+  afterAll(async () => {
+    await ofFile?.close();
+  });
+}

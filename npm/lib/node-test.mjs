@@ -4,7 +4,7 @@ import path from "node:path";
 import { after, afterEach, before, beforeEach } from "node:test";
 import worker from "./worker.cjs";
 
-const { openTest, workerFor } = worker;
+const { isUnderRun, openTest, workerFor } = worker;
 const sessions = new WeakMap();
 let ofFile;
 
@@ -26,7 +26,8 @@ function isOnlyRunner() {
   return options.includes("--test") && !process.env.NODE_TEST_CONTEXT && !isInOneProcess;
 }
 
-if (!isOnlyRunner()) {
+// Under `mistral-cassette run` each request is served already.
+if (!isOnlyRunner() && !isUnderRun()) {
   // Before the test file is loaded, which may make clients.
   await workerFor(process.cwd());
   const main = process.execArgv.includes("--test") ? undefined : mainFile();

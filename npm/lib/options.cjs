@@ -5,7 +5,8 @@ const path = require("node:path");
 const { CassetteError } = require("./errors.cjs");
 
 const MODES = ["record", "replay", "strict", "live"];
-const SAVES = ["always", "on_success"];
+/** When recordings are saved, and its name on the control channel. */
+const SAVES = { always: "always", "on-success": "on_success" };
 
 const text = (value) => (typeof value === "string" ? undefined : "a string");
 const flag = (value) => (typeof value === "boolean" ? undefined : "true or false");
@@ -18,7 +19,7 @@ const OPTIONS = {
   mode: { check: oneOf(MODES), variable: "MISTRAL_CASSETTE_MODE", option: "--mode" },
   dir: { check: text, variable: "MISTRAL_CASSETTE_DIR" },
   settings: { check: text, variable: "MISTRAL_CASSETTE_SETTINGS" },
-  save: { check: oneOf(SAVES), variable: "MISTRAL_CASSETTE_SAVE" },
+  save: { check: oneOf(Object.keys(SAVES)), variable: "MISTRAL_CASSETTE_SAVE" },
   pace: { check: text, variable: "MISTRAL_CASSETTE_PACE" },
   inject: { check: text, variable: "MISTRAL_CASSETTE_INJECT" },
   upstream: { check: text, variable: "MISTRAL_CASSETTE_UPSTREAM", option: "--upstream" },
@@ -101,7 +102,7 @@ function sessionMembers(options, root) {
     mode: options.mode,
     directory: absolute(options.dir),
     settings: absolute(options.settings),
-    save: options.save,
+    save: SAVES[options.save],
     pace: options.pace,
     inject: options.inject,
     current: options.current,

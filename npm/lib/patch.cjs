@@ -9,32 +9,32 @@ const tls = require("node:tls");
 const { CassetteError } = require("./errors.cjs");
 
 /** Set by `mistral-cassette run` for its command. */
-const OF_RUN = "MISTRAL_CASSETTE_OUTER_PROXY";
-const PATCHED = Symbol.for("mistral-cassette.patched");
-const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
-
-/** The base URL variables and the dummy key may be read before the proxy listens. */
+const UNDER_RUN = "MISTRAL_CASSETTE_OUTER_PROXY";
+const API_KEY = "MISTRAL_API_KEY";
+/** Makes clients that need a key start without one. The proxy never sends it. */
 const NO_KEY = "mistral-cassette-needs-no-key";
+/** Tests of other APIs run in the same process, and their keys are for these. */
+const NOT_SET = ["OPENAI_BASE_URL", API_KEY];
 
-function checkNotUnderRun() {
-  if (process.env[OF_RUN] === undefined || tls.connect[PATCHED]) return;
-  throw new CassetteError(
-    "these tests start mistral-cassette themselves, and run under `mistral-cassette run`\n" +
-      "hint: run them without it, or without the integration of mistral-cassette in the test runner",
-  );
-}
+const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 
 /** Sends what this process requests to the proxy of a `ready` line. */
 function patch(ready, options) {
   const { environment, proxy_url: proxy } = ready;
   const usesProxyOfEnvironment = process.env.NODE_USE_ENV_PROXY === "1" || /--use-env-proxy/.test(runtimeOptions());
-  Object.assign(process.env, environment);
+  for (const [name, value] of Object.entries(environment)) {
+    if (!NOT_SET.includes(name)) process.env[name] = value;
+  }
+  setKey();
   trust(readFileSync(environment.NODE_EXTRA_CA_CERTS ?? ready.ca_file, "utf8"), new URL(proxy));
   require(preloadIn(environment.NODE_OPTIONS ?? ""));
-  // The outermost function: a second patch of this process is none under `run`.
-  tls.connect[PATCHED] = true;
   if (usesProxyOfEnvironment) replaceProxyOfEnvironment();
   if (options.blockNetwork) blockNetwork(options.allowNet ?? []);
+}
+
+/** Sets a dummy key if there is none. */
+function setKey() {
+  process.env[API_KEY] ||= NO_KEY;
 }
 
 function runtimeOptions() {
@@ -110,4 +110,4 @@ function matches(host, pattern) {
   return pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : host === pattern;
 }
 
-module.exports = { NO_KEY, checkNotUnderRun, patch };
+module.exports = { UNDER_RUN, patch, setKey };

@@ -5,14 +5,14 @@ const { CassetteError } = require("./errors.cjs");
 class Session {
   #worker;
   #number;
-  #save;
+  #isHeldBack;
   #failuresAllowed = false;
   #closed;
 
-  constructor(worker, scope, opened, { isCurrent, save, test }) {
+  constructor(worker, scope, opened, { isCurrent, isHeldBack, test }) {
     this.#worker = worker;
     this.#number = opened.session;
-    this.#save = save;
+    this.#isHeldBack = isHeldBack;
     this.scope = scope;
     this.mode = opened.mode;
     this.baseUrl = opened.base_url;
@@ -45,14 +45,14 @@ class Session {
     return this.#worker.request("verdict", { session: this.#number, wait_ms: waitMs });
   }
 
-  /** Does not save what `save: "on_success"` holds back. */
+  /** Does not save what `save: "on-success"` holds back. */
   async discard() {
     const { discarded } = await this.#worker.request("discard", { session: this.#number });
     return discarded;
   }
 
   /**
-   * Ends the session. Returns its verdict, and throws it if a request was missed or has failed. With `save: "on_success"`
+   * Ends the session. Returns its verdict, and throws it if a request was missed or has failed. With `save: "on-success"`
    * nothing is saved then, nor if the test has not succeeded.
    */
   close({ isSuccessful = true } = {}) {
@@ -64,7 +64,7 @@ class Session {
     try {
       const verdict = await this.verdict();
       const error = this.#failuresAllowed ? undefined : CassetteError.ofVerdict(verdict, this.scope);
-      if (this.#save === "on_success" && (error || !isSuccessful)) await this.discard();
+      if (this.#isHeldBack && (error || !isSuccessful)) await this.discard();
       if (error) throw error;
       return verdict;
     } finally {
@@ -72,7 +72,7 @@ class Session {
     }
   }
 
-  async [Symbol.asyncDispose ?? Symbol.for("nodejs.asyncDispose")]() {
+  async [Symbol.asyncDispose]() {
     await this.close();
   }
 }

@@ -2,27 +2,30 @@
 import { afterAll, afterEach, beforeEach, expect } from "vitest";
 import worker from "./worker.cjs";
 
-const { openTest } = worker;
+const { isUnderRun, openTest } = worker;
 const sessions = new WeakMap();
-
-// Before the test file is loaded, which may make clients and send requests.
-const ofFile = await openTest({ file: expect.getState().testPath, titles: [] });
 
 /** The titles of the suites of a test, and its own. */
 function titlesOf(task) {
   return task.suite ? [...titlesOf(task.suite), task.name] : [task.name];
 }
 
-beforeEach(async ({ task }) => {
-  const isConcurrent = task.concurrent === true;
-  const session = await openTest({ file: task.file.filepath, titles: titlesOf(task), context: task, isConcurrent });
-  sessions.set(task, session);
-});
+// Under `mistral-cassette run` each request is served already.
+if (!isUnderRun()) {
+  // Before the test file is loaded, which may make clients and send requests.
+  const ofFile = await openTest({ file: expect.getState().testPath, titles: [] });
 
-afterEach(async ({ task }) => {
-  const session = sessions.get(task);
-  sessions.delete(task);
-  await session?.close({ isSuccessful: task.result?.state !== "fail" });
-});
+  beforeEach(async ({ task }) => {
+    const isConcurrent = task.concurrent === true;
+    const session = await openTest({ file: task.file.filepath, titles: titlesOf(task), context: task, isConcurrent });
+    sessions.set(task, session);
+  });
 
-afterAll(() => ofFile.close());
+  afterEach(async ({ task }) => {
+    const session = sessions.get(task);
+    sessions.delete(task);
+    await session?.close({ isSuccessful: task.result?.state !== "fail" });
+  });
+
+  afterAll(() => ofFile.close());
+}

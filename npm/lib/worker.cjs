@@ -5,7 +5,7 @@ const tls = require("node:tls");
 const { Channel } = require("./channel.cjs");
 const { CassetteError } = require("./errors.cjs");
 const { check, checkSession, commandLine, optionsFor, packageRoot, sessionMembers } = require("./options.cjs");
-const { NO_KEY, checkNotUnderRun, patch } = require("./patch.cjs");
+const { UNDER_RUN, patch } = require("./patch.cjs");
 const { scopeOf } = require("./scope.cjs");
 const { Session } = require("./session.cjs");
 
@@ -28,10 +28,13 @@ class Worker {
   }
 
   static async start(options, root) {
-    checkNotUnderRun();
-    process.env.MISTRAL_API_KEY ??= NO_KEY;
+    if (isUnderRun()) {
+      const hint = "hint: run the tests without it, or use only the base URL that it sets (MISTRAL_SERVER_URL)";
+      throw new CassetteError(`a session cannot be opened under \`mistral-cassette run\`\n${hint}`);
+    }
     const channel = await Channel.start(commandLine(options), { cwd: root });
     patch(channel.ready, options);
+    state.isPatched = true;
     return new Worker(channel);
   }
 
@@ -46,7 +49,7 @@ class Worker {
   async open(scope, members, test) {
     const isCurrent = members.current !== false;
     const opened = await this.request("open", { scope, ...members, current: false });
-    const session = new Session(this, scope, opened, { isCurrent, save: members.save, test });
+    const session = new Session(this, scope, opened, { isCurrent, isHeldBack: members.save === "on_success", test });
     this.#sessions.push(session);
     await this.#attribute();
     return session;
@@ -71,6 +74,11 @@ class Worker {
     this.#attributed = session;
     await this.request("scope", { session });
   }
+}
+
+/** Whether a `mistral-cassette run` serves this process already. The variable is also one of those that this process sets. */
+function isUnderRun() {
+  return process.env[UNDER_RUN] !== undefined && !state.isPatched;
 }
 
 /** Sets options for all sessions that are opened afterwards in this process. */
@@ -138,4 +146,4 @@ function pace(value) {
   throw new CassetteError(`the pace is invalid: ${value}\nhint: it must be none, recorded or a factor such as 0.5x`);
 }
 
-module.exports = { configure, current, openTest, pace, use, workerFor };
+module.exports = { configure, current, isUnderRun, openTest, pace, use, workerFor };

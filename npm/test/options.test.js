@@ -17,14 +17,14 @@ function setVariables(context, variables) {
 }
 
 test("code overrides the environment, which overrides package.json", (context) => {
-  const own = { mode: "live", dir: "recordings", save: "on_success", intercept: ["a.example"] };
+  const own = { mode: "live", dir: "recordings", save: "on-success", intercept: ["a.example"] };
   const root = project(context, { "package.json": { "mistral-cassette": own } });
   setVariables(context, { MISTRAL_CASSETTE_MODE: "replay", MISTRAL_CASSETTE_INTERCEPT: "b.example, c.example" });
   setVariables(context, { MISTRAL_CASSETTE_BLOCK_NETWORK: "0" });
   assert.deepEqual(optionsFor(root, { mode: "strict", dir: undefined }), {
     mode: "strict",
     dir: "recordings",
-    save: "on_success",
+    save: "on-success",
     intercept: ["b.example", "c.example"],
     blockNetwork: false,
   });
@@ -39,7 +39,7 @@ test("an unknown or invalid option is an error that lists what is allowed", () =
 });
 
 test("an invalid option of package.json names the file", (context) => {
-  const root = project(context, { "package.json": { "mistral-cassette": { save: "on-success" } } });
+  const root = project(context, { "package.json": { "mistral-cassette": { save: "on_success" } } });
   assert.throws(() => optionsFor(root, {}), /the option save in "mistral-cassette" of .*package\.json is invalid/);
 });
 

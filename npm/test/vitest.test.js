@@ -29,10 +29,6 @@ describe("a suite", () => {
     expect(await ask(word)).toBe(word.toUpperCase());
   });
 });
-
-describe.concurrent("at the same time", () => {
-  test.each([["three"], ["four"]])("asks %s", async (word) => {});
-});
 `;
 
 const CONFIG = `export default { test: { setupFiles: ["mistral-cassette/vitest"] } };`;
@@ -56,56 +52,6 @@ test("expects the error", async () => {
 test("sends nothing", () => {});
 `;
 
-for (const pool of ["forks", "threads"]) {
-  test(`vitest records and replays each test in its own scope (${pool})`, { skip }, async (context) => {
-    const server = await standIn();
-    context.after(() => server.close());
-    const files = {
-      "vitest.config.js": `export default { test: { pool: "${pool}", setupFiles: ["mistral-cassette/vitest"] } };`,
-      "ask.js": ASK,
-      "tests/a.test.js": TESTS,
-      "tests/b.test.js": FAILS("something"),
-    };
-    const folder = project(context, files, ["vitest"]);
-    const upstream = { MISTRAL_CASSETTE_UPSTREAM: server.url, MISTRAL_API_KEY: KEY };
-    const recorded = await run(folder, VITEST, upstream);
-    assert.equal(recorded.status, 0, recorded.text);
-    assert.deepEqual(cassettes(folder), [
-      "tests/a.test.js/a-suite/asks-one/chat-completions/of-france",
-      "tests/a.test.js/a-suite/asks-one/chat-completions/one",
-      "tests/a.test.js/a-suite/asks-two/chat-completions/of-france",
-      "tests/a.test.js/a-suite/asks-two/chat-completions/two",
-      "tests/a.test.js/chat-completions/in-a-hook",
-      "tests/a.test.js/the-capital/chat-completions/of-france",
-      "tests/b.test.js/an-innocent-test/chat-completions/of-france",
-      "tests/b.test.js/expects-the-error/chat-completions/something",
-      "tests/b.test.js/swallows-the-error/chat-completions/something",
-    ]);
-    const sent = server.count;
-    const replayed = await run(folder, VITEST, { CI: "true", MISTRAL_CASSETTE_UPSTREAM: server.url });
-    assert.equal(replayed.status, 0, replayed.text);
-    assert.equal(server.count, sent);
-  });
-}
-
-test("a missing recording fails its own test in vitest, with all of the message, also if the test ignores the error", { skip }, async (context) => {
-  const server = await standIn();
-  context.after(() => server.close());
-  const folder = project(context, { "vitest.config.js": CONFIG, "ask.js": ASK, "tests/b.test.js": FAILS("something") }, ["vitest"]);
-  const variables = { MISTRAL_CASSETTE_UPSTREAM: server.url };
-  const recorded = await run(folder, VITEST, { ...variables, MISTRAL_API_KEY: KEY });
-  assert.equal(recorded.status, 0, recorded.text);
-  writeFileSync(path.join(folder, "tests/b.test.js"), FAILS("something else"));
-  const replayed = await run(folder, [...VITEST, "--reporter=verbose"], { ...variables, MISTRAL_CASSETTE_MODE: "strict" });
-  assert.equal(replayed.status, 1, replayed.text);
-  assert.match(replayed.text, /✓ tests\/b.test.js > an innocent test/);
-  assert.match(replayed.text, /✓ tests\/b.test.js > expects the error/);
-  assert.match(replayed.text, /FAIL +tests\/b.test.js > swallows the error/);
-  assert.match(replayed.text, /1 request was not recorded \(tests\/b.test.js\/swallows-the-error\)/);
-  assert.match(replayed.text, /- something\n.*\+ something else\n.*hint: to record it/);
-  assert.match(replayed.text, /Tests +1 failed \| 3 passed/);
-});
-
 const CONCURRENT = `
 import { describe, expect, test } from "vitest";
 import { current } from "mistral-cassette";
@@ -122,13 +68,43 @@ describe.concurrent("at the same time", () => {
 });
 `;
 
-test("concurrent tests in vitest name their scope", { skip }, async (context) => {
+test("vitest records each test in its own scope, replays them, and a missing recording fails its own test", { skip }, async (context) => {
   const server = await standIn();
   context.after(() => server.close());
-  const folder = project(context, { "vitest.config.js": CONFIG, "ask.js": ASK, "tests/c.test.js": CONCURRENT }, ["vitest"]);
-  const recorded = await run(folder, VITEST, { MISTRAL_CASSETTE_UPSTREAM: server.url, MISTRAL_API_KEY: KEY });
+  const tests = { "tests/a.test.js": TESTS, "tests/b.test.js": FAILS("something"), "tests/c.test.js": CONCURRENT };
+  const folder = project(context, { "vitest.config.js": CONFIG, "ask.js": ASK, ...tests }, ["vitest"]);
+  const upstream = { MISTRAL_CASSETTE_UPSTREAM: server.url };
+  const recorded = await run(folder, [...VITEST, "--pool=forks"], { ...upstream, MISTRAL_API_KEY: KEY });
   assert.equal(recorded.status, 0, recorded.text);
-  assert.equal(server.count, 2);
+  assert.deepEqual(cassettes(folder), [
+    "tests/a.test.js/a-suite/asks-one/chat-completions/of-france",
+    "tests/a.test.js/a-suite/asks-one/chat-completions/one",
+    "tests/a.test.js/a-suite/asks-two/chat-completions/of-france",
+    "tests/a.test.js/a-suite/asks-two/chat-completions/two",
+    "tests/a.test.js/chat-completions/in-a-hook",
+    "tests/a.test.js/the-capital/chat-completions/of-france",
+    "tests/b.test.js/an-innocent-test/chat-completions/of-france",
+    "tests/b.test.js/expects-the-error/chat-completions/something",
+    "tests/b.test.js/swallows-the-error/chat-completions/something",
+    "tests/c.test.js/at-the-same-time/asks-four/chat-completions/four",
+    "tests/c.test.js/at-the-same-time/asks-three/chat-completions/three",
+  ]);
+  const sent = server.count;
+  // Without a key, and in the other kind of worker.
+  const replayed = await run(folder, [...VITEST, "--pool=threads"], { ...upstream, CI: "true" });
+  assert.equal(replayed.status, 0, replayed.text);
+
+  writeFileSync(path.join(folder, "tests/b.test.js"), FAILS("something else"));
+  const strict = { ...upstream, MISTRAL_CASSETTE_MODE: "strict" };
+  const missed = await run(folder, [...VITEST, "--reporter=verbose", "tests/b.test.js"], strict);
+  assert.equal(missed.status, 1, missed.text);
+  assert.match(missed.text, /✓ tests\/b.test.js > an innocent test/);
+  assert.match(missed.text, /✓ tests\/b.test.js > expects the error/);
+  assert.match(missed.text, /FAIL +tests\/b.test.js > swallows the error/);
+  assert.match(missed.text, /1 request was not recorded \(tests\/b.test.js\/swallows-the-error\)/);
+  assert.match(missed.text, /- something\n.*\+ something else\n.*hint: to record it/);
+  assert.match(missed.text, /Tests +1 failed \| 3 passed/);
+  assert.equal(server.count, sent);
 });
 
 test("only what a successful test has recorded is saved in vitest", { skip }, async (context) => {
@@ -141,7 +117,7 @@ import { ask } from "../ask.js";
 test("succeeds", async () => expect(await ask("one")).toBe("ONE"));
 test("fails", async () => expect(await ask("two")).toBe("three"));
 `;
-  const options = { name: "p", type: "module", "mistral-cassette": { save: "on_success", upstream: server.url } };
+  const options = { name: "p", type: "module", "mistral-cassette": { save: "on-success", upstream: server.url } };
   const files = { "package.json": options, "vitest.config.js": CONFIG, "ask.js": ASK, "tests/d.test.js": fails };
   const folder = project(context, files, ["vitest"]);
   const recorded = await run(folder, VITEST, { MISTRAL_API_KEY: KEY });

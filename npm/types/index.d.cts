@@ -2,7 +2,7 @@
 export type Mode = "record" | "replay" | "strict" | "live";
 
 /** When recordings are saved: at once, or at the end of a session or test that succeeds. */
-export type Save = "always" | "on_success";
+export type Save = "always" | "on-success";
 
 /** The pace of replayed responses: a factor such as `2x` is twice as fast as recorded. */
 export type Pace = "none" | "recorded" | `${number}x`;
@@ -104,10 +104,10 @@ export declare class Session implements AsyncDisposable {
   allowFailures(): this;
   /** What happened so far, after the requests in progress are complete (at most `waitMs`, a minute by default). */
   verdict(options?: { waitMs?: number }): Promise<Verdict>;
-  /** Does not save what `save: "on_success"` holds back. Returns the number of cassettes. */
+  /** Does not save what `save: "on-success"` holds back. Returns the number of cassettes. */
   discard(): Promise<number>;
   /**
-   * Ends the session. Throws a `CassetteError` if a request was missed or has failed; with `save: "on_success"`, nothing is
+   * Ends the session. Throws a `CassetteError` if a request was missed or has failed; with `save: "on-success"`, nothing is
    * saved then, nor without `isSuccessful` (`true` by default).
    */
   close(options?: { isSuccessful?: boolean }): Promise<Verdict>;
