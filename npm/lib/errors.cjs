@@ -22,9 +22,9 @@ class CassetteError extends Error {
     const { missed, failed } = verdict.counts;
     const counted = [count(missed, "was not recorded", "were not recorded"), count(failed, "has failed", "have failed")];
     const summary = `${counted.filter(Boolean).join(", ") || verdict.outcome} (${scope})`;
-    const texts = verdict.failures.map((failure) => failure.text ?? failure.message);
-    const kind = verdict.failures[0]?.kind;
-    return new CassetteError([summary, ...texts].join("\n\n"), { kind, hint: verdict.failures[0]?.hint, verdict });
+    const texts = new Set(verdict.failures.map((failure) => failure.text ?? failure.message));
+    const [first] = [...verdict.failures.filter(({ kind }) => kind === "miss"), ...verdict.failures];
+    return new CassetteError([summary, ...texts].join("\n\n"), { kind: first?.kind, hint: first?.hint, verdict });
   }
 }
 

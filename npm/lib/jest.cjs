@@ -1,7 +1,7 @@
 "use strict";
 // For `setupFilesAfterEnv` of Jest: a session for each test, and one for the hooks of its file.
 const { setKey } = require("./patch.cjs");
-const { isUnderRun, openTest } = require("./worker.cjs");
+const { closeFile, isUnderRun, openTest } = require("./worker.cjs");
 
 const { afterAll, afterEach, beforeAll, beforeEach, expect } = globalThis;
 let ofFile;
@@ -45,6 +45,6 @@ if (!isUnderRun()) {
   });
 
   afterAll(async () => {
-    await ofFile?.close();
+    if (ofFile) await closeFile(ofFile);
   });
 }

@@ -4,7 +4,7 @@ import path from "node:path";
 import { after, afterEach, before, beforeEach } from "node:test";
 import worker from "./worker.cjs";
 
-const { isUnderRun, openTest, workerFor } = worker;
+const { closeFile, isUnderRun, openTest, workerFor } = worker;
 const sessions = new WeakMap();
 let ofFile;
 
@@ -48,6 +48,6 @@ if (!isOnlyRunner() && !isUnderRun()) {
   });
 
   after(async () => {
-    await ofFile?.close();
+    if (ofFile) await closeFile(ofFile);
   });
 }

@@ -53,11 +53,21 @@ function trust(pem, proxy) {
   if (tls.setDefaultCACertificates) {
     tls.setDefaultCACertificates([...tls.getCACertificates("default"), pem]);
   }
-  // For older versions, and under the preload: it connects to the address of the proxy.
-  const connect = tls.connect;
+  // For older versions: below the preload, which gives its connections to the proxy to `tls.connect`.
+  const isProxy = (options) => options?.host === proxy.hostname && Number(options.port) === Number(proxy.port);
+  const toProxy = new WeakSet();
+  for (const name of ["connect", "createConnection"]) {
+    const original = net[name];
+    net[name] = function (...given) {
+      const socket = original.apply(this, given);
+      if (isProxy(given[0])) toProxy.add(socket);
+      return socket;
+    };
+  }
+  const { connect } = tls;
   tls.connect = function (...given) {
     const [options] = given;
-    const isForProxy = options?.host === proxy.hostname && Number(options.port) === Number(proxy.port);
+    const isForProxy = isProxy(options) || toProxy.has(options?.socket);
     if (!isForProxy || options.ca || options.secureContext) return connect.apply(this, given);
     return connect.call(this, { ...options, ca: pem }, ...given.slice(1));
   };

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeEach, expect } from "vitest";
 import worker from "./worker.cjs";
 
-const { isUnderRun, openTest } = worker;
+const { closeFile, isUnderRun, openTest } = worker;
 const sessions = new WeakMap();
 
 /** The titles of the suites of a test, and its own. */
@@ -27,5 +27,5 @@ if (!isUnderRun()) {
     await session?.close({ isSuccessful: task.result?.state !== "fail" });
   });
 
-  afterAll(() => ofFile.close());
+  afterAll(() => closeFile(ofFile));
 }

@@ -22,6 +22,8 @@ class Worker {
   #sessions = [];
   /** The session to which requests belong that name no scope, for the process. */
   #attributed = null;
+  /** The failures of requests of no session that were reported. */
+  #reported = 0;
 
   constructor(channel) {
     this.#channel = channel;
@@ -60,6 +62,17 @@ class Worker {
     this.#sessions = this.#sessions.filter((each) => each !== session);
     await this.request("close", { session: session.number });
     await this.#attribute();
+  }
+
+  /** Throws the failures of requests that belonged to no session. */
+  async checkOthers() {
+    const verdict = await this.request("verdict", { session: null });
+    const failures = verdict.failures.slice(this.#reported);
+    this.#reported = verdict.failures.length;
+    const error = CassetteError.ofVerdict({ ...verdict, failures }, "of no test");
+    if (!error || failures.length === 0) return;
+    error.message += "\n\nhint: a concurrent test names its session: current(context).headers or .baseUrl";
+    throw error;
   }
 
   /** The session to which requests belong that name no scope: the newest one. Those of concurrent tests have to name theirs. */
@@ -129,6 +142,12 @@ async function openTest({ file, titles, context, isConcurrent = false }) {
   return session;
 }
 
+/** Ends the session of a file. Requests of concurrent tests that named no scope fail it, too. */
+async function closeFile(session) {
+  await session.close();
+  await state.newest?.checkOthers();
+}
+
 /** The session of the test with this context, or the one to which requests belong now. */
 function current(context) {
   const session = context ? state.byContext.get(context.task ?? context) : state.newest?.current;
@@ -146,4 +165,4 @@ function pace(value) {
   throw new CassetteError(`the pace is invalid: ${value}\nhint: it must be none, recorded or a factor such as 0.5x`);
 }
 
-module.exports = { configure, current, isUnderRun, openTest, pace, use, workerFor };
+module.exports = { closeFile, configure, current, isUnderRun, openTest, pace, use, workerFor };

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { CassetteError, configure, current, pace, use } from "../lib/index.mjs";
-import { KEY, PACKAGE, cassettes, environment, project, standIn } from "./support.js";
+import { KEY, PACKAGE, cassettes, environment, project, run, standIn } from "./support.js";
 
 // This process is the one whose clients are intercepted.
 for (const name of Object.keys(process.env)) {
@@ -153,6 +153,40 @@ test("an invalid scope, mode or option is an error that says what is allowed", a
   await assert.rejects(use("x", { mode: "often" }), /the option mode .*record, replay, strict, live/s);
   await assert.rejects(use("x", { speed: 1 }), /unknown option "speed"/);
   await assert.rejects(use(undefined), /the scope must be a string/);
+});
+
+test("with blockNetwork, only this machine and allowed hosts are reached", async () => {
+  const script = `
+    import { use } from "mistral-cassette";
+    const session = await use("blocked", { mode: "strict" });
+    for (const url of ["http://192.0.2.1/", "https://example.invalid/", "${server.url}", "https://api.mistral.ai/v1/models"]) {
+      const told = (error) => error.cause?.message.split("\\n")[0] ?? error.message;
+      console.log(await fetch(url, { method: "POST", body: "{\\"messages\\":[{\\"content\\":\\"\\"}]}" }).then((answer) => answer.status, told));
+    }
+    await session.allowFailures().close();
+  `;
+  const blocked = project({ after }, { "blocked.mjs": script });
+  const done = await run(blocked, ["node", "blocked.mjs"], { MISTRAL_CASSETTE_BLOCK_NETWORK: "1" });
+  const refused = "connections to other hosts are blocked (blockNetwork)";
+  assert.equal(done.text, `${refused}: 192.0.2.1\n${refused}: example.invalid\n200\n424\n`);
+});
+
+test("a proxy of the environment that Node.js uses already is replaced", async () => {
+  const script = `
+    import https from "node:https";
+    import { use } from "mistral-cassette";
+    // Makes the clients that have read the environment.
+    await fetch("${server.url}").catch(() => {});
+    const session = await use("proxied", { mode: "strict" });
+    console.log(await fetch("https://api.mistral.ai/v1/models").then((answer) => answer.status, (error) => error.cause));
+    https.get("https://api.mistral.ai/v1/models", async (answer) => {
+      console.log(answer.resume().statusCode, (await session.allowFailures().close()).counts.missed);
+    });
+  `;
+  const proxied = project({ after }, { "proxied.mjs": script });
+  const variables = { NODE_USE_ENV_PROXY: "1", HTTPS_PROXY: "http://127.0.0.1:9", NO_PROXY: "127.0.0.1" };
+  const done = await run(proxied, ["node", "proxied.mjs"], variables);
+  assert.equal(done.text.replace(/^.*(Warning|--trace).*\n/gm, ""), "424\n424 2\n");
 });
 
 test("a command that does not start is an error with what it has printed", async () => {

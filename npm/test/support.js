@@ -19,6 +19,7 @@ export const COMMAND = process.env.MISTRAL_CASSETTE_COMMAND;
 export async function standIn() {
   const server = createServer(async (request, response) => {
     server.count += 1;
+    if (request.method !== "POST") return response.writeHead(404).end();
     const { messages, stream } = JSON.parse(await text(request));
     const words = messages.at(-1).content.toUpperCase();
     const common = { id: "cmpl-1", created: 1, model: "mistral-small-latest" };
