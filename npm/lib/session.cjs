@@ -61,15 +61,14 @@ class Session {
   }
 
   async #close(isSuccessful) {
-    try {
-      const verdict = await this.verdict();
-      const error = this.#failuresAllowed ? undefined : CassetteError.ofVerdict(verdict, this.scope);
-      if (this.#isHeldBack && (error || !isSuccessful)) await this.discard();
-      if (error) throw error;
-      return verdict;
-    } finally {
-      await this.#worker.close(this);
-    }
+    // First: if a hook of the runner waits too long for the verdict, the next test starts meanwhile.
+    await this.#worker.detach(this);
+    const verdict = await this.verdict();
+    const error = this.#failuresAllowed ? undefined : CassetteError.ofVerdict(verdict, this.scope);
+    if (this.#isHeldBack && (error || !isSuccessful)) await this.discard();
+    await this.#worker.request("close", { session: this.#number });
+    if (error) throw error;
+    return verdict;
   }
 
   async [Symbol.asyncDispose]() {

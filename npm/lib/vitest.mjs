@@ -24,7 +24,12 @@ if (!isUnderRun()) {
   afterEach(async ({ task }) => {
     const session = sessions.get(task);
     sessions.delete(task);
-    await session?.close({ isSuccessful: task.result?.state !== "fail" });
+    if (!session) return;
+    const closing = session.close({ isSuccessful: task.result?.state !== "fail" });
+    const verdict = await closing.catch((error) => error.verdict);
+    // For reporters.
+    if (verdict) task.meta.mistralCassette = { outcome: verdict.outcome, counts: verdict.counts };
+    await closing;
   });
 
   afterAll(() => closeFile(ofFile));

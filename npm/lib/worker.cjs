@@ -57,10 +57,10 @@ class Worker {
     return session;
   }
 
-  async close(session) {
+  /** Requests that name no scope do not belong to a session any more: its test has ended. */
+  async detach(session) {
     state.tests.delete(session.test);
     this.#sessions = this.#sessions.filter((each) => each !== session);
-    await this.request("close", { session: session.number });
     await this.#attribute();
   }
 
@@ -154,8 +154,8 @@ function current(context) {
   if (session) return session;
   throw new CassetteError(
     "no session is open for this test\n" +
-      "hint: load the integration for your test runner (mistral-cassette/vitest, /node-test or /jest); " +
-      "a test that runs concurrently passes its context: current(context)",
+      "hint: load the integration for your test runner (mistral-cassette/vitest, /node-test or /jest), which is off under " +
+      "`mistral-cassette run`; a test that runs concurrently passes its context: current(context)",
   );
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import https from "node:https";
 import { createRequire } from "node:module";
@@ -73,6 +74,17 @@ test("a base URL and headers name a session that is not current", async () => {
   const byHeader = await fetch(URL, { ...named, headers: { ...named.headers, ...inner.headers } });
   assert.deepEqual([byUrl.status, byHeader.status], [200, 200]);
   assert.deepEqual([(await inner.close()).counts.recorded, (await outer.close()).counts.recorded], [2, 1]);
+});
+
+test("a session that waits for a response in progress is not current any more", async () => {
+  const session = await use("slow");
+  server.gap = 50;
+  const answer = fetch(URL, request("one two three", { stream: true }));
+  await once(server, "request");
+  const closing = session.close();
+  assert.throws(() => current(), /no session is open/);
+  await (await answer).text();
+  assert.equal((await closing).outcome, "recorded");
 });
 
 test("on-success saves at the end, and not if the session is discarded", async () => {
