@@ -20,7 +20,10 @@ class CassetteError extends Error {
   static ofVerdict(verdict, scope) {
     if (verdict.outcome !== "missed" && verdict.outcome !== "failed") return undefined;
     const { missed, failed } = verdict.counts;
-    const counted = [count(missed, "was not recorded", "were not recorded"), count(failed, "has failed", "have failed")];
+    const counted = [
+      count(missed, "was not recorded", "were not recorded"),
+      count(failed, "has failed", "have failed"),
+    ];
     const summary = `${counted.filter(Boolean).join(", ") || verdict.outcome} (${scope})`;
     const texts = new Set(verdict.failures.map((failure) => failure.text ?? failure.message));
     const [first] = [...verdict.failures.filter(({ kind }) => kind === "miss"), ...verdict.failures];

@@ -12,7 +12,9 @@ setKey();
 
 /** The running test of jest-circus, which Jest itself does not show to hooks. */
 function running() {
-  const symbol = Object.getOwnPropertySymbols(globalThis).find(({ description }) => description === "JEST_STATE_SYMBOL");
+  const symbol = Object.getOwnPropertySymbols(globalThis).find(
+    ({ description }) => description === "JEST_STATE_SYMBOL",
+  );
   return globalThis[symbol]?.currentlyRunningTest;
 }
 

@@ -35,11 +35,15 @@ const OF_SESSION = ["mode", "dir", "settings", "save", "pace", "inject", "test",
 function check(options, where, names = Object.keys(OPTIONS)) {
   for (const [name, value] of Object.entries(options)) {
     if (!names.includes(name)) {
-      throw new CassetteError(`unknown option ${JSON.stringify(name)} in ${where}\nhint: the options are ${names.join(", ")}`);
+      throw new CassetteError(
+        `unknown option ${JSON.stringify(name)} in ${where}\nhint: the options are ${names.join(", ")}`,
+      );
     }
     const expected = value === undefined ? undefined : OPTIONS[name]?.check(value);
     if (expected) {
-      throw new CassetteError(`the option ${name} in ${where} is invalid: ${JSON.stringify(value)}\nhint: it must be ${expected}`);
+      throw new CassetteError(
+        `the option ${name} in ${where} is invalid: ${JSON.stringify(value)}\nhint: it must be ${expected}`,
+      );
     }
   }
   return options;
@@ -93,15 +97,16 @@ function commandLine(options) {
   });
 }
 
-/** The members of `open` for these options. */
-function sessionMembers(options, root) {
+/** The members of `open` for these options, with paths from the working directory of the process, if that is the package. */
+function sessionMembers(options, root, cwd) {
   const isUrl = (value) => /^[a-z][a-z0-9+.-]+:/i.test(value);
-  const absolute = (value) => (value === undefined || isUrl(value) ? value : path.resolve(root, value));
+  const isAsGiven = (value) => value === undefined || isUrl(value) || root === cwd;
+  const fromCwd = (value) => (isAsGiven(value) ? value : path.resolve(root, value));
   return {
     test: options.test,
     mode: options.mode,
-    directory: absolute(options.dir),
-    settings: absolute(options.settings),
+    directory: fromCwd(options.dir),
+    settings: fromCwd(options.settings),
     save: SAVES[options.save],
     pace: options.pace,
     inject: options.inject,

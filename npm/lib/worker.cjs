@@ -25,8 +25,9 @@ class Worker {
   /** The failures of requests of no session that were reported. */
   #reported = 0;
 
-  constructor(channel) {
+  constructor(channel, cwd) {
     this.#channel = channel;
+    this.cwd = cwd;
   }
 
   static async start(options, root) {
@@ -37,7 +38,7 @@ class Worker {
     const channel = await Channel.start(commandLine(options), { cwd: root });
     patch(channel.ready, options);
     state.isPatched = true;
-    return new Worker(channel);
+    return new Worker(channel, root);
   }
 
   get hasEnded() {
@@ -116,7 +117,7 @@ async function workerFor(folder) {
 async function use(scope, options = {}) {
   if (typeof scope !== "string") throw new CassetteError(`the scope must be a string: ${JSON.stringify(scope)}`);
   const { worker, options: common, root } = await workerFor(process.cwd());
-  return worker.open(scope, sessionMembers({ ...common, ...checkSession(options) }, root));
+  return worker.open(scope, sessionMembers({ ...common, ...checkSession(options) }, root, worker.cwd));
 }
 
 /** Notes that a test is running. Other tests that run at the same time become concurrent ones, too. */
@@ -137,7 +138,8 @@ async function openTest({ file, titles, context, isConcurrent = false }) {
   const running = begin({ file, titles, isConcurrent });
   const { worker, options, root } = await workerFor(path.dirname(file));
   const test = [path.relative(root, file).split(path.sep).join("/"), ...titles].join(" > ");
-  const session = await worker.open(scopeOf(file, titles, root), sessionMembers({ ...options, test }, root), running);
+  const members = sessionMembers({ ...options, test }, root, worker.cwd);
+  const session = await worker.open(scopeOf(file, titles, root), members, running);
   if (context) state.byContext.set(context, session);
   return session;
 }

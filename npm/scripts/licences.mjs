@@ -3,5 +3,8 @@ import { copyFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 for (const name of ["LICENSE-APACHE", "LICENSE-MIT"]) {
-  copyFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), fileURLToPath(new URL(`../${name}`, import.meta.url)));
+  copyFileSync(
+    fileURLToPath(new URL(`../../${name}`, import.meta.url)),
+    fileURLToPath(new URL(`../${name}`, import.meta.url)),
+  );
 }

@@ -34,7 +34,10 @@ function make(platform, executable, folder) {
   const main = JSON.parse(readFileSync(path.join(here, "../package.json"), "utf8"));
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, "package.json"), `${JSON.stringify(manifestOf(platform, main), null, 2)}\n`);
-  writeFileSync(path.join(folder, "README.md"), `# @mistral-cassette/${platform}\n\nThe command of [mistral-cassette](${main.homepage}) for ${platform}.\n`);
+  writeFileSync(
+    path.join(folder, "README.md"),
+    `# @mistral-cassette/${platform}\n\nThe command of [mistral-cassette](${main.homepage}) for ${platform}.\n`,
+  );
   const name = platform.startsWith("win32") ? "mistral-cassette.exe" : "mistral-cassette";
   copyFileSync(executable, path.join(folder, name));
   chmodSync(path.join(folder, name), 0o755);

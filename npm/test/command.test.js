@@ -36,8 +36,15 @@ test("the launcher passes arguments and the exit status", { skip }, async (conte
 
 test("the launcher passes signals on, and ends by the signal of the command", { skip }, async (context) => {
   const folder = project(context, {});
-  installPlatform(folder, "trap 'echo got TERM; trap - TERM; kill -TERM $$' TERM; echo started; while :; do sleep 0.01; done");
-  const child = spawn("node", LAUNCHER.slice(1), { cwd: folder, env: environment(NOT_GIVEN), stdio: ["ignore", "pipe", "inherit"] });
+  installPlatform(
+    folder,
+    "trap 'echo got TERM; trap - TERM; kill -TERM $$' TERM; echo started; while :; do sleep 0.01; done",
+  );
+  const child = spawn("node", LAUNCHER.slice(1), {
+    cwd: folder,
+    env: environment(NOT_GIVEN),
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   let printed = "";
   child.stdout.on("data", (chunk) => {
     if (printed === "") child.kill("SIGTERM");

@@ -28,32 +28,36 @@ describe("a suite", () => {
 });
 `;
 
-test("Jest records each test in its own scope, replays them, and a missing recording fails its own test", { skip }, async (context) => {
-  const server = await standIn();
-  context.after(() => server.close());
-  const files = {
-    "package.json": { jest: { setupFilesAfterEnv: ["mistral-cassette/jest"] } },
-    "ask.js": ASK.replace("export async function", "exports.ask = async function"),
-    "tests/a.test.js": TESTS("something"),
-    "tests/b.test.js": TESTS("something"),
-  };
-  const folder = project(context, files);
-  const upstream = { MISTRAL_CASSETTE_UPSTREAM: server.url };
-  // All files in one process.
-  const recorded = await run(folder, [...JEST, "--runInBand"], { ...upstream, MISTRAL_API_KEY: KEY });
-  assert.equal(recorded.status, 0, recorded.text);
-  assert.deepEqual(cassettes(folder).slice(0, 3), [
-    "tests/a.test.js/a-suite/swallows-the-error/chat-completions/something",
-    "tests/a.test.js/chat-completions/in-a-hook",
-    "tests/a.test.js/the-capital/chat-completions/of-france",
-  ]);
-  const sent = server.count;
-  writeFileSync(path.join(folder, "tests/b.test.js"), TESTS("something else"));
-  const missed = await run(folder, JEST, { ...upstream, CI: "true" });
-  assert.equal(missed.status, 1, missed.text);
-  assert.match(missed.text, /● a suite › swallows the error/);
-  assert.match(missed.text, /1 request was not recorded \(tests\/b.test.js\/a-suite\/swallows-the-error\)/);
-  assert.match(missed.text, /- something\n.*\+ something else\n.*hint: to record it/);
-  assert.match(missed.text, /Tests: +1 failed, 3 passed, 4 total/);
-  assert.equal(server.count, sent);
-});
+test(
+  "Jest records each test in its own scope, replays them, and a missing recording fails its own test",
+  { skip },
+  async (context) => {
+    const server = await standIn();
+    context.after(() => server.close());
+    const files = {
+      "package.json": { jest: { setupFilesAfterEnv: ["mistral-cassette/jest"] } },
+      "ask.js": ASK.replace("export async function", "exports.ask = async function"),
+      "tests/a.test.js": TESTS("something"),
+      "tests/b.test.js": TESTS("something"),
+    };
+    const folder = project(context, files);
+    const upstream = { MISTRAL_CASSETTE_UPSTREAM: server.url };
+    // All files in one process.
+    const recorded = await run(folder, [...JEST, "--runInBand"], { ...upstream, MISTRAL_API_KEY: KEY });
+    assert.equal(recorded.status, 0, recorded.text);
+    assert.deepEqual(cassettes(folder).slice(0, 3), [
+      "tests/a.test.js/a-suite/swallows-the-error/chat-completions/something",
+      "tests/a.test.js/chat-completions/in-a-hook",
+      "tests/a.test.js/the-capital/chat-completions/of-france",
+    ]);
+    const sent = server.count;
+    writeFileSync(path.join(folder, "tests/b.test.js"), TESTS("something else"));
+    const missed = await run(folder, JEST, { ...upstream, CI: "true" });
+    assert.equal(missed.status, 1, missed.text);
+    assert.match(missed.text, /● a suite › swallows the error/);
+    assert.match(missed.text, /1 request was not recorded \(tests\/b.test.js\/a-suite\/swallows-the-error\)/);
+    assert.match(missed.text, /- something\n.*\+ something else\n.*hint: to record it/);
+    assert.match(missed.text, /Tests: +1 failed, 3 passed, 4 total/);
+    assert.equal(server.count, sent);
+  },
+);

@@ -31,8 +31,14 @@ test("code overrides the environment, which overrides package.json", (context) =
 });
 
 test("an unknown or invalid option is an error that lists what is allowed", () => {
-  assert.throws(() => check({ modus: "strict" }, "configure()"), /unknown option "modus" in configure\(\)\nhint: .*mode, dir/);
-  assert.throws(() => check({ mode: "strikt" }, "configure()"), /"strikt"\nhint: it must be one of record, replay, strict, live/);
+  assert.throws(
+    () => check({ modus: "strict" }, "configure()"),
+    /unknown option "modus" in configure\(\)\nhint: .*mode, dir/,
+  );
+  assert.throws(
+    () => check({ mode: "strikt" }, "configure()"),
+    /"strikt"\nhint: it must be one of record, replay, strict, live/,
+  );
   assert.throws(() => check({ blockNetwork: "yes" }, "configure()"), /true or false/);
   assert.throws(() => check({ intercept: "a" }, "configure()"), /a list of strings/);
   assert.throws(() => checkSession({ upstream: "http://x" }), /unknown option "upstream" in the options of a session/);
@@ -44,8 +50,25 @@ test("an invalid option of package.json names the file", (context) => {
 });
 
 test("the options of the process become those of the command", () => {
-  const given = { mode: "strict", upstream: "http://x", intercept: ["a", "b=http://c"], blockNetwork: true, allowCi: false, dir: "d" };
-  const expected = ["--mode", "strict", "--upstream", "http://x", "--intercept", "a", "--intercept", "b=http://c", "--block-network"];
+  const given = {
+    mode: "strict",
+    upstream: "http://x",
+    intercept: ["a", "b=http://c"],
+    blockNetwork: true,
+    allowCi: false,
+    dir: "d",
+  };
+  const expected = [
+    "--mode",
+    "strict",
+    "--upstream",
+    "http://x",
+    "--intercept",
+    "a",
+    "--intercept",
+    "b=http://c",
+    "--block-network",
+  ];
   assert.deepEqual(commandLine(given), expected);
 });
 
@@ -54,6 +77,7 @@ test("a folder is relative to the package of the test, and the URL of a cache st
   const nested = path.join(root, "src/deep");
   mkdirSync(nested, { recursive: true });
   assert.equal(packageRoot(nested), root);
-  assert.equal(sessionMembers({ dir: "cassettes" }, root).directory, path.join(root, "cassettes"));
-  assert.equal(sessionMembers({ dir: "sqlite:cache.db" }, root).directory, "sqlite:cache.db");
+  assert.equal(sessionMembers({ dir: "cassettes" }, root, root).directory, "cassettes");
+  assert.equal(sessionMembers({ dir: "cassettes" }, root, nested).directory, path.join(root, "cassettes"));
+  assert.equal(sessionMembers({ dir: "sqlite:cache.db" }, root, nested).directory, "sqlite:cache.db");
 });

@@ -21,7 +21,20 @@ test("titles that could have the same folder get a hash", () => {
 });
 
 test("each folder is one that every system allows", () => {
-  for (const title of ["bodies", "x.yaml", "con", "NUL", "lpt9", "aux", "x".repeat(300), "日本語", "a/b\\c", "tab\t", "-", "a."]) {
+  for (const title of [
+    "bodies",
+    "x.yaml",
+    "con",
+    "NUL",
+    "lpt9",
+    "aux",
+    "x".repeat(300),
+    "日本語",
+    "a/b\\c",
+    "tab\t",
+    "-",
+    "a.",
+  ]) {
     const folder = scopeOf("x.test.js", title).slice("x.test.js/".length);
     assert.match(folder, /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/);
     assert.doesNotMatch(folder, /^(con|nul|lpt9|aux|bodies)$|\.$|\.yaml$/i);

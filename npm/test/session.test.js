@@ -41,7 +41,10 @@ test("a session records, then replays, and its verdict says so", async () => {
   assert.equal(await ask("hello"), "HELLO");
   const recorded = await recording.close();
   assert.equal(recorded.outcome, "recorded");
-  assert.deepEqual(cassettes(folder).filter((name) => name.startsWith("kinds/")), ["kinds/verdict/chat-completions/hello"]);
+  assert.deepEqual(
+    cassettes(folder).filter((name) => name.startsWith("kinds/")),
+    ["kinds/verdict/chat-completions/hello"],
+  );
 
   const replaying = await use("kinds/verdict", { mode: "strict" });
   assert.equal(await ask("hello"), "HELLO");
@@ -55,10 +58,16 @@ test("a session records, then replays, and its verdict says so", async () => {
 test("a missed request ends a session with an error that has all of the message", async () => {
   const session = await use("missed", { mode: "strict" });
   assert.equal(await ask("unknown"), 424);
-  const error = await session.close().then(() => undefined, (error) => error);
+  const error = await session.close().then(
+    () => undefined,
+    (error) => error,
+  );
   assert.ok(error instanceof CassetteError);
   assert.equal(error.kind, "miss");
-  assert.match(error.message, /^1 request was not recorded \(missed\)\n\nnot recorded: POST \/v1\/chat\/completions .*hint: to record it/s);
+  assert.match(
+    error.message,
+    /^1 request was not recorded \(missed\)\n\nnot recorded: POST \/v1\/chat\/completions .*hint: to record it/s,
+  );
   assert.equal(error.verdict.outcome, "missed");
   const allowed = (await use("missed", { mode: "strict" })).allowFailures();
   assert.equal(await ask("unknown"), 424);

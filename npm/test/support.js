@@ -90,7 +90,11 @@ export function project(context, files, packages = []) {
 /** Runs a program to its end; `text` is all that it prints. */
 export function run(folder, command, variables = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command[0], command.slice(1), { cwd: folder, env: environment(variables), stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command[0], command.slice(1), {
+      cwd: folder,
+      env: environment(variables),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let printed = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (printed += chunk));
     child.on("error", reject);

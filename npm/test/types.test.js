@@ -40,11 +40,25 @@ await use("name", { upstream: "http://x" });
 `;
 
 /** The same for a program without ES modules. */
-const COMMON = CONSUMER.replace(/^await use/m, "void use").replace(/import "mistral-cassette\/(vitest|node-test)";\n/g, "");
+const COMMON = CONSUMER.replace(/^await use/m, "void use").replace(
+  /import "mistral-cassette\/(vitest|node-test)";\n/g,
+  "",
+);
 
 test("the types hold for programs in strict TypeScript, with ES modules and without", { skip }, async (context) => {
-  const compilerOptions = { strict: true, noEmit: true, module: "nodenext", target: "es2022", lib: ["es2022", "esnext.disposable"], types: ["node"] };
-  const files = { "tsconfig.json": { compilerOptions, include: ["*.mts", "*.cts"] }, "a.mts": CONSUMER, "b.cts": COMMON };
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    module: "nodenext",
+    target: "es2022",
+    lib: ["es2022", "esnext.disposable"],
+    types: ["node"],
+  };
+  const files = {
+    "tsconfig.json": { compilerOptions, include: ["*.mts", "*.cts"] },
+    "a.mts": CONSUMER,
+    "b.cts": COMMON,
+  };
   const folder = project(context, files, ["@types/node", "vitest"]);
   const checked = await run(folder, [TSC, "--project", "."]);
   assert.deepEqual(checked, { status: 0, signal: null, text: "" });
