@@ -19,16 +19,15 @@ const NOT_SET = ["OPENAI_BASE_URL", API_KEY];
 const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 
 /** Sends what this process requests to the proxy of a `ready` line. */
-function patch(ready, options) {
+function patch(ready, options, replacesProxy) {
   const { environment, proxy_url: proxy } = ready;
-  const usesProxyOfEnvironment = process.env.NODE_USE_ENV_PROXY === "1" || /--use-env-proxy/.test(runtimeOptions());
   for (const [name, value] of Object.entries(environment)) {
     if (!NOT_SET.includes(name)) process.env[name] = value;
   }
   setKey();
   trust(readFileSync(environment.NODE_EXTRA_CA_CERTS ?? ready.ca_file, "utf8"), new URL(proxy));
   require(preloadIn(environment.NODE_OPTIONS ?? ""));
-  if (usesProxyOfEnvironment) replaceProxyOfEnvironment();
+  if (replacesProxy) replaceProxyOfEnvironment();
   if (options.blockNetwork) blockNetwork(options.allowNet ?? []);
 }
 
@@ -37,8 +36,10 @@ function setKey() {
   process.env[API_KEY] ||= NO_KEY;
 }
 
-function runtimeOptions() {
-  return `${process.execArgv.join(" ")} ${process.env.NODE_OPTIONS ?? ""}`;
+/** Whether clients of this process read HTTPS_PROXY when it started; asked before `patch` sets these variables. */
+function usesProxyOfEnvironment() {
+  const options = `${process.execArgv.join(" ")} ${process.env.NODE_OPTIONS ?? ""}`;
+  return process.env.NODE_USE_ENV_PROXY === "1" || options.includes("--use-env-proxy");
 }
 
 /** The script that opens TLS connections for intercepted hosts to the proxy: the last `--require` of NODE_OPTIONS. */
@@ -120,4 +121,4 @@ function matches(host, pattern) {
   return pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : host === pattern;
 }
 
-module.exports = { UNDER_RUN, patch, setKey };
+module.exports = { UNDER_RUN, patch, setKey, usesProxyOfEnvironment };

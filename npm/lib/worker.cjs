@@ -5,7 +5,7 @@ const tls = require("node:tls");
 const { Channel } = require("./channel.cjs");
 const { CassetteError } = require("./errors.cjs");
 const { check, checkSession, commandLine, optionsFor, packageRoot, sessionMembers } = require("./options.cjs");
-const { UNDER_RUN, patch } = require("./patch.cjs");
+const { UNDER_RUN, patch, usesProxyOfEnvironment } = require("./patch.cjs");
 const { scopeOf } = require("./scope.cjs");
 const { Session } = require("./session.cjs");
 
@@ -36,7 +36,8 @@ class Worker {
       throw new CassetteError(`a session cannot be opened under \`mistral-cassette run\`\n${hint}`);
     }
     const channel = await Channel.start(commandLine(options), { cwd: root });
-    patch(channel.ready, options);
+    state.usesProxyOfEnvironment ??= usesProxyOfEnvironment();
+    patch(channel.ready, options, state.usesProxyOfEnvironment);
     state.isPatched = true;
     return new Worker(channel, root);
   }
