@@ -51,6 +51,8 @@ mod maintenance;
 mod metrics;
 #[cfg(all(feature = "cli", feature = "middleware"))]
 mod middleware;
+#[cfg(all(feature = "cli", unix))]
+mod npm_package;
 #[cfg(feature = "object-store")]
 mod object_store;
 #[cfg(feature = "cli")]

@@ -1,0 +1,39 @@
+"use strict";
+
+/** A request that was missed or has failed, an option that is invalid, a command that ended. */
+class CassetteError extends Error {
+  name = "CassetteError";
+
+  constructor(message, { kind = "other", hint, verdict } = {}) {
+    super(message);
+    this.kind = kind;
+    this.hint = hint;
+    this.verdict = verdict;
+  }
+
+  /** The error of a command of the control channel. */
+  static from({ kind, message, hint, text }) {
+    return new CassetteError(text ?? message, { kind, hint });
+  }
+
+  /** The error of a verdict, or nothing if all requests were answered. */
+  static ofVerdict(verdict, scope) {
+    if (verdict.outcome !== "missed" && verdict.outcome !== "failed") return undefined;
+    const { missed, failed } = verdict.counts;
+    const counted = [
+      count(missed, "was not recorded", "were not recorded"),
+      count(failed, "has failed", "have failed"),
+    ];
+    const summary = `${counted.filter(Boolean).join(", ") || verdict.outcome} (${scope})`;
+    const texts = new Set(verdict.failures.map((failure) => failure.text ?? failure.message));
+    const [first] = [...verdict.failures.filter(({ kind }) => kind === "miss"), ...verdict.failures];
+    return new CassetteError([summary, ...texts].join("\n\n"), { kind: first?.kind, hint: first?.hint, verdict });
+  }
+}
+
+function count(number, one, several) {
+  if (!number) return "";
+  return number === 1 ? `1 request ${one}` : `${number} requests ${several}`;
+}
+
+module.exports = { CassetteError };

@@ -1,0 +1,3 @@
+import index from "./index.cjs";
+
+export const { CassetteError, Session, configure, current, findCommand, pace, use } = index;

@@ -1,0 +1,2 @@
+/** Importing this module installs the hooks of the test runner. */
+export {};
