@@ -36,7 +36,8 @@ fn the_tests_of_the_python_package_pass() {
 
 /// The value of a member at the beginning of a line.
 fn member<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
-    toml.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))
+    toml.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))
 }
 
 #[test]
