@@ -301,5 +301,5 @@ fn bad_request(message: String) -> Refusal {
 
 /// The refusal of a request that names no usable scope or host.
 fn unusable(error: Error) -> Refusal {
-    Refusal::new(response::status_of(&error), error).as_failure()
+    Refusal::new(response::status_of(&error), error).failing()
 }

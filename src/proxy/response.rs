@@ -118,7 +118,7 @@ impl Refusal {
     }
 
     /// The same refusal, which fails the session.
-    pub(super) fn as_failure(mut self) -> Self {
+    pub(super) fn failing(mut self) -> Self {
         self.is_failure = true;
         self
     }

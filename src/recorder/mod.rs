@@ -34,6 +34,7 @@ mod quota;
 mod record;
 mod refused_key;
 mod replay;
+mod report;
 mod save;
 mod session;
 mod shared_body;

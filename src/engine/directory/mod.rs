@@ -24,7 +24,7 @@ use super::stored_body::{decode, encode};
 use super::{CacheEngine, EngineExtensions, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
-use crate::key::{RequestKey, Scope};
+use crate::key::RequestKey;
 use crate::settings::Settings;
 
 /// Larger cassettes are written by another thread.
@@ -107,7 +107,8 @@ impl DirectoryEngine {
     }
 
     /// Lists the cassettes of a scope, sorted by name.
-    pub(crate) fn list_scope(&self, scope: &Scope) -> Result<Vec<Listed>> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn list_scope(&self, scope: &crate::key::Scope) -> Result<Vec<Listed>> {
         let mut folder = self.root.clone();
         folder.extend(scope.as_str().split('/').filter(|part| !part.is_empty()));
         let mut found = Vec::new();
