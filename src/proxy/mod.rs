@@ -26,8 +26,6 @@ use self::service::Service;
 pub(crate) use self::sessions::OpenSessions;
 use self::sessions::Sessions;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(feature = "cli")]
-use crate::key::Scope;
 use crate::recorder::{Recorder, Summary};
 use crate::upstream::Upstream;
 
@@ -230,7 +228,7 @@ impl Proxy {
 
     /// The base URL in a scope.
     #[cfg(feature = "cli")]
-    pub(crate) fn url_in(&self, scope: &Scope) -> String {
+    pub(crate) fn url_in(&self, scope: &crate::key::Scope) -> String {
         if scope.is_root() {
             return self.url();
         }
@@ -239,7 +237,7 @@ impl Proxy {
 
     /// The URL of the proxy as an HTTP proxy in a scope, which is its user. Some clients send no user without a password.
     #[cfg(feature = "cli")]
-    pub(crate) fn proxy_url_in(&self, scope: &Scope) -> String {
+    pub(crate) fn proxy_url_in(&self, scope: &crate::key::Scope) -> String {
         if scope.is_root() {
             return self.url();
         }
