@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::intercept::{Destination, HANDSHAKE, Host, Interceptor, PREFACE, Route, Scheme, forward, read_preface};
+use super::intercept::{
+    Destination, HANDSHAKE, Host, Interceptor, PREFACE, Route, Scheme, forward, read_preface, to_proxy_itself,
+};
 use super::read::scope_of_user;
 use super::response::{self, Refusal, ResponseBody};
 use super::service::Service;
@@ -64,8 +66,8 @@ impl Server {
             let mut first = [0];
             let peeked = server.in_time(stream.peek(&mut first)).await;
             match (peeked, first) {
-                // A client that was redirected to the proxy, and does not know that it is one.
-                (Some(Ok(1)), [HANDSHAKE]) => server.serve_tls(stream, None, None).await,
+                // It may be a web page, so it does not fail the session.
+                (Some(Ok(1)), [HANDSHAKE]) => server.service.session().refused(&to_proxy_itself()),
                 (Some(Ok(1)), [PREFACE]) => server.serve_preloaded(stream).await,
                 (Some(Ok(1)), _) => server.serve(stream).await,
                 _ => {}
@@ -194,7 +196,7 @@ impl Server {
         if let Some(destination) = interceptor.destination(&host, Scheme::Https).map_err(unusable)? {
             self.connections.spawn(async move {
                 if let Some(stream) = server.upgraded(request).await {
-                    server.serve_tls(stream, Some(destination), scope).await;
+                    server.serve_tls(stream, destination, scope).await;
                 }
             });
         } else {
@@ -241,7 +243,7 @@ impl Server {
             Ok((destination.ok_or_else(message)?, scope))
         });
         match destination {
-            Ok((destination, scope)) => self.serve_tls(stream, Some(destination), scope).await,
+            Ok((destination, scope)) => self.serve_tls(stream, destination, scope).await,
             Err(error) => {
                 tracing::info!("{}", error.in_one_line());
                 self.service.session().failed(&error);
@@ -249,14 +251,14 @@ impl Server {
         }
     }
 
-    /// Serves a TLS connection to an intercepted host; without one, the client names it in the handshake.
-    async fn serve_tls<S>(&self, stream: S, destination: Option<Arc<Destination>>, scope: Option<Scope>)
+    /// Serves a TLS connection to an intercepted host.
+    async fn serve_tls<S>(&self, stream: S, destination: Arc<Destination>, scope: Option<Scope>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(interceptor) = &self.interceptor else { return };
-        let (stream, destination) = match self.in_time(interceptor.accept(stream, destination)).await {
-            Some(Ok(accepted)) => accepted,
+        let stream = match self.in_time(interceptor.accept(stream, &destination)).await {
+            Some(Ok(stream)) => stream,
             Some(Err(Some(error))) => {
                 tracing::info!("{}", error.in_one_line());
                 self.service.session().failed(&error);

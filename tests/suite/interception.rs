@@ -411,26 +411,44 @@ async fn broken_tls_in_a_tunnel_ends_the_connection_and_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_redirected_to_the_proxy_names_the_host_in_the_handshake() {
+async fn tls_to_the_proxy_itself_is_refused_and_does_not_fail_the_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let proxy = proxy(directory.path(), Mode::Strict, "http://127.0.0.1:9").await;
+    let trusted = proxy.certificate().unwrap().to_owned();
+    let wire = Wire::to(&proxy.url()).await;
+    handshake(wire, tls::client(&trusted, &["http/1.1"]), "api.mistral.ai")
+        .await
+        .unwrap_err();
+    let summary = proxy.stop().await.unwrap();
+    assert_eq!((summary.refused, summary.failed), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_cannot_wait_for_a_response_names_its_destination_in_a_line() {
     let directory = tempfile::tempdir().unwrap();
     let server = echo().await;
     let proxy = proxy(directory.path(), Mode::Record, &server.url).await;
     let trusted = proxy.certificate().unwrap().to_owned();
-    for (name, is_intercepted) in [("api.mistral.ai", true), ("example.com", false)] {
-        let wire = Wire::to(&proxy.url()).await;
-        match handshake(wire, tls::client(&trusted, &["http/1.1"]), name).await {
-            Ok(stream) if is_intercepted => {
-                let mut wire = Wire::on(stream, name);
-                wire.send("GET /v1/models", "", b"").await;
-                assert_eq!(wire.answer().await.status, 200);
-            }
-            Err(_) if !is_intercepted => {}
-            other => panic!("{name}: {other:?}"),
-        }
+    let preface = async |line: &str| {
+        let mut wire = Wire::to(&proxy.url()).await;
+        wire.say(line.as_bytes()).await;
+        handshake(wire, tls::client(&trusted, &["http/1.1"]), "api.mistral.ai").await
+    };
+    let stream = preface("mistral-cassette api.mistral.ai:443 bXlfdGVzdDp4\r\n").await;
+    let mut wire = Wire::on(stream.unwrap(), "api.mistral.ai");
+    wire.send(CHAT, "", body("x").as_bytes()).await;
+    assert_eq!(wire.answer().await.status, 200);
+    assert_eq!(files(&directory.path().join("my_test/chat-completions")), 1);
+    for wrong in [
+        "mistral-cassette example.com:443\r\n",
+        "mistral-cassette api.mistral.ai:443 !\r\n",
+        "mistral\r\n",
+    ] {
+        assert!(preface(wrong).await.is_err(), "{wrong}");
     }
-    let verdict = proxy.stop().await.unwrap_err();
+    let verdict = proxy.stop().await.unwrap_err().to_string();
     assert!(
-        verdict.to_string().contains("example.com, which is not intercepted"),
+        verdict.starts_with("3 requests have failed") && verdict.contains("example.com is not intercepted"),
         "{verdict}"
     );
 }

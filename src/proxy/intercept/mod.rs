@@ -26,7 +26,7 @@ pub(super) use self::host::{Host, ip_address, normalized};
 pub use self::network::Connections;
 pub(super) use self::network::Network;
 pub(super) use self::preface::{FIRST as PREFACE, read as read_preface};
-pub(super) use self::tls::HANDSHAKE;
+pub(super) use self::tls::{HANDSHAKE, to_proxy_itself};
 pub(super) use self::tunnel::forward;
 use crate::error::Result;
 use crate::key::Scope;
