@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::support::KEY;
-use crate::support::kills::{Ended, Hit, Kills, rounds};
+use crate::support::kills::{Ended, Hit, Kills};
 use crate::support::mount::Mount;
 use crate::support::process::peak_memory;
 use crate::support::project::Project;
@@ -132,7 +132,7 @@ fn killed(
     // The first run is slower than the others.
     measured();
     let (before, behind) = measured();
-    for _ in 0..rounds() {
+    while kills.next_round().is_some() {
         let project = copy();
         let unchanged = changed(&project);
         let round = kills.end(&mut run(&project), Signal::KILL, || changed(&project) != unchanged);
@@ -301,7 +301,7 @@ async fn an_acknowledged_recording_survives_a_kill() {
     };
     assert_eq!(all, 8 * 20);
     let mut acknowledged = 0;
-    for round in 0..rounds() {
+    while let Some(round) = kills.next_round() {
         let project = Project::new();
         let proxy = project.proxy("record", &server.url, &[]);
         let pid = proxy.pid();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::api;
-use crate::support::kills::{Hit, Kills, rounds};
+use crate::support::kills::{Hit, Kills};
 use crate::support::project::{Done, Project};
 use crate::support::server::{Reply, Server};
 use crate::support::skip::is_left_out;
@@ -724,7 +724,7 @@ async fn an_interrupted_refresh_resumes() {
         begin_again();
         kills.measure(&mut run(&later().await), has_begun);
     }
-    for round in 0..rounds() {
+    while let Some(round) = kills.next_round() {
         begin_again();
         let server = later().await;
         let signal = [Signal::KILL, Signal::KILL, Signal::INT, Signal::INT][round % 4];

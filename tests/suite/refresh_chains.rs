@@ -336,7 +336,7 @@ async fn a_killed_refresh_of_chains_resumes() {
         begin_again();
         kills.measure(&mut run(&resources::start(seed).await), has_begun);
     }
-    for round in 0..rounds() {
+    while let Some(round) = kills.next_round() {
         begin_again();
         let server = resources::start(100 + round as u64).await;
         let round = kills.end(&mut run(&server), Signal::KILL, has_begun);

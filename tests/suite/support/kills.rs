@@ -147,6 +147,17 @@ impl Kills {
         true
     }
 
+    /// The number of the next round. While too few kills have hit in the middle, there are up to eight times as many rounds.
+    pub fn next_round(&self) -> Option<usize> {
+        let round = self.hits.len();
+        let is_enough = round >= rounds() && (self.has_enough_in_the_middle() || round >= 8 * rounds());
+        (!is_enough).then_some(round)
+    }
+
+    fn has_enough_in_the_middle(&self) -> bool {
+        20 * self.hits.iter().filter(|hit| **hit == Hit::Middle).count() >= self.hits.len()
+    }
+
     /// Records the progress at the kill of this round.
     pub fn note(&mut self, hit: Hit) {
         self.hits.push(hit);
@@ -161,6 +172,6 @@ impl Kills {
             self.what,
             self.hits.len()
         ));
-        assert!(20 * middle >= self.hits.len(), "too few kills were in the middle");
+        assert!(self.has_enough_in_the_middle(), "too few kills were in the middle");
     }
 }
