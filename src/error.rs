@@ -111,9 +111,9 @@ impl Error {
         self
     }
 
-    /// Names the request that the error is about.
-    pub(crate) fn with_request(mut self, line: &str) -> Self {
-        self.0.message = escaped(format!("{line}: {}", self.0.message));
+    /// Begins the message with what the error is about: a request, or a member of a command.
+    pub(crate) fn with_prefix(mut self, what: &str) -> Self {
+        self.0.message = escaped(format!("{what}: {}", self.0.message));
         self
     }
 

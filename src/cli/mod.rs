@@ -10,13 +10,13 @@ pub(crate) mod import_export;
 mod intercept;
 mod output;
 mod prices;
+mod proxy_session;
 mod refresh;
 mod report;
 mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod select;
-mod serve;
 mod signals;
 mod store;
 
@@ -31,7 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::arguments::Listing;
 use self::output::{failure, print_error};
-use self::serve::ProxyArguments;
+use self::proxy_session::ProxyArguments;
 use crate::error::Result;
 
 /// Record and replay Mistral API calls: readable cassettes, keyed by the complete request, for tests that run offline.

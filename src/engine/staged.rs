@@ -35,6 +35,10 @@ impl fmt::Debug for StagedEngine {
     }
 }
 
+/// An engine, and the stage that it is, if it is one.
+#[cfg(feature = "cli")]
+pub(crate) type MaybeStaged = (Arc<dyn CacheEngine>, Option<Arc<StagedEngine>>);
+
 impl StagedEngine {
     /// Stages the writes to this engine.
     ///
@@ -49,6 +53,19 @@ impl StagedEngine {
             bodies: Mutex::default(),
             _folder: folder,
         })
+    }
+
+    /// This engine, with a stage before it if that is wanted.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[cfg(feature = "cli")]
+    pub(crate) fn stage_if(is_wanted: bool, engine: Arc<dyn CacheEngine>) -> Result<MaybeStaged> {
+        if !is_wanted {
+            return Ok((engine, None));
+        }
+        let staged = Arc::new(Self::new(engine)?);
+        Ok((staged.clone(), Some(staged)))
     }
 
     /// Copies the staged cassettes to the engine below, each after its bodies. Returns their number.

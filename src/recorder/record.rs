@@ -117,7 +117,7 @@ impl Recorder {
         let result = result.map_err(|error| match error.kind() {
             ErrorKind::Upstream => {
                 let line = prepared.request.line();
-                error.with_request(&format!("{}{}", mask(&line), self.origin()))
+                error.with_prefix(&format!("{}{}", mask(&line), self.origin()))
             }
             _ => error,
         });

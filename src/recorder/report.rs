@@ -9,6 +9,7 @@ use super::Recorder;
 use super::outcome::{AnsweredRequest, Outcome, first_line};
 use super::prepared::PreparedRequest;
 use crate::error::Error;
+use crate::key::RequestKey;
 use crate::redaction::secret_scan::mask;
 
 impl Recorder {
@@ -30,42 +31,40 @@ impl Recorder {
             started.elapsed().as_millis(),
             prepared.key.name(),
         );
-        self.session().keep(|| AnsweredRequest {
-            at: Timestamp::now(),
-            line: mask(&prepared.request.line()).into_owned(),
-            status,
-            milliseconds: milliseconds(started),
-            outcome,
-            scope: prepared.key.scope().clone(),
-            key: Some(prepared.key.clone()),
-        });
+        let line = || prepared.request.line();
+        self.keep(line, started, status, outcome, Some(&prepared.key));
     }
 
-    /// Adds a request to a session that keeps its requests: the engine was unavailable, and the upstream answered.
+    /// Reports a request that the upstream answered because the engine was unavailable. The session has warned about that.
     pub(super) fn report_bypass(&self, line: &str, started: Instant, status: StatusCode) {
-        self.session().keep(|| AnsweredRequest {
-            at: Timestamp::now(),
-            line: mask(line).into_owned(),
-            status: Some(status),
-            milliseconds: milliseconds(started),
-            outcome: Outcome::NotRecorded("the engine is unavailable".to_owned()),
-            scope: self.scope.clone(),
-            key: None,
-        });
+        let outcome = Outcome::NotRecorded("the engine is unavailable".to_owned());
+        self.keep(|| line.to_owned(), started, Some(status), outcome, None);
     }
 
     /// Logs a line for a request that got an error, which the session counts.
     pub(super) fn report_error(&self, line: &str, started: Instant, error: &Error) {
         // The message names the request; the caller and the verdict get all of it.
         tracing::info!("{}", first_line(error));
+        self.keep(|| line.to_owned(), started, None, Outcome::of(error), None);
+    }
+
+    /// Adds a request to a session that keeps its requests.
+    fn keep(
+        &self,
+        line: impl FnOnce() -> String,
+        started: Instant,
+        status: Option<StatusCode>,
+        outcome: Outcome,
+        key: Option<&RequestKey>,
+    ) {
         self.session().keep(|| AnsweredRequest {
             at: Timestamp::now(),
-            line: mask(line).into_owned(),
-            status: None,
+            line: mask(&line()).into_owned(),
+            status,
             milliseconds: milliseconds(started),
-            outcome: Outcome::of(error),
+            outcome,
             scope: self.scope.clone(),
-            key: None,
+            key: key.cloned(),
         });
     }
 }

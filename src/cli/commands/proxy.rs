@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use crate::cli::intercept::{Trust, explain};
 use crate::cli::output::{print, print_message};
+use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
-use crate::cli::serve::{ProxyArguments, print_verdict, stop};
 use crate::cli::signals::Signals;
 use crate::error::Result;
 use crate::key::Scope;

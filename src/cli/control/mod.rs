@@ -15,7 +15,7 @@ use self::session::ControlledSession;
 use super::intercept::Environment;
 use super::output::print_message;
 use super::prices::Prices;
-use super::serve::ProxyArguments;
+use super::proxy_session::ProxyArguments;
 use super::signals::Signals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::{OpenSessions, Proxy};

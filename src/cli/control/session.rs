@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::protocol::{Open, Save};
-use crate::cli::serve::ProxyArguments;
+use crate::cli::proxy_session::ProxyArguments;
 use crate::cli::store::Store;
 use crate::engine::{CacheEngine, DirectoryEngine, StagedEngine};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,15 +39,9 @@ impl ControlledSession {
             name => Scope::new(name)?,
         };
         let location = command.directory.as_deref().unwrap_or(&arguments.directory.dir);
-        let directory = Store::open(location)?.directory;
-        let mut engine = arguments.engine_at(location)?;
-        let staged = match command.save {
-            Save::Always => None,
-            Save::OnSuccess => Some(Arc::new(StagedEngine::new(engine.clone())?)),
-        };
-        if let Some(staged) = &staged {
-            engine = staged.clone();
-        }
+        let store = Store::open(location)?;
+        let engine = arguments.with_near(store.engine)?;
+        let (engine, staged) = StagedEngine::stage_if(command.save == Save::OnSuccess, engine)?;
         let mut arguments = arguments.clone();
         if let Some(mode) = &command.mode {
             arguments.mode = Some(parsed::<Mode>("mode", mode)?);
@@ -72,7 +66,7 @@ impl ControlledSession {
             scope,
             recorder: builder.build()?,
             engine,
-            directory,
+            directory: store.directory,
             staged,
             connections_before,
         })
@@ -127,12 +121,7 @@ impl ControlledSession {
 }
 
 fn parsed<T: std::str::FromStr<Err = Error>>(member: &str, value: &str) -> Result<T> {
-    value.parse().map_err(|error: Error| {
-        let message = format!("in \"{member}\": {}", error.message());
-        let found = Error::new(error.kind(), message);
-        match error.hint() {
-            Some(hint) => found.with_hint(hint.to_owned()),
-            None => found,
-        }
-    })
+    value
+        .parse()
+        .map_err(|error: Error| error.with_prefix(&format!("in \"{member}\"")))
 }

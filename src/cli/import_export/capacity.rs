@@ -55,7 +55,6 @@ impl<'a> Capacity<'a> {
 
 #[cfg(test)]
 mod tests {
-
     use http::StatusCode;
 
     use super::*;

@@ -201,7 +201,7 @@ async fn fragt_nach_köln() {
 }
 
 #[tokio::test]
-#[ignore = "must fail"]
+#[ignore = "must fail: tests/suite/consumer.rs runs it and checks how it fails"]
 async fn has_a_changed_prompt() {
     let session = cassette!();
     let town = env::var("TOWN").unwrap_or("Paris".into());
@@ -212,21 +212,21 @@ async fn has_a_changed_prompt() {
 }
 
 #[tokio::test]
-#[ignore = "must fail"]
+#[ignore = "must fail: tests/suite/consumer.rs runs it and checks how it fails"]
 async fn asks_what_is_not_recorded() {
     let session = cassette!(Mode::Strict);
     Agent::new(&session.client()).ask("never recorded").await.unwrap();
 }
 
 #[tokio::test]
-#[ignore = "must fail"]
+#[ignore = "must fail: tests/suite/consumer.rs runs it and checks how it fails"]
 async fn ignores_a_miss() {
     let session = cassette!(Mode::Strict);
     let _ = Agent::new(&session.client()).ask("never recorded").await;
 }
 
 #[tokio::test]
-#[ignore = "must fail"]
+#[ignore = "must fail: tests/suite/consumer.rs runs it and checks how it fails"]
 async fn expects_an_error_that_does_not_come() {
     let session = cassette!(Mode::Strict);
     let error = Agent::new(&session.client()).ask("never recorded").await.unwrap_err();

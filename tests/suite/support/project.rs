@@ -64,7 +64,7 @@ impl Project {
         for name in [
             "CI",
             "MISTRAL_CASSETTE_MODE",
-            "MISTRAL_CASSETTE_SLOW_TESTS",
+            "MISTRAL_CASSETTE_QUICK_TESTS",
             "MISTRAL_SERVER_URL",
             "NO_PROXY",
             "no_proxy",

@@ -6,14 +6,13 @@ mod usage;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
-use std::sync::Arc;
 
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
 use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
 use crate::cli::output::{count, findings, print_message};
+use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
-use crate::cli::serve::{ProxyArguments, print_verdict, stop};
 use crate::cli::signals::Signals;
 #[cfg(target_os = "linux")]
 use crate::cli::{output::print_error, sandbox::Sandbox};
@@ -81,14 +80,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let usage_log = watch.file();
-        let mut engine = arguments.proxy.engine()?;
-        let staged = match arguments.save_on {
-            SaveOn::Always => None,
-            SaveOn::Success => Some(Arc::new(StagedEngine::new(engine.clone())?)),
-        };
-        if let Some(staged) = &staged {
-            engine = staged.clone();
-        }
+        let is_staged = arguments.save_on == SaveOn::Success;
+        let (engine, staged) = StagedEngine::stage_if(is_staged, arguments.proxy.engine()?)?;
         let proxy = arguments
             .proxy
             .start(engine, Some(usage_log), interception.clone())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::arguments::Directory;
 use crate::cli::commands::prune::prune_after_run;
 use crate::cli::output::{count, print_message, scope_names};
-use crate::cli::serve::ProxyArguments;
+use crate::cli::proxy_session::ProxyArguments;
 use crate::cli::store::Store;
 use crate::engine::{DirectoryEngine, Listed};
 use crate::error::{Error, ErrorKind, Result};

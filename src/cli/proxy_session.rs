@@ -98,12 +98,11 @@ impl ProxyArguments {
 
     /// Opens the engine in which the proxy records.
     pub(crate) fn engine(&self) -> Result<Arc<dyn CacheEngine>> {
-        self.engine_at(&self.directory.dir)
+        self.with_near(self.directory.open()?.engine)
     }
 
-    /// Opens the engine at a location in place of that of `--dir`.
-    pub(crate) fn engine_at(&self, location: &str) -> Result<Arc<dyn CacheEngine>> {
-        let engine = Store::open(location)?.engine;
+    /// This engine, behind the faster one of `--near`.
+    pub(crate) fn with_near(&self, engine: Arc<dyn CacheEngine>) -> Result<Arc<dyn CacheEngine>> {
         Ok(match &self.near {
             Some(near) => Arc::new(LayeredEngine::new(Store::open(near)?.engine, engine)),
             None => engine,
