@@ -132,7 +132,7 @@ impl ProxyArguments {
         }
         let mut recorder = self.recorder(engine, usage_log)?;
         if sessions.is_some() {
-            recorder = recorder.keep_requests();
+            recorder = recorder.test_runner();
         }
         let recorder = recorder.build()?;
         let upstream = self.upstream()?;

@@ -103,7 +103,7 @@ impl Service {
         let Selected { recorder, requests } = match self.sessions.select(scope.as_ref(), default) {
             Ok(selected) => selected,
             Err(error) => {
-                self.session().failed(&error);
+                self.sessions.own.recorder.refuse(&request, &error);
                 return Ok(response::from_error(&error));
             }
         };

@@ -16,7 +16,7 @@ use super::prepared::RequestCache;
 use super::session::Session;
 use super::store::Store;
 use super::usage_log::{UsageLog, usage_log_from_environment};
-use super::{Recorder, Shared};
+use super::{Recorder, Shared, User};
 use crate::engine::CacheEngine;
 use crate::error::Result;
 use crate::http::API_KEY_VARIABLE;
@@ -42,9 +42,8 @@ pub struct RecorderBuilder {
     engine_timeout: Duration,
     lock_ttl: Duration,
     usage_log: Option<PathBuf>,
-    is_command_line: bool,
+    user: User,
     is_of_test: bool,
-    keeps_requests: bool,
 }
 
 impl Recorder {
@@ -67,9 +66,8 @@ impl Recorder {
             engine_timeout: TIMEOUT,
             lock_ttl: LOCK_TTL,
             usage_log: None,
-            is_command_line: false,
+            user: User::Program,
             is_of_test: false,
-            keeps_requests: false,
         }
     }
 }
@@ -124,17 +122,17 @@ impl RecorderBuilder {
         self
     }
 
-    /// Keeps what happens to each request.
+    /// Keeps what happens to each request, and makes hints fit the runner of a test.
     #[cfg(feature = "cli")]
-    pub(crate) fn keep_requests(mut self) -> Self {
-        self.keeps_requests = true;
+    pub(crate) fn test_runner(mut self) -> Self {
+        self.user = User::TestRunner;
         self
     }
 
     /// Makes hints name options of the command.
     #[cfg(feature = "cli")]
     pub(crate) fn command_line(mut self) -> Self {
-        self.is_command_line = true;
+        self.user = User::CommandLine;
         self
     }
 
@@ -227,7 +225,7 @@ impl RecorderBuilder {
             true => Session::for_cache(),
             false => Session::default(),
         };
-        if self.keeps_requests {
+        if self.user == User::TestRunner {
             session.keep_requests();
         }
         Ok(Recorder {
@@ -240,7 +238,7 @@ impl RecorderBuilder {
                 usage_log,
                 in_flight: Arc::default(),
                 recordings,
-                is_command_line: self.is_command_line,
+                user: self.user,
                 delays_skipped: CancellationToken::new(),
                 background: self.is_of_test.then(BackgroundRuntime::default),
                 saving: tokio::sync::Mutex::default(),

@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::Recorder;
 use super::exchange::Exchange;
 use super::prepared::PreparedRequest;
 use super::usage_log::Use;
+use super::{Recorder, User};
 use crate::cassette::{RecordedBody, yaml};
 use crate::diff::{Difference, differences, similarity};
 use crate::engine::{CacheEngine, read_body};
@@ -41,12 +41,15 @@ struct Candidate {
 }
 
 /// How to record a request, the last hint of every miss.
-fn record_hint(mode: Mode, is_command_line: bool) -> &'static str {
-    match (mode.is_offline(), is_command_line) {
-        (true, true) => {
+fn record_hint(mode: Mode, user: User) -> &'static str {
+    match (mode.is_offline(), user) {
+        (true, User::Program) => {
+            "to record it, run the same with MISTRAL_CASSETTE_MODE=replay and your key in MISTRAL_API_KEY"
+        }
+        (true, User::CommandLine) => {
             "to record it, run the same with MISTRAL_CASSETTE_MODE=replay (or --mode replay) and your key in MISTRAL_API_KEY"
         }
-        (true, false) => "to record it, run the same with MISTRAL_CASSETTE_MODE=replay and your key in MISTRAL_API_KEY",
+        (true, User::TestRunner) => "to record it, run the test in mode replay, with your key in MISTRAL_API_KEY",
         (false, _) => "to record it, run the same with your key in MISTRAL_API_KEY",
     }
 }
@@ -64,8 +67,8 @@ impl Recorder {
             engine: self.shared.store.engine(),
             prepared: &exchange.prepared,
             matching: &exchange.settings.settings.matching,
-            record_hint: record_hint(self.shared.mode, self.shared.is_command_line),
-            is_command_line: self.shared.is_command_line,
+            record_hint: record_hint(self.shared.mode, self.shared.user),
+            user: self.shared.user,
         };
         miss.explain(&reason).await
     }
@@ -77,7 +80,7 @@ struct Miss<'a> {
     prepared: &'a PreparedRequest,
     matching: &'a Matching,
     record_hint: &'static str,
-    is_command_line: bool,
+    user: User,
 }
 
 impl Miss<'_> {
@@ -141,8 +144,15 @@ impl Miss<'_> {
             self.engine.location_of(elsewhere)
         ));
         let how = match elsewhere.scope().as_str() {
+            old if self.user == User::TestRunner && !elsewhere.scope().is_root() => {
+                let new = key.scope();
+                *hint = format!(
+                    "if the test was renamed, rename the folder {old} in the cassette directory to {new}; or, {hint}"
+                );
+                return;
+            }
             "" => "without a scope".to_owned(),
-            scope if self.is_command_line => format!("with --scope {scope} or the base URL …/c/{scope}"),
+            scope if self.user == User::CommandLine => format!("with --scope {scope} or the base URL …/c/{scope}"),
             scope => format!("in the scope {scope}"),
         };
         *hint = format!("run the same {how}; or, {hint}");
@@ -154,7 +164,7 @@ impl Miss<'_> {
         let in_scope = keys.iter().filter(|other| other.scope() == key.scope()).count();
         message.push_str(&match missing_directory(self.engine) {
             Some(missing) => {
-                if self.is_command_line {
+                if self.user == User::CommandLine {
                     *hint =
                         format!("run it where the directory of your cassettes is, or name it with --dir; or, {hint}");
                 }

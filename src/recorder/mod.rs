@@ -108,6 +108,16 @@ pub struct Recorder {
     playback: Arc<Playback>,
 }
 
+/// Who uses a recorder, and so what its hints can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Program,
+    /// Hints name options of the command.
+    CommandLine,
+    /// Hints are for a test.
+    TestRunner,
+}
+
 /// What all scopes of a session share.
 struct Shared {
     mode: Mode,
@@ -116,8 +126,7 @@ struct Shared {
     store: Store,
     session: Session,
     usage_log: Option<UsageLog>,
-    /// Whether hints name options of the command.
-    is_command_line: bool,
+    user: User,
     in_flight: Arc<InFlight>,
     /// The recordings in progress. They continue when their caller leaves.
     recordings: TaskTracker,

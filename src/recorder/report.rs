@@ -9,6 +9,8 @@ use super::Recorder;
 use super::outcome::{AnsweredRequest, Outcome, first_line};
 use super::prepared::PreparedRequest;
 use crate::error::Error;
+#[cfg(feature = "proxy")]
+use crate::http::Request;
 use crate::key::RequestKey;
 use crate::redaction::secret_scan::mask;
 
@@ -39,6 +41,14 @@ impl Recorder {
     pub(super) fn report_bypass(&self, line: &str, started: Instant, status: StatusCode) {
         let outcome = Outcome::NotRecorded("the engine is unavailable".to_owned());
         self.keep(|| line.to_owned(), started, Some(status), outcome, None);
+    }
+
+    /// Counts a request that no session could take.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn refuse(&self, request: &Request, error: &Error) {
+        let line = format!("{} {}", request.method(), request.target());
+        self.report_error(&line, Instant::now(), error);
+        self.session().failed(error);
     }
 
     /// Logs a line for a request that got an error, which the session counts.

@@ -153,6 +153,16 @@ async fn each_test_of_a_runner_has_a_session_and_a_verdict() {
     let file = tree.keys().find(|name| name.starts_with("cassettes/a/")).unwrap();
     assert!(String::from_utf8_lossy(&tree[file]).contains("test: test_a"));
 
+    // A test that was renamed.
+    let (renamed, _) = runner.open(json!({ "scope": "renamed", "mode": "strict" }));
+    assert_eq!(chat(&runner.base(), "one").await.status, 424);
+    let hint = runner.verdict(renamed)["failures"][0]["hint"].to_string();
+    assert!(
+        hint.contains("rename the folder a in the cassette directory to renamed"),
+        "{hint}"
+    );
+    runner.close(renamed);
+
     // The mode is that of the session, and a new session begins with the first response. The miss is in its verdict.
     let (third, _) = runner.open(json!({ "scope": "a", "mode": "strict" }));
     assert_eq!(chat(&runner.base(), "three").await.status, 424);
@@ -206,6 +216,7 @@ async fn what_belongs_to_no_session_and_wrong_commands_are_errors() {
     assert_eq!(chat(&runner.base(), "one").await.status, 400);
     let verdict = runner.verdict(Value::Null);
     assert_eq!(verdict["outcome"], "failed");
+    assert_eq!(verdict["requests"][0]["path"], "/v1/chat/completions");
     for (command, message) in [
         (json!({ "id": 1, "do": "open" }), "missing field `scope`"),
         (json!({ "id": 1, "do": "open", "scope": "a b" }), "invalid scope"),
@@ -230,4 +241,35 @@ async fn what_belongs_to_no_session_and_wrong_commands_are_errors() {
     let (status, text) = runner.end();
     assert!(status == 1 && text.contains("no session is current"), "{text}");
     assert_eq!(api.call_count(), 0);
+}
+
+/// A request that never ends must not keep the process, whose runner has gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_does_not_keep_the_process() {
+    let project = Project::new();
+    let api = Server::start(|_, _| {
+        let (sender, reply) = Reply::directed("application/json");
+        // Never sent, and not dropped.
+        std::mem::forget(sender);
+        reply
+    })
+    .await;
+    let mut runner = Runner::start(&project, &api.url, &[]);
+    let (session, base) = runner.open(json!({ "scope": "a" }));
+    let request = tokio::spawn(async move { chat(&base, "one").await });
+    while api.call_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let verdict = runner.done(&json!({ "id": 2, "do": "verdict", "session": session, "wait_ms": 1 }));
+    assert_eq!(
+        (&verdict["outcome"], verdict["in_progress"].as_u64() > Some(0)),
+        (&"none".into(), true)
+    );
+    let pid = rustix::process::Pid::from_raw(runner.child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = tokio::task::block_in_place(|| runner.child.wait()).unwrap();
+    assert_eq!(status.code(), Some(2));
+    let ca = std::path::PathBuf::from(runner.ready["ca_file"].as_str().unwrap());
+    assert!(!ca.exists(), "{}", ca.display());
+    request.abort();
 }

@@ -1,6 +1,7 @@
 //! `serve`: a proxy whose sessions a test runner opens and closes over the control channel.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::arguments::PriceTable;
 use crate::cli::control::Controller;
@@ -9,7 +10,7 @@ use crate::cli::output::SUCCESS;
 use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
 use crate::cli::signals::Signals;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::proxy::OpenSessions;
 
@@ -31,6 +32,16 @@ pub(crate) struct Arguments {
     control: Control,
 }
 
+/// How long the end of the process waits for requests. The runner has waited for them before, or has gone.
+const LAST_WAIT: Duration = Duration::from_secs(3);
+
+fn still_in_progress() -> Error {
+    Error::new(
+        ErrorKind::Upstream,
+        "stopped while requests were in progress: their responses are not recorded",
+    )
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Control::Stdio = arguments.control;
     let interception = arguments.proxy.intercept.interception(Scope::root())?;
@@ -50,8 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut controller = Controller::new(options, &proxy, &environment, prices, open)?;
         let ended = controller.run(&mut signals).await;
         let recorder = proxy.recorder().clone();
-        let verdict = stop(proxy, &mut signals).await?;
+        let stopped = tokio::time::timeout(LAST_WAIT, stop(proxy, &mut signals)).await;
         ended?;
+        let verdict = stopped.unwrap_or_else(|_| Err(still_in_progress()))?;
         // The runner has asked for the verdicts of its sessions. What belongs to none of them is reported here.
         Ok(match verdict.result.is_ok() {
             true => SUCCESS,

@@ -66,22 +66,23 @@ impl<'a> Controller<'a> {
         loop {
             let line = tokio::select! {
                 line = lines.recv() => line,
-                _ = signals.next() => None,
+                _ = signals.next() => return self.end(Duration::ZERO, signals).await,
             };
-            let Some(line) = line else { break };
+            let Some(line) = line else {
+                return self.end(LONGEST_WAIT, signals).await;
+            };
             if line.trim_ascii().is_empty() {
                 continue;
             }
             let (answer, is_last) = tokio::select! {
                 answered = self.execute(&line) => answered,
-                _ = signals.next() => break,
+                _ = signals.next() => return self.end(Duration::ZERO, signals).await,
             };
             write_line(&answer)?;
             if is_last {
                 return Ok(());
             }
         }
-        self.end().await
     }
 
     fn ready(&self) -> Ready {
@@ -112,17 +113,17 @@ impl<'a> Controller<'a> {
         };
         let id = command.id();
         let is_end = matches!(command, Command::Close { session: None, .. });
+        let wait = |wait_ms: Option<u64>| wait_ms.map_or(LONGEST_WAIT, Duration::from_millis);
         let result = match command {
             Command::Open { session, .. } => self.open(&session),
             Command::Scope { session, .. } => self.set_current(session),
-            Command::Verdict { session, wait_ms, .. } => {
-                let wait = wait_ms.map_or(LONGEST_WAIT, Duration::from_millis);
-                self.verdict(session, wait).await
-            }
-            Command::Discard { session, .. } => self.discard(session).await,
-            Command::Close { session, .. } => self.close(session).await,
+            Command::Verdict { session, wait_ms, .. } => self.verdict(session, wait(wait_ms)).await,
+            Command::Discard { session, wait_ms, .. } => self.discard(session, wait(wait_ms)).await,
+            Command::Close { session, wait_ms, .. } => self.close(session, wait(wait_ms)).await,
         };
-        (answer(Some(id), result), is_end)
+        // What could not be saved is still there: the runner can try again.
+        let is_last = is_end && result.is_ok();
+        (answer(Some(id), result), is_last)
     }
 
     fn open(&mut self, command: &Open) -> Result<Done> {
@@ -169,14 +170,14 @@ impl<'a> Controller<'a> {
         }
     }
 
-    async fn discard(&self, number: u64) -> Result<Done> {
+    async fn discard(&self, number: u64, wait: Duration) -> Result<Done> {
         let session = self.session(number)?;
-        self.wait(number, LONGEST_WAIT).await;
+        self.wait(number, wait).await;
         let discarded = session.discard().await?;
         Ok(Done::Discarded { discarded })
     }
 
-    async fn close(&mut self, number: Option<u64>) -> Result<Done> {
+    async fn close(&mut self, number: Option<u64>, wait: Duration) -> Result<Done> {
         let numbers = match number {
             Some(number) => vec![number],
             None => self.sessions.keys().copied().collect(),
@@ -184,7 +185,7 @@ impl<'a> Controller<'a> {
         let mut saved = 0;
         for number in numbers {
             self.session(number)?;
-            self.wait(number, LONGEST_WAIT).await;
+            self.wait(number, wait).await;
             saved += self.session(number)?.save().await?;
             self.open.close(number);
             self.sessions.remove(&number);
@@ -199,10 +200,18 @@ impl<'a> Controller<'a> {
         })
     }
 
-    /// Ends the sessions of a runner that has ended without closing them.
-    async fn end(&mut self) -> Result<()> {
-        for (number, session) in std::mem::take(&mut self.sessions) {
-            self.wait(number, LONGEST_WAIT).await;
+    /// Ends the sessions of a runner that has ended without closing them, after this wait for all of their requests.
+    async fn end(&mut self, wait: Duration, signals: &mut Signals) -> Result<()> {
+        let complete = async {
+            for number in self.sessions.keys() {
+                self.open.finish(*number).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(wait, complete) => {}
+            _ = signals.next() => {}
+        }
+        for session in std::mem::take(&mut self.sessions).values() {
             let held_back = session.held_back().await;
             if held_back > 0 {
                 let message = format!(

@@ -64,12 +64,21 @@ pub(super) enum Command {
         wait_ms: Option<u64>,
     },
     /// Discards what a session with `on_success` has recorded.
-    Discard { id: u64, session: u64 },
+    Discard {
+        id: u64,
+        session: u64,
+        /// How long to wait for requests in progress, 60,000 by default.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    },
     /// Ends a session, or all and the process.
     Close {
         id: u64,
         #[serde(default)]
         session: Option<u64>,
+        /// How long to wait for requests in progress, 60,000 by default.
+        #[serde(default)]
+        wait_ms: Option<u64>,
     },
 }
 

@@ -58,7 +58,7 @@ impl ControlledSession {
         let mut builder = arguments
             .recorder(engine.clone(), None)?
             .scope(scope.clone())
-            .keep_requests();
+            .test_runner();
         if let Some(test) = &command.test {
             builder = builder.test(test);
         }
