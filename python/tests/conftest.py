@@ -29,7 +29,9 @@ VERSION = next(
 # The same one as in the tests of the command.
 KEY = "stand-in-key-0123456789abcdefghij"
 
-_NOT_INHERITED = re.compile(r"(MISTRAL_(?!CASSETTE_COMMAND).*|PYTEST_ADDOPTS|CI|.*_PROXY|.*_proxy)")
+_NOT_INHERITED = re.compile(
+    r"(MISTRAL_(?!CASSETTE_COMMAND).*|PYTEST_ADDOPTS|PYTEST_XDIST_WORKER.*|CI|.*_PROXY|.*_proxy)"
+)
 
 # A client of the standard library, which reads the proxy and the certificates from the environment.
 ASK = """

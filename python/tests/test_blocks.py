@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import unittest
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 import mistral_cassette
 from conftest import Project
 from mistral_cassette import blocks
+from mistral_cassette.control import Options, Process
 from stand_in import Api
 
 
@@ -97,6 +98,32 @@ def test_asynchronous_blocks_and_decorators(ask: Ask) -> None:
     assert decorated() == decorated() == "Hello!"
     assert asyncio.run(decorated_async()) == asyncio.run(block()) == "Hello!"
     assert len(ask.api.requests) == 1
+
+
+def test_generators_and_classes_are_not_decorated(ask: Ask) -> None:
+    def generator() -> Iterator[str]:
+        yield ask("Hello")
+
+    async def asynchronous_generator() -> AsyncIterator[str]:
+        yield ask("Hello")
+
+    class Capital:
+        pass
+
+    for function in (generator, asynchronous_generator, Capital):
+        with pytest.raises(TypeError, match=f"cannot decorate a.*: {function.__name__}\nhint: "):
+            ask.use("decorated")(function)
+    for name, options in [("", {}), ("capital", {"allow_failures": "no"})]:
+        with pytest.raises(TypeError, match="invalid"):
+            ask.use(name, **options)
+
+
+def test_a_killed_command_removes_its_temporary_folder(project: Project) -> None:
+    process = Process(Options(upstream=project.api.url))
+    folder = Path(process.environment["SSL_CERT_FILE"]).parent
+    assert folder.is_dir()
+    process.kill()
+    assert not folder.exists()
 
 
 def test_a_block_that_fails_keeps_nothing_with_save_on_success(ask: Ask) -> None:

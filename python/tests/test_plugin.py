@@ -144,7 +144,7 @@ def test_a_miss_fails_its_test_whatever_the_test_does_with_the_error(project: Pr
     assert "ERROR at setup of test_with_a_shared_fixture" in missed
     assert "ERROR at teardown of test_after_it" in missed
     assert missed.output.count("- What is the capital of France") >= 6
-    assert missed.output.count("hint: to record it, run the same with") >= 6
+    assert missed.output.count("hint: to record it, run the ") >= 6
 
 
 def test_requests_of_a_wider_fixture_belong_to_its_module_class_or_run(project: Project) -> None:
@@ -265,20 +265,20 @@ def test_what_is_not_recorded_or_not_used_is_named(project: Project) -> None:
     not_recorded = "not recorded, so mode strict will miss it: test_verdicts.py::test_transient: POST /v1/chat/compl"
     assert not_recorded in recorded
     assert "went to an API and was not recorded: test_verdicts.py::test_bypasses: api.mistral.ai" in recorded
-    assert "requests of tests without the mark `cassette` went to the API: 1" in recorded
+    assert "requests outside of tests with the mark `cassette` went to the API: 1" in recorded
     assert project.cassettes() == ["test_verdicts/test_less/chat-completions"] * 2
 
     path = project.folder / "test_verdicts.py"
     path.write_text(path.read_text().replace(', "Goodbye"]', "]"))
     replayed = project.pytest("-v", mode="strict")
     assert replayed.outcomes() == {"failed": 3, "passed": 1}
-    assert "test_less PASSED [replayed 1, unused 1]" in replayed
+    assert "test_less PASSED [replayed 1]" in replayed
     assert "a cassette was not used: test_less/chat-completions/goodbye" in replayed.output.replace(
         "test_verdicts/", ""
     )
     assert "a connection to api.mistral.ai that does not use the proxy of mistral-cassette" in replayed
-    assert "requests of tests without the mark `cassette` are refused in mode strict" in replayed
-    assert "requests of tests without the mark `cassette` were refused: 1" in replayed
+    assert "requests outside of tests with the mark `cassette` are refused in mode strict" in replayed
+    assert "requests outside of tests with the mark `cassette` were refused: 1" in replayed
 
 
 def test_what_a_failing_test_has_recorded_is_not_kept_with_save_on_success(project: Project) -> None:
@@ -304,13 +304,33 @@ def test_what_a_failing_test_has_recorded_is_not_kept_with_save_on_success(proje
         def test_fails_late(broken):
             ask("Hello")
 
+        @pytest.fixture(scope="module")
+        def shared():
+            ask("Shared")
+
+        @pytest.fixture
+        def broken_set_up(shared):
+            raise ValueError
+
+        def test_does_not_start(broken_set_up):
+            pass
+
+        def test_with_the_fixture(shared):
+            pass
+
         @pytest.mark.cassette(save="always")
         def test_fails_and_keeps():
             assert ask("Hello") == "Goodbye"
         """,
     )
-    assert project.pytest("--cassette-save=on-success").outcomes() == {"passed": 2, "failed": 2, "error": 1}
+    done = project.pytest("-v", "--cassette-save=on-success")
+    assert done.outcomes() == {"passed": 3, "failed": 2, "error": 2}
+    assert "test_fails FAILED [recorded 1, not kept]" in done
+    assert "test_fails_and_keeps FAILED [recorded 1]" in done
+    for test in ["test_fails", "test_fails_late"]:
+        assert f"recorded and not kept, because a test failed: test_save.py::{test}: 1" in done
     assert project.cassettes() == [
+        "test_save/chat-completions",
         "test_save/test_fails_and_keeps/chat-completions",
         "test_save/test_succeeds/chat-completions",
     ]
@@ -400,13 +420,36 @@ def test_an_invalid_mark_or_scope_fails_only_its_test(project: Project) -> None:
         def test_mode():
             pass
 
+        @pytest.mark.cassette("")
+        def test_name():
+            pass
+
+        @pytest.mark.cassette(allow_failures="no")
+        def test_failures():
+            pass
+
+        @pytest.mark.cassette("same")
+        def test_first():
+            pass
+
+        @pytest.mark.cassette("same", mode="record")
+        def test_second():
+            pass
+
+        @pytest.mark.cassette(directory=__import__("pathlib").Path("other"))
+        def test_path():
+            pass
+
         @pytest.mark.cassette
         def test_valid(cassette_session):
             assert cassette_session.scope == "test_marks/test_valid"
         """,
     )
     done = project.pytest()
-    assert done.outcomes() == {"passed": 1, "error": 3}
+    assert done.outcomes() == {"passed": 3, "error": 6}
+    assert "invalid name of a cassette: ''" in done
+    assert "invalid value of allow_failures: 'no'" in done
+    assert "the name 'same' of the mark cassette has other arguments than in test_marks.py::test_first" in done
     assert "unknown argument of the mark cassette: colour" in done
     assert "invalid scope" in done
     assert 'unknown mode "sometimes"' in done
@@ -436,3 +479,100 @@ def test_polling_and_uploads_replay(project: Project) -> None:
     assert project.pytest().outcomes() == {"passed": 1}
     project.replays()
     assert json.dumps(project.api.requests).count("GET /v1/batch/jobs/job") == 3
+
+
+def test_tests_with_one_name_have_one_session(project: Project) -> None:
+    project.write(
+        "test_named.py",
+        """
+        import pytest
+        from ask import ask
+
+        pytestmark = pytest.mark.cassette("all/in/one")
+
+        @pytest.fixture(scope="module")
+        def shared():
+            yield ask("Same")
+            ask("Late")
+
+        def test_a(shared):
+            assert [ask("Same"), ask("Same")] == ["Same!", "Same!"]
+
+        def test_b(shared):
+            ask("Same")
+            ask("Only b")
+
+        @pytest.mark.cassette("other")
+        def test_c():
+            ask("Same")
+            assert not BROKEN
+
+        @pytest.mark.cassette("other")
+        def test_d():
+            ask("Only d")
+
+        BROKEN = False
+        """,
+    )
+    project.api.secret = "1"
+    path = project.folder / "test_named.py"
+    text = path.read_text().replace('["Same!", "Same!"]', '["Same! 1", "Same! 1"]')
+    path.write_text(text.replace("BROKEN = False", "BROKEN = True"))
+    broken = project.pytest("-v", "--cassette-save=on-success")
+    assert broken.outcomes() == {"passed": 3, "failed": 1}
+    assert "recorded and not kept, because a test failed: test_named.py::test_c: 2" in broken
+    assert set(project.cassettes()) == {"all/in/one/chat-completions"}
+
+    path.write_text(text)
+    assert project.pytest("--cassette-save=on-success").outcomes() == {"passed": 4}
+    replayed = project.replays()
+    assert "test_a PASSED [replayed 3]" in replayed
+    assert "test_b PASSED [replayed 2]" in replayed
+    assert "a cassette was not used" not in replayed
+    assert "replayed 8; saved" in replayed
+
+
+def test_a_mark_of_a_hook_and_paths_and_forks(project: Project) -> None:
+    project.write(
+        "conftest.py",
+        """
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.cassette)
+        """,
+    )
+    project.write(
+        "test_marked.py",
+        """
+        import os
+        import mistral_cassette, pytest
+        from ask import ask
+
+        @pytest.fixture(scope="module")
+        def shared():
+            ask("Shared")
+
+        def test_shared(shared):
+            pass
+
+        def test_paths(tmp_path, monkeypatch):
+            monkeypatch.chdir(tmp_path)
+            with mistral_cassette.use("block", directory="recorded"):
+                ask("Hello")
+            assert list(tmp_path.glob("recorded/block/*/*.yaml"))
+
+        def test_fork():
+            child = os.fork()
+            if child == 0:
+                try:
+                    mistral_cassette.use("block").__enter__()
+                except mistral_cassette.SetupError as error:
+                    os._exit("cannot be used in a forked process" in str(error))
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        """,
+    )
+    assert project.pytest().outcomes() == {"passed": 3}
+    assert project.cassettes() == ["test_marked/chat-completions"]

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from .control import Options
-from .runtime import Runtime, Session
+from .runtime import Runtime, Session, absolute, check_members
 from .verdict import Verdict, error_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -41,8 +42,8 @@ class use:  # noqa: N801
         name: str,
         *,
         mode: str | None = None,
-        directory: str | None = None,
-        settings: str | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        settings: str | os.PathLike[str] | None = None,
         save: str = "always",
         allow_failures: bool = False,
         upstream: str | None = None,
@@ -54,7 +55,7 @@ class use:  # noqa: N801
         Args:
             name: the folder of the cassettes, one or more names joined by `/`.
             mode: `record`, `replay`, `strict` or `live`.
-            directory: the cassette directory, `cassettes` by default.
+            directory: the cassette directory; by default that of the plugin, else `cassettes`.
             settings: a settings file instead of the one in the directory.
             save: `always`, or `on-success` to save only if the block ends without an error.
             allow_failures: do not raise an error at the end of the block.
@@ -63,8 +64,9 @@ class use:  # noqa: N801
             block_network: refuse connections to hosts that are not intercepted.
         """
         self._name = name
-        self._members: dict[str, Any] = {"mode": mode, "directory": directory, "settings": settings}
-        self._members |= {"save": save, "allow_failures": allow_failures}
+        check_members(name, allow_failures)
+        self._members: dict[str, Any] = {"mode": mode, "save": save, "allow_failures": allow_failures}
+        self._paths = {"directory": directory, "settings": settings}
         self._options = Options(upstream=upstream, intercept=tuple(intercept), block_network=block_network)
         self._open: list[tuple[Runtime, Session, object]] = []
 
@@ -86,7 +88,9 @@ class use:  # noqa: N801
             CassetteError: an option is invalid.
         """
         runtime = self._runtime()
-        session = runtime.open(self._name, **self._members)
+        # A path of the plugin would be relative to its root directory.
+        paths: dict[str, Any] = {member: absolute(path) for member, path in self._paths.items()}
+        session = runtime.open(self._name, **self._members, **paths)
         runtime.connect()
         if session.mode in ("strict", "replay"):
             runtime.allow_no_key()
@@ -140,7 +144,17 @@ class use:  # noqa: N801
         return session
 
     def __call__(self, function: _Function) -> _Function:
-        """Decorates a function: each call is a session."""
+        """Decorates a function: each call is a session.
+
+        Raises:
+            TypeError: it is a generator, whose body runs after the call, or a class.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                _not_decorated(function, "a generator", "write `with mistral_cassette.use(…):` in its body")
+            )
+        if inspect.isclass(function):
+            raise TypeError(_not_decorated(function, "a class", "decorate its methods"))
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -156,6 +170,10 @@ class use:  # noqa: N801
                 return function(*arguments, **named)
 
         return in_session  # type: ignore[return-value]
+
+
+def _not_decorated(function: Callable[..., Any], what: str, hint: str) -> str:
+    return f"mistral_cassette.use cannot decorate {what}: {function.__name__}\nhint: {hint}"
 
 
 def _judge(session: Session, verdict: Verdict, error: BaseException | None) -> None:

@@ -19,6 +19,8 @@ from .errors import CassetteError, SetupError
 
 _PROTOCOL = 1
 
+_FORK_HINT = "start the process with spawn, or open the block in the parent and give the child session.base_url"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -126,8 +128,10 @@ class Process:
 
         Raises:
             CassetteError: the command failed.
-            SetupError: the process has ended.
+            SetupError: the process has ended, or belongs to the parent of this process.
         """
+        if self._owner != os.getpid():
+            raise SetupError(f"a session cannot be used in a forked process\nhint: {_FORK_HINT}", hint=_FORK_HINT)
         with self._lock:
             identity = next(self._ids)
             answer = self._exchange({"id": identity, "do": do, **members})
@@ -189,7 +193,10 @@ class Process:
 
     def kill(self) -> None:
         """Ends the process, without waiting for requests that are in progress."""
-        self._end(timeout=1)
+        if os.name == "posix":
+            # The command then removes its temporary folder.
+            self._child.terminate()
+        self._end(timeout=2)
         self._stderr.close()
 
     def _end(self, timeout: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from .control import Options
 from .environment import API_KEY
-from .runtime import SAVE
+from .runtime import SAVE, check_members
 
 MARK = "cassette"
 
@@ -101,8 +101,8 @@ class Mark:
 
     name: str | None = None
     mode: str | None = None
-    directory: str | None = None
-    settings: str | None = None
+    directory: str | os.PathLike[str] | None = None
+    settings: str | os.PathLike[str] | None = None
     save: str | None = None
     allow_failures: bool = False
 
@@ -112,6 +112,7 @@ class Mark:
 
         Raises:
             ValueError: an argument is unknown.
+            TypeError: an argument has a wrong type.
         """
         marks = list(node.iter_markers(MARK))
         arguments: dict[str, Any] = {}
@@ -125,4 +126,11 @@ class Mark:
             raise ValueError(
                 f"unknown argument of the mark {MARK}: {', '.join(unknown)}\nhint: it takes {', '.join(known)}"
             )
-        return cls(**arguments) if marks else None
+        if not marks:
+            return None
+        found = cls(**arguments)
+        check_members("default" if found.name is None else found.name, found.allow_failures)
+        for path in (found.directory, found.settings):
+            if path is not None:
+                os.fspath(path)
+        return found

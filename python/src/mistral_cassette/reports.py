@@ -16,12 +16,12 @@ PROPERTY = "mistral_cassette"
 _SECTION = "mistral-cassette"
 
 
-def words_of(verdict: Verdict, *, has_passed: bool) -> str:
+def words_of(verdict: Verdict, *, is_kept: bool) -> str:
     """The verdict of a test in a few words; empty if it made no request."""
     words = [in_words(verdict.outcomes)]
     words += [f"live {host}" for host in live_hosts(verdict)]
-    if has_passed and verdict.requests and not verdict.failures and verdict.unused:
-        words.append(f"unused {len(verdict.unused)}")
+    if verdict.outcomes["recorded"] and not is_kept:
+        words.append("not kept")
     return ", ".join(filter(None, words))
 
 

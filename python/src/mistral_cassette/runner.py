@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 import pytest
@@ -23,9 +23,9 @@ _Node: TypeAlias = pytest.Item | pytest.Collector
 _WAIT = 0.25
 
 
-@dataclass
+@dataclass(eq=False)
 class _Tracked:
-    """A session of a test, or of the fixtures of a module, a class or the run."""
+    """A session of a test, of the fixtures of a module, a class or the run, or of all tests with one name."""
 
     session: Session
     name: str
@@ -33,11 +33,17 @@ class _Tracked:
     is_touched: bool = False
     has_failed: bool = False
     seen: int = 0
+    # The mark with its name, if it has one: then it is open until the end of the run.
+    mark: Mark | None = None
+    # The verdicts of the last report, and of the last one before the running test.
+    last: Verdict = field(default_factory=lambda: Verdict("none"))
+    before: Verdict = field(default_factory=lambda: Verdict("none"))
 
     def news(self, verdict: Verdict) -> list[Failure]:
         """The failures since the last report."""
         news = list(verdict.failures[self.seen :])
         self.seen = len(verdict.failures)
+        self.last = verdict
         if self.session.allow_failures:
             return []
         self.has_failed = self.has_failed or bool(news)
@@ -57,6 +63,7 @@ class Runner:
         self._tests: dict[pytest.Item, _Tracked] = {}
         self._tokens: dict[pytest.Item, object] = {}
         self._of_fixtures: dict[_Node, _Tracked] = {}
+        self._named: dict[str, _Tracked] = {}
         self._next: pytest.Item | None = None
         self._unmarked = self._open_unmarked()
         self._refused = 0
@@ -78,16 +85,15 @@ class Runner:
         if self.runtime.process.mode == "replay":
             self.runtime.allow_no_key()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Finds the modules and classes with tests that are recorded."""
-        for item in items:
+    @pytest.hookimpl
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Finds the modules and classes with tests that are recorded, also those that a `conftest.py` has marked.
+
+        Ends a run that cannot record anything, because there is no API key.
+        """
+        for item in session.items:
             if self._is_active(item):
                 self._active.update(item.listchain())
-
-    @pytest.hookimpl
-    def pytest_collection_finish(self) -> None:
-        """Ends a run that cannot record anything, because there is no API key."""
         text = missing_key(self.runtime.process.mode, self.options.process)
         if text and self._active and not self._is_worker:
             _exit(text)
@@ -101,7 +107,7 @@ class Runner:
             return self._opened(node)
         except SetupError as error:
             text, is_end = str(error), True
-        except (CassetteError, ValueError) as error:
+        except (CassetteError, TypeError, ValueError) as error:
             text, is_end = str(error), False
         if is_end and not self._is_worker:
             _exit(text)
@@ -109,6 +115,13 @@ class Runner:
 
     def _opened(self, node: _Node) -> _Tracked:
         mark = Mark.of(node) or Mark()
+        if mark.name is not None and (named := self._named.get(mark.name)):
+            if mark != named.mark:
+                raise ValueError(
+                    f"the name {mark.name!r} of the mark cassette has other arguments than in {named.name}\n"
+                    "hint: use the same arguments, or another name"
+                )
+            return named
         session = self.runtime.open(
             scope_of(node.nodeid) if mark.name is None else mark.name,
             save=mark.save or self.options.save,
@@ -118,7 +131,11 @@ class Runner:
             directory=mark.directory,
             settings=mark.settings,
         )
-        return _Tracked(session, node.nodeid or "session")
+        tracked = _Tracked(session, node.nodeid or "session")
+        if mark.name is not None:
+            tracked.mark = mark
+            self._named[mark.name] = tracked
+        return tracked
 
     # It comes after the hook of pytest that skips tests.
     @pytest.hookimpl
@@ -126,8 +143,9 @@ class Runner:
         """Starts the session of a test."""
         session = self._unmarked
         if self._is_active(item):
-            self._tests[item] = self._open(item)
-            session = self._tests[item].session
+            test = self._tests[item] = self._open(item)
+            test.before = test.last
+            session = test.session
         self._tokens[item] = self.runtime.enter(session)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -156,6 +174,11 @@ class Runner:
         enter()
         try:
             return (yield)
+        except pytest.skip.Exception:
+            raise
+        except BaseException:
+            tracked.has_failed = True
+            raise
         finally:
             leave()
             fixturedef.addfinalizer(enter)
@@ -180,7 +203,7 @@ class Runner:
         if failures:
             fail(report, error_of(failures))
         elif report.failed and item not in self._active and self._has_refused():
-            explain(report, "requests of tests without the mark `cassette` are refused in mode strict")
+            explain(report, "requests outside of tests with the mark `cassette` are refused in mode strict")
         return report
 
     def _has_refused(self) -> bool:
@@ -194,7 +217,8 @@ class Runner:
         touched = [tracked for tracked in self._of_fixtures.values() if tracked.is_touched]
         for tracked in touched:
             tracked.is_touched = False
-            tracked.has_failed = tracked.has_failed or report.failed
+            # In the set-up, another fixture may have failed.
+            tracked.has_failed = tracked.has_failed or (report.failed and when == "teardown")
             failures += tracked.news(tracked.session.verdict(wait=_WAIT))
         if test := self._tests.get(item):
             test.has_failed = test.has_failed or report.failed
@@ -203,7 +227,7 @@ class Runner:
             elif when == "call" or not report.passed:
                 verdict = test.session.verdict(wait=_WAIT)
                 failures += test.news(verdict)
-                _add_property(report, verdict)
+                _add_property(report, test)
         if when == "teardown":
             if item in self._tokens:
                 self.runtime.leave(self._tokens.pop(item))
@@ -211,12 +235,22 @@ class Runner:
         return failures
 
     def _end(self, item: pytest.Item, test: _Tracked, report: pytest.TestReport) -> list[Failure]:
-        """Closes the session of a test."""
+        """Closes the session of a test, if no other test can have it."""
         del self._tests[item]
-        verdict = test.session.close(success=not test.has_failed)
-        news = test.news(verdict)
-        self.totals.add_verdict(test.name, verdict, has_passed=not test.has_failed)
-        _add_property(report, verdict)
+        if test.mark is None:
+            news = self._close(test)
+        else:
+            is_of_fixtures = test in self._of_fixtures.values()
+            news = test.news(test.session.verdict(wait=_WAIT) if is_of_fixtures else test.session.verdict())
+        _add_property(report, test)
+        return news
+
+    def _close(self, tracked: _Tracked) -> list[Failure]:
+        """Closes a session, and returns the failures since the last report."""
+        session = tracked.session
+        verdict = session.close(success=not tracked.has_failed)
+        news = tracked.news(verdict)
+        self.totals.add_verdict(tracked.name, verdict, has_passed=not tracked.has_failed, discarded=session.discarded)
         return news
 
     def _end_fixtures(self) -> list[Failure]:
@@ -225,14 +259,18 @@ class Runner:
         failures: list[Failure] = []
         for node in [node for node in self._of_fixtures if node not in needed]:
             tracked = self._of_fixtures.pop(node)
-            verdict = tracked.session.close(success=not tracked.has_failed)
-            failures += tracked.news(verdict)
-            self.totals.add_verdict(tracked.name, verdict, has_passed=not tracked.has_failed)
+            if tracked.mark is None:
+                failures += self._close(tracked)
+        while self._next is None and self._named:
+            failures += self._close(self._named.popitem()[1])
         return failures
 
     def finish(self) -> Totals:
         """Returns the totals at the end of the run."""
         try:
+            # A run that was ended early.
+            while self._named:
+                self._close(self._named.popitem()[1])
             if self._unmarked is not None:
                 self.totals.unmarked = len(self._unmarked.verdict(wait=_WAIT).requests)
             self.totals.refused = self.runtime.refused()
@@ -254,6 +292,7 @@ def _exit(text: str) -> NoReturn:
     pytest.exit(f"mistral-cassette: {text}", returncode=int(pytest.ExitCode.USAGE_ERROR))
 
 
-def _add_property(report: pytest.TestReport, verdict: Verdict) -> None:
-    if words := words_of(verdict, has_passed=report.passed):
+def _add_property(report: pytest.TestReport, test: _Tracked) -> None:
+    is_kept = not (test.session.saves_on_success and test.has_failed)
+    if words := words_of(test.last.since(test.before), is_kept=is_kept):
         report.user_properties.append((PROPERTY, words))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,32 @@ from .verdict import Connection, Failure, Verdict
 # How sessions save: docs/control.md.
 SAVE = {"always": "always", "on-success": "on_success"}
 
+# A cache, for example `redis://host`. A drive of Windows has one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
 _BYPASS_HINT = (
     "the client ignores HTTPS_PROXY, for example because of trust_env=False, or aiohttp without trust_env=True: "
     "allow it to use the proxy, or give it the base URL of the session"
 )
+
+
+def absolute(path: str | os.PathLike[str] | None) -> str | None:
+    """Returns a path that does not depend on the working directory; the URL of a cache stays."""
+    if path is None or _URL.match(os.fspath(path)):
+        return path if path is None else os.fspath(path)
+    return str(Path(path).absolute())
+
+
+def check_members(name: object, allow_failures: object) -> None:
+    """Checks what the types of a mark or a block do not check at run time.
+
+    Raises:
+        TypeError: a value has a wrong type, or the name is empty.
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f'invalid name of a cassette: {name!r}\nhint: it is a text, for example "chat/capital"')
+    if not isinstance(allow_failures, bool):
+        raise TypeError(f"invalid value of allow_failures: {allow_failures!r}\nhint: use True or False")
 
 
 class Session:
@@ -31,6 +55,8 @@ class Session:
         proxy_url: a value for `HTTPS_PROXY` whose requests belong to this session.
         ca_file: the certificate that clients of `proxy_url` must trust.
         allow_failures: whether nothing fails because of its requests.
+        saves_on_success: whether its recordings are discarded if it fails.
+        discarded: how many cassettes were discarded at its end.
     """
 
     def __init__(
@@ -39,7 +65,8 @@ class Session:
         """Takes what the process has answered."""
         self._process = process
         self._number: int = opened["session"]
-        self._saves_on_success = save == "on-success"
+        self.saves_on_success = save == "on-success"
+        self.discarded = 0
         self.allow_failures = allow_failures
         self._bypassing: list[str] = []
         self._errors: list[Failure] = []
@@ -89,8 +116,8 @@ class Session:
             verdict = self.verdict()
             try:
                 is_refused = bool(verdict.failures) and not self.allow_failures
-                if self._saves_on_success and (is_refused or not success):
-                    self._process.send("discard", session=self._number)
+                if self.saves_on_success and (is_refused or not success):
+                    self.discarded = self._process.send("discard", session=self._number)["discarded"]
                 self._process.send("close", session=self._number)
             except CassetteError as error:
                 self._errors.append(Failure(error.kind, str(error), error.hint))
@@ -145,7 +172,14 @@ class Runtime:
             self._watch.stop()
             self._environment.leave()
 
-    def open(self, scope: str, *, save: str = "always", allow_failures: bool = False, **members: str | None) -> Session:
+    def open(
+        self,
+        scope: str,
+        *,
+        save: str = "always",
+        allow_failures: bool = False,
+        **members: str | os.PathLike[str] | None,
+    ) -> Session:
         """Opens a session. It is not the current one yet.
 
         Raises:
@@ -154,7 +188,7 @@ class Runtime:
         if save not in SAVE:
             known = ", ".join(SAVE)
             raise CassetteError(f"unknown value of save: {save!r}\nhint: use one of {known}", kind="settings")
-        given = {name: value for name, value in members.items() if value is not None}
+        given = {name: os.fspath(value) for name, value in members.items() if value is not None}
         opened = self.process.send("open", scope=scope, save=SAVE[save], current=False, **given)
         return Session(self.process, scope, opened, save=save, allow_failures=allow_failures)
 

@@ -22,13 +22,14 @@ class Totals:
     outcomes: Counter[str] = field(default_factory=Counter)
     saved: Saved = field(default_factory=Saved)
     not_recorded: list[str] = field(default_factory=list)
+    not_kept: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     live: list[str] = field(default_factory=list)
     unmarked: int = 0
     refused: int = 0
     warnings: list[str] = field(default_factory=list)
 
-    def add_verdict(self, name: str, verdict: Verdict, *, has_passed: bool) -> None:
+    def add_verdict(self, name: str, verdict: Verdict, *, has_passed: bool, discarded: int) -> None:
         """Adds the final verdict of a test or fixture."""
         self.outcomes += verdict.outcomes
         self.saved += verdict.saved
@@ -36,6 +37,8 @@ class Totals:
             if request.outcome == "not_recorded":
                 detail = f" ({request.detail})" if request.detail else ""
                 self.not_recorded.append(f"{name}: {request.method} {request.path}{detail}")
+        if discarded:
+            self.not_kept.append(f"{name}: {discarded}")
         if has_passed and verdict.requests and not verdict.failures:
             self.unused += verdict.unused
         self.live += [f"{name}: {host}" for host in live_hosts(verdict)]
@@ -46,7 +49,7 @@ class Totals:
         self.saved += other.saved
         self.unmarked += other.unmarked
         self.refused += other.refused
-        for name in ("not_recorded", "unused", "live", "warnings"):
+        for name in ("not_recorded", "not_kept", "unused", "live", "warnings"):
             getattr(self, name).extend(getattr(other, name))
 
     def to_json(self) -> dict[str, Any]:
@@ -63,12 +66,13 @@ class Totals:
         if words := in_words(self.outcomes):
             yield f"{words}{_in_words(self.saved)}"
         yield from _some("not recorded, so mode strict will miss it", self.not_recorded)
+        yield from _some("recorded and not kept, because a test failed", self.not_kept)
         yield from _some("went to an API and was not recorded", self.live)
         yield from _some("a cassette was not used", self.unused)
         if self.unmarked:
-            yield f"requests of tests without the mark `cassette` went to the API: {self.unmarked}"
+            yield f"requests outside of tests with the mark `cassette` went to the API: {self.unmarked}"
         if self.refused:
-            yield f"requests of tests without the mark `cassette` were refused: {self.refused}"
+            yield f"requests outside of tests with the mark `cassette` were refused: {self.refused}"
         # Those of `not_recorded` are above.
         yield from _some("", [line for line in self.warnings if "not recorded: " not in line])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ class Verdict:
     def outcomes(self) -> Counter[str]:
         """How many requests have each outcome."""
         return Counter(request.outcome for request in self.requests)
+
+    def since(self, before: Verdict) -> Verdict:
+        """Returns this one with only those requests and connections that are not in an earlier one."""
+        live = tuple(connection for connection in self.live if connection not in before.live)
+        return dataclasses.replace(self, requests=self.requests[len(before.requests) :], live=live)
 
     def raise_for_failures(self) -> None:
         """Raises the first failure, with the texts of all of them.
