@@ -46,6 +46,7 @@ impl Cassette {
             headers: redactor.recorded_headers(&headers),
             body: body.into(),
             timing_ms: vec![0],
+            messages: Vec::new(),
         };
         Self(crate::cassette::Cassette {
             key: RequestKey::of(&request, &Scope::root(), &Matching::default())

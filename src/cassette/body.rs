@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::messages::SentMessage;
+
+use crate::hash::sha256_hex;
 #[cfg(feature = "cli")]
 use crate::http::Part;
 use crate::http::{JsonLayout, parse_exact_json};
@@ -35,6 +38,14 @@ impl Blob {
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Inline(bytes) if bytes.is_empty())
     }
+
+    /// Returns the SHA-256 of the bytes: 64 hex digits.
+    pub(crate) fn sha256(&self) -> String {
+        match self {
+            Self::Inline(bytes) => sha256_hex(bytes),
+            Self::External { sha256 } => sha256.clone(),
+        }
+    }
 }
 
 /// The body of a request.
@@ -42,6 +53,8 @@ impl Blob {
 pub(crate) enum RecordedBody {
     Blob(Blob),
     Multipart(Vec<RecordedPart>),
+    /// What the client sends in a WebSocket session. It is not stored, but computed from the session.
+    Messages(Vec<SentMessage>),
 }
 
 impl RecordedBody {
@@ -50,6 +63,7 @@ impl RecordedBody {
         match self {
             Self::Blob(blob) => vec![blob],
             Self::Multipart(parts) => parts.iter_mut().map(|part| &mut part.content).collect(),
+            Self::Messages(_) => Vec::new(),
         }
     }
 }

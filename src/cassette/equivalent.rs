@@ -23,6 +23,7 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
         .iter()
         .any(|endpoint| request.path.ends_with(endpoint));
     same_head
+        && old.messages == new.messages
         && (old_body == new_body
             || has_volatile_id
                 && if new.is_event_stream() {
@@ -61,6 +62,7 @@ mod tests {
             ],
             body: Blob::Inline(body.to_owned().into()),
             timing_ms: vec![time],
+            messages: Vec::new(),
         };
         is_equivalent(&request, &response(old, 1), &response(new, 2))
     }

@@ -8,6 +8,7 @@
 mod body;
 mod equivalent;
 mod history;
+mod messages;
 mod values;
 pub(crate) mod yaml;
 
@@ -16,4 +17,5 @@ pub(crate) use body::Form;
 pub(crate) use body::{Blob, RecordedBody, RecordedPart};
 pub(crate) use equivalent::is_equivalent;
 pub use history::History;
+pub(crate) use messages::{Audio, Close, Content, Message, Peer, SentMessage, sent_messages};
 pub(crate) use values::{Cassette, Recorded, RecordedRequest, RecordedResponse, now};

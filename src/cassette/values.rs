@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::body::{Blob, RecordedBody};
 use super::history::History;
+use super::messages::Message;
 
 /// A request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,6 +205,8 @@ pub(crate) struct RecordedResponse {
     /// When each piece was complete, in milliseconds since the request was sent: one number for a plain body, one per
     /// event for an event stream.
     pub(crate) timing_ms: Vec<u64>,
+    /// The messages of a WebSocket session, which has no body and one time for each frame; else empty.
+    pub(crate) messages: Vec<Message>,
 }
 
 impl RecordedResponse {
@@ -236,7 +239,10 @@ impl Cassette {
     /// Returns every body, to move large ones out of the document or back into it.
     pub(crate) fn bodies_mut(&mut self) -> Vec<&mut Blob> {
         let mut blobs = self.request.body.blobs_mut();
-        blobs.extend(self.responses.iter_mut().map(|response| &mut response.body));
+        for response in &mut self.responses {
+            blobs.push(&mut response.body);
+            blobs.extend(response.messages.iter_mut().filter_map(Message::blob_mut));
+        }
         blobs
     }
 }

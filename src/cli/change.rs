@@ -337,6 +337,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), kind.to_owned())],
             body: Blob::Inline(Bytes::from(body.to_owned())),
             timing_ms: vec![1],
+            messages: Vec::new(),
         }
     }
 

@@ -119,6 +119,15 @@ pub(crate) fn strip_control_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request asks for a WebSocket.
+pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|upgrade| {
+        let mut protocols = upgrade.split(',');
+        protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,8 @@ mod sse;
 mod surrogates;
 pub(crate) mod tls;
 mod transport;
+#[cfg(feature = "realtime")]
+mod websocket;
 
 pub use body::Body;
 pub use request::Request;
@@ -29,8 +31,8 @@ pub(crate) use disposition::Disposition;
 #[cfg(feature = "cli")]
 pub(crate) use headers::media_type;
 pub(crate) use headers::{
-    content_type, control_headers, header_text, header_value, is_connection_header, is_json, strip_connection_headers,
-    strip_control_headers, strip_response_headers,
+    content_type, control_headers, header_text, header_value, is_connection_header, is_json, is_websocket,
+    strip_connection_headers, strip_control_headers, strip_response_headers,
 };
 #[cfg(feature = "cli")]
 pub(crate) use json::PlainJson;
@@ -49,3 +51,7 @@ pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
 #[cfg(feature = "cli")]
 pub(crate) use surrogates::{Form as SurrogateForm, replace_unpaired};
+#[cfg(feature = "realtime")]
+pub(crate) use websocket::{
+    Closing, End, Handshake, Incoming, Outgoing, WebSocket, WebSocketMessage, WebSocketTransport, audio_of,
+};

@@ -13,7 +13,8 @@
 //!   their order. A pair whose bytes are not UTF-8 has a third string, the SHA-256 of these bytes.
 //! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the list of
 //!   [parts](CanonicalPart), ordered by name, with parts of one name in their order; `text` the text; `sha256` the hash of
-//!   bytes that are not UTF-8. A body is JSON when it is a JSON object or array, whatever its content type is, and no object
+//!   bytes that are not UTF-8; `messages`, of a WebSocket session, the list of what the client sends: each an object with
+//!   `json`, `text`, `sha256` (a binary frame) or `audio`, the SHA-256 of consecutive frames of audio. A body is JSON when it is a JSON object or array, whatever its content type is, and no object
 //!   in it has two members of one name. A form that cannot be parsed completely counts as text or bytes.
 //!
 //! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
@@ -26,7 +27,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value, json};
 
 use super::part::CanonicalPart;
-use crate::cassette::{Blob, RecordedBody, RecordedRequest};
+use crate::cassette::{Blob, RecordedBody, RecordedRequest, SentMessage};
 use crate::hash::sha256_hex;
 use crate::http::{parse_json, serialize_number};
 use crate::settings::matching::Matching;
@@ -92,6 +93,18 @@ pub(crate) enum CanonicalBody {
     Text(String),
     /// The SHA-256 of bytes that are not UTF-8 or that are stored outside the cassette.
     Sha256(String),
+    /// What the client sends in a WebSocket session.
+    Messages(Vec<CanonicalMessage>),
+}
+
+/// A message that the client sends in a WebSocket session.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CanonicalMessage {
+    Json(#[serde(serialize_with = "serialize_guarded")] Value),
+    Text(String),
+    Sha256(String),
+    Audio(String),
 }
 
 impl CanonicalRequest {
@@ -149,14 +162,12 @@ impl CanonicalBody {
             RecordedBody::Blob(Blob::External { sha256 }) => return Some(Self::Sha256(sha256.clone())),
             RecordedBody::Blob(Blob::Inline(bytes)) if bytes.is_empty() => return None,
             RecordedBody::Blob(Blob::Inline(bytes)) => bytes,
+            RecordedBody::Messages(messages) => {
+                let messages = messages.iter().map(|message| CanonicalMessage::of(message, matching));
+                return Some(Self::Messages(messages.collect()));
+            }
         };
-        if let Some(mut value) = parse_json(bytes).filter(|value| value.is_object() || value.is_array()) {
-            for pointer in &matching.ignore {
-                remove(&mut value, pointer.segments());
-            }
-            if !matching.replace.is_empty() {
-                replace_strings(&mut value, matching);
-            }
+        if let Some(value) = matched_json(bytes, matching) {
             return Some(Self::Json(value));
         }
         Some(match std::str::from_utf8(bytes) {
@@ -174,8 +185,47 @@ impl CanonicalBody {
             }
             Self::Text(text) => json!({ "text": text }),
             Self::Sha256(sha256) => json!({ "sha256": sha256 }),
+            Self::Messages(messages) => {
+                let messages: Vec<Value> = messages.iter().map(CanonicalMessage::to_value).collect();
+                json!({ "messages": messages })
+            }
         }
     }
+}
+
+impl CanonicalMessage {
+    pub(crate) fn of(message: &SentMessage, matching: &Matching) -> Self {
+        match message {
+            SentMessage::Text(text) => match matched_json(text, matching) {
+                Some(value) => Self::Json(value),
+                None => Self::Text(matching.replaced(&String::from_utf8_lossy(text))),
+            },
+            SentMessage::Binary(sha256) => Self::Sha256(sha256.clone()),
+            SentMessage::Audio(sha256) => Self::Audio(sha256.clone()),
+        }
+    }
+
+    /// As a JSON value for comparisons.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Self::Json(value) => json!({ "json": value }),
+            Self::Text(text) => json!({ "text": text }),
+            Self::Sha256(sha256) => json!({ "sha256": sha256 }),
+            Self::Audio(sha256) => json!({ "audio": sha256 }),
+        }
+    }
+}
+
+/// Returns a JSON object or array without what the settings ignore or replace; `None` for other bytes.
+fn matched_json(bytes: &[u8], matching: &Matching) -> Option<Value> {
+    let mut value = parse_json(bytes).filter(|value| value.is_object() || value.is_array())?;
+    for pointer in &matching.ignore {
+        remove(&mut value, pointer.segments());
+    }
+    if !matching.replace.is_empty() {
+        replace_strings(&mut value, matching);
+    }
+    Some(value)
 }
 
 impl Serialize for QueryPair {

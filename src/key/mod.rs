@@ -9,6 +9,8 @@ mod slug;
 
 use std::fmt;
 
+#[cfg(feature = "realtime")]
+pub(crate) use self::canonical::CanonicalMessage;
 pub(crate) use self::canonical::CanonicalRequest;
 #[cfg(feature = "proxy")]
 pub(crate) use self::canonical::is_version;
@@ -59,6 +61,15 @@ impl RequestKey {
             scope,
             endpoint,
             slug,
+        }
+    }
+
+    /// Returns the same key with its whole hash.
+    #[cfg(feature = "realtime")]
+    pub(crate) fn with_hash(self, hash: &str) -> Self {
+        Self {
+            hash: hash.to_owned(),
+            ..self
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::canonical::{CanonicalBody, CanonicalRequest, is_version};
+use super::canonical::{CanonicalBody, CanonicalMessage, CanonicalRequest, is_version};
 use super::names::is_reserved;
 
 /// The maximum length of a slug, in bytes. With the endpoint and the key, a file name stays far below the limits of
@@ -61,6 +61,7 @@ pub(super) fn slug_of(request: &CanonicalRequest, ids: &[String]) -> String {
     let description = match &request.body {
         Some(CanonicalBody::Multipart(parts)) => parts.iter().find_map(|part| part.filename.clone()),
         Some(CanonicalBody::Json(value)) => description_of(value),
+        Some(CanonicalBody::Messages(messages)) => Some(description_of_messages(messages)),
         _ => None,
     };
     let mut words = match request.method.as_str() {
@@ -104,6 +105,22 @@ fn description_of(body: &Value) -> Option<String> {
         .or_else(|| text_of(body.get("name")?))
         .or_else(|| text_of(body.get("model")?))
         .filter(|text| !text.trim().is_empty())
+}
+
+/// The texts that the client sends in a session; if there are none, what else it sends.
+fn description_of_messages(messages: &[CanonicalMessage]) -> String {
+    let text = |message: &CanonicalMessage| match message {
+        CanonicalMessage::Json(value) => Some(value.get("text")?.as_str()?.to_owned()),
+        CanonicalMessage::Text(text) => Some(text.clone()),
+        CanonicalMessage::Sha256(_) | CanonicalMessage::Audio(_) => None,
+    };
+    let texts: String = messages.iter().filter_map(text).collect();
+    let is_audio = |message: &CanonicalMessage| matches!(message, CanonicalMessage::Audio(_));
+    match texts.is_empty() {
+        false => texts,
+        true if messages.iter().any(is_audio) => "audio".to_owned(),
+        true => "session".to_owned(),
+    }
 }
 
 /// The text of a string, of the first string in a list, or of the first text chunk.

@@ -282,8 +282,9 @@ impl Server {
             let connection = builder.serve_connection(stream, service);
             self.drive(connection, http2::Connection::graceful_shutdown).await;
         } else {
-            let connection = self.http1().serve_connection(stream, service);
-            self.drive(connection, http1::Connection::graceful_shutdown).await;
+            let connection = self.http1().serve_connection(stream, service).with_upgrades();
+            self.drive(connection, http1::UpgradeableConnection::graceful_shutdown)
+                .await;
         }
     }
 }

@@ -7,6 +7,7 @@ mod read;
 mod response;
 mod service;
 mod sessions;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ pub(super) async fn request(
 }
 
 /// Returns the request without its body, and its scope.
-fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
+pub(super) fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
     if head.method == Method::CONNECT {
         if matches!(route, Route::Intercepted(..)) {
             let message = "CONNECT is not supported inside a connection to an intercepted host";
@@ -81,11 +81,6 @@ fn parse_head(mut head: Parts, route: &Route) -> Result<ScopedRequest> {
                 "start the proxy with --intercept, or set its URL as the base URL of the Mistral client instead of HTTPS_PROXY",
             ),
         );
-    }
-    // A server may ignore the offer of any other upgrade, for example h2c.
-    let upgrade = head.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    if upgrade.is_some_and(|upgrade| upgrade.to_ascii_lowercase().contains("websocket")) {
-        return Err(Error::new(ErrorKind::Request, "a WebSocket cannot be recorded"));
     }
     let named = scope_of_header(&mut head.headers)?;
     let target = head.uri.into_parts().path_and_query;

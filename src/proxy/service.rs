@@ -16,7 +16,7 @@ use super::read::{self, ScopedRequest};
 use super::response::{self, Refusal, ResponseBody};
 use super::sessions::{Selected, Sessions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::LOCATION_HEADERS;
+use crate::http::{LOCATION_HEADERS, is_websocket};
 use crate::key::Scope;
 use crate::recorder::Session;
 use crate::upstream::Upstream;
@@ -77,12 +77,23 @@ impl Service {
         refusal.response()
     }
 
+    /// Where a request goes, and the scope of those that name none.
+    pub(super) fn destination(&self, route: &Route) -> (Upstream, Scope) {
+        match route {
+            Route::Direct => (self.upstream.clone(), Scope::root()),
+            Route::Intercepted(destination, _) => (destination.upstream.clone(), destination.scope.clone()),
+        }
+    }
+
     async fn answer(
         self: &Arc<Self>,
         head: Parts,
         body: Incoming,
         route: Route,
     ) -> Result<http::Response<ResponseBody>> {
+        if is_websocket(&head.headers) {
+            return self.open_websocket(head, &route).await;
+        }
         let scoped = match read::request(head, body, self.max_body_bytes, &route).await {
             Ok(scoped) => scoped,
             Err(refusal) => {
@@ -96,18 +107,15 @@ impl Service {
             scope,
             path_scope,
         } = scoped;
-        let (upstream, default) = match &route {
-            Route::Direct => (&self.upstream, &Scope::root()),
-            Route::Intercepted(destination, _) => (&destination.upstream, &destination.scope),
-        };
-        let Selected { recorder, requests } = match self.sessions.select(scope.as_ref(), default) {
+        let (upstream, default) = self.destination(&route);
+        let Selected { recorder, requests } = match self.sessions.select(scope.as_ref(), &default) {
             Ok(selected) => selected,
             Err(error) => {
                 self.sessions.own.recorder.refuse(&request, &error);
                 return Ok(response::from_error(&error));
             }
         };
-        let (session, upstream) = (recorder.clone(), upstream.clone());
+        let session = recorder.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move { recorder.answer(request, upstream).await });
         Ok(match finish_in_background(requests.track_future(answer)).await {
@@ -121,11 +129,7 @@ impl Service {
             Ok(Err(error)) if error.is_injected() => return Err(error),
             Ok(Err(error)) => response::from_error(&error),
             Err(panic) => {
-                let message = format!(
-                    "the proxy panicked on this request, this is a defect: {}",
-                    panic_message(&*panic)
-                );
-                let error = Error::new(ErrorKind::Internal, message);
+                let error = panicked(&*panic);
                 session.session().failed(&error);
                 response::from_error(&error)
             }
@@ -158,6 +162,15 @@ where
         Some(done) => done,
         None => tokio::spawn(work).await.unwrap_or_else(|error| Err(Box::new(error))),
     }
+}
+
+/// The error for a panic.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let message = format!(
+        "the proxy panicked on this request, this is a defect: {}",
+        panic_message(panic)
+    );
+    Error::new(ErrorKind::Internal, message)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

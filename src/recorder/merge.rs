@@ -171,6 +171,7 @@ mod tests {
             headers: Vec::new(),
             body: Blob::Inline(Bytes::from_static(body.as_bytes())),
             timing_ms: vec![1],
+            messages: Vec::new(),
         }
     }
 

@@ -55,12 +55,37 @@ fn record_hint(mode: Mode, user: User) -> &'static str {
 }
 
 impl Recorder {
-    /// Counts a miss, and returns the error that explains it.
-    pub(super) async fn missed(&self, exchange: &Exchange) -> Error {
-        let reason = match self.shared.mode {
+    /// Why a request that is not recorded is not sent.
+    fn reason_not_to_send(&self) -> String {
+        match self.shared.mode {
             mode if mode.is_offline() => format!("mode {mode}"),
             mode => format!("mode {mode}, and there is no API key to send the request with"),
-        };
+        }
+    }
+
+    /// Counts a WebSocket session that is not recorded, and returns the error that explains it.
+    #[cfg(feature = "realtime")]
+    pub(super) fn session_missed(&self, exchange: &Exchange, nearest: &str, summary: &str, diff: &[String]) -> Error {
+        self.shared.store.count(|counts| counts.misses += 1);
+        self.log_use(exchange.key(), Use::Missed);
+        // The beginning is all that fits in a close frame.
+        let mut message = format!(
+            "not recorded: {summary}: the session {} ({})\nthe nearest recording is {nearest}",
+            exchange.prepared.request.line(),
+            self.reason_not_to_send(),
+        );
+        if !diff.is_empty() {
+            message.push_str(&format!(
+                ":\n{}",
+                limited([&["--- recorded".to_owned(), "+++ sent".to_owned()], diff].concat())
+            ));
+        }
+        Error::new(ErrorKind::Miss, message).with_hint(record_hint(self.shared.mode, self.shared.user))
+    }
+
+    /// Counts a miss, and returns the error that explains it.
+    pub(super) async fn missed(&self, exchange: &Exchange) -> Error {
+        let reason = self.reason_not_to_send();
         self.shared.store.count(|counts| counts.misses += 1);
         self.log_use(exchange.key(), Use::Missed);
         let miss = Miss {
@@ -257,6 +282,11 @@ fn format_diff(differences: &[Difference]) -> String {
         }
         .lines()
     }));
+    limited(lines)
+}
+
+/// The first lines of a diff, and the number of the others.
+fn limited(mut lines: Vec<String>) -> String {
     if lines.len() > MAX_DIFF_LINES {
         let more = lines.len() - MAX_DIFF_LINES;
         lines.truncate(MAX_DIFF_LINES);

@@ -41,6 +41,8 @@ mod shared_body;
 mod store;
 mod test_session;
 mod usage_log;
+#[cfg(feature = "realtime")]
+mod websocket;
 mod written;
 
 use std::fmt;
@@ -72,8 +74,10 @@ pub(crate) use self::usage_log::{
     FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, summary_of_others, usage_log_from_environment,
 };
 use self::usage_log::{UsageLog, Use};
+#[cfg(feature = "proxy")]
+pub(crate) use self::websocket::{Opening, WebSocketSession};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{BackgroundTransport, Request, Response, Transport};
+use crate::http::{BackgroundTransport, Request, Response, Transport, is_websocket};
 use crate::key::{RequestKey, Scope};
 use crate::mode::{Mode, OnMiss, Plan};
 use crate::redaction::secret_scan::mask;
@@ -205,12 +209,14 @@ impl Recorder {
             None => (self.playback.clone(), None),
         };
         let settings = self.shared.settings.get(self.shared.store.engine()).await?;
+        let is_websocket = is_websocket(request.header_map());
         let secrets = request.credentials().chain(upstream.secret());
         let prepared = self.shared.requests.prepare(&settings, &self.scope, request, secrets)?;
         let key = &prepared.key;
-        let (injection, turn) = self
-            .session()
-            .next_request(key, |number| playback.injection(key.hash(), number));
+        let (injection, turn) = self.session().next_request(key, |number| {
+            let injection = playback.injection(key.hash(), number);
+            if is_websocket { injection } else { injection.for_http() }
+        });
         Ok(Exchange {
             settings,
             prepared,

@@ -160,6 +160,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), kind.to_owned())],
             body: Blob::Inline(Bytes::new()),
             timing_ms: timing_ms.to_vec(),
+            messages: Vec::new(),
         };
         PacedBody::new(&recorded, body.into(), pace, CancellationToken::new())
     }

@@ -131,7 +131,7 @@ impl Recorder {
         self.report(&exchange.prepared, exchange.started, response.status, outcome);
     }
 
-    fn count_injected(&self, exchange: &Exchange, fault: Fault, status: Option<StatusCode>) {
+    pub(super) fn count_injected(&self, exchange: &Exchange, fault: Fault, status: Option<StatusCode>) {
         self.session().count(|summary| summary.injected += 1);
         self.log_use(exchange.key(), Use::Replayed);
         let outcome = Outcome::Injected(fault.to_string());

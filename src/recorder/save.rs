@@ -49,6 +49,7 @@ impl Recorder {
             headers: redactor.recorded_headers(&response.headers),
             body: Blob::Inline(redactor.redact_body(&body)),
             timing_ms,
+            messages: Vec::new(),
         };
         if let Err(error) = self.check_secrets(&exchange, &recorded_response) {
             // The caller still gets its response; the verdict says that it was not recorded.
@@ -114,7 +115,7 @@ impl Recorder {
     }
 
     /// Warns that a transient error was not recorded, once for each kind of error and test.
-    fn warn_transient(&self, status: StatusCode, reason: &str, exchange: &Exchange) {
+    pub(super) fn warn_transient(&self, status: StatusCode, reason: &str, exchange: &Exchange) {
         let (line, origin) = (exchange.prepared.request.line(), self.origin());
         let advice = match status.as_u16() {
             401 | 403 => "the API key is missing or not authorized",
@@ -141,7 +142,7 @@ impl Recorder {
     }
 
     /// Refuses or reports a response that still contains a secret, depending on the settings.
-    fn check_secrets(&self, exchange: &Exchange, response: &RecordedResponse) -> Result<()> {
+    pub(super) fn check_secrets(&self, exchange: &Exchange, response: &RecordedResponse) -> Result<()> {
         let policy = exchange.settings.settings.secrets;
         let request = &exchange.prepared.request;
         let names = WrittenNames {
@@ -165,7 +166,7 @@ impl Recorder {
     }
 
     /// Merges a response with what is on file and stores the result. Returns whether the limits allow it.
-    async fn save(
+    pub(super) async fn save(
         &self,
         exchange: Exchange,
         response: RecordedResponse,

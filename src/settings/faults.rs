@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::settings::duration::parse_duration;
 
-const SYNTAX: &str = "separate by commas: a status from 400 to 599 (429:0.1), cut:P, malformed:P, reset:P, delay:200ms, delay:200ms:P, seed:N; P is a probability from 0 to 1, by default 1; or give none";
+const SYNTAX: &str = "separate by commas: a status from 400 to 599 (429:0.1), cut:P (or drop:P), malformed:P, reset:P, close:1011:P, delay:200ms, delay:200ms:P, seed:N; P is a probability from 0 to 1, by default 1; or give none";
 
 /// A fault that replaces or damages a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Malformed,
     /// The connection closes before the response.
     Reset,
+    /// A WebSocket session is closed with this code after half of what the client gets.
+    Close(u16),
 }
 
 impl fmt::Display for Fault {
@@ -32,6 +34,7 @@ impl fmt::Display for Fault {
             Self::Cut => f.write_str("cut"),
             Self::Malformed => f.write_str("malformed"),
             Self::Reset => f.write_str("reset"),
+            Self::Close(code) => write!(f, "close:{code}"),
         }
     }
 }
@@ -41,6 +44,16 @@ impl fmt::Display for Fault {
 pub(crate) struct Injection {
     pub(crate) delay: Duration,
     pub(crate) fault: Option<Fault>,
+}
+
+impl Injection {
+    /// The same without a fault that only a WebSocket session can have.
+    pub(crate) fn for_http(self) -> Self {
+        Self {
+            fault: self.fault.filter(|fault| !matches!(fault, Fault::Close(_))),
+            ..self
+        }
+    }
 }
 
 /// Faults and delays, each with its probability.
@@ -81,7 +94,7 @@ impl Faults {
             .split_once(':')
             .map_or((item, None), |(name, rest)| (name, Some(rest)));
         let fault = match name {
-            "cut" => Fault::Cut,
+            "cut" | "drop" => Fault::Cut,
             "malformed" => Fault::Malformed,
             "reset" => Fault::Reset,
             "seed" => {
@@ -100,6 +113,19 @@ impl Faults {
                 self.delays.push((delay, probability(rest)?));
                 return Ok(());
             }
+            "close" => {
+                let (code, probability_of_close) = match rest.and_then(|rest| rest.split_once(':')) {
+                    Some((code, probability)) => (Some(code), Some(probability)),
+                    None => (rest, None),
+                };
+                let code = code
+                    .and_then(|code| code.parse().ok())
+                    .filter(|code| is_close_code(*code));
+                let code = code.ok_or("a close needs a code that a close frame can have, as in close:1011")?;
+                self.faults
+                    .push((Fault::Close(code), probability(probability_of_close)?));
+                return Ok(());
+            }
             status => {
                 let status: u16 = status.parse().map_err(|_| format!("unknown fault {status:?}"))?;
                 let status = StatusCode::from_u16(status)
@@ -111,6 +137,11 @@ impl Faults {
         self.faults.push((fault, probability(rest)?));
         Ok(())
     }
+}
+
+/// Whether a close frame can have this code ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455#section-7.4)).
+fn is_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 impl FromStr for Faults {

@@ -3,6 +3,8 @@
 mod base_url;
 mod completeness;
 mod decoding;
+#[cfg(feature = "realtime")]
+mod websocket;
 
 use std::env;
 use std::fmt;
@@ -51,6 +53,11 @@ pub struct Upstream(Arc<Shared>);
 struct Shared {
     /// Created by the first request: a session that only replays needs no root certificates.
     client: Arc<OnceLock<reqwest::Client>>,
+    #[cfg(feature = "realtime")]
+    websocket_client: Arc<OnceLock<reqwest::Client>>,
+    /// Whether the client was given, with a configuration of its own.
+    #[cfg(feature = "realtime")]
+    is_client_given: bool,
     timeout: Duration,
     /// Has no slash at its end.
     base_url: String,
@@ -131,6 +138,10 @@ impl UpstreamBuilder {
             .with_hint("remove line breaks from the key"));
         }
         Ok(Upstream(Arc::new(Shared {
+            #[cfg(feature = "realtime")]
+            websocket_client: Arc::default(),
+            #[cfg(feature = "realtime")]
+            is_client_given: self.client.is_some(),
             client: Arc::new(self.client.map_or_else(OnceLock::new, OnceLock::from)),
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             base_url: url.as_str().trim_end_matches('/').into(),
@@ -142,7 +153,8 @@ impl UpstreamBuilder {
     }
 }
 
-fn new_client(timeout: Duration) -> Result<reqwest::Client> {
+/// Creates a client that offers these protocols by ALPN.
+fn new_client(timeout: Duration, protocols: &[&str]) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder();
     if let Ok(outer) = env::var(OUTER_PROXY_VARIABLE) {
         builder = builder.no_proxy();
@@ -155,7 +167,7 @@ fn new_client(timeout: Duration) -> Result<reqwest::Client> {
         }
     }
     builder
-        .tls_backend_preconfigured(tls::config(&["h2", "http/1.1"])?)
+        .tls_backend_preconfigured(tls::config(protocols)?)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(timeout)
@@ -216,6 +228,10 @@ impl Upstream {
     pub(crate) fn at(&self, base_url: &str, is_api: bool) -> Result<Self> {
         let url = parse_base_url(base_url)?;
         Ok(Self(Arc::new(Shared {
+            #[cfg(feature = "realtime")]
+            websocket_client: self.0.websocket_client.clone(),
+            #[cfg(feature = "realtime")]
+            is_client_given: self.0.is_client_given,
             client: self.0.client.clone(),
             timeout: self.0.timeout,
             base_url: url.as_str().trim_end_matches('/').into(),
@@ -236,7 +252,7 @@ impl Upstream {
         if let Some(client) = self.0.client.get() {
             return Ok(client.clone());
         }
-        let new = new_client(self.0.timeout)?;
+        let new = new_client(self.0.timeout, &["h2", "http/1.1"])?;
         Ok(self.0.client.get_or_init(|| new).clone())
     }
 

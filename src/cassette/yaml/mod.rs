@@ -1,6 +1,7 @@
 //! Format version 1: cassettes as YAML. No other module depends on the YAML crate.
 
 mod read;
+mod session;
 #[cfg(test)]
 mod tests;
 mod version;

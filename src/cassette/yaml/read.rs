@@ -12,9 +12,10 @@ use serde_json::Value;
 #[cfg(feature = "cli")]
 pub(crate) use serde_yaml::Tagged;
 
+use super::session::{self, MessageIn};
 use super::version::VERSION;
 use crate::cassette::body::{Blob, Events, RecordedBody, RecordedPart};
-use crate::cassette::{Cassette, History, Recorded, RecordedRequest, RecordedResponse};
+use crate::cassette::{Cassette, History, Recorded, RecordedRequest, RecordedResponse, sent_messages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
 use crate::http::{JsonLayout, JsonSpacing};
@@ -35,7 +36,10 @@ pub(crate) fn read(document: &[u8], source: &str) -> Result<Cassette> {
     }
     let parsed: Result<DocumentIn> = read_yaml(document, source, ErrorKind::Cassette);
     match parsed {
-        Ok(parsed) if parsed.version == VERSION => Ok(parsed.into()),
+        Ok(parsed) if parsed.version == VERSION => {
+            let cassette = parsed.into_cassette();
+            cassette.map_err(|what| unreadable(ErrorKind::Cassette, source, None, what).with_hint(HINT))
+        }
         // A newer version may have another structure, so its version is read alone.
         other => {
             let version = read_yaml::<VersionIn>(document, source, ErrorKind::Cassette);
@@ -162,10 +166,24 @@ struct DocumentIn {
     responses: ResponsesIn,
 }
 
-impl From<DocumentIn> for Cassette {
-    fn from(document: DocumentIn) -> Self {
-        let body = document.request.body;
-        Self {
+impl DocumentIn {
+    fn into_cassette(self) -> Result<Cassette, &'static str> {
+        let document = self;
+        let responses = document.responses.0;
+        let body = match (document.request.body, &responses[0].messages) {
+            (None, messages) if messages.is_empty() => RecordedBody::Blob(Blob::Inline(Bytes::new())),
+            (Some(body), messages) if messages.is_empty() => body.0,
+            (None, messages) => RecordedBody::Messages(sent_messages(messages)),
+            (Some(_), _) => return Err("the request of a session has a body"),
+        };
+        let is_other = |response: &RecordedResponse| {
+            response.messages.is_empty() != responses[0].messages.is_empty()
+                || (!response.messages.is_empty() && RecordedBody::Messages(sent_messages(&response.messages)) != body)
+        };
+        if responses.iter().any(is_other) {
+            return Err("the sessions in one cassette send different messages");
+        }
+        Ok(Cassette {
             key: document.key,
             recorded: Recorded {
                 at: document.recorded.at,
@@ -181,10 +199,10 @@ impl From<DocumentIn> for Cassette {
                 path: document.request.path,
                 query: document.request.query,
                 content_type: document.request.content_type,
-                body: body.map_or(RecordedBody::Blob(Blob::Inline(Bytes::new())), |body| body.0),
+                body,
             },
-            responses: document.responses.0,
-        }
+            responses,
+        })
     }
 }
 
@@ -236,6 +254,7 @@ struct ResponseFields {
     #[serde(default)]
     headers: HeadersIn,
     body: Option<BodyIn>,
+    session: Option<Vec<MessageIn>>,
     /// The last member of the document. It is always written, so that a truncated file is an error.
     timing_ms: Vec<u64>,
 }
@@ -251,6 +270,13 @@ impl TryFrom<ResponseFields> for ResponseIn {
                 return Err(format!("invalid HTTP header {name:?}: {value:?}"));
             }
         }
+        let messages: Vec<_> = fields.session.into_iter().flatten().map(|message| message.0).collect();
+        if !messages.is_empty() {
+            session::check(&messages, fields.timing_ms.len())?;
+            if fields.body.is_some() {
+                return Err("a response has a body or a session".to_owned());
+            }
+        }
         Ok(Self(RecordedResponse {
             status: StatusCode::from_u16(fields.status)
                 .map_err(|_| format!("invalid HTTP status {}", fields.status))?,
@@ -258,9 +284,12 @@ impl TryFrom<ResponseFields> for ResponseIn {
             body: match fields.body.map(|body| body.0) {
                 None => Blob::Inline(Bytes::new()),
                 Some(RecordedBody::Blob(blob)) => blob,
-                Some(RecordedBody::Multipart(_)) => return Err("a response body cannot be multipart".to_owned()),
+                Some(RecordedBody::Multipart(_) | RecordedBody::Messages(_)) => {
+                    return Err("a response body cannot be multipart".to_owned());
+                }
             },
             timing_ms: fields.timing_ms,
+            messages,
         }))
     }
 }
@@ -308,25 +337,35 @@ impl<'de> Deserialize<'de> for HeadersIn {
 #[serde(try_from = "BodyFields")]
 struct BodyIn(RecordedBody);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BodyFields {
+pub(super) struct BodyFields {
     #[serde(default)]
-    spacing: SpacingIn,
+    pub(super) spacing: SpacingIn,
     #[serde(default)]
-    ascii: bool,
+    pub(super) ascii: bool,
     #[serde(default)]
-    floats: FloatsIn,
+    pub(super) floats: FloatsIn,
     #[serde(default)]
-    final_newline: bool,
+    pub(super) final_newline: bool,
     #[serde(default = "yes")]
-    final_blank_line: bool,
-    json: Option<Value>,
-    events: Option<Vec<String>>,
-    text: Option<String>,
-    base64: Option<String>,
-    multipart: Option<Vec<PartIn>>,
-    file: Option<String>,
+    pub(super) final_blank_line: bool,
+    pub(super) json: Option<Value>,
+    pub(super) events: Option<Vec<String>>,
+    pub(super) text: Option<String>,
+    pub(super) base64: Option<String>,
+    pub(super) multipart: Option<Vec<PartIn>>,
+    pub(super) file: Option<String>,
+}
+
+impl BodyFields {
+    /// The body, unless it is a form.
+    pub(super) fn into_blob(self) -> Result<Blob, String> {
+        match BodyIn::try_from(self)?.0 {
+            RecordedBody::Blob(blob) => Ok(blob),
+            RecordedBody::Multipart(_) | RecordedBody::Messages(_) => Err(TOO_MANY_FORMS.to_owned()),
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -335,14 +374,14 @@ fn yes() -> bool {
 
 #[derive(Default, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
-enum FloatsIn {
+pub(super) enum FloatsIn {
     #[default]
     Shortest,
     Python,
 }
 
 #[derive(Default)]
-struct SpacingIn(JsonSpacing);
+pub(super) struct SpacingIn(JsonSpacing);
 
 impl<'de> Deserialize<'de> for SpacingIn {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -365,7 +404,7 @@ impl<'de> Deserialize<'de> for SpacingIn {
 
 #[derive(Deserialize)]
 #[serde(try_from = "PartFields")]
-struct PartIn(RecordedPart);
+pub(super) struct PartIn(RecordedPart);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -428,12 +467,12 @@ impl TryFrom<PartFields> for PartIn {
 
 const TOO_MANY_FORMS: &str = "the body has more than one of json, events, text, base64, multipart and file";
 
-fn decoded(base64: Option<String>) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn decoded(base64: Option<String>) -> Result<Option<Vec<u8>>, String> {
     let decoded = base64.map(|text| BASE64.decode(text.trim())).transpose();
     decoded.map_err(|error| format!("the body is not valid base64: {error}"))
 }
 
-fn one_blob(mut inline: Vec<Vec<u8>>, file: Option<String>) -> Result<Blob, String> {
+pub(super) fn one_blob(mut inline: Vec<Vec<u8>>, file: Option<String>) -> Result<Blob, String> {
     match (inline.pop(), inline.is_empty(), file) {
         (Some(bytes), true, None) => Ok(Blob::Inline(bytes.into())),
         (None, _, Some(sha256)) => {

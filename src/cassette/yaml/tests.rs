@@ -36,6 +36,7 @@ fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
             ],
             body: Blob::Inline(Bytes::copy_from_slice(body)),
             timing_ms: vec![412],
+            messages: Vec::new(),
         }],
     }
 }

@@ -13,6 +13,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 use serde_yaml::{DoubleQuoted, FlowSeq, LitStr, SingleQuoted};
 
+use super::session::MessageOut;
 use super::version::VERSION;
 use crate::cassette::body::{Blob, Events, Form, RecordedBody, RecordedPart};
 use crate::cassette::{Cassette, History, RecordedResponse};
@@ -45,6 +46,8 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
             content_type: cassette.request.content_type.as_deref().map(Text),
             body: match &cassette.request.body {
                 RecordedBody::Blob(blob) if blob.is_empty() => None,
+                // It is computed from the session.
+                RecordedBody::Messages(_) => None,
                 body => Some(RequestBodyOut(body)),
             },
         },
@@ -140,6 +143,8 @@ struct ResponseOut<'a> {
     headers: HeadersOut<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<BlobOut<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    session: Vec<MessageOut<'a>>,
     timing_ms: FlowSeq<&'a [u64]>,
 }
 
@@ -152,9 +157,18 @@ impl<'a> ResponseOut<'a> {
                 blob: &response.body,
                 is_event_stream: response.is_event_stream(),
             }),
+            session: response.messages.iter().map(MessageOut).collect(),
             timing_ms: FlowSeq(&response.timing_ms),
         }
     }
+}
+
+/// The members of bytes that are not text.
+pub(super) const BASE64_MEMBER: &str = "base64";
+pub(super) const FILE_MEMBER: &str = "file";
+
+pub(super) fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
 }
 
 /// Headers as a map. A repeated header has a list of values.
@@ -195,16 +209,13 @@ struct RequestBodyOut<'a>(&'a RecordedBody);
 impl Serialize for RequestBodyOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            RecordedBody::Blob(blob) => BlobOut {
-                blob,
-                is_event_stream: false,
-            }
-            .serialize(serializer),
+            RecordedBody::Blob(blob) => BlobOut::of(blob).serialize(serializer),
             RecordedBody::Multipart(parts) => {
                 let mut map = serializer.serialize_map(None)?;
                 map.serialize_entry("multipart", &parts.iter().map(PartOut).collect::<Vec<_>>())?;
                 map.end()
             }
+            RecordedBody::Messages(_) => serializer.serialize_unit(),
         }
     }
 }
@@ -225,19 +236,29 @@ impl Serialize for PartOut<'_> {
             map.serialize_entry("headers", &HeadersOut(&self.0.headers))?;
         }
         match &self.0.content {
-            Blob::External { sha256 } => map.serialize_entry("file", &Text(sha256))?,
+            Blob::External { sha256 } => map.serialize_entry(FILE_MEMBER, &Text(sha256))?,
             Blob::Inline(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => map.serialize_entry("text", &Text(text))?,
-                Err(_) => map.serialize_entry("base64", &Text(&BASE64.encode(bytes)))?,
+                Err(_) => map.serialize_entry(BASE64_MEMBER, &Text(&base64(bytes)))?,
             },
         }
         map.end()
     }
 }
 
-struct BlobOut<'a> {
+pub(super) struct BlobOut<'a> {
     blob: &'a Blob,
     is_event_stream: bool,
+}
+
+impl<'a> BlobOut<'a> {
+    /// Bytes that are no event stream.
+    pub(super) fn of(blob: &'a Blob) -> Self {
+        Self {
+            blob,
+            is_event_stream: false,
+        }
+    }
 }
 
 impl Serialize for BlobOut<'_> {
@@ -246,7 +267,7 @@ impl Serialize for BlobOut<'_> {
         let bytes = match self.blob {
             Blob::Inline(bytes) => bytes,
             Blob::External { sha256 } => {
-                map.serialize_entry("file", &Text(sha256))?;
+                map.serialize_entry(FILE_MEMBER, &Text(sha256))?;
                 return map.end();
             }
         };
@@ -276,7 +297,7 @@ impl Serialize for BlobOut<'_> {
                 map.serialize_entry("events", &entries.into_iter().map(Block).collect::<Vec<_>>())?;
             }
             Form::Text(text) => map.serialize_entry("text", &Block(text))?,
-            Form::Base64(bytes) => map.serialize_entry("base64", &Text(&BASE64.encode(bytes)))?,
+            Form::Base64(bytes) => map.serialize_entry(BASE64_MEMBER, &Text(&base64(bytes)))?,
         }
         map.end()
     }
@@ -316,7 +337,7 @@ impl Serialize for Readable<'_> {
 /// A string: a literal block if it has several lines, else plain if no reader could misunderstand it, else in single
 /// quotes if it contains none, so that JSON in a string stays readable, else in double quotes.
 #[derive(Clone, Copy)]
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

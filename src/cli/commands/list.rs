@@ -107,6 +107,7 @@ fn document(rows: &[(String, Cassette)]) -> String {
 /// The form in which a cassette stores the body of a response.
 fn form_of(response: &RecordedResponse) -> &'static str {
     match &response.body {
+        _ if !response.messages.is_empty() => "session",
         Blob::Inline(bytes) => Form::of(bytes, response.is_event_stream()).name(),
         Blob::External { .. } => "file",
     }
@@ -117,6 +118,7 @@ fn request_form(body: &RecordedBody) -> &'static str {
         RecordedBody::Blob(Blob::Inline(bytes)) => Form::of(bytes, false).name(),
         RecordedBody::Blob(Blob::External { .. }) => "file",
         RecordedBody::Multipart(_) => "multipart",
+        RecordedBody::Messages(_) => "session",
     }
 }
 

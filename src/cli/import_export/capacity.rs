@@ -71,6 +71,7 @@ mod tests {
                 headers: Vec::new(),
                 body: Blob::Inline(vec![b'x'; response_bytes].into()),
                 timing_ms: vec![1],
+                messages: Vec::new(),
             }],
         }
     }

@@ -46,6 +46,12 @@ pub(crate) async fn interactions_of(
                 })?;
             (body, Some(format!("multipart/form-data; boundary={boundary}")))
         }
+        RecordedBody::Messages(_) => {
+            return Err(Error::new(
+                ErrorKind::Cassette,
+                format!("{location}: a WebSocket session cannot be exported"),
+            ));
+        }
     };
     let base = Interaction {
         method: request.method.clone(),

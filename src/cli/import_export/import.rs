@@ -235,6 +235,7 @@ impl Import<'_> {
             headers: self.redactor.recorded_headers(&headers),
             body: Blob::Inline(body.clone()),
             timing_ms: Vec::new(),
+            messages: Vec::new(),
         };
         response.timing_ms = match interaction.timing {
             Timing::Pieces(pieces) => pieces,

@@ -110,6 +110,7 @@ fn member(request: &RecordedRequest, name: &str) -> Option<String> {
             Blob::Inline(bytes) if part.name == name => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         }),
+        RecordedBody::Messages(_) => None,
     }
 }
 
@@ -158,6 +159,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), kind.to_owned())],
             body: Bytes::copy_from_slice(body.as_bytes()).into(),
             timing_ms: vec![1],
+            messages: Vec::new(),
         }
     }
 

@@ -472,6 +472,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Bytes::from(body.to_string()).into(),
             timing_ms: vec![1],
+            messages: Vec::new(),
         };
         let hash = "0".repeat(64);
         let scope = Scope::new(scope).unwrap();

@@ -55,6 +55,7 @@ impl Recording {
                     headers: vec![("content-type".to_owned(), "application/json".to_owned())],
                     body: bytes::Bytes::copy_from_slice(response.as_bytes()).into(),
                     timing_ms: vec![1],
+                    messages: Vec::new(),
                 }],
             },
         }

@@ -91,6 +91,9 @@ pub(super) fn reason_not_to_send(request: &RecordedRequest) -> Option<String> {
             Blob::Inline(bytes) => is_redacted(bytes),
             Blob::External { .. } => true,
         }),
+        RecordedBody::Messages(_) => {
+            return Some("it is a WebSocket session: record it again with the program".to_owned());
+        }
     };
     let line = request.line();
     (has_redacted_body || is_redacted(line.as_bytes()) || line.contains("REDACTED"))
@@ -131,7 +134,7 @@ fn http_request(recorded: &RecordedRequest) -> Result<Request> {
             };
             request.header(header::CONTENT_TYPE, kind).body(bytes.clone())
         }
-        RecordedBody::Blob(Blob::External { .. }) => request,
+        RecordedBody::Blob(Blob::External { .. }) | RecordedBody::Messages(_) => request,
         RecordedBody::Multipart(parts) => {
             let parts: Option<Vec<Part>> = parts.iter().map(RecordedPart::to_part).collect();
             let parts = parts.ok_or_else(|| invalid("the content of a form part is missing"))?;

@@ -218,6 +218,7 @@ impl Substitutions {
                     self.replace_in_blob(&mut part.content, &values, messages)?;
                 }
             }
+            RecordedBody::Messages(_) => {}
         }
         Ok(request)
     }
@@ -432,6 +433,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Bytes::from(body.to_string()).into(),
             timing_ms: vec![1],
+            messages: Vec::new(),
         }
     }
 

@@ -170,6 +170,7 @@ impl RequestTexts {
                     texts.add_blob(&part.content, is_named(&part.name));
                 }
             }
+            RecordedBody::Messages(_) => {}
         }
         texts
     }
@@ -234,6 +235,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: bytes::Bytes::from(body.to_string()).into(),
             timing_ms: vec![1],
+            messages: Vec::new(),
         };
         values(&response).into_values().collect()
     }

@@ -99,6 +99,7 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
             });
             json!({ "parts": parts.collect::<Vec<_>>() })
         }
+        RecordedBody::Messages(_) => Value::Null,
     };
     json!({
         "key": cassette.key,

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::mask::{mask, name_reveals};
 use super::rules::QUERY_CREDENTIAL;
 use super::search::{Secret, SecretValue};
-use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::cassette::{Blob, Content, Message, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::http::{EventSplitter, parse_json};
 use crate::settings::Secrets;
 
@@ -113,6 +113,8 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
                 found.scan_blob(&part.content, &location);
             }
         }
+        // They are in the session, below.
+        RecordedBody::Messages(_) => {}
     }
     for (name, value) in &response.headers {
         let location = format!("the header {} of the response", mask(name));
@@ -124,6 +126,19 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
         }
     }
     found.scan_blob(&response.body, "the response");
+    for (number, message) in response.messages.iter().enumerate() {
+        match message {
+            Message::Closed(close) => found.scan_text(&close.reason, "the reason of the close of the session"),
+            Message::Sent(Content::Audio(_)) => {}
+            message => {
+                let location = format!("message {} of the session", number + 1);
+                message
+                    .blob()
+                    .into_iter()
+                    .for_each(|blob| found.scan_blob(blob, &location));
+            }
+        }
+    }
     found.descriptions.dedup();
     found
 }

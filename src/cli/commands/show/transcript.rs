@@ -39,6 +39,7 @@ pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Casset
     match &cassette.request.body {
         RecordedBody::Multipart(parts) => page.parts(engine, parts, &location).await?,
         RecordedBody::Blob(blob) => page.request_body(&read_body(engine, blob, location).await?),
+        RecordedBody::Messages(_) => {}
     }
     for (number, response) in cassette.responses.iter().enumerate() {
         let body = read_body(engine, &response.body, location).await?;

@@ -1,0 +1,498 @@
+//! WebSocket sessions: recorded from the API, or replayed to a client that sends the same messages.
+//!
+//! A session is a request whose body arrives bit by bit, and whose response depends on how much of it has arrived. So its
+//! key is known only at its end. A replay begins with all recorded sessions that have the same path and query, and each
+//! message of the client leaves only those that have it too.
+
+mod assessment;
+mod candidate;
+mod candidates;
+mod position;
+mod relay;
+mod replay;
+mod transcript;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use http::{HeaderValue, StatusCode, header};
+
+use self::assessment::{assess_session, has_final_event};
+use self::candidates::Candidates;
+use self::relay::{Ended, relay};
+use self::replay::{Exchanged, Replay, Replayed, close};
+use self::transcript::Transcript;
+use super::Recorder;
+use super::assessment::Assessment;
+use super::exchange::Exchange;
+use super::fault_responses;
+use super::outcome::Outcome;
+use super::prepared::PreparedRequest;
+use super::usage_log::Use;
+use crate::cassette::{
+    Blob, Content, Message, Peer, Recorded, RecordedBody, RecordedRequest, RecordedResponse, sent_messages,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value, total_tokens};
+use crate::key::{CanonicalRequest, RequestKey};
+use crate::mode::OnMiss;
+use crate::redaction::secret_scan::mask;
+use crate::settings::faults::{Fault, Injection};
+
+/// How long a session may be silent.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How long a client may take to close its sessions when the program stops.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// The code of the close frame after a miss, in the range for private use.
+const MISSED: u16 = 4404;
+
+/// The code of the close frame after an error of this program or of a recording.
+const FAILED: u16 = 1011;
+
+/// What becomes of a request for a WebSocket.
+pub(crate) enum Opening<U> {
+    /// The client gets a connection, on which [`WebSocketSession::serve`] serves it.
+    Accepted(WebSocketSession<U>),
+    /// The client gets a response of the API, or of an injected fault.
+    Refused(Response),
+}
+
+/// A session that a client has asked for.
+pub(crate) struct WebSocketSession<U> {
+    context: Context<U>,
+    source: Source,
+    protocol: Option<HeaderValue>,
+}
+
+/// What a session needs besides its connections.
+struct Context<U> {
+    recorder: Recorder,
+    upstream: U,
+    request: Request,
+    /// That of the handshake, which has no body.
+    exchange: Exchange,
+}
+
+/// Where the messages for the client come from.
+enum Source {
+    Upstream(WebSocket),
+    Recordings(Candidates),
+}
+
+impl Recorder {
+    /// Answers a request for a WebSocket: finds the sessions that were recorded after the same request, or connects to the
+    /// API.
+    ///
+    /// # Errors
+    /// The recordings cannot be read, or the API cannot be reached.
+    pub(crate) async fn open_websocket<U: WebSocketTransport>(
+        &self,
+        request: Request,
+        upstream: U,
+    ) -> Result<Opening<U>> {
+        if self.session().has_ended() {
+            return Err(super::after_the_end(&request));
+        }
+        let (line, started) = (format!("{} {}", request.method(), request.target()), Instant::now());
+        let result = Box::pin(self.open_session(request, upstream)).await;
+        if let Err(error) = &result
+            && !error.is_injected()
+        {
+            self.report_error(&line, started, error);
+            self.session().failed(error);
+        }
+        result
+    }
+
+    async fn open_session<U: WebSocketTransport>(&self, mut request: Request, upstream: U) -> Result<Opening<U>> {
+        let plan = self.shared.mode.plan(upstream.has_key(&request));
+        let mut exchange = self.prepare(&mut request, &upstream, plan).await?;
+        let candidates = match plan.looks_up {
+            true => Some(Candidates::load(self, &exchange).await?),
+            false => None,
+        };
+        let offered = request.header_map().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let (source, protocol) = match candidates.filter(|found| !found.is_empty() || plan.on_miss == OnMiss::Fail) {
+            Some(candidates) => {
+                match exchange.injection.fault {
+                    Some(Fault::Status(status)) => {
+                        self.count_injected(&exchange, Fault::Status(status), Some(status));
+                        return Ok(Opening::Refused(fault_responses::error_response(status)));
+                    }
+                    Some(Fault::Reset) => {
+                        self.count_injected(&exchange, Fault::Reset, None);
+                        return Err(fault_responses::connection_error(Fault::Reset));
+                    }
+                    _ => {}
+                }
+                let protocol = match candidates.first() {
+                    Some(first) => {
+                        let response = &first.document.responses[first.index];
+                        let recorded = response.header(header::SEC_WEBSOCKET_PROTOCOL.as_str());
+                        recorded.and_then(header_value)
+                    }
+                    // So that the client sees the reason in the close frame.
+                    None => offered.and_then(first_of),
+                };
+                (Source::Recordings(candidates), protocol)
+            }
+            None => match self.connect_upstream(&mut exchange, &request, &upstream).await? {
+                Handshake::Accepted(connection) => {
+                    let protocol = connection.protocol.clone();
+                    (Source::Upstream(connection), protocol)
+                }
+                Handshake::Refused(response) => {
+                    self.count_refused(&exchange, response.status());
+                    return Ok(Opening::Refused(response));
+                }
+            },
+        };
+        Ok(Opening::Accepted(WebSocketSession {
+            context: Context {
+                recorder: self.clone(),
+                upstream,
+                request,
+                exchange,
+            },
+            source,
+            protocol,
+        }))
+    }
+
+    async fn connect_upstream<U: WebSocketTransport>(
+        &self,
+        exchange: &mut Exchange,
+        request: &Request,
+        upstream: &U,
+    ) -> Result<Handshake> {
+        exchange.injection = Injection::default();
+        if exchange.plan.on_miss == OnMiss::Record {
+            self.check_key(exchange, request, upstream)?;
+            self.shared.store.engine().extensions().check_writable().await?;
+        }
+        upstream.connect(request.clone()).await
+    }
+
+    /// Counts a handshake that the API has refused: such a response is not recorded.
+    fn count_refused(&self, exchange: &Exchange, status: StatusCode) {
+        if status == StatusCode::UNAUTHORIZED {
+            self.refuse_key(exchange);
+        }
+        self.session().count(|summary| summary.passed_on += 1);
+        let reason = format!("the API has refused the WebSocket with {}", status.as_u16());
+        let outcome = match exchange.plan.on_miss {
+            OnMiss::PassOn => Outcome::PassedOn,
+            OnMiss::Record | OnMiss::Fail => {
+                let line = mask(&exchange.prepared.request.line()).into_owned();
+                tracing::warn!("not recorded: {line}{}: {reason}", self.origin());
+                self.log_use(exchange.key(), Use::NotRecorded);
+                Outcome::NotRecorded(reason)
+            }
+        };
+        self.report(&exchange.prepared, exchange.started, status, outcome);
+    }
+}
+
+/// The first item of a list in a header.
+fn first_of(value: &HeaderValue) -> Option<HeaderValue> {
+    let first = value.to_str().ok()?.split(',').next()?.trim();
+    HeaderValue::from_str(first).ok()
+}
+
+impl<U: WebSocketTransport> WebSocketSession<U> {
+    /// The subprotocol for the response to the client.
+    pub(crate) fn protocol(&self) -> Option<&HeaderValue> {
+        self.protocol.as_ref()
+    }
+
+    /// Serves the client until the session ends, and saves the session if it was recorded.
+    pub(crate) async fn serve(self, client: WebSocket) {
+        let Context { recorder, exchange, .. } = &self.context;
+        let recorder = recorder.clone();
+        let (line, started) = (exchange.prepared.request.line(), exchange.started);
+        let is_of_test = recorder.shared.background.is_some();
+        let in_progress = is_of_test.then(|| recorder.session().in_progress().begin(mask(&line).into_owned(), true));
+        let served = recorder
+            .shared
+            .recordings
+            .track_future(Box::pin(self.context.run(client, self.source)));
+        if let Err(error) = served.await {
+            recorder.report_error(&line, started, &error);
+            recorder.session().failed(&error);
+        }
+        drop(in_progress);
+    }
+}
+
+impl<U: WebSocketTransport> Context<U> {
+    async fn run(mut self, mut client: WebSocket, source: Source) -> Result<()> {
+        let candidates = match source {
+            Source::Upstream(upstream) => return self.relay(client, upstream, Exchanged::default()).await,
+            Source::Recordings(candidates) => candidates,
+        };
+        match self.replay(&mut client, candidates).await {
+            Ok(None) => Ok(()),
+            Ok(Some(exchanged)) => {
+                let connected = self
+                    .recorder
+                    .connect_upstream(&mut self.exchange, &self.request, &self.upstream)
+                    .await;
+                match connected {
+                    Ok(Handshake::Accepted(upstream)) => self.relay(client, upstream, exchanged).await,
+                    Ok(Handshake::Refused(response)) => {
+                        self.recorder.count_refused(&self.exchange, response.status());
+                        let reason = format!("the API has refused the WebSocket with {}", response.status());
+                        close(&mut client, Closing::new(FAILED, &reason)).await;
+                        Ok(())
+                    }
+                    Err(error) => {
+                        close(&mut client, Closing::new(FAILED, &error.in_one_line())).await;
+                        Err(error)
+                    }
+                }
+            }
+            Err(error) => {
+                let code = if error.kind() == ErrorKind::Miss {
+                    MISSED
+                } else {
+                    FAILED
+                };
+                close(&mut client, Closing::new(code, &error.in_one_line())).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Replays a recorded session. Returns what was exchanged if the API must continue it.
+    async fn replay(&self, client: &mut WebSocket, mut candidates: Candidates) -> Result<Option<Exchanged>> {
+        let (recorder, exchange) = (&self.recorder, &self.exchange);
+        let is_fallible = exchange.plan.on_miss == OnMiss::Fail;
+        if candidates.is_empty() {
+            return Err(recorder.missed(exchange).await);
+        }
+        if !exchange.injection.delay.is_zero() {
+            recorder.session().count(|summary| summary.delayed += 1);
+            let delay = tokio::time::sleep(exchange.injection.delay);
+            recorder.shared.delays_skipped.run_until_cancelled(delay).await;
+        }
+        let settings = &exchange.settings.settings;
+        let replay = Replay {
+            store: &recorder.shared.store,
+            redactor: &exchange.prepared.redactor,
+            matching: &settings.matching,
+            pace: exchange.playback.pace_or(settings.pace),
+            fault: exchange.injection.fault,
+            keeps_messages: !is_fallible,
+            stop: &recorder.shared.delays_skipped,
+        };
+        let mut exchanged = Exchanged::default();
+        match replay.run(client, &mut candidates, &mut exchanged).await? {
+            Replayed::Differs { location, mismatch } if is_fallible => {
+                Err(recorder.session_missed(exchange, &location, &mismatch.summary, &mismatch.diff))
+            }
+            Replayed::Differs { .. } => Ok(Some(exchanged)),
+            ended => {
+                let injected = match ended {
+                    Replayed::Injected(fault) => Some(fault),
+                    _ => exchange.injection.fault.filter(|fault| *fault == Fault::Malformed),
+                };
+                self.count_replayed(&candidates, injected);
+                Ok(None)
+            }
+        }
+    }
+
+    fn count_replayed(&self, candidates: &Candidates, injected: Option<Fault>) {
+        let Some(first) = candidates.first() else { return };
+        let recorder = &self.recorder;
+        let response = &first.document.responses[first.index];
+        let prepared = self.prepared(first.document.request.clone(), Some(first.key.clone()));
+        recorder.log_use(&first.key, Use::Replayed);
+        let outcome = match injected {
+            Some(fault) => {
+                recorder.session().count(|summary| summary.injected += 1);
+                Outcome::Injected(fault.to_string())
+            }
+            None => {
+                recorder.session().take_turn(&first.key);
+                let (tokens, milliseconds) = (
+                    tokens_of(response),
+                    response.timing_ms.last().copied().unwrap_or_default(),
+                );
+                recorder.session().count(|summary| {
+                    summary.replayed += 1;
+                    summary.tokens_saved += tokens;
+                    summary.milliseconds_saved += milliseconds;
+                });
+                recorder.shared.store.count(|counts| {
+                    counts.hits += 1;
+                    counts.tokens_saved += tokens;
+                    counts.milliseconds_saved += milliseconds;
+                });
+                Outcome::Replayed {
+                    index: first.index,
+                    count: first.document.responses.len(),
+                }
+            }
+        };
+        recorder.report(&prepared, self.exchange.started, response.status, outcome);
+    }
+
+    /// The request of a whole session, which has this key if it is known.
+    fn prepared(&self, request: RecordedRequest, key: Option<RequestKey>) -> PreparedRequest {
+        let canonical = CanonicalRequest::of(&request, &self.exchange.settings.settings.matching);
+        PreparedRequest {
+            redactor: self.exchange.prepared.redactor.clone(),
+            key: key.unwrap_or_else(|| RequestKey::from_canonical(&canonical, self.exchange.key().scope())),
+            request,
+            canonical,
+        }
+    }
+
+    /// Passes messages between the client and the API, and saves the session. The client has sent and got something before.
+    async fn relay(self, mut client: WebSocket, upstream: WebSocket, before: Exchanged) -> Result<()> {
+        let path = self.exchange.prepared.request.path.clone();
+        let limit = self.exchange.settings.settings.limits.max_response_bytes();
+        let transcript = Transcript::new(Instant::now(), usize::try_from(limit).unwrap_or(usize::MAX));
+        let sent = futures_util::stream::iter(before.sent.into_iter().map(Ok));
+        client.incoming = Box::pin(sent.chain(client.incoming));
+        let stop = self.recorder.shared.delays_skipped.clone();
+        let protocol = upstream.protocol.clone();
+        let (transcript, ended) = relay(
+            client,
+            upstream,
+            transcript,
+            &before.received,
+            has_final_event(&path),
+            stop,
+        )
+        .await;
+        let recorder = &self.recorder;
+        if self.exchange.plan.on_miss == OnMiss::PassOn {
+            recorder.session().count(|summary| summary.passed_on += 1);
+            let status = StatusCode::SWITCHING_PROTOCOLS;
+            recorder.report(
+                &self.exchange.prepared,
+                self.exchange.started,
+                status,
+                Outcome::PassedOn,
+            );
+            return Ok(());
+        }
+        self.save(transcript, ended, protocol).await
+    }
+
+    /// Saves a session that is complete, lasting, and contains no secret.
+    async fn save(self, transcript: Transcript, ended: Ended, protocol: Option<HeaderValue>) -> Result<()> {
+        const STATUS: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+        let (recorder, handshake) = (self.recorder.clone(), &self.exchange);
+        let assessment = assess_session(&handshake.prepared.request.path, &ended, transcript.events());
+        let started = transcript.started();
+        let not_recorded = |prepared: &PreparedRequest, reason: String| {
+            recorder.log_use(&prepared.key, Use::NotRecorded);
+            recorder.report(prepared, started, STATUS, Outcome::NotRecorded(reason));
+        };
+        match assessment {
+            Assessment::Lasting => {}
+            Assessment::Transient(_) if handshake.saves_error(STATUS) => {}
+            Assessment::Transient(reason) => {
+                recorder.session().count(|summary| summary.passed_on += 1);
+                recorder.warn_transient(STATUS, &reason, handshake);
+                not_recorded(&handshake.prepared, format!("transient: {reason}"));
+                return Ok(());
+            }
+            Assessment::Incomplete(reason) => {
+                let line = mask(&handshake.prepared.request.line()).into_owned();
+                let message = format!("not recorded: the session {line}{} is {reason}", recorder.origin());
+                let mut error = Error::new(ErrorKind::Upstream, message);
+                if let Ended::ServerVanished(Some(source)) = ended {
+                    error = error.with_source(source);
+                }
+                recorder.session().failed(&error);
+                tracing::warn!("{}", error.message());
+                not_recorded(&handshake.prepared, reason);
+                return Ok(());
+            }
+        }
+        let (by, closing) = match ended {
+            Ended::Closed(peer, closing) => (peer, closing),
+            _ => (Peer::Server, Closing::default()),
+        };
+        let Some((messages, timing_ms)) = transcript.finish(by, &closing, &handshake.prepared.redactor) else {
+            recorder.skip_too_large(&handshake.prepared, started, STATUS);
+            return Ok(());
+        };
+        let request = RecordedRequest {
+            body: RecordedBody::Messages(sent_messages(&messages)),
+            ..handshake.prepared.request.clone()
+        };
+        let prepared = Arc::new(self.prepared(request, None));
+        let protocol = protocol.and_then(|value| {
+            Some((
+                header::SEC_WEBSOCKET_PROTOCOL.to_string(),
+                value.to_str().ok()?.to_owned(),
+            ))
+        });
+        let response = RecordedResponse {
+            status: STATUS,
+            headers: protocol.into_iter().collect(),
+            body: Blob::Inline(bytes::Bytes::new()),
+            timing_ms,
+            messages,
+        };
+        let origin = self.upstream.origin();
+        recorder.save_session(self.exchange, prepared, response, origin).await
+    }
+}
+
+impl Recorder {
+    /// Saves a session under the key of everything that its client has sent.
+    async fn save_session(
+        &self,
+        handshake: Exchange,
+        prepared: Arc<PreparedRequest>,
+        response: RecordedResponse,
+        origin: Option<String>,
+    ) -> Result<()> {
+        let started = handshake.started;
+        let exchange = Exchange {
+            turn: Some(self.session().take_turn(&prepared.key)),
+            prepared: prepared.clone(),
+            ..handshake
+        };
+        if let Err(error) = self.check_secrets(&exchange, &response) {
+            self.session().failed(&error);
+            tracing::warn!("{}", error.message());
+            self.log_use(&prepared.key, Use::NotRecorded);
+            let reason = "the session contains a secret".to_owned();
+            self.report(&prepared, started, response.status, Outcome::NotRecorded(reason));
+            return Ok(());
+        }
+        let status = response.status;
+        let redacted = |text: &str| prepared.redactor.redact_text(text).into_owned();
+        let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
+        if self.save(exchange, response, recorded, 1).await? {
+            self.session().count(|summary| summary.recorded += 1);
+            self.log_use(&prepared.key, Use::Recorded);
+            self.report(&prepared, started, status, Outcome::Recorded);
+        } else {
+            self.skip_too_large(&prepared, started, status);
+        }
+        Ok(())
+    }
+}
+
+/// The tokens that a session used when it was recorded, as its last event says.
+fn tokens_of(response: &RecordedResponse) -> u64 {
+    let texts = response.messages.iter().rev().filter_map(|message| match message {
+        Message::Received(Content::Text(Blob::Inline(text))) => Some(text),
+        _ => None,
+    });
+    texts
+        .map(|text| total_tokens(text))
+        .find(|tokens| *tokens > 0)
+        .unwrap_or_default()
+}

@@ -1,0 +1,216 @@
+//! Passes messages between a client and the API, and collects them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::replay::kind_of;
+use super::transcript::{Events, Transcript};
+use super::{IDLE, STOP_GRACE};
+use crate::cassette::Peer;
+use crate::error::Error;
+use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage};
+
+/// How long the API may take to close a session that the client has closed.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// How a session with the API ended.
+pub(super) enum Ended {
+    /// With a close frame of this peer.
+    Closed(Peer, Closing),
+    /// The client has gone without a close frame.
+    ClientVanished,
+    /// The API has gone without a close frame.
+    ServerVanished(Option<Error>),
+    /// Neither has sent anything for a long time, or the program stops.
+    Stopped(&'static str),
+}
+
+/// What both directions share.
+struct State {
+    transcript: Transcript,
+    last_message: Instant,
+}
+
+struct Relay {
+    state: Mutex<State>,
+    /// Whether the endpoint says with an event that a session is complete.
+    has_final_event: bool,
+    stop: CancellationToken,
+}
+
+/// Passes messages until the session ends. The client has got messages of these types already: the first ones of the API that
+/// are of the same types are not passed on.
+pub(super) async fn relay(
+    client: WebSocket,
+    upstream: WebSocket,
+    transcript: Transcript,
+    received: &[Option<String>],
+    has_final_event: bool,
+    stop: CancellationToken,
+) -> (Transcript, Ended) {
+    let relay = Relay {
+        state: Mutex::new(State {
+            transcript,
+            last_message: Instant::now(),
+        }),
+        has_final_event,
+        stop,
+    };
+    let ended = relay.run(client, upstream, received).await;
+    let state = relay.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (state.transcript, ended)
+}
+
+impl Relay {
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.last_message = Instant::now();
+        state
+    }
+
+    fn events(&self) -> Events {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.transcript.events().clone()
+    }
+
+    async fn run(&self, client: WebSocket, upstream: WebSocket, received: &[Option<String>]) -> Ended {
+        let WebSocket {
+            incoming: mut from_client,
+            outgoing: mut to_client,
+            ..
+        } = client;
+        let WebSocket {
+            incoming: mut from_upstream,
+            outgoing: mut to_upstream,
+            ..
+        } = upstream;
+        let client_ended = {
+            let forward = self.forward(&mut from_client, &mut to_upstream);
+            let back = self.back(&mut from_upstream, &mut to_client, received);
+            tokio::select! {
+                // What the API has sent before is passed on, and counts.
+                biased;
+                ended = back => {
+                    if let Ended::Closed(..) = ended {
+                        let reply = async { while let Some(Ok(_)) = from_client.next().await {} };
+                        let _ = tokio::time::timeout(Duration::from_secs(1), reply).await;
+                    }
+                    return ended;
+                }
+                closing = forward => closing,
+                reason = self.idle() => {
+                    let _ = to_client.send(WebSocketMessage::Close(Closing::new(1001, reason))).await;
+                    return Ended::Stopped(reason);
+                }
+            }
+        };
+        // Sends the reply to the close frame.
+        let _ = to_client.close().await;
+        self.finish(client_ended, &mut from_upstream, &mut to_upstream).await
+    }
+
+    /// Passes the messages of the client on. Returns its close frame, or `None` if it has gone without one.
+    async fn forward(&self, client: &mut Incoming, upstream: &mut Outgoing) -> Option<Closing> {
+        loop {
+            match client.next().await {
+                None | Some(Err(_)) => return None,
+                Some(Ok(WebSocketMessage::Close(closing))) => return Some(closing),
+                Some(Ok(message)) => {
+                    self.state().transcript.sent(&message);
+                    if upstream.send(message).await.is_err() {
+                        // The other direction says how the API has ended the session.
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes the messages of the API back to the client.
+    async fn back(&self, upstream: &mut Incoming, client: &mut Outgoing, received: &[Option<String>]) -> Ended {
+        let mut received = received.iter();
+        loop {
+            match upstream.next().await {
+                None => return Ended::ServerVanished(None),
+                Some(Err(error)) => return Ended::ServerVanished(Some(error)),
+                Some(Ok(WebSocketMessage::Close(closing))) => {
+                    let _ = client.send(WebSocketMessage::Close(closing.clone())).await;
+                    return Ended::Closed(Peer::Server, closing);
+                }
+                Some(Ok(message)) => {
+                    self.state().transcript.received(&message);
+                    if received.next().is_some_and(|kind| *kind == kind_of(&message)) {
+                        continue;
+                    }
+                    // From here on, everything is passed on.
+                    received = [].iter();
+                    // A client that has left ends the other direction.
+                    let _ = client.send(message).await;
+                }
+            }
+        }
+    }
+
+    /// Ends a session that the client has left: after its last event, if the client has sent everything.
+    async fn finish(&self, closing: Option<Closing>, upstream: &mut Incoming, to_upstream: &mut Outgoing) -> Ended {
+        let is_awaited = || {
+            let events = self.events();
+            self.has_final_event && events.has_input_ended && !events.has_final && events.error.is_none()
+        };
+        let rest = async {
+            let mut is_closed = false;
+            loop {
+                if !is_awaited() && !is_closed {
+                    is_closed = true;
+                    let closing = closing.clone().unwrap_or_else(|| Closing::new(1001, ""));
+                    let _ = to_upstream.send(WebSocketMessage::Close(closing)).await;
+                }
+                match upstream.next().await {
+                    Some(Ok(WebSocketMessage::Close(closing))) if is_awaited() => {
+                        return Some(Ended::Closed(Peer::Server, closing));
+                    }
+                    None | Some(Err(_)) if is_awaited() => return Some(Ended::ServerVanished(None)),
+                    None | Some(Err(_) | Ok(WebSocketMessage::Close(_))) => return None,
+                    Some(Ok(message)) => self.state().transcript.received(&message),
+                }
+            }
+        };
+        let limit = if is_awaited() { IDLE } else { CLOSING };
+        let ended = tokio::time::timeout(limit, rest).await.ok().flatten();
+        match (ended, closing) {
+            (Some(ended), _) => ended,
+            _ if is_awaited() => Ended::Stopped("the API did not complete the session in 300 seconds"),
+            (None, Some(closing)) => Ended::Closed(Peer::Client, closing),
+            // A session whose last event has arrived is complete, however the client leaves it.
+            (None, None) if self.has_final_event && self.events().has_final => {
+                Ended::Closed(Peer::Client, Closing::default())
+            }
+            (None, None) => Ended::ClientVanished,
+        }
+    }
+
+    /// Returns why the session must end: nothing happens, or the program stops.
+    async fn idle(&self) -> &'static str {
+        let idle = async {
+            loop {
+                let last = self.state.lock().unwrap_or_else(PoisonError::into_inner).last_message;
+                if last.elapsed() >= IDLE {
+                    return;
+                }
+                tokio::time::sleep_until(last + IDLE).await;
+            }
+        };
+        tokio::select! {
+            () = idle => "nothing was sent for 300 seconds",
+            () = self.stop.cancelled() => {
+                // The client may be closing the session.
+                tokio::time::sleep(STOP_GRACE).await;
+                "the proxy stops"
+            }
+        }
+    }
+}
