@@ -20,6 +20,8 @@ mod ocr;
 mod open_enum;
 mod options;
 mod polling;
+#[cfg(feature = "realtime")]
+mod realtime;
 mod request;
 mod retries;
 mod speech;
@@ -58,6 +60,8 @@ pub use options::{
     PromptMode, ReasoningEffort, ResponseFormat, ServiceTier, TableFormat, TimestampGranularity, ToolChoice,
 };
 pub use polling::Polling;
+#[cfg(feature = "realtime")]
+pub use realtime::{RealtimeSpeech, RealtimeSpeechRequest, RealtimeTranscription, RealtimeTranscriptionRequest};
 pub use request::ListQuery;
 pub use retries::Retries;
 pub use speech::{SpeechEvent, SpeechRequest, SpeechResponse, SpeechStream};
@@ -318,13 +322,8 @@ impl Client {
     }
 
     /// Sends any request, and tells whether the response came from the upstream, not from a recording.
-    async fn request_and_tell(&self, mut request: Request) -> (Result<Response>, bool) {
-        if !request.header_map().contains_key(header::USER_AGENT) {
-            const USER_AGENT: HeaderValue =
-                HeaderValue::from_static(concat!("mistral-cassette/", env!("CARGO_PKG_VERSION")));
-            request = request.header(header::USER_AGENT, USER_AGENT);
-        }
-        request = self.options.apply(request);
+    async fn request_and_tell(&self, request: Request) -> (Result<Response>, bool) {
+        let request = self.options.apply(with_user_agent(request));
         let retries = self.retries.clone().unwrap_or(Retries::new(0));
         let deadline = self.options.deadline();
         let upstream =
@@ -377,6 +376,14 @@ impl Client {
     async fn send_accepting(&self, kind: &'static str, request: Request) -> Result<Response> {
         self.request(accepting(kind, request)).await?.error_for_status().await
     }
+}
+
+fn with_user_agent(request: Request) -> Request {
+    if request.header_map().contains_key(header::USER_AGENT) {
+        return request;
+    }
+    const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("mistral-cassette/", env!("CARGO_PKG_VERSION")));
+    request.header(header::USER_AGENT, USER_AGENT)
 }
 
 fn accepting(kind: &'static str, request: Request) -> Request {

@@ -54,4 +54,5 @@ pub(crate) use surrogates::{Form as SurrogateForm, replace_unpaired};
 #[cfg(feature = "realtime")]
 pub(crate) use websocket::{
     Closing, End, Handshake, Incoming, Outgoing, WebSocket, WebSocketMessage, WebSocketTransport, audio_of,
+    wait_for_reply,
 };

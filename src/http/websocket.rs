@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,11 +13,14 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use http::HeaderValue;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
+
+use tokio_util::sync::PollSender;
 
 use super::{Request, Response, Transport};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +75,8 @@ pub(crate) struct WebSocket {
     pub(crate) outgoing: Outgoing,
     /// The subprotocol, if the peers have agreed on one.
     pub(crate) protocol: Option<HeaderValue>,
+    /// Whether the peer replies to a close frame, as RFC 6455 demands.
+    pub(crate) has_replies: bool,
 }
 
 pub(crate) type Incoming = Pin<Box<dyn Stream<Item = Result<WebSocketMessage>> + Send>>;
@@ -103,8 +109,47 @@ impl WebSocket {
             incoming: Box::pin(incoming.filter_map(async |message| received(message))),
             outgoing: Box::pin(outgoing.with(async |message| Ok(to_send(message))).sink_map_err(broken)),
             protocol,
+            has_replies: true,
         }
     }
+}
+
+impl WebSocket {
+    /// Closes the connection, and waits a moment for the reply.
+    pub(crate) async fn close(&mut self, closing: Closing) {
+        let is_sent = self.outgoing.send(WebSocketMessage::Close(closing)).await.is_ok();
+        if is_sent && self.has_replies {
+            wait_for_reply(&mut self.incoming).await;
+        }
+    }
+
+    /// Both ends of a connection within this process.
+    pub(crate) fn pair() -> (Self, Self) {
+        /// How many messages are on their way to a peer.
+        const CAPACITY: usize = 16;
+        let end = |sender: mpsc::Sender<WebSocketMessage>, receiver: mpsc::Receiver<WebSocketMessage>| {
+            let incoming = futures_util::stream::unfold(receiver, async |mut receiver| {
+                receiver.recv().await.map(|message| (Ok(message), receiver))
+            });
+            let ended = |_| Error::new(ErrorKind::Upstream, "the session has ended");
+            Self {
+                incoming: Box::pin(incoming),
+                outgoing: Box::pin(PollSender::new(sender).sink_map_err(ended)),
+                protocol: None,
+                has_replies: false,
+            }
+        };
+        let (to_server, from_client) = mpsc::channel(CAPACITY);
+        let (to_client, from_server) = mpsc::channel(CAPACITY);
+        (end(to_server, from_server), end(to_client, from_client))
+    }
+}
+
+/// Waits a moment until the peer has closed the connection.
+pub(crate) async fn wait_for_reply(incoming: &mut Incoming) {
+    const REPLY: Duration = Duration::from_secs(1);
+    let reply = async { while let Some(Ok(_)) = incoming.next().await {} };
+    let _ = tokio::time::timeout(REPLY, reply).await;
 }
 
 impl fmt::Debug for WebSocket {

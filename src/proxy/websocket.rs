@@ -83,7 +83,8 @@ async fn serve(session: WebSocketSession<Upstream>, upgrade: OnUpgrade) {
     // A client that has left is not a failure: it has sent nothing.
     if let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await {
         let client = WebSocket::new(TokioIo::new(upgraded), End::Server, None).await;
-        session.serve(client).await;
+        // The session counts an error.
+        let _ = session.serve(client).await;
     }
 }
 

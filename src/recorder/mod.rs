@@ -74,8 +74,10 @@ pub(crate) use self::usage_log::{
     FORMER_USAGE_LOG_VARIABLE, USAGE_LOG_VARIABLE, Used, summary_of_others, usage_log_from_environment,
 };
 use self::usage_log::{UsageLog, Use};
+#[cfg(feature = "realtime")]
+pub(crate) use self::websocket::Opening;
 #[cfg(feature = "proxy")]
-pub(crate) use self::websocket::{Opening, WebSocketSession};
+pub(crate) use self::websocket::WebSocketSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport, is_websocket};
 use crate::key::{RequestKey, Scope};

@@ -254,17 +254,23 @@ async fn a_repeated_version_and_an_absolute_target_are_the_same_request() {
 }
 
 #[tokio::test]
-async fn connect_and_upgrade_are_refused() {
+async fn connect_and_invalid_upgrades_are_refused() {
     let server = counting().await;
     let project = Project::new();
     let proxy = project.proxy("record", &server.url, &[]);
     let connect = ask(&proxy.url, "CONNECT api.mistral.ai:443", "").await;
     assert!(connect.error(400).contains("CONNECT"), "{connect:?}");
     let mut wire = Wire::to(&proxy.url).await;
-    let headers = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
-    wire.send("GET /v1/realtime", headers, b"").await;
-    let upgrade = wire.answer().await;
-    assert!(upgrade.error(400).contains("WebSocket"), "{upgrade:?}");
+    for (line, headers, message) in [
+        ("POST /v1/realtime", "sec-websocket-version: 13\r\nsec-websocket-key: AA==\r\n", "GET"),
+        ("GET /v1/realtime", "sec-websocket-version: 12\r\nsec-websocket-key: AA==\r\n", "must be 13"),
+        ("GET /v1/realtime", "sec-websocket-version: 13\r\n", "sec-websocket-key is missing"),
+    ] {
+        let headers = format!("connection: Upgrade\r\nupgrade: websocket\r\n{headers}");
+        wire.send(line, &headers, b"").await;
+        let upgrade = wire.answer().await;
+        assert!(upgrade.error(400).contains(message), "{upgrade:?}");
+    }
     assert_eq!(server.connection_count(), 0);
 }
 

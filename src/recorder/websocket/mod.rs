@@ -21,7 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 use self::assessment::{assess_session, has_final_event};
 use self::candidates::Candidates;
 use self::relay::{Ended, relay};
-use self::replay::{Exchanged, Replay, Replayed, close};
+use self::replay::{Exchanged, Replay, Replayed};
 use self::transcript::Transcript;
 use super::Recorder;
 use super::assessment::Assessment;
@@ -196,6 +196,17 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Runs a task: in the session of a test on the runtime of the session, so that its end can wait for the task.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.shared.background.as_ref().and_then(|runtime| runtime.handle());
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(task)),
+            None => drop(tokio::spawn(task)),
+        }
+    }
+}
+
 /// The first item of a list in a header.
 fn first_of(value: &HeaderValue) -> Option<HeaderValue> {
     let first = value.to_str().ok()?.split(',').next()?.trim();
@@ -209,7 +220,10 @@ impl<U: WebSocketTransport> WebSocketSession<U> {
     }
 
     /// Serves the client until the session ends, and saves the session if it was recorded.
-    pub(crate) async fn serve(self, client: WebSocket) {
+    ///
+    /// # Errors
+    /// The error that the session counts as a failure.
+    pub(crate) async fn serve(self, client: WebSocket) -> Result<()> {
         let Context { recorder, exchange, .. } = &self.context;
         let recorder = recorder.clone();
         let (line, started) = (exchange.prepared.request.line(), exchange.started);
@@ -219,11 +233,13 @@ impl<U: WebSocketTransport> WebSocketSession<U> {
             .shared
             .recordings
             .track_future(Box::pin(self.context.run(client, self.source)));
-        if let Err(error) = served.await {
-            recorder.report_error(&line, started, &error);
-            recorder.session().failed(&error);
+        let served = served.await;
+        if let Err(error) = &served {
+            recorder.report_error(&line, started, error);
+            recorder.session().failed(error);
         }
         drop(in_progress);
+        served
     }
 }
 
@@ -245,11 +261,11 @@ impl<U: WebSocketTransport> Context<U> {
                     Ok(Handshake::Refused(response)) => {
                         self.recorder.count_refused(&self.exchange, response.status());
                         let reason = format!("the API has refused the WebSocket with {}", response.status());
-                        close(&mut client, Closing::new(FAILED, &reason)).await;
+                        client.close(Closing::new(FAILED, &reason)).await;
                         Ok(())
                     }
                     Err(error) => {
-                        close(&mut client, Closing::new(FAILED, &error.in_one_line())).await;
+                        client.close(Closing::new(FAILED, &error.in_one_line())).await;
                         Err(error)
                     }
                 }
@@ -260,7 +276,7 @@ impl<U: WebSocketTransport> Context<U> {
                 } else {
                     FAILED
                 };
-                close(&mut client, Closing::new(code, &error.in_one_line())).await;
+                client.close(Closing::new(code, &error.in_one_line())).await;
                 Err(error)
             }
         }

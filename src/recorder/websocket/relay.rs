@@ -12,7 +12,7 @@ use super::transcript::{Events, Transcript};
 use super::{IDLE, STOP_GRACE};
 use crate::cassette::Peer;
 use crate::error::Error;
-use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage};
+use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage, wait_for_reply};
 
 /// How long the API may take to close a session that the client has closed.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -39,6 +39,8 @@ struct Relay {
     state: Mutex<State>,
     /// Whether the endpoint says with an event that a session is complete.
     has_final_event: bool,
+    /// Whether the client is in this process, and leaves a session by dropping it.
+    is_client_local: bool,
     stop: CancellationToken,
 }
 
@@ -58,6 +60,7 @@ pub(super) async fn relay(
             last_message: Instant::now(),
         }),
         has_final_event,
+        is_client_local: !client.has_replies,
         stop,
     };
     let ended = relay.run(client, upstream, received).await;
@@ -81,6 +84,7 @@ impl Relay {
         let WebSocket {
             incoming: mut from_client,
             outgoing: mut to_client,
+            has_replies,
             ..
         } = client;
         let WebSocket {
@@ -95,9 +99,8 @@ impl Relay {
                 // What the API has sent before is passed on, and counts.
                 biased;
                 ended = back => {
-                    if let Ended::Closed(..) = ended {
-                        let reply = async { while let Some(Ok(_)) = from_client.next().await {} };
-                        let _ = tokio::time::timeout(Duration::from_secs(1), reply).await;
+                    if has_replies && matches!(ended, Ended::Closed(..)) {
+                        wait_for_reply(&mut from_client).await;
                     }
                     return ended;
                 }
@@ -117,6 +120,7 @@ impl Relay {
     async fn forward(&self, client: &mut Incoming, upstream: &mut Outgoing) -> Option<Closing> {
         loop {
             match client.next().await {
+                None if self.is_client_local => return Some(Closing::new(1000, "")),
                 None | Some(Err(_)) => return None,
                 Some(Ok(WebSocketMessage::Close(closing))) => return Some(closing),
                 Some(Ok(message)) => {

@@ -101,7 +101,7 @@ impl Replay<'_> {
             match message {
                 None => {
                     if let Some(closing) = self.deliver(client, candidates, exchanged).await? {
-                        close(client, closing).await;
+                        client.close(closing).await;
                         return Ok(Replayed::Closed);
                     }
                 }
@@ -163,7 +163,7 @@ impl Replay<'_> {
 
     async fn inject(&self, fault: Fault, client: &mut WebSocket) {
         if let Fault::Close(code) = fault {
-            close(client, Closing::new(code, "injected by mistral-cassette")).await;
+            client.close(Closing::new(code, "injected by mistral-cassette")).await;
         }
     }
 
@@ -191,14 +191,6 @@ pub(super) fn kind_of(message: &WebSocketMessage) -> Option<String> {
     match message {
         WebSocketMessage::Text(text) => type_of(text.as_bytes()),
         WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => None,
-    }
-}
-
-/// Closes a session, and waits a moment for the reply.
-pub(super) async fn close(client: &mut WebSocket, closing: Closing) {
-    if client.outgoing.send(WebSocketMessage::Close(closing)).await.is_ok() {
-        let reply = async { while let Some(Ok(_)) = client.incoming.next().await {} };
-        let _ = tokio::time::timeout(Duration::from_secs(1), reply).await;
     }
 }
 
