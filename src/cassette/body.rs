@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::frame_form::FrameForm;
 #[cfg(feature = "cli")]
 use crate::http::Part;
 use crate::http::{JsonLayout, parse_exact_json};
@@ -88,6 +89,8 @@ pub(crate) enum Form<'a> {
     Empty,
     Json(Value, JsonLayout),
     Events(Events<'a>),
+    /// An Amazon event stream.
+    Frames(Vec<FrameForm>),
     Text(&'a str),
     Base64(&'a [u8]),
 }
@@ -106,6 +109,9 @@ impl<'a> Form<'a> {
     pub(crate) fn of(bytes: &'a [u8], is_event_stream: bool) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
+        }
+        if let Some(frames) = FrameForm::all(bytes) {
+            return Self::Frames(frames);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Self::Base64(bytes);
@@ -126,6 +132,7 @@ impl<'a> Form<'a> {
             Self::Empty => "empty",
             Self::Json(..) => "json",
             Self::Events(_) => "events",
+            Self::Frames(_) => "frames",
             Self::Text(_) => "text",
             Self::Base64(_) => "base64",
         }

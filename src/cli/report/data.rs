@@ -9,6 +9,7 @@ use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
 use crate::cli::prices::{CostEstimate, Prices, Usage};
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
+use crate::http::{StreamFormat, frames_as_text};
 use crate::key::scope_and_endpoint;
 
 /// The page omits a longer run of base64, in bytes: an image, a sound, a file.
@@ -76,14 +77,18 @@ pub(super) fn details(recording: &Recording, with_media: bool) -> Value {
 
 fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
     let response_value = |response: &RecordedResponse| {
-        json!({
+        let mut value = json!({
             "status": response.status.as_u16(),
             "reason": response.status.canonical_reason(),
             "headers": response.headers,
             "timing_ms": response.timing_ms,
             "usage": Usage::of(&cassette.request, response).as_ref().map(usage_value),
-            "body": body_value(bytes(&response.body), with_media),
-        })
+            "body": response_body_value(response, with_media),
+        });
+        if let Some(events) = frames_as_events(response) {
+            value["events"] = events.into();
+        }
+        value
     };
     let body = match &cassette.request.body {
         RecordedBody::Blob(blob) => body_value(bytes(blob), with_media),
@@ -110,6 +115,29 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
         "body": body,
         "responses": cassette.responses.iter().map(response_value).collect::<Vec<_>>(),
     })
+}
+
+/// Returns the body of a response; of a stream of frames, the content of each frame as text.
+fn response_body_value(response: &RecordedResponse, with_media: bool) -> Value {
+    let bytes = bytes(&response.body);
+    match frames_as_text(bytes) {
+        Some(text) => body_value(text.as_bytes(), with_media),
+        None => body_value(bytes, with_media),
+    }
+}
+
+/// Returns the events of a stream of frames, in the form of the API's own. The scripts of the page read other streams by
+/// themselves.
+fn frames_as_events(response: &RecordedResponse) -> Option<Vec<Value>> {
+    let format = response
+        .stream_format()
+        .filter(|format| *format == StreamFormat::Frames)?;
+    let events = format.parse(bytes(&response.body)).into_iter();
+    Some(
+        events
+            .map(|event| json!({ "name": event.name, "data": event.data }))
+            .collect(),
+    )
 }
 
 /// Returns the bytes of a body. External bodies were loaded before.
