@@ -496,7 +496,7 @@ mod tests {
         };
         assert_eq!(
             kind(stream(&["ab", "c"], "stop"), stream(&["a", "bc"], "stop")),
-            ChangeKind::Same
+            ChangeKind::Volatile
         );
         assert_eq!(
             kind(stream(&["ab"], "stop"), stream(&["xy"], "stop")),
