@@ -262,9 +262,21 @@ async fn connect_and_invalid_upgrades_are_refused() {
     assert!(connect.error(400).contains("CONNECT"), "{connect:?}");
     let mut wire = Wire::to(&proxy.url).await;
     for (line, headers, message) in [
-        ("POST /v1/realtime", "sec-websocket-version: 13\r\nsec-websocket-key: AA==\r\n", "GET"),
-        ("GET /v1/realtime", "sec-websocket-version: 12\r\nsec-websocket-key: AA==\r\n", "must be 13"),
-        ("GET /v1/realtime", "sec-websocket-version: 13\r\n", "sec-websocket-key is missing"),
+        (
+            "POST /v1/realtime",
+            "sec-websocket-version: 13\r\nsec-websocket-key: AA==\r\n",
+            "GET",
+        ),
+        (
+            "GET /v1/realtime",
+            "sec-websocket-version: 12\r\nsec-websocket-key: AA==\r\n",
+            "must be 13",
+        ),
+        (
+            "GET /v1/realtime",
+            "sec-websocket-version: 13\r\n",
+            "sec-websocket-key is missing",
+        ),
     ] {
         let headers = format!("connection: Upgrade\r\nupgrade: websocket\r\n{headers}");
         wire.send(line, &headers, b"").await;

@@ -19,6 +19,8 @@ pub mod process;
 #[cfg(feature = "cli")]
 pub mod project;
 #[cfg(feature = "cli")]
+pub mod realtime;
+#[cfg(feature = "cli")]
 pub mod redis;
 #[cfg(feature = "cli")]
 pub mod resources;
