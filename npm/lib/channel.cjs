@@ -1,6 +1,7 @@
 "use strict";
 // The process `mistral-cassette serve --control stdio`, and the lines of JSON that control it (docs/control.md).
 const { spawn } = require("node:child_process");
+const { readSync, writeSync } = require("node:fs");
 const { createInterface } = require("node:readline");
 const { CassetteError } = require("./errors.cjs");
 const { findCommand } = require("./command.cjs");
@@ -8,12 +9,17 @@ const { findCommand } = require("./command.cjs");
 const PROTOCOL = 1;
 /** What the process has printed is part of the error if it ends. */
 const SHOWN_LINES = 20;
+/** How long the end of this process waits for an answer, and how often it looks for one. */
+const LAST_WAIT_MS = 3000;
+const POLL_MS = 2;
 
 class Channel {
   #child;
   #pending = new Map();
   #next = 1;
   #printed = [];
+  /** The beginning of a line of its output. */
+  #rest = Buffer.alloc(0);
   #ended;
   #started = withResolvers();
 
@@ -31,7 +37,7 @@ class Channel {
       windowsHide: true,
     });
     this.#child = child;
-    createInterface({ input: child.stdout }).on("line", (line) => this.#receive(line));
+    child.stdout.on("data", (chunk) => this.#read(chunk));
     createInterface({ input: child.stderr }).on("line", (line) => this.#print(line));
     // After the last line of its output.
     child.on("close", (status, signal) => this.#end(`ended with ${signal ?? `exit status ${status}`}`));
@@ -51,8 +57,31 @@ class Channel {
     return answer.promise;
   }
 
+  /** The same without the event loop, which does not run at the end of a process. */
+  requestSync(command, members = {}) {
+    if (this.#ended) throw this.#ended;
+    const [input, output] = [this.#child.stdin, this.#child.stdout].map((stream) => stream._handle?.fd ?? -1);
+    if (input < 0 || output < 0) throw new CassetteError("the process mistral-cassette cannot be asked at the end");
+    const id = this.#next++;
+    let answer;
+    const take = (isOk) => (value) => (answer = { isOk, value });
+    this.#pending.set(id, { resolve: take(true), reject: take(false) });
+    writeSync(input, `${JSON.stringify({ id, do: command, ...members })}\n`);
+    for (const end = Date.now() + LAST_WAIT_MS; !answer && Date.now() < end;) this.#read(readNow(output));
+    if (!answer) throw new CassetteError(`the process mistral-cassette has not answered in ${LAST_WAIT_MS} ms`);
+    if (answer.isOk) return answer.value;
+    throw answer.value;
+  }
+
   get hasEnded() {
     return this.#ended !== undefined;
+  }
+
+  #read(chunk) {
+    const lines = Buffer.concat([this.#rest, chunk]);
+    let at = 0;
+    for (let end; (end = lines.indexOf("\n", at)) >= 0; at = end + 1) this.#receive(lines.toString("utf8", at, end));
+    this.#rest = lines.subarray(at);
   }
 
   #receive(line) {
@@ -84,7 +113,7 @@ class Channel {
     this.#printed.push(line);
     if (this.#printed.length > SHOWN_LINES) this.#printed.shift();
     // Before it is ready, they are the reason of its end.
-    if (this.ready && /\bwarning\b|\berror\b/i.test(line)) process.stderr.write(`${line}\n`);
+    if (this.ready && /\bwarn(ing)?\b|\berror\b|\bnot saved\b/i.test(line)) process.stderr.write(`${line}\n`);
   }
 
   #end(how) {
@@ -100,6 +129,19 @@ class Channel {
     const change = isWaiting ? "ref" : "unref";
     for (const each of [this.#child, this.#child.stdin, this.#child.stdout, this.#child.stderr]) each[change]?.();
   }
+}
+
+/** What can be read now, after a short wait if that is nothing. */
+function readNow(file) {
+  const buffer = Buffer.alloc(1 << 16);
+  try {
+    const length = readSync(file, buffer);
+    if (length > 0) return buffer.subarray(0, length);
+  } catch (error) {
+    if (error.code !== "EAGAIN") throw error;
+  }
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
+  return Buffer.alloc(0);
 }
 
 /** `Promise.withResolvers` of Node.js 22. */

@@ -7,6 +7,7 @@ const { syncBuiltinESMExports } = require("node:module");
 const net = require("node:net");
 const tls = require("node:tls");
 const { CassetteError } = require("./errors.cjs");
+const { giveToThreads, interceptThreads } = require("./threads.cjs");
 
 /** Set by `mistral-cassette run` for its command. */
 const UNDER_RUN = "MISTRAL_CASSETTE_OUTER_PROXY";
@@ -17,6 +18,8 @@ const NO_KEY = "mistral-cassette-needs-no-key";
 const NOT_SET = ["OPENAI_BASE_URL", API_KEY];
 
 const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+/** The number of connections that a client has made and given up without a response. It outlives this module in Jest. */
+const GIVEN_UP = Symbol.for("mistral-cassette.givenUp");
 
 /** Sends what this process requests to the proxy of a `ready` line. */
 function patch(ready, options, replacesProxy) {
@@ -28,6 +31,8 @@ function patch(ready, options, replacesProxy) {
   trust(readFileSync(environment.NODE_EXTRA_CA_CERTS ?? ready.ca_file, "utf8"), new URL(proxy));
   require(preloadIn(environment.NODE_OPTIONS ?? ""));
   if (replacesProxy) replaceProxyOfEnvironment();
+  giveToThreads({ ready, options, replacesProxy });
+  interceptThreads();
   if (options.blockNetwork) blockNetwork(options.allowNet ?? []);
 }
 
@@ -70,8 +75,22 @@ function trust(pem, proxy) {
     const [options] = given;
     const isForProxy = isProxy(options) || toProxy.has(options?.socket);
     if (!isForProxy || options.ca || options.secureContext) return connect.apply(this, given);
-    return connect.call(this, { ...options, ca: pem }, ...given.slice(1));
+    const socket = connect.call(this, { ...options, ca: pem }, ...given.slice(1));
+    socket.once("close", () => {
+      if (socket.authorized && socket.bytesRead === 0) tls[GIVEN_UP] = (tls[GIVEN_UP] ?? 0) + 1;
+    });
+    return socket;
   };
+}
+
+/**
+ * Whether the proxy has reported the end of a connection that a client here has given up. After an abort, the undici of
+ * Node.js 24 opens a connection and destroys it at once; for the proxy it is like one of a client that does not trust it.
+ */
+function isGivenUp({ text }) {
+  if (!tls[GIVEN_UP] || !text.includes("tls handshake eof")) return false;
+  tls[GIVEN_UP] -= 1;
+  return true;
 }
 
 /** The clients of this process have read HTTPS_PROXY when it started: they get ones that read it again. */
@@ -121,4 +140,4 @@ function matches(host, pattern) {
   return pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : host === pattern;
 }
 
-module.exports = { UNDER_RUN, patch, setKey, usesProxyOfEnvironment };
+module.exports = { UNDER_RUN, interceptThreads, isGivenUp, patch, preloadIn, setKey, usesProxyOfEnvironment };

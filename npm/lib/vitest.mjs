@@ -1,9 +1,27 @@
 // For `setupFiles` of vitest: a session for each test, and one for the hooks of its file.
-import { afterAll, afterEach, beforeEach, expect } from "vitest";
+import { beforeAll, beforeEach, expect } from "vitest";
 import worker from "./worker.cjs";
 
-const { closeFile, isUnderRun, openTest } = worker;
-const sessions = new WeakMap();
+const { closeFile, closeTest, isUnderRun, openTest } = worker;
+/** The tests that are expected to fail. */
+const failing = new WeakSet();
+
+/** Ends the session of a test. */
+async function endTest(task, session) {
+  const hasFailed = task.result?.state === "fail";
+  const closing = closeTest(session, { isSuccessful: hasFailed === failing.has(task) });
+  const verdict = await closing.then(
+    (verdict) => verdict,
+    (error) => {
+      // It is not the failure that is expected.
+      task.fails = false;
+      return error.verdict;
+    },
+  );
+  // For reporters.
+  if (verdict) task.meta.mistralCassette = { outcome: verdict.outcome, counts: verdict.counts };
+  await closing;
+}
 
 /** The titles of the suites of a test, and its own. */
 function titlesOf(task) {
@@ -15,22 +33,16 @@ if (!isUnderRun()) {
   // Before the test file is loaded, which may make clients and send requests.
   const ofFile = await openTest({ file: expect.getState().testPath, titles: [] });
 
-  beforeEach(async ({ task }) => {
+  beforeEach(async ({ task, onTestFinished }) => {
+    if (task.fails) failing.add(task);
+    // For a retry.
+    task.fails = failing.has(task);
     const isConcurrent = task.concurrent === true;
     const session = await openTest({ file: task.file.filepath, titles: titlesOf(task), context: task, isConcurrent });
-    sessions.set(task, session);
+    // After all hooks, also if one of them fails.
+    onTestFinished(() => endTest(task, session));
   });
 
-  afterEach(async ({ task }) => {
-    const session = sessions.get(task);
-    sessions.delete(task);
-    if (!session) return;
-    const closing = session.close({ isSuccessful: task.result?.state !== "fail" });
-    const verdict = await closing.catch((error) => error.verdict);
-    // For reporters.
-    if (verdict) task.meta.mistralCassette = { outcome: verdict.outcome, counts: verdict.counts };
-    await closing;
-  });
-
-  afterAll(() => closeFile(ofFile));
+  // After the hooks `afterAll`, in whatever order they run.
+  beforeAll(() => () => closeFile(ofFile));
 }

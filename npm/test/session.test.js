@@ -6,7 +6,8 @@ import { createRequire } from "node:module";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { CassetteError, configure, current, pace, use } from "../lib/index.mjs";
-import { KEY, PACKAGE, cassettes, environment, project, run, standIn } from "./support.js";
+import worker from "../lib/worker.cjs";
+import { ASK, KEY, PACKAGE, cassettes, environment, project, run, standIn } from "./support.js";
 
 // This process is the one whose clients are intercepted.
 for (const name of Object.keys(process.env)) {
@@ -94,6 +95,56 @@ test("a session that waits for a response in progress is not current any more", 
   assert.throws(() => current(), /no session is open/);
   await (await answer).text();
   assert.equal((await closing).outcome, "recorded");
+});
+
+test("a response that is not complete in time is an error that says so", async () => {
+  const session = await use("incomplete");
+  server.gap = 100;
+  const abort = new AbortController();
+  const answer = fetch(URL, { ...request("one two three four five six", { stream: true }), signal: abort.signal });
+  await once(server, "request");
+  await assert.rejects(
+    session.close({ waitMs: 10 }),
+    /^CassetteError: 1 request was not complete at the end \(incomplete\)\n\nhint: await each response, or abort it$/,
+  );
+  abort.abort();
+  await answer.then(({ body }) => body.cancel()).catch(() => undefined);
+});
+
+test("a request that belongs to no session is an error of the file", async () => {
+  // An aborted request, as in the test before, is none.
+  await worker.closeFile();
+  assert.equal(await ask("to nobody"), 400);
+  await assert.rejects(worker.closeFile(), ({ message }) => {
+    assert.match(
+      message,
+      /^1 request has failed \(of no test\)\n\nthe request names no scope, .*\nhint: send requests in tests/,
+    );
+    assert.doesNotMatch(message, /concurrent|control channel/);
+    return true;
+  });
+  await worker.closeFile();
+});
+
+test("what is open at the end of the process is closed, and a missing recording fails the process", async () => {
+  const script = `
+    import { use } from "mistral-cassette";
+    import { ask } from "./ask.js";
+    await use("held", { save: "on-success" });
+    console.log(await ask("held back"));
+    if (process.argv[2]) await use("strict", { mode: "strict" });
+    await ask(process.argv[2] ?? "held back").catch(() => undefined);
+    process.exit(0);
+  `;
+  const left = project({ after }, { "left.mjs": script, "ask.js": ASK });
+  const variables = { MISTRAL_CASSETTE_UPSTREAM: server.url, MISTRAL_API_KEY: KEY };
+  const failed = await run(left, ["node", "left.mjs", "missing"], variables);
+  assert.equal(failed.status, 1);
+  assert.match(failed.text, /mistral-cassette: 1 recording not saved: the session in the scope held was not closed\n/);
+  assert.match(failed.text, /mistral-cassette: 1 request was not recorded \(strict\)\n.*\nhint: close it/s);
+  assert.deepEqual(cassettes(left), []);
+  assert.deepEqual(await run(left, ["node", "left.mjs"], variables), { status: 0, signal: null, text: "HELD BACK\n" });
+  assert.deepEqual(cassettes(left), ["held/chat-completions/held-back"]);
 });
 
 test("on-success saves at the end, and not if the session is discarded", async () => {

@@ -113,6 +113,14 @@ export function cassettes(folder) {
     .sort();
 }
 
+/** A thread that asks what it is given. */
+export const THREAD = `
+import { parentPort, workerData } from "node:worker_threads";
+import { ask } from "./ask.js";
+
+parentPort.postMessage(await ask(workerData));
+`;
+
 /** An unmodified program, which knows nothing of the proxy. */
 export const ASK = `
 export async function ask(content, options = {}) {

@@ -26,7 +26,7 @@ export async function example(context: object): Promise<string | undefined> {
   const mode: Mode = session.mode;
   const headers: Record<string, string> = { ...pace("recorded"), ...session.headers };
   try {
-    await session.close();
+    await session.close({ waitMs: 10_000 });
   } catch (error) {
     if (error instanceof CassetteError) return error.verdict?.failures[0]?.text;
   }

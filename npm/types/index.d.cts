@@ -107,10 +107,10 @@ export declare class Session implements AsyncDisposable {
   /** Does not save what `save: "on-success"` holds back. Returns the number of cassettes. */
   discard(): Promise<number>;
   /**
-   * Ends the session. Throws a `CassetteError` if a request was missed or has failed; with `save: "on-success"`, nothing is
-   * saved then, nor without `isSuccessful` (`true` by default).
+   * Ends the session. Throws a `CassetteError` if a request was missed, has failed, or is not complete after `waitMs` (4000
+   * by default); with `save: "on-success"`, nothing is saved then, nor without `isSuccessful` (`true` by default).
    */
-  close(options?: { isSuccessful?: boolean }): Promise<Verdict>;
+  close(options?: { isSuccessful?: boolean; waitMs?: number }): Promise<Verdict>;
   /** `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }

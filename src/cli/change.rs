@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::messages;
 use crate::cassette::{Blob, RecordedResponse};
 use crate::diff::{Difference, differences};
 use crate::http::{Event, parse_events, parse_json};
@@ -89,7 +90,8 @@ pub(crate) fn compare(
         });
     }
     for (number, (old, new)) in old.iter().zip(new).enumerate() {
-        if old.status == new.status && old.body == new.body && old.headers == new.headers {
+        let is_same_content = old.body == new.body && old.messages == new.messages;
+        if old.status == new.status && is_same_content && old.headers == new.headers {
             continue;
         }
         change.kind = change.kind.max(ChangeKind::Volatile);
@@ -197,6 +199,9 @@ pub(crate) fn is_random(text: &str) -> bool {
 /// Returns the content of a response as one value. The events of a stream are joined, so that their boundaries do not
 /// matter.
 pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
+    if !response.messages.is_empty() {
+        return json!({ "status": response.status.as_u16(), "session": messages::received(response) });
+    }
     let bytes = match &response.body {
         Blob::Inline(bytes) => bytes.clone(),
         Blob::External { sha256 } => return json!({ "status": response.status.as_u16(), "body": sha256 }),

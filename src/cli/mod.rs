@@ -8,6 +8,7 @@ mod control;
 mod git;
 pub(crate) mod import_export;
 mod intercept;
+mod messages;
 mod output;
 mod prices;
 mod proxy_session;

@@ -247,7 +247,7 @@ mod tests {
             audio(r#"{"audio": "AAE=", "type": "input_audio.append"}"#).unwrap(),
             [0, 1]
         );
-        assert_eq!(audio(r#"{"type":"input_audio.append","audio":""}"#).unwrap(), []);
+        assert_eq!(audio(r#"{"type":"input_audio.append","audio":""}"#).unwrap(), b"");
         for other in [
             r#"{"type":"input_audio.append","audio":"AAE=","more":1}"#,
             r#"{"type":"input_audio.append","audio":"AAE"}"#,

@@ -78,6 +78,8 @@ use self::usage_log::{UsageLog, Use};
 pub(crate) use self::websocket::Opening;
 #[cfg(feature = "proxy")]
 pub(crate) use self::websocket::WebSocketSession;
+#[cfg(feature = "cli")]
+pub(crate) use self::websocket::recorded_session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport, is_websocket};
 use crate::key::{RequestKey, Scope};

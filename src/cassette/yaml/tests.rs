@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{append, read, responses_at, write};
-use crate::cassette::{Blob, Cassette, Recorded, RecordedBody, RecordedPart, RecordedRequest, RecordedResponse};
+use crate::cassette::{
+    Audio, Blob, Cassette, Close, Content, Message, Peer, Recorded, RecordedBody, RecordedPart, RecordedRequest,
+    RecordedResponse, sent_messages,
+};
 
 fn cassette(request: RecordedBody, kind: &str, body: &[u8]) -> Cassette {
     Cassette {
@@ -329,5 +332,123 @@ proptest! {
         let at = at % document.len();
         document[at] = byte;
         let _ = read(&document, "x.yaml");
+    }
+}
+
+/// A session with every kind of message.
+fn session() -> Cassette {
+    let text = |text: &'static str| Content::Text(Bytes::from_static(text.as_bytes()).into());
+    let audio = |run: Option<&'static [u8]>, frames: &[usize]| {
+        Message::Sent(Content::Audio(Audio {
+            run: run.map(|bytes| Bytes::from_static(bytes).into()),
+            frames: frames.to_vec(),
+        }))
+    };
+    let messages = vec![
+        Message::Received(text(r#"{"type": "session.created", "session": {"request_id": "a"}}"#)),
+        Message::Sent(text(r#"{"type":"session.update","session":{"language":"fr"}}"#)),
+        audio(Some(b"\0\x01\x02\x03"), &[1, 1]),
+        Message::Received(text("not JSON\n")),
+        audio(None, &[2]),
+        Message::Received(Content::Binary(Bytes::from_static(b"text").into())),
+        Message::Sent(Content::Binary(Bytes::from_static(b"\xff").into())),
+        Message::Received(text("")),
+        Message::Closed(Close {
+            by: Peer::Server,
+            code: Some(1000),
+            reason: "bye: #1".to_owned(),
+        }),
+    ];
+    let mut cassette = cassette(RecordedBody::Messages(sent_messages(&messages)), "", b"");
+    cassette.request.method = "GET".to_owned();
+    cassette.responses[0] = RecordedResponse {
+        status: StatusCode::SWITCHING_PROTOCOLS,
+        headers: vec![("sec-websocket-protocol".to_owned(), "realtime".to_owned())],
+        body: Blob::Inline(Bytes::new()),
+        timing_ms: (0..10).collect(),
+        messages,
+    };
+    cassette
+}
+
+#[test]
+fn a_session_is_the_list_of_its_messages() {
+    insta::assert_snapshot!(assert_round_trip(&session()), @r#"
+    version: 1
+    key: 3f9a1c2b7d4e8a103f9a1c2b7d4e8a103f9a1c2b7d4e8a103f9a1c2b7d4e8a10
+    recorded:
+      at: "2026-11-21T10:00:00Z"
+      by: mistral-cassette 0.1.0
+      from: https://api.mistral.ai
+      test: weather::asks_for_the_capital
+    request:
+      method: GET
+      path: /v1/chat/completions
+      query: a=1&b=#
+    responses:
+    - status: 101
+      headers:
+        sec-websocket-protocol: realtime
+      session:
+      - receive:
+          spacing: spaced
+          json:
+            type: session.created
+            session:
+              request_id: a
+      - send:
+          json:
+            type: session.update
+            session:
+              language: fr
+      - send:
+          audio:
+            base64: AAECAw==
+            frames: [1, 1]
+      - receive:
+          text: |
+            not JSON
+      - send:
+          audio:
+            frames: [2]
+      - receive:
+          binary:
+            base64: dGV4dA==
+      - send:
+          binary:
+            base64: /w==
+      - receive:
+          text: ""
+      - close:
+          by: server
+          code: 1000
+          reason: 'bye: #1'
+      timing_ms: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    "#);
+}
+
+#[test]
+fn a_session_that_was_damaged_is_an_error() {
+    let text = written(&session());
+    for (old, new, message) in [
+        (
+            "  - close:\n      by: server\n      code: 1000\n      reason: 'bye: #1'\n",
+            "",
+            "no close at its end",
+        ),
+        ("frames: [2]", "frames: [3]", "longer than its bytes"),
+        ("frames: [2]", "frames: [1]", "shorter than its bytes"),
+        ("timing_ms: [0, ", "timing_ms: [", "one number for each frame"),
+        (
+            "  - receive:\n      text: \"\"\n",
+            "  - {}\n",
+            "one of send, receive and close",
+        ),
+        ("by: server", "by: nobody", "nobody"),
+        ("  query:", "  body: {text: a}\n  query:", "has a body"),
+    ] {
+        assert!(text.contains(old), "{old}\n{text}");
+        let error = read(text.replacen(old, new, 1).as_bytes(), "x.yaml").unwrap_err();
+        assert!(error.message().contains(message), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Turns cassettes into interactions, for `export` to write in the format of another tool.
 
 use super::interaction::{Interaction, Timing, split_url};
+use super::session::Session;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart};
 use crate::engine::{CacheEngine, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,12 +47,8 @@ pub(crate) async fn interactions_of(
                 })?;
             (body, Some(format!("multipart/form-data; boundary={boundary}")))
         }
-        RecordedBody::Messages(_) => {
-            return Err(Error::new(
-                ErrorKind::Cassette,
-                format!("{location}: a WebSocket session cannot be exported"),
-            ));
-        }
+        // They are in the session.
+        RecordedBody::Messages(_) => (bytes::Bytes::new(), None),
     };
     let base = Interaction {
         method: request.method.clone(),
@@ -72,6 +69,7 @@ pub(crate) async fn interactions_of(
         .map(|(turn, response)| Interaction {
             recorded_at: Some(recorded.time_of(turn, number).unwrap_or_default()),
             status: response.status.as_u16(),
+            session: Session::of(&response),
             response_headers: response.headers,
             response_body: bytes(response.body),
             timing: Timing::Pieces(response.timing_ms),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::body;
 use super::fields::{can_have_body, check_body_member, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing, header, split_url};
+use super::session::Session;
 use crate::http::{Part, write_multipart};
 
 /// The origin that `export` writes before a path when the origin is unknown, since HAR requires a URL. `_from` is then
@@ -92,6 +93,8 @@ fn read_entry(
     if response_body.is_empty() && can_have_body(status, request["method"].as_str().unwrap_or_default()) {
         check_not_missing(response, &response_headers, is_own_export)?;
     }
+    let recorded_at = entry["startedDateTime"].as_str().and_then(timestamp);
+    let session = Session::of_har(entry, recorded_at)?;
     let text = |name: &str| entry[name].as_str().map(str::to_owned);
     let url = required_text(&request["url"], "URL")?;
     let has_unknown_origin = is_own_export && entry.get("_from").is_some_and(Value::is_null);
@@ -104,8 +107,9 @@ fn read_entry(
         status,
         response_headers,
         response_body,
-        recorded_at: entry["startedDateTime"].as_str().and_then(timestamp),
+        recorded_at,
         timing: read_timing(entry),
+        session,
         from: text("_from"),
         host: text("_host"),
         scope: text("_scope"),
@@ -300,6 +304,9 @@ fn write_entry(interaction: &Interaction) -> Value {
         if let Some(value) = value {
             add(name, value.as_str().into());
         }
+    }
+    if let Some(session) = &interaction.session {
+        session.add_to_har(&mut entry, interaction.recorded_at.unwrap_or_default());
     }
     Value::Object(entry)
 }

@@ -13,7 +13,9 @@ use super::chunked;
 use super::content_decoding::{check_not_lossy, decode_response};
 use super::fields::{can_have_body, timestamp};
 use super::interaction::{Headers, Interaction, SourceEntry, Timing, Turn, header, split_url};
-use crate::cassette::{Blob, Cassette, Recorded, RecordedRequest, RecordedResponse, yaml};
+use crate::cassette::{
+    Blob, Cassette, Message, Recorded, RecordedBody, RecordedRequest, RecordedResponse, sent_messages, yaml,
+};
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
 use crate::http::{EventSplitter, Request, is_event_stream, media_type, strip_response_headers};
@@ -63,6 +65,8 @@ impl Imported {
 struct ValidInteraction {
     location: String,
     interaction: Interaction,
+    /// The messages of a WebSocket session, and their times.
+    session: Option<(Vec<Message>, Vec<u64>)>,
     request: Request,
     status: StatusCode,
     response_headers: HeaderMap,
@@ -134,8 +138,8 @@ impl Import<'_> {
 
     /// Checks an interaction and builds the request that a client would have sent.
     fn validate(&self, location: String, mut interaction: Interaction) -> Result<ValidInteraction, String> {
-        if is_web_socket(&interaction) {
-            return Err("WebSocket connections are not supported".to_owned());
+        if is_web_socket(&interaction) && interaction.session.is_none() {
+            return Err("the messages of the WebSocket are not in the file".to_owned());
         }
         let (from, target) = base_and_target(&interaction)?;
         let method = Method::from_str(&interaction.method.to_ascii_uppercase());
@@ -172,12 +176,17 @@ impl Import<'_> {
             .map_err(|_| format!("the HTTP status is invalid: {}", interaction.status))?;
         let response_headers = header_map(&interaction.response_headers)?;
         check_complete(&request, status, &response_headers, &interaction.response_body)?;
+        let session = interaction.session.as_ref();
+        let session = session
+            .map(|session| session.recorded(request.path(), &self.redactor))
+            .transpose()?;
         Ok(ValidInteraction {
             location,
             request,
             status,
             response_headers,
             interaction,
+            session,
             scope,
             from,
             turn: None,
@@ -215,7 +224,11 @@ impl Import<'_> {
     /// Makes a cassette of one interaction and redacts it.
     fn redacted_cassette(&self, valid: ValidInteraction) -> NewCassette {
         let ValidInteraction { interaction, scope, .. } = valid;
-        let recorded_request: RecordedRequest = self.redactor.redact_request(&valid.request);
+        let mut recorded_request: RecordedRequest = self.redactor.redact_request(&valid.request);
+        let (messages, frame_times) = valid.session.unwrap_or_default();
+        if !messages.is_empty() {
+            recorded_request.body = RecordedBody::Messages(sent_messages(&messages));
+        }
         let key = RequestKey::of(&recorded_request, &scope, &self.settings.matching);
         // A secret in these two is hidden; it is no reason to refuse the interaction.
         let redacted = |text: &str| mask(&self.redactor.redact_text(text)).into_owned();
@@ -235,9 +248,10 @@ impl Import<'_> {
             headers: self.redactor.recorded_headers(&headers),
             body: Blob::Inline(body.clone()),
             timing_ms: Vec::new(),
-            messages: Vec::new(),
+            messages,
         };
         response.timing_ms = match interaction.timing {
+            _ if !response.messages.is_empty() => frame_times,
             Timing::Pieces(pieces) => pieces,
             Timing::Total(total) => vec![total; piece_count(&body, &response)],
             Timing::Unknown => vec![0; piece_count(&body, &response)],
@@ -324,6 +338,7 @@ impl Import<'_> {
             let body = read_body(self.engine, &existing.body, || location.to_owned()).await;
             let is_same = existing.status == new.status
                 && existing.headers == new.headers
+                && existing.messages == new.messages
                 && body.is_ok_and(|body| Blob::Inline(body) == new.body);
             if !is_same {
                 return false;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::session::Session;
 use super::surrogates;
 
 /// The name of the creator in an export. Import uses the bodies of such a file without decoding them.
@@ -25,6 +26,8 @@ pub(crate) struct Interaction {
     pub(super) response_body: Bytes,
     pub(super) recorded_at: Option<Timestamp>,
     pub(super) timing: Timing,
+    /// The messages, of a WebSocket.
+    pub(super) session: Option<Session>,
     /// The base URL of the upstream, when it differs from the origin of `url`.
     pub(super) from: Option<String>,
     /// The host in the key, of a request to another host than those of the API.
@@ -136,6 +139,12 @@ pub(super) fn split_url(url: &str) -> Option<(Option<String>, String)> {
         target.to_owned()
     } else {
         format!("/{target}")
+    };
+    // The origin of a WebSocket is that of the API.
+    let scheme = match &*scheme.to_ascii_lowercase() {
+        "ws" => "http",
+        "wss" => "https",
+        _ => scheme,
     };
     Some((Some(format!("{scheme}://{host}")), target))
 }

@@ -4,7 +4,8 @@
 //! {"request":{"method":"POST","url":"https://…","headers":{},"body":"…","body_encoding":"utf-8"},"response":{"status":200,"headers":{},"body":"…"}}
 //! ```
 //!
-//! A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so. A line with an
+//! The response of a WebSocket has `session`: a list of frames (`type` is `send` or `receive`, `opcode`, `data`, `time_ms`), and
+//! at its end one of the type `close` (`by`, `code`, `reason`). A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so. A line with an
 //! unknown member is an error, so that a misspelt name does not lose a body.
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::body;
 use super::fields::{check_members, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing};
+use super::session::Session;
 
 const LINE: [&str; 9] = [
     "request",
@@ -38,7 +40,8 @@ const NOTES: [&str; 8] = [
 ];
 const REQUEST: [&str; 6] = ["method", "url", "path", "headers", "body", "body_encoding"];
 /// The last three are ignored: they describe what the other members hold.
-const RESPONSE: [&str; 7] = [
+const RESPONSE: [&str; 8] = [
+    "session",
     "status",
     "headers",
     "body",
@@ -114,6 +117,7 @@ fn read_interaction(line: &Value) -> Result<Interaction, String> {
         response_body: read_body(response, "response")?,
         recorded_at: line["recorded_at"].as_str().and_then(timestamp),
         timing,
+        session: Session::of_json(&response["session"])?,
         from: text("from"),
         host: text("host"),
         scope: text("scope"),
@@ -154,6 +158,9 @@ fn write_line(interaction: &Interaction) -> Value {
     response.insert("status".to_owned(), interaction.status.into());
     response.insert("headers".to_owned(), header_lists(&interaction.response_headers));
     write_body(&mut response, &interaction.response_body);
+    if let Some(session) = &interaction.session {
+        response.insert("session".to_owned(), session.to_json());
+    }
     let mut line = Map::new();
     let mut add = |name: &str, value: Value| line.insert(name.to_owned(), value);
     add("request", request.into());

@@ -22,6 +22,7 @@ mod jsonl;
 mod nock;
 mod polly;
 mod ruby_vcr;
+mod session;
 mod surrogates;
 mod vcrpy;
 mod wiremock;

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use serde_json::Value;
 
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::cli::messages::event_with_usage;
 use crate::http::{parse_events, parse_json};
 
 /// The usage of one or more responses, as counted by the API.
@@ -110,7 +111,13 @@ fn member(request: &RecordedRequest, name: &str) -> Option<String> {
             Blob::Inline(bytes) if part.name == name => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         }),
-        RecordedBody::Messages(_) => None,
+        RecordedBody::Messages(_) => {
+            let query = request.query.as_deref().unwrap_or_default();
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs
+                .find(|(pair, _)| pair == name)
+                .map(|(_, value)| value.into_owned())
+        }
     }
 }
 
@@ -123,6 +130,9 @@ fn body(request: &RecordedRequest) -> Option<Value> {
 
 /// Returns the JSON of a response; for a stream, the last event with usage.
 fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
+    if !response.messages.is_empty() {
+        return event_with_usage(response);
+    }
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::recording::{Change, Recording};
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
+use crate::cli::messages;
 use crate::cli::prices::{CostEstimate, Prices, Usage};
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
@@ -82,7 +83,10 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
             "headers": response.headers,
             "timing_ms": response.timing_ms,
             "usage": Usage::of(&cassette.request, response).as_ref().map(usage_value),
-            "body": body_value(bytes(&response.body), with_media),
+            "body": match response.messages.is_empty() {
+                true => body_value(bytes(&response.body), with_media),
+                false => json!({ "text": messages::transcript(response).join("\n") }),
+            },
         })
     };
     let body = match &cassette.request.body {
@@ -99,7 +103,7 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
             });
             json!({ "parts": parts.collect::<Vec<_>>() })
         }
-        RecordedBody::Messages(_) => Value::Null,
+        RecordedBody::Messages(_) => session_value(cassette, with_media),
     };
     json!({
         "key": cassette.key,
@@ -111,6 +115,18 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
         "body": body,
         "responses": cassette.responses.iter().map(response_value).collect::<Vec<_>>(),
     })
+}
+
+/// The audio of WebSocket sessions, as the parts of a form.
+fn session_value(cassette: &Cassette, with_media: bool) -> Value {
+    let audio = cassette.responses.iter().flat_map(messages::audio).map(|audio| {
+        json!({
+            "name": format!("audio {}", audio.name),
+            "bytes": audio.file.len(),
+            "body": body_value(&audio.file, with_media),
+        })
+    });
+    json!({ "parts": audio.collect::<Vec<_>>() })
 }
 
 /// Returns the bytes of a body. External bodies were loaded before.

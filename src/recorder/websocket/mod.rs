@@ -34,9 +34,13 @@ use crate::cassette::{
     Blob, Content, Message, Peer, Recorded, RecordedBody, RecordedRequest, RecordedResponse, sent_messages,
 };
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "cli")]
+use crate::http::WebSocketMessage;
 use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value, total_tokens};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
+#[cfg(feature = "cli")]
+use crate::redaction::Redactor;
 use crate::redaction::secret_scan::mask;
 use crate::settings::faults::{Fault, Injection};
 
@@ -437,7 +441,8 @@ impl<U: WebSocketTransport> Context<U> {
             Ended::Closed(peer, closing) => (peer, closing),
             _ => (Peer::Server, Closing::default()),
         };
-        let Some((messages, timing_ms)) = transcript.finish(by, &closing, &handshake.prepared.redactor) else {
+        let now = transcript.now();
+        let Some((messages, timing_ms)) = transcript.finish(by, &closing, now, &handshake.prepared.redactor) else {
             recorder.skip_too_large(&handshake.prepared, started, STATUS);
             return Ok(());
         };
@@ -511,4 +516,33 @@ fn tokens_of(response: &RecordedResponse) -> u64 {
         .map(|text| total_tokens(text))
         .find(|tokens| *tokens > 0)
         .unwrap_or_default()
+}
+
+/// Returns what a recording keeps of a session that another tool has recorded: its messages and their times.
+///
+/// # Errors
+/// The session is not complete, or ends with an error.
+#[cfg(feature = "cli")]
+pub(crate) fn recorded_session<'a>(
+    path: &str,
+    frames: impl Iterator<Item = (Peer, &'a WebSocketMessage, u64)>,
+    (by, closing, closed_at_ms): (Peer, Closing, u64),
+    redactor: &Redactor,
+) -> Result<(Vec<Message>, Vec<u64>), String> {
+    let mut transcript = Transcript::new(Instant::now(), usize::MAX);
+    for (peer, message, at_ms) in frames {
+        match peer {
+            Peer::Client => transcript.sent(message, at_ms),
+            Peer::Server => transcript.received(message, at_ms),
+        }
+    }
+    match assess_session(path, &Ended::Closed(by, closing.clone()), transcript.events()) {
+        Assessment::Lasting => {}
+        Assessment::Transient(reason) | Assessment::Incomplete(reason) => {
+            return Err(format!("the session is not recorded: {reason}"));
+        }
+    }
+    transcript
+        .finish(by, &closing, closed_at_ms, redactor)
+        .ok_or_else(|| "the session is too large".to_owned())
 }

@@ -1,6 +1,6 @@
 //! Passes messages between a client and the API, and collects them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -69,10 +69,12 @@ pub(super) async fn relay(
 }
 
 impl Relay {
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Adds a message to the transcript.
+    fn note(&self, add: impl FnOnce(&mut Transcript, u64)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.last_message = Instant::now();
-        state
+        let now = state.transcript.now();
+        add(&mut state.transcript, now);
     }
 
     fn events(&self) -> Events {
@@ -124,7 +126,7 @@ impl Relay {
                 None | Some(Err(_)) => return None,
                 Some(Ok(WebSocketMessage::Close(closing))) => return Some(closing),
                 Some(Ok(message)) => {
-                    self.state().transcript.sent(&message);
+                    self.note(|transcript, now| transcript.sent(&message, now));
                     if upstream.send(message).await.is_err() {
                         // The other direction says how the API has ended the session.
                         std::future::pending::<()>().await;
@@ -146,7 +148,7 @@ impl Relay {
                     return Ended::Closed(Peer::Server, closing);
                 }
                 Some(Ok(message)) => {
-                    self.state().transcript.received(&message);
+                    self.note(|transcript, now| transcript.received(&message, now));
                     if received.next().is_some_and(|kind| *kind == kind_of(&message)) {
                         continue;
                     }
@@ -179,7 +181,7 @@ impl Relay {
                     }
                     None | Some(Err(_)) if is_awaited() => return Some(Ended::ServerVanished(None)),
                     None | Some(Err(_) | Ok(WebSocketMessage::Close(_))) => return None,
-                    Some(Ok(message)) => self.state().transcript.received(&message),
+                    Some(Ok(message)) => self.note(|transcript, now| transcript.received(&message, now)),
                 }
             }
         };

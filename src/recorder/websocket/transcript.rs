@@ -68,41 +68,41 @@ impl Transcript {
         !self.is_too_large()
     }
 
-    fn push(&mut self, message: Message) {
-        self.push_time();
+    /// The milliseconds since the session began.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn push(&mut self, message: Message, at_ms: u64) {
+        self.timing_ms.push(at_ms);
         self.messages.push(message);
     }
 
-    fn push_time(&mut self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.timing_ms.push(now);
-    }
-
     /// Adds a message of the client.
-    pub(super) fn sent(&mut self, message: &WebSocketMessage) {
+    pub(super) fn sent(&mut self, message: &WebSocketMessage, at_ms: u64) {
         match message {
             WebSocketMessage::Text(text) => {
                 if let Some(audio) = audio_of(text.as_bytes()) {
-                    self.sent_audio(&audio);
+                    self.sent_audio(&audio, at_ms);
                     return;
                 }
                 self.events.has_input_ended |= type_of(text.as_bytes()).is_some_and(|kind| ends_input(&kind));
                 if self.admit(text.len()) {
                     self.end_run();
-                    self.push(Message::Sent(Content::Text(copied(text.as_bytes()).into())));
+                    self.push(Message::Sent(Content::Text(copied(text.as_bytes()).into())), at_ms);
                 }
             }
             WebSocketMessage::Binary(bytes) => {
                 if self.admit(bytes.len()) {
                     self.end_run();
-                    self.push(Message::Sent(Content::Binary(copied(bytes).into())));
+                    self.push(Message::Sent(Content::Binary(copied(bytes).into())), at_ms);
                 }
             }
             WebSocketMessage::Close(_) => {}
         }
     }
 
-    fn sent_audio(&mut self, audio: &[u8]) {
+    fn sent_audio(&mut self, audio: &[u8], at_ms: u64) {
         // A frame takes memory even if it is empty.
         if !self.admit(audio.len() + size_of::<u64>()) {
             return;
@@ -112,17 +112,15 @@ impl Transcript {
             (Some((_, run)), Some(Message::Sent(Content::Audio(last)))) => {
                 run.extend_from_slice(audio);
                 last.frames.push(frame);
-                self.push_time();
+                self.timing_ms.push(at_ms);
                 return;
             }
             // Audio of no bytes is not a run that something can continue.
             (Some((_, run)), _) if !run.is_empty() => run.extend_from_slice(audio),
             _ => self.run = Some((self.messages.len(), audio.to_vec())),
         }
-        self.push(Message::Sent(Content::Audio(Audio {
-            run: None,
-            frames: vec![frame],
-        })));
+        let frames = vec![frame];
+        self.push(Message::Sent(Content::Audio(Audio { run: None, frames })), at_ms);
     }
 
     /// Moves the bytes of the run of audio to its first message.
@@ -135,7 +133,7 @@ impl Transcript {
     }
 
     /// Adds a message of the API.
-    pub(super) fn received(&mut self, message: &WebSocketMessage) {
+    pub(super) fn received(&mut self, message: &WebSocketMessage, at_ms: u64) {
         let content = match message {
             WebSocketMessage::Text(text) => {
                 match type_of(text.as_bytes()).as_deref() {
@@ -154,7 +152,7 @@ impl Transcript {
             WebSocketMessage::Close(_) => 0,
         };
         if self.admit(bytes) {
-            self.push(Message::Received(content));
+            self.push(Message::Received(content), at_ms);
         }
     }
 
@@ -163,17 +161,16 @@ impl Transcript {
         mut self,
         by: Peer,
         closing: &Closing,
+        at_ms: u64,
         redactor: &Redactor,
     ) -> Option<(Vec<Message>, Vec<u64>)> {
         if self.is_too_large() {
             return None;
         }
         self.end_run();
-        self.push(Message::Closed(Close {
-            by,
-            code: closing.code,
-            reason: redactor.redact_text(&closing.reason).into_owned(),
-        }));
+        let reason = redactor.redact_text(&closing.reason).into_owned();
+        let code = closing.code;
+        self.push(Message::Closed(Close { by, code, reason }), at_ms);
         for message in &mut self.messages {
             if let Message::Sent(Content::Text(blob) | Content::Binary(blob))
             | Message::Received(Content::Text(blob) | Content::Binary(blob)) = message
@@ -236,19 +233,19 @@ mod tests {
     }
 
     fn finished(transcript: Transcript) -> Option<(Vec<Message>, Vec<u64>)> {
-        transcript.finish(Peer::Client, &Closing::new(1000, ""), &Redactor::new([], &[], &[]))
+        transcript.finish(Peer::Client, &Closing::new(1000, ""), 9, &Redactor::new([], &[], &[]))
     }
 
     #[test]
     fn audio_is_one_run_however_it_is_cut() {
         let mut transcript = Transcript::new(Instant::now(), 1000);
-        transcript.sent(&append("ab"));
-        transcript.sent(&append("c"));
-        transcript.received(&text(r#"{"type":"transcription.text.delta"}"#));
-        transcript.sent(&append("d"));
-        transcript.sent(&text(r#"{"type":"input_audio.end"}"#));
-        transcript.sent(&append(""));
-        transcript.received(&text(r#"{"type":"transcription.done"}"#));
+        transcript.sent(&append("ab"), 0);
+        transcript.sent(&append("c"), 0);
+        transcript.received(&text(r#"{"type":"transcription.text.delta"}"#), 0);
+        transcript.sent(&append("d"), 0);
+        transcript.sent(&text(r#"{"type":"input_audio.end"}"#), 0);
+        transcript.sent(&append(""), 0);
+        transcript.received(&text(r#"{"type":"transcription.done"}"#), 0);
         let expected = Events {
             has_input_ended: true,
             has_final: true,
@@ -270,7 +267,7 @@ mod tests {
     #[test]
     fn a_session_above_the_limit_is_not_kept() {
         let mut transcript = Transcript::new(Instant::now(), 20);
-        transcript.received(&text(r#"{"type":"error","error":{"message":"no voice"}}"#));
+        transcript.received(&text(r#"{"type":"error","error":{"message":"no voice"}}"#), 0);
         assert_eq!(transcript.events().error.as_deref(), Some("an error event: no voice"));
         assert!(transcript.messages.is_empty());
         assert_eq!(finished(transcript), None);

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::stream::assembled;
 use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::cli::messages;
 use crate::cli::store::Store;
-use crate::engine::{CacheEngine, Listed, read_body};
+use crate::engine::{CacheEngine, Listed, inline_bodies, read_body};
 use crate::error::Result;
 use crate::http::{parse_events, parse_json};
 
@@ -41,6 +42,14 @@ pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Casset
         RecordedBody::Blob(blob) => page.request_body(&read_body(engine, blob, location).await?),
         RecordedBody::Messages(_) => {}
     }
+    let with_bodies;
+    let cassette = match &cassette.request.body {
+        RecordedBody::Messages(_) => {
+            with_bodies = inline_bodies(engine, cassette.clone(), &location()).await?;
+            &with_bodies
+        }
+        _ => cassette,
+    };
     for (number, response) in cassette.responses.iter().enumerate() {
         let body = read_body(engine, &response.body, location).await?;
         page.response(number, cassette.responses.len(), response, &body);
@@ -206,6 +215,9 @@ impl Page {
         } else {
             parse_json(body)
         };
+        for line in messages::transcript(response) {
+            self.line(&line);
+        }
         match document {
             Some(value) => self.response_body(value),
             None if body.is_empty() => {}
