@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::frame_form::FrameForm;
 use super::messages::SentMessage;
-
 use crate::hash::sha256_hex;
 #[cfg(feature = "cli")]
 use crate::http::Part;
@@ -102,6 +102,8 @@ pub(crate) enum Form<'a> {
     Empty,
     Json(Value, JsonLayout),
     Events(Events<'a>),
+    /// An Amazon event stream.
+    Frames(Vec<FrameForm>),
     Text(&'a str),
     Base64(&'a [u8]),
 }
@@ -120,6 +122,9 @@ impl<'a> Form<'a> {
     pub(crate) fn of(bytes: &'a [u8], is_event_stream: bool) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
+        }
+        if let Some(frames) = FrameForm::all(bytes) {
+            return Self::Frames(frames);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Self::Base64(bytes);
@@ -140,6 +145,7 @@ impl<'a> Form<'a> {
             Self::Empty => "empty",
             Self::Json(..) => "json",
             Self::Events(_) => "events",
+            Self::Frames(_) => "frames",
             Self::Text(_) => "text",
             Self::Base64(_) => "base64",
         }

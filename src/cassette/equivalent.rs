@@ -19,9 +19,16 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
         return false;
     };
     let same_head = old.status == new.status && old.header("content-type") == new.header("content-type");
-    let has_volatile_id = ["completions", "embeddings", "moderations", "classifications"]
-        .iter()
-        .any(|endpoint| request.path.ends_with(endpoint));
+    // The last two are the completions of Google Cloud.
+    let endpoints = [
+        "completions",
+        "embeddings",
+        "moderations",
+        "classifications",
+        ":rawPredict",
+        ":streamRawPredict",
+    ];
+    let has_volatile_id = endpoints.iter().any(|endpoint| request.path.ends_with(endpoint));
     same_head
         && old.messages == new.messages
         && (old_body == new_body

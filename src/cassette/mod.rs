@@ -7,6 +7,7 @@
 
 mod body;
 mod equivalent;
+mod frame_form;
 mod history;
 mod messages;
 mod values;

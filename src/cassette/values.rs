@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::body::{Blob, RecordedBody};
 use super::history::History;
 use super::messages::Message;
+use crate::http::{Event, StreamFormat};
 
 /// A request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,7 +217,17 @@ impl RecordedResponse {
     }
 
     pub(crate) fn is_event_stream(&self) -> bool {
-        crate::http::is_event_stream(self.header("content-type"))
+        self.stream_format() == Some(StreamFormat::Events)
+    }
+
+    /// Returns the format of the stream; `None` for a plain body.
+    pub(crate) fn stream_format(&self) -> Option<StreamFormat> {
+        StreamFormat::of(self.header("content-type"))
+    }
+
+    /// Returns the events of a stream with these bytes; `None` for a plain body.
+    pub(crate) fn events(&self, body: &[u8]) -> Option<Vec<Event>> {
+        Some(self.stream_format()?.parse(body))
     }
 
     /// Returns the content encoding if the body is still encoded. A body of text was decoded by a client that has not

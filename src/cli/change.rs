@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::messages;
 use crate::cassette::{Blob, RecordedResponse};
 use crate::diff::{Difference, differences};
-use crate::http::{Event, parse_events, parse_json};
+use crate::http::{Event, parse_json};
 
 /// The kind of a change, in the order of its effect on a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,13 +206,16 @@ pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
         Blob::Inline(bytes) => bytes.clone(),
         Blob::External { sha256 } => return json!({ "status": response.status.as_u16(), "body": sha256 }),
     };
-    let mut value = if response.is_event_stream() {
-        join_events(&bytes)
-    } else {
+    let plain = || {
         parse_json(&bytes).unwrap_or_else(|| match std::str::from_utf8(&bytes) {
             Ok(text) => json!({ "text": text }),
             Err(_) => json!({ "sha256": crate::hash::sha256_hex(&bytes) }),
         })
+    };
+    let mut value = match response.events(&bytes) {
+        // A stream that cannot be read has no events.
+        Some(events) if !events.is_empty() || bytes.is_empty() => join_events(events),
+        _ => plain(),
     };
     if !value.is_object() {
         value = json!({ "body": value });
@@ -230,11 +233,11 @@ pub(crate) fn normalized_content(response: &RecordedResponse) -> Value {
 
 /// Joins the events of a stream: completion chunks become choices with their texts joined, other events a text for each
 /// type.
-fn join_events(body: &[u8]) -> Value {
+fn join_events(events: Vec<Event>) -> Value {
     let mut choices = BTreeMap::<u64, Map<String, Value>>::new();
     let mut others = Map::new();
     let mut is_complete = false;
-    for Event { name, data } in parse_events(body) {
+    for Event { name, data } in events {
         if data == "[DONE]" {
             is_complete = true;
             continue;
@@ -472,5 +475,39 @@ mod tests {
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
         );
         assert!(kind(stream(&["a"]), truncated) >= ChangeKind::Wording);
+    }
+
+    #[test]
+    fn streams_of_bedrock_are_compared_by_their_text() {
+        use crate::http::frame_tests as frames;
+
+        let stream = |texts: &[&str], last: &str| {
+            let mut body: Vec<Vec<u8>> = texts
+                .iter()
+                .map(|text| frames::chunk(&json!({ "outputs": [{ "text": text, "stop_reason": null }] }).to_string()))
+                .collect();
+            body.push(frames::chunk(
+                &json!({ "outputs": [{ "text": "", "stop_reason": last }] }).to_string(),
+            ));
+            RecordedResponse {
+                body: Blob::Inline(body.concat().into()),
+                ..response(200, "application/vnd.amazon.eventstream", "")
+            }
+        };
+        assert_eq!(
+            kind(stream(&["ab", "c"], "stop"), stream(&["a", "bc"], "stop")),
+            ChangeKind::Same
+        );
+        assert_eq!(
+            kind(stream(&["ab"], "stop"), stream(&["xy"], "stop")),
+            ChangeKind::Wording
+        );
+        assert_eq!(
+            kind(stream(&["ab"], "stop"), stream(&["ab"], "length")),
+            ChangeKind::Ending
+        );
+        let mut damaged = stream(&["ab"], "stop");
+        damaged.body = Blob::Inline(Bytes::from_static(b"\0\0\0\x10"));
+        assert_ne!(kind(stream(&["ab"], "stop"), damaged), ChangeKind::Same);
     }
 }

@@ -3,8 +3,10 @@
 mod api_error;
 #[cfg(any(feature = "middleware", feature = "tower"))]
 mod base_path;
+mod bedrock;
 mod body;
 mod disposition;
+mod frames;
 mod headers;
 mod json;
 mod location;
@@ -13,6 +15,7 @@ mod outcome;
 mod request;
 mod response;
 mod sse;
+mod stream;
 mod surrogates;
 pub(crate) mod tls;
 mod transport;
@@ -27,7 +30,11 @@ pub use transport::{BackgroundTransport, Transport};
 pub(crate) use api_error::api_error;
 #[cfg(any(feature = "middleware", feature = "tower"))]
 pub(crate) use base_path::base_path_len;
+pub(crate) use bedrock::METRICS;
 pub(crate) use disposition::Disposition;
+#[cfg(test)]
+pub(crate) use frames::tests as frame_tests;
+pub(crate) use frames::{CONTENT_TYPE, EVENT_TYPE, Frame, FrameValue, MESSAGE_TYPE, frames_as_text, parse_frames};
 #[cfg(feature = "cli")]
 pub(crate) use headers::media_type;
 pub(crate) use headers::{
@@ -49,6 +56,7 @@ pub(crate) use request::API_KEY_VARIABLE;
 pub(crate) use request::DUMMY_KEY;
 pub(crate) use response::total_tokens;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
+pub(crate) use stream::{StreamFormat, StreamSplitter};
 #[cfg(feature = "cli")]
 pub(crate) use surrogates::{Form as SurrogateForm, replace_unpaired};
 #[cfg(feature = "realtime")]

@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::http::api_error::api_error;
+use crate::http::bedrock;
 use crate::http::body::{Body, BodyStream};
+use crate::http::frames::parse_frames;
 use crate::http::headers::strip_response_headers;
 use crate::http::json::read_json;
 use crate::http::outcome::Outcome;
@@ -143,15 +145,24 @@ impl Response {
     }
 }
 
-/// The last `total_tokens` in a response body; 0 when there is none.
+/// The last `total_tokens` in a response body, also in one of Amazon Bedrock; 0 when there is none.
 pub(crate) fn total_tokens(body: &[u8]) -> u64 {
-    const NAME: &[u8] = b"\"total_tokens\":";
-    static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(NAME));
+    if let Ok(frames) = parse_frames(body) {
+        let events = frames.iter().rev().map(bedrock::event);
+        return events
+            .map(|event| total_tokens(event.data.as_bytes()))
+            .find(|tokens| *tokens > 0)
+            .unwrap_or(0);
+    }
+    // The second is the name in the Converse API of Bedrock.
+    const NAMES: [&[u8]; 2] = [b"\"total_tokens\":", b"\"totalTokens\":"];
+    static FINDERS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| NAMES.map(Finder::new));
     // A forward search, which uses vector instructions.
-    let Some(at) = FINDER.find_iter(body).last() else {
+    let last = |(name, finder): (&[u8], &Finder<'_>)| Some(finder.find_iter(body).last()? + name.len());
+    let Some(at) = NAMES.into_iter().zip(FINDERS.iter()).find_map(last) else {
         return 0;
     };
-    let rest = body[at + NAME.len()..].trim_ascii_start();
+    let rest = body[at..].trim_ascii_start();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).take(15);
     digits.fold(0, |tokens, digit| tokens * 10 + u64::from(digit - b'0'))
 }
@@ -166,5 +177,6 @@ mod tests {
         assert_eq!(total_tokens(stream), 18);
         assert_eq!(total_tokens(b"{\"total_tokens\":null}"), 0);
         assert_eq!(total_tokens(b"{}"), 0);
+        assert_eq!(total_tokens(b"{\"usage\":{\"inputTokens\":1,\"totalTokens\":4}}"), 4);
     }
 }

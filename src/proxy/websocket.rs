@@ -79,7 +79,7 @@ impl Service {
     }
 }
 
-async fn serve(session: WebSocketSession<Upstream>, upgrade: OnUpgrade) {
+async fn serve(session: Box<WebSocketSession<Upstream>>, upgrade: OnUpgrade) {
     // A client that has left is not a failure: it has sent nothing.
     if let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE, upgrade).await {
         let client = WebSocket::new(TokioIo::new(upgraded), End::Server, None).await;

@@ -3,9 +3,14 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::cassette::RecordedRequest;
-use crate::http::{Event, EventSplitter, Outcome, content_type, is_event_stream, is_json};
+use crate::diff::cut;
+use crate::http::{
+    EVENT_TYPE, Event, EventSplitter, METRICS, Outcome, StreamFormat, content_type, is_event_stream, is_json,
+    parse_frames,
+};
 
 /// What a response is to a recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +55,8 @@ impl<'a> RequestLine<'a> {
 ///
 /// The last events, from the reference of the API: `[DONE]` for the completions of chat, FIM and agents;
 /// `conversation.response.done`; `response.completed` or `response.incomplete`; `transcription.done`; `speech.audio.done`.
-/// Streams of workflows have none. At other paths, chunks of completions must end with `[DONE]` or a `finish_reason`.
+/// Streams of workflows have none. Of Amazon Bedrock: `metadata` for the Converse API; for a Mistral model, a chunk with a reason
+/// to stop, or with the metrics of the call. At other paths, chunks of completions must end with `[DONE]` or a `finish_reason`.
 pub(crate) fn assess(request: RequestLine<'_>, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Assessment {
     if is_transient(status) {
         return Assessment::Transient(status.to_string());
@@ -71,6 +77,9 @@ pub(crate) fn assess(request: RequestLine<'_>, status: StatusCode, headers: &Hea
     }
     let endpoint = Endpoint::of(request);
     let kind = content_type(headers);
+    if StreamFormat::of(kind) == Some(StreamFormat::Frames) {
+        return assess_frames(request.path, body);
+    }
     if is_event_stream(kind) || (!is_json(kind) && endpoint.is_known() && begins_like_events(body)) {
         return assess_stream(endpoint, body);
     }
@@ -194,11 +203,47 @@ fn assess_stream(endpoint: Endpoint, body: &[u8]) -> Assessment {
     Assessment::Lasting
 }
 
+/// Assesses the frames of an Amazon event stream.
+fn assess_frames(path: &str, body: &[u8]) -> Assessment {
+    let frames = match parse_frames(body) {
+        Ok(frames) => frames,
+        Err(_) if body.is_empty() => return Assessment::Incomplete("an event stream without a frame".to_owned()),
+        Err(error) => return Assessment::Incomplete(error.to_string()),
+    };
+    if let Some((kind, frame)) = frames.iter().find_map(|frame| Some((frame.exception()?, frame))) {
+        let message = frame.message();
+        return Assessment::Transient(format!(
+            "an error in a response with status 200: {kind}: {}",
+            cut(&message, 200)
+        ));
+    }
+    let has_event = |kind: &str| frames.iter().any(|frame| frame.header(EVENT_TYPE) == Some(kind));
+    if path.ends_with("/converse-stream") && !has_event("metadata") {
+        return Assessment::Incomplete("an event stream without its last event, metadata".to_owned());
+    }
+    let chunks: Vec<Value> = frames
+        .iter()
+        .filter_map(|frame| serde_json::from_slice(&frame.chunk()?).ok())
+        .collect();
+    let choices = |chunk: &Value| chunk.get("outputs").or_else(|| chunk.get("choices")).cloned();
+    let is_last = |chunk: &Value| {
+        let choices = choices(chunk).unwrap_or_default();
+        let mut choices = choices.as_array().into_iter().flatten();
+        chunk.get(METRICS).is_some()
+            || choices.any(|choice| choice["stop_reason"].is_string() || choice["finish_reason"].is_string())
+    };
+    if chunks.iter().any(|chunk| choices(chunk).is_some()) && !chunks.iter().any(is_last) {
+        return Assessment::Incomplete("an event stream without a stop_reason".to_owned());
+    }
+    Assessment::Lasting
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::http::frame_tests as frames;
 
     const CHAT: RequestLine<'_> = RequestLine {
         method: "POST",
@@ -458,5 +503,49 @@ mod tests {
             ),
             "lasting"
         );
+    }
+
+    #[test]
+    fn amazon_event_streams_are_complete_with_whole_frames_and_the_last_event() {
+        let assessed = |path: &str, frames: &[Vec<u8>], cut: usize| {
+            let mut headers = HeaderMap::new();
+            let kind = HeaderValue::from_static("application/vnd.amazon.eventstream");
+            headers.insert(header::CONTENT_TYPE, kind);
+            let body = frames.concat();
+            let body = Bytes::copy_from_slice(&body[..body.len() - cut]);
+            assess(post(path), StatusCode::OK, &headers, &body)
+        };
+        let invoke = "/model/mistral.mistral-large-2402-v1%3A0/invoke-with-response-stream";
+        let (text, last) = (
+            frames::chunk(r#"{"outputs":[{"text":"Hi","stop_reason":null}]}"#),
+            frames::chunk(r#"{"outputs":[{"text":"","stop_reason":"stop"}]}"#),
+        );
+        assert_eq!(assessed(invoke, &[text.clone(), last.clone()], 0), Assessment::Lasting);
+        let metrics = frames::chunk(r#"{"outputs":[],"amazon-bedrock-invocationMetrics":{"outputTokenCount":1}}"#);
+        assert_eq!(assessed(invoke, &[text.clone(), metrics], 0), Assessment::Lasting);
+        assert_eq!(
+            assessed(invoke, &[frames::chunk(r#"{"type":"x"}"#)], 0),
+            Assessment::Lasting
+        );
+        let converse = "/model/m/converse-stream";
+        let (delta, end) = (
+            frames::event("contentBlockDelta", "{}"),
+            frames::event("metadata", "{}"),
+        );
+        assert_eq!(assessed(converse, &[delta.clone(), end], 0), Assessment::Lasting);
+        for (path, stream, cut, reason) in [
+            (invoke, vec![], 0, "without a frame"),
+            (invoke, vec![text.clone()], 0, "without a stop_reason"),
+            (invoke, vec![text.clone(), last], 1, "in the middle of a frame"),
+            (converse, vec![delta.clone()], 0, "without its last event, metadata"),
+            ("/other", vec![vec![1; 40]], 0, "a damaged frame"),
+        ] {
+            let assessment = assessed(path, &stream, cut);
+            let is_expected = matches!(&assessment, Assessment::Incomplete(text) if text.ends_with(reason));
+            assert!(is_expected, "{assessment:?}");
+        }
+        let failed = assessed(invoke, &[text, frames::exception("throttlingException")], 0);
+        let reason = "an error in a response with status 200: throttlingException: Too many requests";
+        assert_eq!(failed, Assessment::Transient(reason.to_owned()));
     }
 }

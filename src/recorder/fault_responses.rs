@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::error::{Error, ErrorKind};
-use crate::http::{EventSplitter, Response, is_done};
+use crate::http::{Response, StreamFormat, is_done};
 use crate::settings::faults::Fault;
 
 /// The response header that names the injected fault.
@@ -53,16 +53,19 @@ pub(crate) fn connection_error(fault: Fault) -> Error {
 }
 
 /// A body that cannot be parsed: the first half of the JSON, or a stream whose middle event is cut to its first half.
-pub(crate) fn malformed(body: &Bytes, is_event_stream: bool) -> Bytes {
-    if !is_event_stream {
+pub(crate) fn malformed(body: &Bytes, format: Option<StreamFormat>) -> Bytes {
+    let Some(format) = format else {
         return first_half(body);
-    }
-    let mut splitter = EventSplitter::default();
+    };
+    let mut splitter = format.splitter();
     let mut events = splitter.push(body);
     events.extend(splitter.rest());
     let content_events = events.iter().filter(|event| !is_done(event)).count();
     if let Some(event) = events.get_mut(content_events / 2) {
-        *event = [&first_half(event)[..], b"\n\n"].concat().into();
+        *event = match format {
+            StreamFormat::Events => [&first_half(event)[..], b"\n\n"].concat().into(),
+            StreamFormat::Frames => event.slice(..event.len() / 2),
+        };
     }
     events.concat().into()
 }
@@ -83,12 +86,15 @@ mod tests {
     #[test]
     fn a_malformed_body_ends_at_a_character_boundary() {
         let json = Bytes::from("{\"a\":\"éé\"}");
-        assert_eq!(malformed(&json, false), "{\"a\":\"");
+        assert_eq!(malformed(&json, None), "{\"a\":\"");
         let stream = Bytes::from("data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: {\"n\":3}\n\ndata: [DONE]\n\n");
         assert_eq!(
-            malformed(&stream, true),
+            malformed(&stream, Some(StreamFormat::Events)),
             "data: {\"n\":1}\n\ndata: {\n\ndata: {\"n\":3}\n\ndata: [DONE]\n\n"
         );
-        assert_eq!(malformed(&Bytes::from("data: [DONE]\n\n"), true), "data: [\n\n");
+        assert_eq!(
+            malformed(&Bytes::from("data: [DONE]\n\n"), Some(StreamFormat::Events)),
+            "data: [\n\n"
+        );
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cassette::RecordedResponse;
 use crate::error::Error;
-use crate::http::{Body, EventSplitter, Response};
+use crate::http::{Body, Response};
 use crate::settings::pace::Pace;
 
 /// The rest of a body that is being replayed.
@@ -33,8 +33,8 @@ impl PacedBody {
     /// The body of a response to a request that has just arrived.
     pub(super) fn new(recorded: &RecordedResponse, body: Bytes, pace: Pace, delays_skipped: CancellationToken) -> Self {
         let mut events = Vec::new();
-        if recorded.is_event_stream() {
-            let mut splitter = EventSplitter::default();
+        if let Some(format) = recorded.stream_format() {
+            let mut splitter = format.splitter();
             let complete = splitter.push(&body);
             let mut end = 0;
             let ends = complete.into_iter().chain(splitter.rest()).map(|event| {
@@ -53,7 +53,7 @@ impl PacedBody {
             events,
             pace,
             fragment_lengths: Vec::new(),
-            is_stream: recorded.is_event_stream(),
+            is_stream: recorded.stream_format().is_some(),
             truncated_by: None,
             started: Instant::now(),
             at: 0,

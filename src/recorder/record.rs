@@ -16,7 +16,7 @@ use super::outcome::Outcome;
 use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Body, EventSplitter, Request, Response, Transport, content_type, is_done, is_event_stream};
+use crate::http::{Body, Request, Response, StreamFormat, StreamSplitter, Transport, content_type, is_done};
 use crate::redaction::secret_scan::mask;
 
 impl Recorder {
@@ -50,7 +50,7 @@ impl Recorder {
         };
         call.publish(Ok(shared.clone()));
         let response = shared.response();
-        let is_stream = is_event_stream(content_type(response.header_map()));
+        let is_stream = StreamFormat::of(content_type(response.header_map())).is_some();
         let recorder = self.clone();
         let recording = async move { recorder.copy_and_save(exchange, call, shared, origin, body).await };
         // `FinishOnDrop` reports a panic, here as in a task.
@@ -189,7 +189,7 @@ impl Drop for FinishOnDrop<'_> {
 /// When each event of a stream, or a plain body, was complete.
 struct Timing {
     started: Instant,
-    events: Option<EventSplitter>,
+    events: Option<StreamSplitter>,
     milliseconds: Vec<u64>,
 }
 
@@ -197,7 +197,7 @@ impl Timing {
     fn new(headers: &HeaderMap, started: Instant) -> Self {
         Self {
             started,
-            events: is_event_stream(content_type(headers)).then(EventSplitter::default),
+            events: StreamFormat::of(content_type(headers)).map(StreamFormat::splitter),
             milliseconds: Vec::new(),
         }
     }

@@ -50,7 +50,7 @@ impl Recorder {
                 self.count_injected(exchange, fault, Some(response.status));
                 fault_responses::name_fault(&mut headers, fault);
                 if fault == Fault::Malformed {
-                    body = fault_responses::malformed(&body, response.is_event_stream());
+                    body = fault_responses::malformed(&body, response.stream_format());
                 }
             }
             None => self.count_replayed(exchange, document, index, replayed.tokens),
@@ -58,7 +58,7 @@ impl Recorder {
         let pace = exchange.playback.pace_or(exchange.settings.settings.pace);
         let lengths = exchange.playback.fragment_lengths();
         let is_truncated = fault == Some(Fault::Cut);
-        if pace == Pace::Instant && lengths.is_empty() && !is_truncated && !response.is_event_stream() {
+        if pace == Pace::Instant && lengths.is_empty() && !is_truncated && response.stream_format().is_none() {
             return Ok(Response::new(response.status, body).headers(headers));
         }
         let skip = self.shared.delays_skipped.clone();

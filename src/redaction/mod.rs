@@ -17,8 +17,8 @@ pub(crate) use self::dummy::is_dummy;
 use self::unescape::Unescaped;
 use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedRequest};
 use crate::http::{
-    JsonLayout, Request, header_text, is_connection_header, multipart_boundary, parse_exact_json, parse_json,
-    parse_multipart,
+    Frame, JsonLayout, Request, header_text, is_connection_header, multipart_boundary, parse_exact_json, parse_frames,
+    parse_json, parse_multipart,
 };
 use crate::settings::matching::{PLACEHOLDER, Replacement};
 
@@ -252,6 +252,9 @@ impl Redactor {
 
     /// Replaces the secrets in a body. A body without secrets is returned unchanged.
     pub(crate) fn redact_body(&self, body: &Bytes) -> Bytes {
+        if let Ok(frames) = parse_frames(body) {
+            return self.redact_frames(body, &frames);
+        }
         let mut body = body.clone();
         for secret in self.secrets.iter() {
             if memchr::memmem::find(&body, secret.as_bytes()).is_some() {
@@ -280,6 +283,18 @@ impl Redactor {
                     Cow::Borrowed(_) => None,
                 });
         redacted.map_or(body, Bytes::from)
+    }
+
+    /// Replaces the secrets in the content of frames, whose lengths and checksums fit it afterwards.
+    fn redact_frames(&self, body: &Bytes, frames: &[Frame]) -> Bytes {
+        let redacted = frames.iter().map(|frame| frame.map(|text| self.redact_body(text)));
+        let redacted: Vec<Frame> = redacted.collect();
+        if redacted == frames {
+            return body.clone();
+        }
+        let written: Option<Vec<Vec<u8>>> = redacted.iter().map(Frame::write).collect();
+        // A frame that becomes too large is left out with all others, which is better than a secret in a file.
+        written.map_or_else(Bytes::new, |frames| frames.concat().into())
     }
 
     /// The position of the first secret that is not escaped.
@@ -389,6 +404,7 @@ mod tests {
     use http::{HeaderValue, header};
 
     use super::*;
+    use crate::http::frame_tests;
 
     const KEY: &str = "sk-roundtrip-0123456789";
 
@@ -572,5 +588,15 @@ mod tests {
             ]
         );
         assert_eq!(recorded[3].1, PLACEHOLDER);
+    }
+
+    #[test]
+    fn secrets_in_frames_are_replaced_and_the_frames_stay_readable() {
+        let chunk = |key: &str| frame_tests::chunk(&format!("{{\"a\":\"{key}\"}}"));
+        let body = |key: &str| [chunk(key), frame_tests::event("x", format!("{{\"b\":\"{key}\"}}"))].concat();
+        let secret = "sk-roundtrip-0123456789";
+        assert_eq!(redactor().redact_body(&body(secret).into()), body(PLACEHOLDER));
+        let clean = Bytes::from(body("nothing"));
+        assert_eq!(redactor().redact_body(&clean), clean);
     }
 }

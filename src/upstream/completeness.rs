@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{EventSplitter, is_done, is_event_stream};
+use crate::http::{StreamFormat, StreamSplitter, is_done};
 
 /// Checks whether a body is complete when only the end of its connection marks its end.
 pub(super) enum Completeness {
-    Events(EventSplitter),
+    Events(StreamSplitter),
     Json(Nesting),
     /// The current event is too large to be held in memory.
     Unknown,
@@ -17,8 +17,8 @@ pub(super) enum Completeness {
 impl Completeness {
     /// Returns the check for a content type, or `None` if no check exists for it.
     pub(super) fn of(content_type: Option<&str>) -> Option<Self> {
-        if is_event_stream(content_type) {
-            return Some(Self::Events(EventSplitter::default()));
+        if let Some(format) = StreamFormat::of(content_type) {
+            return Some(Self::Events(format.splitter()));
         }
         content_type
             .is_some_and(|kind| kind.starts_with("application/json"))

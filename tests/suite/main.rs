@@ -3,6 +3,8 @@
 
 mod support;
 
+#[cfg(all(feature = "cli", unix))]
+mod bedrock;
 #[cfg(feature = "cli")]
 mod cache;
 #[cfg(all(feature = "cli", feature = "redis", feature = "sql", unix))]

@@ -41,6 +41,27 @@ fn links_of_the_readme_lead_to_files_of_the_package() {
     assert_eq!(files.iter().find(is_generated), None);
 }
 
+/// As `cargo publish --dry-run`, without the network and without a second build.
+#[test]
+fn the_crate_is_packaged_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["package", "--no-verify", "--allow-dirty", "--offline", "--target-dir"])
+        .arg(folder.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let packaged = done(&mut cargo);
+    assert!(
+        packaged.status.success() && !packaged.stderr.contains("warning"),
+        "{}",
+        packaged.stderr
+    );
+    let file = format!("package/mistral-cassette-{}.crate", env!("CARGO_PKG_VERSION"));
+    let size = std::fs::metadata(folder.path().join(file)).unwrap().len();
+    // The limit of crates.io is 10 MiB.
+    assert!((100_000..5 << 20).contains(&size), "{size} bytes");
+}
+
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -51,3 +51,29 @@ fn the_python_package_has_the_version_and_the_licence_of_the_crate() {
     let licence = format!("\"{}\"", env!("CARGO_PKG_LICENSE"));
     assert_eq!(member(&python, "license"), Some(&*licence));
 }
+
+/// The metadata of a source distribution is that of the wheels, which a release builds.
+#[test]
+fn the_metadata_of_the_python_package_is_accepted_by_twine() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tool = |name: &str| root.join(".venv/bin").join(name);
+    for name in ["maturin", "twine"] {
+        if !is_installed(tool(name).exists(), &tool(name).display().to_string()) {
+            return;
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut maturin = Command::new(tool("maturin"));
+    maturin.args(["sdist", "--out"]).arg(folder.path());
+    maturin
+        .current_dir(root.join("python"))
+        .env("CARGO_NET_OFFLINE", "true");
+    let built = done(&mut maturin);
+    assert_eq!(built.code(), 0, "{}", built.stderr);
+    let archive = folder
+        .path()
+        .join(format!("mistral_cassette-{}.tar.gz", env!("CARGO_PKG_VERSION")));
+    let mut twine = Command::new(tool("twine"));
+    let checked = done(twine.args(["check", "--strict"]).arg(archive));
+    assert_eq!(checked.code(), 0, "{}{}", checked.stdout, checked.stderr);
+}

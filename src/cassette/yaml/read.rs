@@ -15,6 +15,7 @@ pub(crate) use serde_yaml::Tagged;
 use super::session::{self, MessageIn};
 use super::version::VERSION;
 use crate::cassette::body::{Blob, Events, RecordedBody, RecordedPart};
+use crate::cassette::frame_form::{FrameForm, FrameHeaders, Payload};
 use crate::cassette::{Cassette, History, Recorded, RecordedRequest, RecordedResponse, sent_messages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::is_lower_hex;
@@ -352,6 +353,7 @@ pub(super) struct BodyFields {
     pub(super) final_blank_line: bool,
     pub(super) json: Option<Value>,
     pub(super) events: Option<Vec<String>>,
+    pub(super) frames: Option<Vec<FrameIn>>,
     pub(super) text: Option<String>,
     pub(super) base64: Option<String>,
     pub(super) multipart: Option<Vec<PartIn>>,
@@ -423,19 +425,22 @@ impl TryFrom<BodyFields> for BodyIn {
     type Error = String;
 
     fn try_from(fields: BodyFields) -> Result<Self, String> {
-        let layout = JsonLayout {
-            spacing: fields.spacing.0,
-            ascii: fields.ascii,
-            python_floats: fields.floats == FloatsIn::Python,
-            final_newline: fields.final_newline,
-        };
+        let layout = layout(fields.spacing, fields.ascii, fields.floats, fields.final_newline);
         let json = fields.json.map(|value| layout.write(&value));
         let events = fields
             .events
             .map(|entries| Events::join(&entries, !fields.final_blank_line).into_bytes());
+        let frames = fields
+            .frames
+            .map(|frames| {
+                let forms: Vec<FrameForm> = frames.into_iter().map(|frame| frame.0).collect();
+                FrameForm::join(&forms).ok_or("a frame is larger than 16 MiB, or has headers that are too long")
+            })
+            .transpose()?;
         let inline = [
             json,
             events,
+            frames,
             fields.text.map(String::into_bytes),
             decoded(fields.base64)?,
         ];
@@ -465,7 +470,65 @@ impl TryFrom<PartFields> for PartIn {
     }
 }
 
-const TOO_MANY_FORMS: &str = "the body has more than one of json, events, text, base64, multipart and file";
+#[derive(Deserialize)]
+#[serde(try_from = "FrameFields")]
+pub(super) struct FrameIn(FrameForm);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FrameFields {
+    event: Option<String>,
+    #[serde(default)]
+    headers: HeadersIn,
+    #[serde(default)]
+    spacing: SpacingIn,
+    #[serde(default)]
+    ascii: bool,
+    #[serde(default)]
+    floats: FloatsIn,
+    #[serde(default)]
+    final_newline: bool,
+    chunk: Option<Value>,
+    json: Option<Value>,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+impl TryFrom<FrameFields> for FrameIn {
+    type Error = String;
+
+    fn try_from(fields: FrameFields) -> Result<Self, String> {
+        let layout = layout(fields.spacing, fields.ascii, fields.floats, fields.final_newline);
+        let forms = [
+            fields.chunk.map(|value| Payload::Chunk(value, layout)),
+            fields.json.map(|value| Payload::Json(value, layout)),
+            fields.text.map(Payload::Text),
+            decoded(fields.base64)?.map(|bytes| Payload::Base64(bytes.into())),
+        ];
+        let mut forms: Vec<Payload> = forms.into_iter().flatten().collect();
+        let payload = forms.pop().unwrap_or(Payload::Empty);
+        if !forms.is_empty() {
+            return Err("the frame has more than one of chunk, json, text and base64".to_owned());
+        }
+        let headers = match fields.event {
+            None => FrameHeaders::Listed(fields.headers.0),
+            Some(kind) if fields.headers.0.is_empty() => FrameHeaders::Event(kind),
+            Some(_) => return Err("the frame has both event and headers".to_owned()),
+        };
+        Ok(Self(FrameForm { headers, payload }))
+    }
+}
+
+fn layout(spacing: SpacingIn, ascii: bool, floats: FloatsIn, final_newline: bool) -> JsonLayout {
+    JsonLayout {
+        spacing: spacing.0,
+        ascii,
+        python_floats: floats == FloatsIn::Python,
+        final_newline,
+    }
+}
+
+const TOO_MANY_FORMS: &str = "the body has more than one of json, events, frames, text, base64, multipart and file";
 
 pub(super) fn decoded(base64: Option<String>) -> Result<Option<Vec<u8>>, String> {
     let decoded = base64.map(|text| BASE64.decode(text.trim())).transpose();
@@ -481,7 +544,9 @@ pub(super) fn one_blob(mut inline: Vec<Vec<u8>>, file: Option<String>) -> Result
             }
             Ok(Blob::External { sha256 })
         }
-        (None, _, None) => Err("the body has none of json, events, text, base64, multipart and file".to_owned()),
+        (None, _, None) => {
+            Err("the body has none of json, events, frames, text, base64, multipart and file".to_owned())
+        }
         _ => Err(TOO_MANY_FORMS.to_owned()),
     }
 }

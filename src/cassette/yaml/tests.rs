@@ -1,5 +1,7 @@
 //! Tests of the YAML format: what is written is read as the same cassette.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::StatusCode;
 use proptest::prelude::*;
@@ -450,5 +452,48 @@ fn a_session_that_was_damaged_is_an_error() {
         assert!(text.contains(old), "{old}\n{text}");
         let error = read(text.replacen(old, new, 1).as_bytes(), "x.yaml").unwrap_err();
         assert!(error.message().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn frames_of_bedrock_are_written_with_their_content() {
+    use crate::http::frame_tests as frames;
+
+    let kind = "application/vnd.amazon.eventstream";
+    let stream = [
+        frames::event("messageStart", r#"{"p":"ab","role":"assistant"}"#),
+        frames::chunk(r#"{"outputs":[{"text":"It's 5 o'clock\n","stop_reason":null}]}"#),
+        frames::event("chunk", r#"{"bytes": "eyJhIjogMWUtMDV9"}"#),
+        frames::event("chunk", r#"{"bytes": "no base64"}"#),
+        frames::event("PayloadPart", "a text"),
+        frames::event("PayloadPart", &b"\xff\x00"[..]),
+        frames::event("contentBlockStop", ""),
+        frames::exception("throttlingException"),
+    ];
+    insta::assert_snapshot!(assert_round_trip(&cassette(blob(b""), kind, &stream.concat())));
+    // What cannot be written again with the same bytes stays base64.
+    let number = b"\0\0\0\x2d\0\0\0\x10\x41\xc4\x24\xb8\x0aevent-type\x04\0\0\xa0\x0c{'foo':'bar'}\x36\xf4\x80\xa0";
+    let truncated = &stream[0][..stream[0].len() - 1];
+    let deep = format!("{{\"bytes\":\"{}\"}}", BASE64.encode([[b'['; 48], [b']'; 48]].concat()));
+    assert_round_trip(&cassette(blob(b""), kind, &frames::event("chunk", deep)));
+    for other in [&number[..], truncated] {
+        assert!(!assert_round_trip(&cassette(blob(b""), kind, other)).contains("frames:"));
+    }
+}
+
+#[test]
+fn invalid_frames_are_errors_with_their_line() {
+    let head = "version: 1\nkey: k\nrecorded: {at: t, by: b}\nrequest: {method: GET, path: /}\nresponses:\n- status: 200\n  body:\n    frames:\n";
+    for (frame, message) in [
+        (
+            "{event: a, text: b, base64: YQ==}",
+            "the frame has more than one of chunk, json, text and base64",
+        ),
+        ("{event: a, headers: {b: c}}", "the frame has both event and headers"),
+        ("{event: a, base64: '?'}", "the body is not valid base64"),
+    ] {
+        let document = format!("{head}    - {frame}\n  timing_ms: [1]\n");
+        let error = read(document.as_bytes(), "x.yaml").unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
     }
 }

@@ -16,9 +16,10 @@ use serde_yaml::{DoubleQuoted, FlowSeq, LitStr, SingleQuoted};
 use super::session::MessageOut;
 use super::version::VERSION;
 use crate::cassette::body::{Blob, Events, Form, RecordedBody, RecordedPart};
+use crate::cassette::frame_form::{FrameForm, FrameHeaders, Payload};
 use crate::cassette::{Cassette, History, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{JsonSpacing, serialize_number};
+use crate::http::{JsonLayout, JsonSpacing, serialize_number};
 
 /// Returns the document of a cassette.
 ///
@@ -274,20 +275,7 @@ impl Serialize for BlobOut<'_> {
         match Form::of(bytes, self.is_event_stream) {
             Form::Empty => {}
             Form::Json(value, layout) => {
-                match layout.spacing {
-                    JsonSpacing::Compact => {}
-                    JsonSpacing::Spaced => map.serialize_entry("spacing", "spaced")?,
-                    JsonSpacing::Indented(step) => map.serialize_entry("spacing", &format!("indented-{step}"))?,
-                }
-                if layout.ascii {
-                    map.serialize_entry("ascii", &true)?;
-                }
-                if layout.python_floats {
-                    map.serialize_entry("floats", "python")?;
-                }
-                if layout.final_newline {
-                    map.serialize_entry("final_newline", &true)?;
-                }
+                write_layout(&mut map, layout)?;
                 map.serialize_entry("json", &Readable(&value))?;
             }
             Form::Events(Events { entries, is_truncated }) => {
@@ -296,8 +284,56 @@ impl Serialize for BlobOut<'_> {
                 }
                 map.serialize_entry("events", &entries.into_iter().map(Block).collect::<Vec<_>>())?;
             }
+            Form::Frames(frames) => {
+                map.serialize_entry("frames", &frames.iter().map(FrameOut).collect::<Vec<_>>())?;
+            }
             Form::Text(text) => map.serialize_entry("text", &Block(text))?,
             Form::Base64(bytes) => map.serialize_entry(BASE64_MEMBER, &Text(&base64(bytes)))?,
+        }
+        map.end()
+    }
+}
+
+/// Writes what differs from the default layout.
+fn write_layout<M: SerializeMap>(map: &mut M, layout: JsonLayout) -> Result<(), M::Error> {
+    match layout.spacing {
+        JsonSpacing::Compact => {}
+        JsonSpacing::Spaced => map.serialize_entry("spacing", "spaced")?,
+        JsonSpacing::Indented(step) => map.serialize_entry("spacing", &format!("indented-{step}"))?,
+    }
+    if layout.ascii {
+        map.serialize_entry("ascii", &true)?;
+    }
+    if layout.python_floats {
+        map.serialize_entry("floats", "python")?;
+    }
+    if layout.final_newline {
+        map.serialize_entry("final_newline", &true)?;
+    }
+    Ok(())
+}
+
+struct FrameOut<'a>(&'a FrameForm);
+
+impl Serialize for FrameOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.0.headers {
+            FrameHeaders::Event(kind) => map.serialize_entry("event", &Text(kind))?,
+            FrameHeaders::Listed(headers) => map.serialize_entry("headers", &HeadersOut(headers))?,
+        }
+        match &self.0.payload {
+            Payload::Empty => {}
+            Payload::Chunk(value, layout) => {
+                write_layout(&mut map, *layout)?;
+                map.serialize_entry("chunk", &Readable(value))?;
+            }
+            Payload::Json(value, layout) => {
+                write_layout(&mut map, *layout)?;
+                map.serialize_entry("json", &Readable(value))?;
+            }
+            Payload::Text(text) => map.serialize_entry("text", &Block(text))?,
+            Payload::Base64(bytes) => map.serialize_entry("base64", &Text(&BASE64.encode(bytes)))?,
         }
         map.end()
     }

@@ -18,7 +18,7 @@ use crate::cassette::{
 };
 use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
-use crate::http::{EventSplitter, Request, is_event_stream, media_type, strip_response_headers};
+use crate::http::{Request, is_event_stream, media_type, strip_response_headers};
 use crate::key::{RequestKey, Scope};
 use crate::recorder::{Assessment, RequestLine, assess};
 use crate::redaction::Redactor;
@@ -420,10 +420,10 @@ fn base_and_target(interaction: &Interaction) -> Result<(Option<String>, String)
 
 /// The number of times in `timing_ms`: one, or one for each event of a stream.
 fn piece_count(body: &[u8], response: &RecordedResponse) -> usize {
-    if !response.is_event_stream() {
+    let Some(format) = response.stream_format() else {
         return 1;
-    }
-    let mut splitter = EventSplitter::default();
+    };
+    let mut splitter = format.splitter();
     let events = splitter.push(body).len();
     events + usize::from(splitter.rest().is_some())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::messages::event_with_usage;
-use crate::http::{parse_events, parse_json};
+use crate::http::parse_json;
 
 /// The usage of one or more responses, as counted by the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,14 +58,15 @@ impl Usage {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let usage = &json["usage"];
         if usage.is_object() {
-            let either = |one: &str, other: &str| number(usage.get(one).unwrap_or(&usage[other]));
+            let any = |names: [&str; 3]| names.iter().find_map(|name| usage.get(*name)).map_or(0, number);
             return Some(Self {
                 // The API charges the tokens of connectors as input.
-                input_tokens: either("prompt_tokens", "input_tokens") + number(&usage["connector_tokens"]),
+                input_tokens: any(["prompt_tokens", "input_tokens", "inputTokens"])
+                    + number(&usage["connector_tokens"]),
                 cached_tokens: number(&usage["prompt_tokens_details"]["cached_tokens"])
                     .max(number(&usage["input_tokens_details"]["cached_tokens"]))
                     .max(number(&usage["num_cached_tokens"])),
-                output_tokens: either("completion_tokens", "output_tokens"),
+                output_tokens: any(["completion_tokens", "output_tokens", "outputTokens"]),
                 audio_seconds: number(&usage["prompt_audio_seconds"]),
                 ..Self::default()
             });
@@ -136,11 +137,11 @@ fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
-    if !response.is_event_stream() {
+    let Some(events) = response.events(bytes) else {
         return parse_json(bytes);
-    }
+    };
     let has_usage = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
-    parse_events(bytes).iter().rev().find_map(|event| {
+    events.iter().rev().find_map(|event| {
         let event = parse_json(event.data.as_bytes())?;
         // The last event of the Responses API has the response as a member.
         let inner = &event["response"];

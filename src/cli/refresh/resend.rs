@@ -9,7 +9,7 @@ use crate::cassette::{Blob, Cassette, RecordedBody, RecordedPart, RecordedReques
 use crate::client::Client;
 use crate::engine::{CacheEngine, MemoryEngine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Part, Request, parse_json, write_form};
+use crate::http::{Part, Request, StreamFormat, parse_json, write_form};
 use crate::mode::Mode;
 use crate::recorder::{Recorder, is_transient};
 use crate::settings::matching::PLACEHOLDER;
@@ -43,10 +43,10 @@ pub(super) async fn resend(
     }
     let recorder = recorder.build()?;
     let recorded = &old.responses[turn];
-    let accept = if recorded.is_event_stream() {
-        "text/event-stream"
-    } else {
-        "application/json"
+    let accept = match recorded.stream_format() {
+        Some(StreamFormat::Events) => "text/event-stream",
+        Some(StreamFormat::Frames) => "application/vnd.amazon.eventstream",
+        None => "application/json",
     };
     let request = http_request(request)?.header(header::ACCEPT, HeaderValue::from_static(accept));
     // A transient error in the recording is intended, so the client does not retry it.

@@ -10,6 +10,7 @@ use crate::cli::messages;
 use crate::cli::prices::{CostEstimate, Prices, Usage};
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
+use crate::http::{StreamFormat, frames_as_text};
 use crate::key::scope_and_endpoint;
 
 /// The page omits a longer run of base64, in bytes: an image, a sound, a file.
@@ -77,17 +78,18 @@ pub(super) fn details(recording: &Recording, with_media: bool) -> Value {
 
 fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
     let response_value = |response: &RecordedResponse| {
-        json!({
+        let mut value = json!({
             "status": response.status.as_u16(),
             "reason": response.status.canonical_reason(),
             "headers": response.headers,
             "timing_ms": response.timing_ms,
             "usage": Usage::of(&cassette.request, response).as_ref().map(usage_value),
-            "body": match response.messages.is_empty() {
-                true => body_value(bytes(&response.body), with_media),
-                false => json!({ "text": messages::transcript(response).join("\n") }),
-            },
-        })
+            "body": response_body_value(response, with_media),
+        });
+        if let Some(events) = frames_as_events(response) {
+            value["events"] = events.into();
+        }
+        value
     };
     let body = match &cassette.request.body {
         RecordedBody::Blob(blob) => body_value(bytes(blob), with_media),
@@ -127,6 +129,32 @@ fn session_value(cassette: &Cassette, with_media: bool) -> Value {
         })
     });
     json!({ "parts": audio.collect::<Vec<_>>() })
+}
+
+/// Returns the body of a response; of a stream of frames, the content of each frame as text.
+fn response_body_value(response: &RecordedResponse, with_media: bool) -> Value {
+    if !response.messages.is_empty() {
+        return json!({ "text": messages::transcript(response).join("\n") });
+    }
+    let bytes = bytes(&response.body);
+    match frames_as_text(bytes) {
+        Some(text) => body_value(text.as_bytes(), with_media),
+        None => body_value(bytes, with_media),
+    }
+}
+
+/// Returns the events of a stream of frames, in the form of the API's own. The scripts of the page read other streams by
+/// themselves.
+fn frames_as_events(response: &RecordedResponse) -> Option<Vec<Value>> {
+    let format = response
+        .stream_format()
+        .filter(|format| *format == StreamFormat::Frames)?;
+    let events = format.parse(bytes(&response.body)).into_iter();
+    Some(
+        events
+            .map(|event| json!({ "name": event.name, "data": event.data }))
+            .collect(),
+    )
 }
 
 /// Returns the bytes of a body. External bodies were loaded before.

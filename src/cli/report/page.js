@@ -422,7 +422,7 @@ function timeline(times) {
 function player(response, show) {
   const times = response.timing_ms;
   const last = times.at(-1);
-  const blocks = events(response.body.text);
+  const blocks = eventsOf(response);
   const [canvas, draw] = timeline(times);
   const range = `first ${inSeconds(times[0])}, last ${inSeconds(last)}`;
   const clock = make("span", "", range);

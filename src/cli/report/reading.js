@@ -473,8 +473,13 @@ class Stream {
   }
 }
 
+const STREAM_TYPE = /^\s*(text\/event-stream|application\/vnd\.amazon\.eventstream)\s*(;|$)/i;
+
 const isStream = (response) =>
-  response.headers.some(([name, value]) => name === "content-type" && /^\s*text\/event-stream/i.test(value));
+  response.headers.some(([name, value]) => name === "content-type" && STREAM_TYPE.test(value));
+
+/** The events of a response that is a stream. Those of a binary format are in the data of the page. */
+const eventsOf = (response) => response.events ?? events(response.body.text);
 
 const headOf = (response) => [
   `HTTP ${response.status} ${response.reason ?? ""}`,
@@ -505,7 +510,7 @@ function contentOf(response) {
   if (body === undefined) return undefined;
   if (!isStream(response)) return parsed(body);
   const stream = new Stream();
-  events(body).forEach((event) => stream.add(event));
+  eventsOf(response).forEach((event) => stream.add(event));
   return stream.content();
 }
 

@@ -2,7 +2,7 @@
 
 use super::candidate::{Candidate, Mismatch, Output, Sent};
 use super::position::Position;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::http::Closing;
 use crate::key::CanonicalRequest;
 use crate::recorder::Recorder;
@@ -55,8 +55,12 @@ impl Candidates {
         keys.sort_by_key(|key| key.name());
         let mut sessions = Vec::new();
         for key in keys {
-            let Some(document) = store.read(&key).await? else {
-                continue;
+            let document = match store.read(&key).await {
+                Ok(Some(document)) => document,
+                Ok(None) => continue,
+                // A damaged entry of a cache is one that is missing. A damaged file is for a person to look at.
+                Err(error) if error.kind() == ErrorKind::Cassette && store.is_cache() => continue,
+                Err(error) => return Err(error),
             };
             let canonical = CanonicalRequest::of(&document.request, &settings.matching);
             let is_same = CanonicalRequest {

@@ -10,37 +10,32 @@ mod candidates;
 mod position;
 mod relay;
 mod replay;
+mod save;
 mod transcript;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 
-use self::assessment::{assess_session, has_final_event};
+use self::assessment::has_final_event;
 use self::candidates::Candidates;
-use self::relay::{Ended, relay};
+use self::relay::relay;
 use self::replay::{Exchanged, Replay, Replayed};
+#[cfg(feature = "cli")]
+pub(crate) use self::save::recorded_session;
 use self::transcript::Transcript;
 use super::Recorder;
-use super::assessment::Assessment;
 use super::exchange::Exchange;
 use super::fault_responses;
 use super::outcome::Outcome;
 use super::prepared::PreparedRequest;
 use super::usage_log::Use;
-use crate::cassette::{
-    Blob, Content, Message, Peer, Recorded, RecordedBody, RecordedRequest, RecordedResponse, sent_messages,
-};
-use crate::error::{Error, ErrorKind, Result};
-#[cfg(feature = "cli")]
-use crate::http::WebSocketMessage;
+use crate::cassette::{Blob, Content, Message, RecordedRequest, RecordedResponse};
+use crate::error::{ErrorKind, Result};
 use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value, total_tokens};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
-#[cfg(feature = "cli")]
-use crate::redaction::Redactor;
 use crate::redaction::secret_scan::mask;
 use crate::settings::faults::{Fault, Injection};
 
@@ -59,7 +54,7 @@ const FAILED: u16 = 1011;
 /// What becomes of a request for a WebSocket.
 pub(crate) enum Opening<U> {
     /// The client gets a connection, on which [`WebSocketSession::serve`] serves it.
-    Accepted(WebSocketSession<U>),
+    Accepted(Box<WebSocketSession<U>>),
     /// The client gets a response of the API, or of an injected fault.
     Refused(Response),
 }
@@ -68,6 +63,10 @@ pub(crate) enum Opening<U> {
 pub(crate) struct WebSocketSession<U> {
     context: Context<U>,
     source: Source,
+    #[cfg_attr(
+        not(feature = "proxy"),
+        expect(dead_code, reason = "only the proxy responds to a handshake")
+    )]
     protocol: Option<HeaderValue>,
 }
 
@@ -154,7 +153,7 @@ impl Recorder {
                 }
             },
         };
-        Ok(Opening::Accepted(WebSocketSession {
+        Ok(Opening::Accepted(Box::new(WebSocketSession {
             context: Context {
                 recorder: self.clone(),
                 upstream,
@@ -163,7 +162,7 @@ impl Recorder {
             },
             source,
             protocol,
-        }))
+        })))
     }
 
     async fn connect_upstream<U: WebSocketTransport>(
@@ -219,6 +218,7 @@ fn first_of(value: &HeaderValue) -> Option<HeaderValue> {
 
 impl<U: WebSocketTransport> WebSocketSession<U> {
     /// The subprotocol for the response to the client.
+    #[cfg(feature = "proxy")]
     pub(crate) fn protocol(&self) -> Option<&HeaderValue> {
         self.protocol.as_ref()
     }
@@ -404,106 +404,6 @@ impl<U: WebSocketTransport> Context<U> {
         }
         self.save(transcript, ended, protocol).await
     }
-
-    /// Saves a session that is complete, lasting, and contains no secret.
-    async fn save(self, transcript: Transcript, ended: Ended, protocol: Option<HeaderValue>) -> Result<()> {
-        const STATUS: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
-        let (recorder, handshake) = (self.recorder.clone(), &self.exchange);
-        let assessment = assess_session(&handshake.prepared.request.path, &ended, transcript.events());
-        let started = transcript.started();
-        let not_recorded = |prepared: &PreparedRequest, reason: String| {
-            recorder.log_use(&prepared.key, Use::NotRecorded);
-            recorder.report(prepared, started, STATUS, Outcome::NotRecorded(reason));
-        };
-        match assessment {
-            Assessment::Lasting => {}
-            Assessment::Transient(_) if handshake.saves_error(STATUS) => {}
-            Assessment::Transient(reason) => {
-                recorder.session().count(|summary| summary.passed_on += 1);
-                recorder.warn_transient(STATUS, &reason, handshake);
-                not_recorded(&handshake.prepared, format!("transient: {reason}"));
-                return Ok(());
-            }
-            Assessment::Incomplete(reason) => {
-                let line = mask(&handshake.prepared.request.line()).into_owned();
-                let message = format!("not recorded: the session {line}{} is {reason}", recorder.origin());
-                let mut error = Error::new(ErrorKind::Upstream, message);
-                if let Ended::ServerVanished(Some(source)) = ended {
-                    error = error.with_source(source);
-                }
-                recorder.session().failed(&error);
-                tracing::warn!("{}", error.message());
-                not_recorded(&handshake.prepared, reason);
-                return Ok(());
-            }
-        }
-        let (by, closing) = match ended {
-            Ended::Closed(peer, closing) => (peer, closing),
-            _ => (Peer::Server, Closing::default()),
-        };
-        let now = transcript.now();
-        let Some((messages, timing_ms)) = transcript.finish(by, &closing, now, &handshake.prepared.redactor) else {
-            recorder.skip_too_large(&handshake.prepared, started, STATUS);
-            return Ok(());
-        };
-        let request = RecordedRequest {
-            body: RecordedBody::Messages(sent_messages(&messages)),
-            ..handshake.prepared.request.clone()
-        };
-        let prepared = Arc::new(self.prepared(request, None));
-        let protocol = protocol.and_then(|value| {
-            Some((
-                header::SEC_WEBSOCKET_PROTOCOL.to_string(),
-                value.to_str().ok()?.to_owned(),
-            ))
-        });
-        let response = RecordedResponse {
-            status: STATUS,
-            headers: protocol.into_iter().collect(),
-            body: Blob::Inline(bytes::Bytes::new()),
-            timing_ms,
-            messages,
-        };
-        let origin = self.upstream.origin();
-        recorder.save_session(self.exchange, prepared, response, origin).await
-    }
-}
-
-impl Recorder {
-    /// Saves a session under the key of everything that its client has sent.
-    async fn save_session(
-        &self,
-        handshake: Exchange,
-        prepared: Arc<PreparedRequest>,
-        response: RecordedResponse,
-        origin: Option<String>,
-    ) -> Result<()> {
-        let started = handshake.started;
-        let exchange = Exchange {
-            turn: Some(self.session().take_turn(&prepared.key)),
-            prepared: prepared.clone(),
-            ..handshake
-        };
-        if let Err(error) = self.check_secrets(&exchange, &response) {
-            self.session().failed(&error);
-            tracing::warn!("{}", error.message());
-            self.log_use(&prepared.key, Use::NotRecorded);
-            let reason = "the session contains a secret".to_owned();
-            self.report(&prepared, started, response.status, Outcome::NotRecorded(reason));
-            return Ok(());
-        }
-        let status = response.status;
-        let redacted = |text: &str| prepared.redactor.redact_text(text).into_owned();
-        let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
-        if self.save(exchange, response, recorded, 1).await? {
-            self.session().count(|summary| summary.recorded += 1);
-            self.log_use(&prepared.key, Use::Recorded);
-            self.report(&prepared, started, status, Outcome::Recorded);
-        } else {
-            self.skip_too_large(&prepared, started, status);
-        }
-        Ok(())
-    }
 }
 
 /// The tokens that a session used when it was recorded, as its last event says.
@@ -516,33 +416,4 @@ fn tokens_of(response: &RecordedResponse) -> u64 {
         .map(|text| total_tokens(text))
         .find(|tokens| *tokens > 0)
         .unwrap_or_default()
-}
-
-/// Returns what a recording keeps of a session that another tool has recorded: its messages and their times.
-///
-/// # Errors
-/// The session is not complete, or ends with an error.
-#[cfg(feature = "cli")]
-pub(crate) fn recorded_session<'a>(
-    path: &str,
-    frames: impl Iterator<Item = (Peer, &'a WebSocketMessage, u64)>,
-    (by, closing, closed_at_ms): (Peer, Closing, u64),
-    redactor: &Redactor,
-) -> Result<(Vec<Message>, Vec<u64>), String> {
-    let mut transcript = Transcript::new(Instant::now(), usize::MAX);
-    for (peer, message, at_ms) in frames {
-        match peer {
-            Peer::Client => transcript.sent(message, at_ms),
-            Peer::Server => transcript.received(message, at_ms),
-        }
-    }
-    match assess_session(path, &Ended::Closed(by, closing.clone()), transcript.events()) {
-        Assessment::Lasting => {}
-        Assessment::Transient(reason) | Assessment::Incomplete(reason) => {
-            return Err(format!("the session is not recorded: {reason}"));
-        }
-    }
-    transcript
-        .finish(by, &closing, closed_at_ms, redactor)
-        .ok_or_else(|| "the session is too large".to_owned())
 }

@@ -50,10 +50,6 @@ impl Transcript {
         &self.events
     }
 
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
     fn is_too_large(&self) -> bool {
         self.bytes > self.limit
     }

@@ -6,6 +6,7 @@ use super::data_url::contents_of_data_urls;
 use super::environment::Environment;
 use super::image::texts_in_image;
 use super::search::{Secret, find_in_bytes, overlap};
+use crate::http::frames_as_text;
 use crate::redaction::unescape::Unescaped;
 
 /// Finds the secrets in a body, in order. Escapes are decoded, whatever the format is: in a JSON body, in each event of a stream,
@@ -17,6 +18,16 @@ pub(crate) fn find_in_body(body: &[u8]) -> Vec<Secret> {
 
 /// Finds the secrets in a body, with those of an environment.
 pub(super) fn find_with(body: &[u8], environment: &Environment) -> Vec<Secret> {
+    if let Some(text) = frames_as_text(body) {
+        // The content of a frame may be base64, so it has no position of its own.
+        let found = find_with(text.as_bytes(), environment).into_iter();
+        return found
+            .map(|secret| Secret {
+                at: 0..body.len(),
+                ..secret
+            })
+            .collect();
+    }
     let unescaped = Unescaped::of(body);
     let mut found = Vec::new();
     for (number, text) in unescaped.texts() {

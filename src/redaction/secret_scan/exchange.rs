@@ -10,7 +10,7 @@ use super::mask::{mask, name_reveals};
 use super::rules::QUERY_CREDENTIAL;
 use super::search::{Secret, SecretValue};
 use crate::cassette::{Blob, Content, Message, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::http::{EventSplitter, parse_json};
+use crate::http::{EventSplitter, parse_frames, parse_json};
 use crate::settings::Secrets;
 
 /// The hint for a response that contains a secret.
@@ -267,6 +267,18 @@ fn locate_in_body(body: &[u8], location: &str) -> Vec<String> {
         });
         return found;
     }
+    if let Ok(frames) = parse_frames(body) {
+        for (number, frame) in frames.iter().enumerate() {
+            scan_value(
+                &parse_json(&frame.content()).unwrap_or_default(),
+                "",
+                &mut |kind, pointer| {
+                    found.push(format!("{kind} in event {} of {location} at {pointer}", number + 1));
+                },
+            );
+        }
+        return found;
+    }
     let mut splitter = EventSplitter::default();
     let mut events = splitter.push(body);
     events.extend(splitter.rest());
@@ -377,5 +389,14 @@ mod tests {
         let finding = Finding::ContentEncoding("compress".to_owned());
         assert!(finding.reason().ends_with("content encoding compress"));
         assert_eq!(finding.hint(), ENCODED_BODY_HINT);
+    }
+
+    #[test]
+    fn a_secret_in_a_frame_is_found_behind_its_base64() {
+        let chunk = |text: &str| crate::http::frame_tests::chunk(&format!("{{\"a\":\"{text}\"}}"));
+        let mut found = Found::default();
+        let body = [chunk("nothing"), chunk(&token())].concat();
+        found.scan_blob(&Blob::Inline(body.into()), "the response");
+        assert_eq!(found.descriptions, ["a GitHub token in event 2 of the response at /a"]);
     }
 }

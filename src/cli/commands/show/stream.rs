@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::{Event, parse_events, parse_json};
+use crate::http::{Event, parse_json};
 
 /// The response that the events of a stream add up to; `None` when they are not events of this API.
-pub(super) fn assembled(body: &[u8]) -> Option<Value> {
+pub(super) fn assembled(events: &[Event]) -> Option<Value> {
     let mut response = Map::new();
     let mut outputs: Vec<Value> = Vec::new();
     let mut text = String::new();
-    for Event { data, .. } in parse_events(body) {
+    for Event { data, .. } in events {
         let Some(Value::Object(event)) = parse_json(data.as_bytes()) else {
             continue;
         };

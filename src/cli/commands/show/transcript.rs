@@ -10,7 +10,7 @@ use crate::cli::messages;
 use crate::cli::store::Store;
 use crate::engine::{CacheEngine, Listed, inline_bodies, read_body};
 use crate::error::Result;
-use crate::http::{parse_events, parse_json};
+use crate::http::{frames_as_text, parse_json};
 
 /// The length limit of a text, in characters.
 const LONGEST_TEXT: usize = 4000;
@@ -181,7 +181,10 @@ impl Page {
 
     fn chunk(&mut self, chunk: &Value) {
         match (chunk["type"].as_str(), chunk) {
-            (Some("text"), _) => self.block(chunk["text"].as_str().unwrap_or_default()),
+            // The chunks of Bedrock have no type.
+            (Some("text") | None, Value::Object(chunk)) if chunk.get("text").is_some_and(Value::is_string) => {
+                self.block(chunk["text"].as_str().unwrap_or_default());
+            }
             (Some("thinking"), _) => {
                 self.line("(thinking)");
                 self.content(&chunk["thinking"]);
@@ -204,16 +207,13 @@ impl Page {
             .last()
             .map(|milliseconds| format!(" in {milliseconds} ms"))
             .unwrap_or_default();
-        let events = if response.is_event_stream() {
-            format!(", {} events", parse_events(body).len())
-        } else {
-            String::new()
-        };
-        let _ = write!(self.text, "\n## {title}: {}{duration}{events}\n", response.status);
-        let document = if response.is_event_stream() {
-            assembled(body)
-        } else {
-            parse_json(body)
+        let events = response.events(body);
+        let count = events.as_ref().map(|events| format!(", {} events", events.len()));
+        let count = count.unwrap_or_default();
+        let _ = write!(self.text, "\n## {title}: {}{duration}{count}\n", response.status);
+        let document = match events {
+            Some(events) => assembled(&events),
+            None => parse_json(body),
         };
         for line in messages::transcript(response) {
             self.line(&line);
@@ -237,7 +237,10 @@ impl Page {
         if let Value::Array(choices) = choices {
             for choice in &choices {
                 self.message(&choice["message"]);
-                if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| *reason != "stop") {
+                if let Some(reason) = choice["finish_reason"]
+                    .as_str()
+                    .filter(|reason| !matches!(*reason, "stop" | "end_turn"))
+                {
                     self.line(&format!("(finished: {reason})"));
                 }
             }
@@ -262,7 +265,10 @@ impl Page {
     fn raw(&mut self, body: &[u8]) {
         match std::str::from_utf8(body) {
             Ok(text) => self.block(text),
-            Err(_) => self.line(&format!("({} bytes of binary data)", body.len())),
+            Err(_) => match frames_as_text(body) {
+                Some(text) => self.block(&text),
+                None => self.line(&format!("({} bytes of binary data)", body.len())),
+            },
         }
     }
 }
