@@ -15,14 +15,14 @@ async function transcribe(base, seed, size) {
   const client = new RealtimeTranscription({ apiKey, ...(base && { serverURL: base }) });
   const audioFormat = { encoding: "pcm_s16le", sampleRate: 16000 };
   const events = [];
-  for await (const event of client.transcribeStream(pieces(audio(seed), size), "voxtral-realtime", { audioFormat })) {
+  for await (const event of client.transcribeStream(pieces(audio(seed), size), `voxtral-${seed}`, { audioFormat })) {
     events.push(event);
   }
   return events;
 }
 
 function bare(base, seed) {
-  const url = `${(base ?? "https://api.mistral.ai").replace("http", "ws")}/v1/audio/speech/realtime`;
+  const url = `${(base ?? "https://api.mistral.ai").replace("http", "ws")}/v1/audio/speech/realtime?model=bare-${seed}`;
   const socket = new WebSocket(url, { headers: { authorization: `Bearer ${apiKey}` } });
   const answers = [];
   return new Promise((resolve, reject) => {

@@ -26,19 +26,19 @@ async def transcribe(base, seed, size):
     sound = audio(seed)
     pieces = [sound[at : at + size] for at in range(0, len(sound), size)]
     format = AudioFormat(encoding="pcm_s16le", sample_rate=16000)
-    events = client.audio.realtime.transcribe_stream(each(pieces), "voxtral-realtime", audio_format=format)
+    events = client.audio.realtime.transcribe_stream(each(pieces), f"voxtral-{seed}", audio_format=format)
     return [event.model_dump(mode="json") async for event in events]
 
 
 async def speak(base, seed):
     client = Mistral(api_key=KEY, **({"server_url": base} if base else {}))
     texts = each(["Bonjour ", "tout le monde, ", f"numéro {seed}."])
-    events = client.audio.realtime_speech.speak_stream(texts, "voxtral-tts", voice_id="fr_marie_neutral")
+    events = client.audio.realtime_speech.speak_stream(texts, f"voxtral-tts-{seed}", voice_id="fr_marie_neutral")
     return [event.model_dump(mode="json") async for event in events]
 
 
 async def bare(base, seed):
-    url = (base or "https://api.mistral.ai").replace("http", "ws", 1) + "/v1/audio/speech/realtime"
+    url = (base or "https://api.mistral.ai").replace("http", "ws", 1) + f"/v1/audio/speech/realtime?model=bare-{seed}"
     answers = []
     async with websockets.connect(url, additional_headers={"authorization": f"Bearer {KEY}"}) as socket:
         await socket.send('{ "type" : "input_text.append",  "text":"d\\u00e9j\\u00e0 ' + str(seed) + '" }')

@@ -58,13 +58,17 @@ impl Program {
 
     /// The answers of some operations, or of all, with the proxy as their base URL.
     fn ask(&self, base: &str, names: &[&str]) -> BTreeMap<String, Value> {
+        answers(&self.lines(base, names))
+    }
+
+    fn lines(&self, base: &str, names: &[&str]) -> String {
         let line = json!({ "base": base, "seed": 1, "names": names });
         let command = || {
             let mut command = self.command();
             command.arg("--worker");
             command
         };
-        answers(&worker::ask(self.name, command, &line.to_string()))
+        worker::ask(self.name, command, &line.to_string())
     }
 }
 
@@ -163,6 +167,21 @@ async fn a_session_of_the_python_client_replays_for_the_typescript_client() {
         transcribed(&replayed["transcribe, cut differently"])
     );
     assert_eq!(cassettes(&project.cassettes()).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_miss_is_an_exception_of_the_python_client_with_the_reason() {
+    if !PYTHON.is_installed() {
+        return;
+    }
+    let project = Project::new();
+    let proxy = project.proxy("strict", NOWHERE, &[]);
+    for name in ["transcribe", "speak", "bare"] {
+        let raised = PYTHON.lines(&proxy.url, &[name]);
+        let is_clear = raised.contains("4404") && raised.contains("not recorded: GET /v1/audio/");
+        assert!(is_clear, "{name}: {raised}");
+    }
+    assert_eq!(proxy.stop().code(), 1);
 }
 
 /// `wss://api.mistral.ai`, with an HTTPS upstream that has a certificate for that name.

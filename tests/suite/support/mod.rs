@@ -35,6 +35,8 @@ pub mod tls;
 #[cfg(feature = "cli")]
 pub mod upstream;
 #[cfg(feature = "cli")]
+pub mod websocket;
+#[cfg(feature = "cli")]
 pub mod wire;
 #[cfg(feature = "cli")]
 pub mod worker;

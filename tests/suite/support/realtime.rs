@@ -45,6 +45,10 @@ pub enum Behaviour {
     Vanishes,
     /// Sends an error event after the first input.
     SendsError,
+    /// Sends `session.created` only after the first message of the client, like an API that is far away.
+    GreetsLate,
+    /// Closes the session after the final event.
+    Closes,
     /// Answers the handshake with 401.
     Refuses,
     /// Sends the final event only after [`Realtime::release`].
@@ -63,7 +67,7 @@ pub struct Session {
 #[derive(Default)]
 struct Shared {
     connections: AtomicUsize,
-    /// Counted without a lock on the list: the id of the next session.
+    /// The number of the next session in its id.
     ids: AtomicUsize,
     behaviour: Mutex<Behaviour>,
     released: tokio::sync::Notify,
@@ -244,6 +248,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<'_, S> {
         self.send(json!({ "type": "error", "error": error })).await
     }
 
+    /// Sends `session.created`. Returns the first event of the client, if it has come before.
+    async fn greet(&mut self, session: &Value) -> Result<Option<Value>, Over> {
+        let first = match self.behaviour {
+            Behaviour::GreetsLate => Some(self.event().await?),
+            _ => None,
+        };
+        self.send_session("session.created", session).await?;
+        Ok(first)
+    }
+
     async fn send_session(&mut self, kind: &str, session: &Value) -> Result<(), Over> {
         self.send(json!({ "type": kind, "session": session })).await
     }
@@ -280,16 +294,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<'_, S> {
         }
     }
 
+    async fn send_final(&mut self, event: Value) -> Result<(), Over> {
+        self.send(event).await?;
+        if self.behaviour == Behaviour::Closes {
+            let (code, reason) = (CloseCode::Normal, "done".into());
+            // The loop ends with the reply.
+            let _ = self.socket.close(Some(CloseFrame { code, reason })).await;
+        }
+        Ok(())
+    }
+
     async fn transcribe(&mut self) -> Result<(), Over> {
         let mut session = json!({
             "request_id": self.request_id(),
             "model": self.model,
             "audio_format": { "encoding": "pcm_s16le", "sample_rate": 16_000 },
         });
-        self.send_session("session.created", &session).await?;
+        let mut first = self.greet(&session).await?;
         let (mut heard, mut seconds, mut text) = (Vec::new(), 0.0, String::new());
         loop {
-            let event = self.event().await?;
+            let event = match first.take() {
+                Some(first) => first,
+                None => self.event().await?,
+            };
             match event["type"].as_str() {
                 Some("session.update") => {
                     if seconds > 0.0 {
@@ -332,7 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<'_, S> {
                         "type": "transcription.done", "model": self.model, "text": text, "language": session["language"],
                         "segments": [], "usage": usage,
                     });
-                    self.send(done).await?;
+                    self.send_final(done).await?;
                 }
                 _ => self.send_error("an unknown event").await?,
             }
@@ -366,10 +393,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<'_, S> {
             "expressiveness": 1.0,
             "voice": null,
         });
-        self.send_session("session.created", &session).await?;
+        let mut first = self.greet(&session).await?;
         let (mut text, mut count) = (String::new(), 0);
         loop {
-            let event = self.event().await?;
+            let event = match first.take() {
+                Some(first) => first,
+                None => self.event().await?,
+            };
             let added = event["text"].as_str().unwrap_or_default();
             match event["type"].as_str() {
                 Some("session.update") => {
@@ -401,7 +431,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Served<'_, S> {
                     self.wait_at_end().await?;
                     self.say(&std::mem::take(&mut text)).await?;
                     let usage = json!({ "prompt_tokens": count, "completion_tokens": 0, "total_tokens": count });
-                    self.send(json!({ "type": "speech.audio.done", "usage": usage }))
+                    self.send_final(json!({ "type": "speech.audio.done", "usage": usage }))
                         .await?;
                 }
                 _ => self.send_error("an unknown event").await?,
