@@ -6,7 +6,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::project::Project;
+use crate::support::realtime::{Realtime, SPEECH};
 use crate::support::server::{Reply, Server};
+use crate::support::websocket::Client;
 use crate::support::wire::{Answer, ask};
 
 /// A running `serve`; it is killed when dropped.
@@ -173,6 +175,44 @@ async fn each_test_of_a_runner_has_a_session_and_a_verdict() {
     assert_eq!(verdict["unused"].as_array().unwrap().len(), 1);
     runner.close(third);
     assert_eq!(api.call_count(), 2);
+    assert_eq!(runner.end(), (0, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_session_is_in_the_verdict_of_its_test() {
+    let (project, api) = (Project::new(), Realtime::start().await);
+    let mut runner = Runner::start(&project, &api.url, &[]);
+    let url = runner.base();
+    let (recording, _) = runner.open(json!({ "scope": "a" }));
+    let mut client = Client::open(&url, SPEECH).await;
+    client.speak(&["Bonjour"]).await;
+    client.close().await;
+    let verdict = runner.verdict(recording);
+    assert_eq!(
+        (&verdict["outcome"], &verdict["requests"][0]["path"]),
+        (&"recorded".into(), &SPEECH.into())
+    );
+    assert_eq!(runner.close(recording)["saved"], 1);
+
+    for (text, outcome) in [("Bonjour", "replayed"), ("Bonsoir", "missed")] {
+        let (replaying, _) = runner.open(json!({ "scope": "a", "mode": "strict" }));
+        let mut client = Client::open(&url, SPEECH).await;
+        client.say(json!({ "type": "input_text.append", "text": text })).await;
+        if outcome == "replayed" {
+            client.speak(&[]).await;
+            client.close().await;
+        } else {
+            assert_eq!(client.closing().await.unwrap().0, 4404);
+        }
+        let verdict = runner.verdict(replaying);
+        assert_eq!(verdict["outcome"], outcome, "{verdict}");
+        if outcome == "missed" {
+            let text = verdict["failures"][0]["text"].as_str().unwrap();
+            assert!(text.contains("message 1") && text.contains("Bonsoir"), "{text}");
+        }
+        runner.close(replaying);
+    }
+    assert_eq!(api.sessions().len(), 1);
     assert_eq!(runner.end(), (0, String::new()));
 }
 

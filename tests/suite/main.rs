@@ -63,6 +63,8 @@ mod package;
 mod proxy;
 #[cfg(all(feature = "cli", unix))]
 mod python_package;
+#[cfg(all(feature = "cli", unix))]
+mod realtime;
 #[cfg(feature = "cli")]
 mod recorder;
 #[cfg(all(feature = "cli", feature = "redis", unix))]

@@ -19,6 +19,8 @@ pub mod process;
 #[cfg(feature = "cli")]
 pub mod project;
 #[cfg(feature = "cli")]
+pub mod realtime;
+#[cfg(feature = "cli")]
 pub mod redis;
 #[cfg(feature = "cli")]
 pub mod resources;
@@ -32,6 +34,8 @@ pub mod stores;
 pub mod tls;
 #[cfg(feature = "cli")]
 pub mod upstream;
+#[cfg(feature = "cli")]
+pub mod websocket;
 #[cfg(feature = "cli")]
 pub mod wire;
 #[cfg(feature = "cli")]
