@@ -65,7 +65,9 @@ fn the_metadata_of_the_python_package_is_accepted_by_twine() {
     let folder = tempfile::tempdir().unwrap();
     let mut maturin = Command::new(tool("maturin"));
     maturin.args(["sdist", "--out"]).arg(folder.path());
-    maturin.current_dir(root.join("python")).env("CARGO_NET_OFFLINE", "true");
+    maturin
+        .current_dir(root.join("python"))
+        .env("CARGO_NET_OFFLINE", "true");
     let built = done(&mut maturin);
     assert_eq!(built.code(), 0, "{}", built.stderr);
     let archive = folder
