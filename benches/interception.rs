@@ -334,6 +334,17 @@ fn measure_run() {
         run.args(["run", "--mode", "strict", "--allow-no-requests", "--", "true"]);
         for (at, command) in [run, Command::new("true")].iter_mut().enumerate() {
             let command = command.current_dir(folder.path()).stderr(Stdio::null());
+            // Each of them is a file that `run` reads, too.
+            for name in [
+                "SSL_CERT_FILE",
+                "SSL_CERT_DIR",
+                "REQUESTS_CA_BUNDLE",
+                "CURL_CA_BUNDLE",
+                "AWS_CA_BUNDLE",
+                "GIT_SSL_CAINFO",
+            ] {
+                command.env_remove(name);
+            }
             let start = Instant::now();
             assert!(command.status().unwrap().success());
             times[at].push(start.elapsed().as_secs_f64() * 1e3);

@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::body::{Blob, RecordedBody};
 use super::history::History;
 use super::messages::Message;
-use crate::http::{Event, StreamFormat};
+#[cfg(feature = "cli")]
+use crate::http::Event;
+use crate::http::StreamFormat;
 
 /// A request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -226,6 +228,7 @@ impl RecordedResponse {
     }
 
     /// Returns the events of a stream with these bytes; `None` for a plain body.
+    #[cfg(feature = "cli")]
     pub(crate) fn events(&self, body: &[u8]) -> Option<Vec<Event>> {
         Some(self.stream_format()?.parse(body))
     }

@@ -112,7 +112,7 @@ fn tokens(input: &Value, output: &Value) -> Option<Value> {
     Some(usage.into())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use crate::http::frames::{parse_frames, tests as frames};
     use crate::http::stream::StreamFormat;

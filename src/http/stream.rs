@@ -2,9 +2,14 @@
 
 use bytes::Bytes;
 
+#[cfg(feature = "cli")]
 use super::bedrock;
-use super::frames::{FrameSplitter, is_frame_stream, parse_frames};
-use super::sse::{Event, EventSplitter, is_event_stream, parse_events};
+#[cfg(feature = "cli")]
+use super::frames::parse_frames;
+use super::frames::{FrameSplitter, is_frame_stream};
+#[cfg(feature = "cli")]
+use super::sse::{Event, parse_events};
+use super::sse::{EventSplitter, is_event_stream};
 
 /// How a stream is split into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,7 @@ impl StreamFormat {
 
     /// Returns the events of a complete stream. Events of Bedrock have the form of the API's own; a stream with a damaged
     /// frame has none.
+    #[cfg(feature = "cli")]
     pub(crate) fn parse(self, body: &[u8]) -> Vec<Event> {
         match self {
             Self::Events => parse_events(body),

@@ -121,8 +121,11 @@ fn other_roots() -> Vec<CertificateDer<'static>> {
             "the system has no root certificates: the command can check the certificates of intercepted hosts only"
         );
     }
+    // Often, all variables name the same file.
+    let mut read: BTreeSet<_> = env::var_os("SSL_CERT_FILE").into_iter().collect();
     for name in USER_BUNDLES {
-        let Some(path) = env::var_os(name).filter(|path| !path.is_empty()) else {
+        let path = env::var_os(name).filter(|path| !path.is_empty() && read.insert(path.clone()));
+        let Some(path) = path else {
             continue;
         };
         let path = Path::new(&path);
