@@ -10,6 +10,8 @@ from mistralai.client import Mistral
 from mistralai.client.models import AudioFormat
 
 KEY = os.environ["MISTRAL_API_KEY"]
+# One client: a client reads the root certificates twice when it is made, which takes longer than all its calls.
+CLIENT = Mistral(api_key=KEY)
 
 
 def audio(seed):
@@ -22,18 +24,16 @@ async def each(items):
 
 
 async def transcribe(base, seed, size):
-    client = Mistral(api_key=KEY, **({"server_url": base} if base else {}))
     sound = audio(seed)
     pieces = [sound[at : at + size] for at in range(0, len(sound), size)]
     format = AudioFormat(encoding="pcm_s16le", sample_rate=16000)
-    events = client.audio.realtime.transcribe_stream(each(pieces), f"voxtral-{seed}", audio_format=format)
+    events = CLIENT.audio.realtime.transcribe_stream(each(pieces), f"voxtral-{seed}", audio_format=format)
     return [event.model_dump(mode="json") async for event in events]
 
 
 async def speak(base, seed):
-    client = Mistral(api_key=KEY, **({"server_url": base} if base else {}))
     texts = each(["Bonjour ", "tout le monde, ", f"numéro {seed}."])
-    events = client.audio.realtime_speech.speak_stream(texts, f"voxtral-tts-{seed}", voice_id="fr_marie_neutral")
+    events = CLIENT.audio.realtime_speech.speak_stream(texts, f"voxtral-tts-{seed}", voice_id="fr_marie_neutral")
     return [event.model_dump(mode="json") async for event in events]
 
 
@@ -60,6 +60,8 @@ OPERATIONS = {
 
 
 def run(base, seed, names=()):
+    if base:
+        CLIENT.sdk_configuration.server_url = base
     for name in names or OPERATIONS:
         answer = asyncio.run(OPERATIONS[name](base, seed))
         print(json.dumps({"operation": name, "answer": answer}), flush=True)

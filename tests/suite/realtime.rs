@@ -134,7 +134,7 @@ async fn sixty_four_sessions_at_once_are_recorded_and_replayed_each_with_its_own
     async fn all(url: String) -> Vec<Vec<Value>> {
         let sessions = (0..SESSIONS).map(|seed| {
             let url = url.clone();
-            tokio::spawn(async move { transcribed(&url, &audio(seed, 2), 1600).await })
+            tokio::spawn(async move { transcribed(&url, &audio(seed, 1), 1600).await })
         });
         let ended = futures_util::future::join_all(sessions).await;
         ended.into_iter().map(Result::unwrap).collect()
