@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::stream::assembled;
-use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::cassette::{RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::cli::assembled::assembled;
 use crate::cli::store::Store;
 use crate::engine::{CacheEngine, Listed, read_body};
 use crate::error::Result;
@@ -14,11 +14,12 @@ use crate::http::{parse_events, parse_json};
 /// The length limit of a text, in characters.
 const LONGEST_TEXT: usize = 4000;
 
-/// The text of a cassette: its request, then each response.
-pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Cassette) -> Result<String> {
+/// The text of a cassette: its title, its request, then each response.
+pub(super) async fn transcript(store: &Store, listed: &Listed, title: &str) -> Result<String> {
+    let cassette = store.read(listed).await?;
     let (engine, location) = (&*store.engine, || store.location_of(listed));
     let mut page = Page::default();
-    page.line(&format!("# {}", listed.name));
+    page.line(&format!("# {title}"));
     let from = cassette
         .recorded
         .from
