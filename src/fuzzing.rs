@@ -198,6 +198,7 @@ pub async fn import(engine: &dyn CacheEngine, document: &[u8], format: Option<&s
         redactor: Redactor::new([], &[], &[]),
         scope: None,
         force: false,
+        all_paths: false,
     };
     Ok(import.run(vec![("fuzz".to_owned(), found)]).await?.problems)
 }

@@ -98,3 +98,45 @@ impl PriceTable {
         Prices::new(self.prices.as_deref())
     }
 }
+
+/// Parses a number of bytes: `1000`, `16MiB`, `500 kB`. Units are those of the SI and of IEC 80000, in any case.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let invalid = || format!("{text:?} is not a size: write it in bytes or with a unit, as 1000, 500kB, 16MiB or 1GiB");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err(invalid()),
+    };
+    let number: u64 = number.parse().map_err(|_| invalid())?;
+    number.checked_mul(factor).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_an_optional_unit() {
+        for (text, size) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("500kB", 500_000),
+            ("16MiB", 16 << 20),
+            ("16 mib", 16 << 20),
+            ("1GiB", 1 << 30),
+            ("2G", 2_000_000_000),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "MiB", "1.5MiB", "-1", "16 MiBs", "99999999999GiB", "1 0"] {
+            assert!(parse_size(text).unwrap_err().contains("16MiB"), "{text}");
+        }
+    }
+}

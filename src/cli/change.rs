@@ -161,6 +161,8 @@ fn kind_of(difference: &Difference) -> ChangeKind {
         {
             ChangeKind::Wording
         }
+        // The model has thought only once.
+        _ if names.last() == Some(&"thinking") => ChangeKind::Wording,
         _ => ChangeKind::Shape,
     }
 }
@@ -300,12 +302,7 @@ fn append(members: &mut Map<String, Value>, name: &str, text: &str) {
 fn append_choice(joined: &mut Map<String, Value>, choice: &Value) {
     match &choice["delta"]["content"] {
         Value::String(text) => append(joined, "content", text),
-        Value::Array(chunks) => {
-            let texts = chunks
-                .iter()
-                .map(|chunk| chunk["text"].as_str().map_or_else(|| chunk.to_string(), str::to_owned));
-            texts.for_each(|text| append(joined, "content", &text));
-        }
+        Value::Array(chunks) => chunks.iter().for_each(|chunk| append_chunk(joined, chunk)),
         _ => {}
     }
     for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
@@ -329,6 +326,19 @@ fn append_choice(joined: &mut Map<String, Value>, choice: &Value) {
     }
     if choice["finish_reason"].is_string() {
         joined.insert("finish_reason".to_owned(), choice["finish_reason"].clone());
+    }
+}
+
+/// Appends a chunk of content: a text, thinking, or anything else as JSON.
+fn append_chunk(joined: &mut Map<String, Value>, chunk: &Value) {
+    match (&chunk["text"], &chunk["thinking"]) {
+        (Value::String(text), _) => append(joined, "content", text),
+        (_, Value::String(thinking)) => append(joined, "thinking", thinking),
+        (_, Value::Array(pieces)) if pieces.iter().all(|piece| piece["text"].is_string()) => {
+            let texts = pieces.iter().filter_map(|piece| piece["text"].as_str());
+            texts.for_each(|text| append(joined, "thinking", text));
+        }
+        _ => append(joined, "content", &chunk.to_string()),
     }
 }
 
@@ -431,6 +441,39 @@ mod tests {
         };
         let change = compare(&[url("9f86d081884c")], &[url("77aa00bb1122")], |_| false);
         assert_eq!(change.kind, ChangeKind::Volatile);
+    }
+
+    #[test]
+    fn the_pieces_of_thinking_are_joined_apart_from_the_answer() {
+        let event = |content: Value| {
+            format!(
+                "data: {}\n\n",
+                json!({ "choices": [{ "delta": { "content": content } }] })
+            )
+        };
+        let thinking = |text: &str| json!([{ "type": "thinking", "thinking": [{ "type": "text", "text": text }] }]);
+        let stream = |pieces: &[&str], answer: &str| {
+            let pieces = pieces.iter().map(|piece| event(thinking(piece)));
+            response(
+                200,
+                "text/event-stream",
+                &(pieces.collect::<String>() + &event(json!(answer))),
+            )
+        };
+        let content = normalized_content(&stream(&["Let me ", "see."], "Paris"));
+        assert_eq!(
+            content["choices"][0],
+            json!({ "thinking": "Let me see.", "content": "Paris" })
+        );
+        let same = kind(
+            stream(&["Let me ", "see."], "Paris"),
+            stream(&["Let ", "me see."], "Paris"),
+        );
+        assert_eq!(same, ChangeKind::Volatile);
+        assert_eq!(
+            kind(stream(&["Let me see."], "Paris"), stream(&[], "Paris")),
+            ChangeKind::Wording
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::cassette::{Blob, Close, Content, Message, Peer, RecordedResponse};
+use crate::cassette::{Blob, Close, Content, Message, Peer, RecordedResponse, SentMessage};
 use crate::diff::cut;
 use crate::http::parse_json;
 
@@ -198,6 +198,27 @@ pub(crate) fn received(response: &RecordedResponse) -> Value {
         _ => None,
     });
     received.collect()
+}
+
+/// Returns the text that a client sends.
+pub(crate) fn text_of_client(messages: &[SentMessage]) -> String {
+    let texts = messages.iter().filter_map(|message| match message {
+        SentMessage::Text(text) => member(&parse_json(text)?, &TEXT).map(str::to_owned),
+        SentMessage::Binary(_) | SentMessage::Audio(_) => None,
+    });
+    texts.collect()
+}
+
+/// Returns the text that a client gets.
+pub(crate) fn text_of_api(response: &RecordedResponse) -> String {
+    let texts = response.messages.iter().filter_map(|message| match message {
+        Message::Received(Content::Text(blob)) => {
+            let event = event_of(blob);
+            (!is_last(&event)).then(|| member(&event, &TEXT).map(str::to_owned))?
+        }
+        _ => None,
+    });
+    texts.collect()
 }
 
 /// Returns the last event with token counts.

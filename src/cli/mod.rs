@@ -1,6 +1,7 @@
 //! The command line: the commands, dispatch and logging.
 
 mod arguments;
+mod assembled;
 pub(crate) mod change;
 mod commands;
 mod comparison;
@@ -10,7 +11,9 @@ pub(crate) mod import_export;
 mod intercept;
 mod messages;
 mod output;
+mod parallel;
 mod prices;
+mod progress;
 mod proxy_session;
 mod refresh;
 mod report;
@@ -20,6 +23,7 @@ mod sandbox;
 mod select;
 mod signals;
 mod store;
+mod texts;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -30,7 +34,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use self::arguments::Listing;
 use self::output::{failure, print_error};
 use self::proxy_session::ProxyArguments;
 use crate::error::Result;
@@ -59,7 +62,7 @@ enum Command {
     /// Serve a test runner, which opens a session for each test over a control channel (docs/control.md).
     Serve(commands::serve::Arguments),
     /// List the cassettes.
-    List(Listing),
+    List(commands::list::Arguments),
     /// Show cassettes as text: messages, tool calls, the text of streams, token usage.
     Show(commands::show::Arguments),
     /// Check that each cassette can be read, matches its key and its name, and contains no secret.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::arguments::Directory;
+use super::arguments::{Directory, parse_size};
 use super::intercept::{InterceptArguments, write_certificate};
 use super::output::{SUCCESS, findings, other_error, print_message};
 use super::signals::Signals;
@@ -60,8 +60,8 @@ pub(crate) struct ProxyArguments {
     /// Accept requests from web pages of this origin, besides localhost and loopback addresses; repeatable.
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// The size limit of a request body [default: 1 GiB].
-    #[arg(long, value_name = "BYTES")]
+    /// The size limit of a request body, in bytes or with a unit: 16MiB, 500kB [default: 1GiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_body: Option<u64>,
     /// The timeout for connecting to the upstream, and between two parts of a response.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
+use super::parallel::{in_order, processors};
+use super::progress::Progress;
 use crate::cassette::{Cassette, yaml};
 use crate::engine::{CacheEngine, DirectoryEngine, Listed, inline_bodies, is_directory, open, read_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
 
-/// How many cassettes are read at once.
+/// How many cassettes of a cache are read at once.
 const AT_ONCE: usize = 16;
 
 /// How long a command waits for a connection. `proxy` and `run` have a flag for it.
@@ -24,6 +27,16 @@ pub(super) struct Store {
     location: String,
     /// `Some` for a directory: commands then see all cassette files, and not only those that the engine finds.
     pub(super) directory: Option<DirectoryEngine>,
+}
+
+/// A cassette as it was read.
+pub(super) struct Document {
+    pub(super) listed: Listed,
+    /// Its location, for messages.
+    pub(super) location: String,
+    /// The content of the file or entry; empty if it cannot be read.
+    pub(super) bytes: Bytes,
+    pub(super) cassette: Result<Cassette>,
 }
 
 /// The name of a cassette, and the cassette or the error of reading it.
@@ -128,39 +141,111 @@ impl Store {
         }
     }
 
+    /// Reads all cassettes in several threads. Calls `work` with each one in a thread, and `take` with each result, sorted by
+    /// name.
+    ///
+    /// # Errors
+    /// The cassettes cannot be listed, or the engine cannot be reached. What affects one cassette is in its [`Document`].
+    pub(super) async fn each<T: Send>(
+        &self,
+        work: impl AsyncFn(Document) -> T + Sync,
+        take: impl FnMut(T),
+    ) -> Result<()> {
+        self.each_of(&self.list().await?, work, take)
+    }
+
+    /// Does the same as [`each`](Self::each) with some of the cassettes, in their order. It needs the runtime of a command.
+    pub(super) fn each_of<T: Send>(
+        &self,
+        listed: &[Listed],
+        work: impl AsyncFn(Document) -> T + Sync,
+        mut take: impl FnMut(T),
+    ) -> Result<()> {
+        let handle = Handle::current();
+        let threads = match self.directory {
+            Some(_) => processors(),
+            None => AT_ONCE,
+        };
+        let one = |listed: &Listed| {
+            handle.block_on(async {
+                let document = self.open_document(listed.clone()).await?;
+                Ok::<_, Error>(match document {
+                    Some(document) => Some(work(document).await),
+                    None => None,
+                })
+            })
+        };
+        let mut progress = Progress::new(listed.len(), "cassettes");
+        block_in_place(|| {
+            in_order(listed, threads, one, |result| {
+                progress.advance();
+                if let Some(result) = result? {
+                    take(result);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Reads and parses a cassette; `None` if a cache has removed it since it was listed.
+    async fn open_document(&self, listed: Listed) -> Result<Option<Document>> {
+        let location = self.location_of(&listed);
+        let (bytes, cassette) = match self.document_if_there(&listed).await {
+            Ok(Some(bytes)) => {
+                let cassette = yaml::read(&bytes, &location);
+                (bytes, cassette)
+            }
+            Ok(None) if self.directory.is_none() => return Ok(None),
+            Ok(None) => (Bytes::new(), Err(self.gone(&listed))),
+            // An unreadable file or entry affects one cassette; an unreachable engine affects all.
+            Err(error) if self.directory.is_some() || error.kind() == ErrorKind::Cassette => (Bytes::new(), Err(error)),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Document {
+            listed,
+            location,
+            bytes,
+            cassette,
+        }))
+    }
+
+    /// Reads one cassette.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) async fn read(&self, listed: &Listed) -> Result<Cassette> {
+        match self.open_document(listed.clone()).await? {
+            Some(document) => document.cassette,
+            None => Err(self.gone(listed)),
+        }
+    }
+
     /// Reads all cassettes, sorted by name.
     pub(super) async fn read_all(&self) -> Result<Vec<Read>> {
-        let read = async |listed: Listed| {
-            let cassette = match self.document_if_there(&listed).await {
-                Ok(Some(document)) => yaml::read(&document, &self.location_of(&listed)),
-                // A cache has removed it since it was listed.
-                Ok(None) if self.directory.is_none() => return Ok(None),
-                Ok(None) => Err(self.gone(&listed)),
-                // An unreadable file or entry affects one cassette; an unreachable engine affects all.
-                Err(error) if self.directory.is_some() || error.kind() == ErrorKind::Cassette => Err(error),
-                Err(error) => return Err(error),
-            };
-            Ok(Some((listed, cassette)))
-        };
-        stream::iter(self.list().await?)
-            .map(read)
-            .buffered(AT_ONCE)
-            .try_filter_map(async |read| Ok(read))
-            .try_collect()
-            .await
+        let mut all = Vec::new();
+        let work = async |document: Document| (document.listed, document.cassette);
+        self.each(work, |read| all.push(read)).await?;
+        Ok(all)
+    }
+
+    /// Loads the external bodies of a cassette.
+    ///
+    /// # Errors
+    /// The cassette or a body cannot be read.
+    pub(super) async fn with_bodies(&self, document: Document) -> (Listed, Result<Cassette>) {
+        let inline = async { inline_bodies(&*self.engine, document.cassette?, &document.location).await };
+        (document.listed, inline.await)
     }
 
     /// Reads all cassettes with their bodies, sorted by name; the second list has the unreadable ones.
     pub(super) async fn read_with_bodies(&self) -> Result<(Vec<(String, Cassette)>, Vec<(String, Error)>)> {
         let (mut found, mut damaged) = (Vec::new(), Vec::new());
-        for (listed, cassette) in self.read_all().await? {
-            let location = self.location_of(&listed);
-            let read = async { inline_bodies(&*self.engine, cassette?, &location).await };
-            match read.await {
-                Ok(cassette) => found.push((listed.name, cassette)),
-                Err(error) => damaged.push((listed.name, error)),
-            }
-        }
+        let take = |(listed, cassette): Read| match cassette {
+            Ok(cassette) => found.push((listed.name, cassette)),
+            Err(error) => damaged.push((listed.name, error)),
+        };
+        self.each(async |document| self.with_bodies(document).await, take)
+            .await?;
         Ok((found, damaged))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::stored_body::decode;
@@ -228,64 +229,117 @@ pub struct Stats {
 /// # Errors
 /// The cassettes cannot be listed or read.
 pub async fn stats(engine: &dyn CacheEngine) -> Result<Stats> {
-    stats_with(engine, |_, _| ()).await
-}
-
-/// Does the same as [`stats`] and passes each readable cassette to `visit`.
-pub(crate) async fn stats_with(
-    engine: &dyn CacheEngine,
-    mut visit: impl FnMut(&RequestKey, Cassette),
-) -> Result<Stats> {
     let mut stats = Stats {
         counts: engine.extensions().counts().await?,
         ..Stats::default()
     };
-    let keys = engine.keys().await?;
     let mut bodies = BTreeSet::new();
-    let mut reads = stream::iter(keys)
-        .map(|key| async move { (engine.get(&key).await, key) })
+    let mut entries = stream::iter(engine.keys().await?)
+        .map(|key| async move { entry_of(engine, &key).await })
         .buffer_unordered(AT_ONCE);
-    while let Some((document, key)) = reads.next().await {
-        let document = match document {
-            Ok(Some(document)) => document,
-            Ok(None) => continue,
-            Err(error) if error.kind() == ErrorKind::Cassette => {
-                stats.entries += 1;
-                stats.damaged += 1;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        stats.entries += 1;
-        stats.bytes += document.len() as u64;
-        *stats.endpoints.entry(key.endpoint().to_owned()).or_default() += 1;
-        let Ok(cassette) = yaml::read(&document, &engine.location_of(&key)) else {
-            stats.damaged += 1;
-            continue;
-        };
-        stats.responses += cassette.responses.len() as u64;
-        let at = &cassette.recorded.second();
-        if stats.oldest.as_ref().is_none_or(|oldest| at < oldest) {
-            stats.oldest = Some(at.clone());
+    while let Some(entry) = entries.next().await {
+        if let Some(entry) = entry? {
+            stats.add(entry, &mut bodies);
         }
-        if stats.newest.as_ref().is_none_or(|newest| at > newest) {
-            stats.newest = Some(at.clone());
-        }
-        for response in &cassette.responses {
-            if let Blob::Inline(body) = &response.body {
-                stats.tokens += total_tokens(body);
-            }
-        }
-        for sha256 in external_bodies(&cassette) {
-            if bodies.insert(sha256.clone())
-                && let Some(stored) = unless_damaged(engine.extensions().get_body(&sha256).await)?
-            {
-                let body = decode(stored.clone(), &sha256).unwrap_or(stored);
-                stats.bytes += body.len() as u64;
-                stats.tokens += total_tokens(&body);
-            }
-        }
-        visit(&key, cassette);
     }
     Ok(stats)
+}
+
+/// What the entry of a key adds; `None` if it was removed after it was listed.
+async fn entry_of(engine: &dyn CacheEngine, key: &RequestKey) -> Result<Option<EntryStats>> {
+    let document = match engine.get(key).await {
+        Ok(Some(document)) => document,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::Cassette => Bytes::new(),
+        Err(error) => return Err(error),
+    };
+    let cassette = yaml::read(&document, &engine.location_of(key)).ok();
+    EntryStats::of(engine, key, &document, cassette.as_ref())
+        .await
+        .map(Some)
+}
+
+/// What one entry adds to the statistics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EntryStats {
+    endpoint: String,
+    bytes: u64,
+    /// `None` when the cassette cannot be read.
+    readable: Option<ReadableStats>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ReadableStats {
+    responses: u64,
+    /// The tokens of the responses in the document.
+    tokens: u64,
+    recorded: String,
+    /// The SHA-256, the bytes and the tokens of each external body.
+    external: Vec<(String, u64, u64)>,
+}
+
+impl EntryStats {
+    /// Reads what an entry adds, also from its external bodies.
+    ///
+    /// # Errors
+    /// The engine cannot be reached.
+    pub(crate) async fn of(
+        engine: &dyn CacheEngine,
+        key: &RequestKey,
+        document: &[u8],
+        cassette: Option<&Cassette>,
+    ) -> Result<Self> {
+        let mut entry = Self {
+            endpoint: key.endpoint().to_owned(),
+            bytes: document.len() as u64,
+            readable: None,
+        };
+        let Some(cassette) = cassette else { return Ok(entry) };
+        let inline = cassette.responses.iter().filter_map(|response| match &response.body {
+            Blob::Inline(body) => Some(total_tokens(body)),
+            Blob::External { .. } => None,
+        });
+        let mut readable = ReadableStats {
+            responses: cassette.responses.len() as u64,
+            tokens: inline.sum(),
+            recorded: cassette.recorded.second(),
+            external: Vec::new(),
+        };
+        for sha256 in external_bodies(cassette) {
+            if let Some(stored) = unless_damaged(engine.extensions().get_body(&sha256).await)? {
+                let body = decode(stored.clone(), &sha256).unwrap_or(stored);
+                readable.external.push((sha256, body.len() as u64, total_tokens(&body)));
+            }
+        }
+        entry.readable = Some(readable);
+        Ok(entry)
+    }
+}
+
+impl Stats {
+    /// Adds an entry. `bodies` are the external bodies of the entries before, each of which counts once.
+    pub(crate) fn add(&mut self, entry: EntryStats, bodies: &mut BTreeSet<String>) {
+        self.entries += 1;
+        self.bytes += entry.bytes;
+        *self.endpoints.entry(entry.endpoint).or_default() += 1;
+        let Some(readable) = entry.readable else {
+            self.damaged += 1;
+            return;
+        };
+        self.responses += readable.responses;
+        self.tokens += readable.tokens;
+        let at = &readable.recorded;
+        if self.oldest.as_ref().is_none_or(|oldest| at < oldest) {
+            self.oldest = Some(at.clone());
+        }
+        if self.newest.as_ref().is_none_or(|newest| at > newest) {
+            self.newest = Some(at.clone());
+        }
+        for (sha256, bytes, tokens) in readable.external {
+            if bodies.insert(sha256) {
+                self.bytes += bytes;
+                self.tokens += tokens;
+            }
+        }
+    }
 }

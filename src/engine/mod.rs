@@ -54,9 +54,9 @@ pub use directory::DirectoryEngine;
 pub(crate) use directory::{Listed, read_file, write_file};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
-pub(crate) use maintenance::key_of;
 #[cfg(feature = "cli")]
-pub(crate) use maintenance::stats_with;
+pub(crate) use maintenance::EntryStats;
+pub(crate) use maintenance::key_of;
 pub use maintenance::{Copied, Stats, copy, stats};
 pub use memory::MemoryEngine;
 #[cfg(feature = "cli")]

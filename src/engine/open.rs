@@ -67,7 +67,7 @@ fn missing_feature(name: &str, scheme: &str) -> Result<Arc<dyn CacheEngine>> {
         format!("this mistral-cassette was built without the engine for {scheme}: URLs"),
     )
     .with_hint(format!(
-        "cargo install mistral-cassette --features {name}, or features = [\"{name}\"] in Cargo.toml"
+        "in a checkout: cargo install --path . --features cli,{name}; in a program: features = [\"{name}\"] in Cargo.toml"
     )))
 }
 

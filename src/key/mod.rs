@@ -16,6 +16,8 @@ pub(crate) use self::canonical::CanonicalRequest;
 pub(crate) use self::canonical::is_version;
 pub(crate) use self::names::{BODIES, EXTENSION};
 pub use self::scope::Scope;
+#[cfg(feature = "cli")]
+pub(crate) use self::slug::description_of;
 use self::slug::{endpoint_of, slug_of};
 use crate::cassette::{Cassette, RecordedRequest};
 use crate::error::{Error, ErrorKind, Result};

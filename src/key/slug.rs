@@ -80,8 +80,8 @@ pub(super) fn slug_of(request: &CanonicalRequest, ids: &[String]) -> String {
     }
 }
 
-/// The text of a JSON body that describes the request best, such as the last user message.
-fn description_of(body: &Value) -> Option<String> {
+/// Returns the text of a JSON body that describes the request best, such as the last user message.
+pub(crate) fn description_of(body: &Value) -> Option<String> {
     let last_user_message = |messages: &Value| {
         let messages = messages.as_array()?;
         let is_user = |message: &&Value| message["role"] == "user";

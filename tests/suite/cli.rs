@@ -329,6 +329,25 @@ async fn list_as_json_counts_readable_and_damaged_cassettes() {
     insta::assert_snapshot!(reported(&done));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn list_is_sorted_as_wanted() {
+    let project = recorded(&[embeddings(), chat(FRANCE), chat(FRANCE), upload()]).await;
+    let first = |order: &str| {
+        let done = project.run(&["list", "--format", "json", "--sort", order]);
+        let document: Value = serde_json::from_str(&done.stdout).unwrap();
+        document["cassettes"][0]["name"].as_str().unwrap().to_owned()
+    };
+    for (order, folder) in [
+        ("name", "chat-completions/"),
+        ("recorded", "files/"),
+        ("size", "chat-completions/"),
+        ("responses", "chat-completions/"),
+    ] {
+        assert!(first(order).starts_with(folder), "{order}: {}", first(order));
+    }
+    assert_eq!(project.run(&["list", "--sort", "luck"]).code(), 2);
+}
+
 #[test]
 fn list_of_an_empty_directory_is_empty() {
     let project = Project::new();
@@ -598,6 +617,52 @@ async fn show_finds_a_cassette_by_key_by_name_and_by_path() {
         .filter(|name| project.run(&["show", name]).stdout != expected)
         .collect();
     assert_eq!(not_found, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_prints_a_cassette_at_any_path() {
+    let project = recorded(&[chat(FRANCE), upload(), download()]).await;
+    let files = cassettes(&project);
+    let from = |arguments: &[&str]| project.run(&[&["show", "--dir", "no/such/folder"], arguments].concat());
+    for file in &files {
+        let path = file.to_str().unwrap();
+        let done = from(&[path]);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        // Large bodies are found in the directory of the file.
+        let inside = project.run(&["show", path]).stdout;
+        assert_eq!(done.stdout.lines().next(), Some(&*format!("# {path}")));
+        assert!(
+            done.stdout.lines().skip(1).eq(inside.lines().skip(1)),
+            "{}",
+            done.stdout
+        );
+    }
+    project.write("loose.yaml", fs::read(&files[0]).unwrap());
+    assert!(from(&["loose.yaml"]).stdout.contains("What is the capital of France?"));
+    let other = from(&["cassettes"]);
+    assert_eq!((other.code(), &*other.stdout), (2, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_found_in_files_whose_names_do_not_contain_it() {
+    let project = recorded(&[chat(FRANCE), embeddings()]).await;
+    let file = &cassettes(&project)[0];
+    let text = fs::read_to_string(file).unwrap();
+    let key = text.lines().find_map(|line| line.strip_prefix("key: ")).unwrap();
+    for name in ["mine.yaml", "capital-0000000000000000.yaml"] {
+        let renamed = file.with_file_name(name);
+        fs::rename(&cassettes(&project)[0], &renamed).unwrap();
+        for wanted in [key, &key[..20], &key[..8]] {
+            let shown = project.run(&["show", wanted]).stdout;
+            assert!(
+                shown.starts_with(&format!("# chat-completions/{name}\n")),
+                "{wanted}: {shown}"
+            );
+        }
+    }
+    let embeddings = short_key(&cassettes(&project)[1]).to_owned();
+    let by_folder = project.run(&["show", &format!("embeddings/{}", &embeddings[..8])]);
+    assert!(by_folder.stdout.starts_with("# embeddings/"), "{}", by_folder.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1583,6 +1648,37 @@ async fn the_verbose_log_has_the_outcome_of_each_request_and_no_secrets() {
             done.stderr
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_runs_name_the_requests_that_differ_and_the_setting_that_ignores_them() {
+    let (project, server) = (Project::new(), api::start().await);
+    let body = r#"{"run_id":"'$$'","model":"m","messages":[{"role":"user","content":"Same?"}]}"#;
+    let send = |body: &str| format!("curl -s -o /dev/null \"$MISTRAL_SERVER_URL/v1/chat/completions\" -d '{body}'");
+    let repeat = |script: &str| {
+        let flags = ["--repeat", "3", "--mode", "replay", "--upstream", &server.url];
+        project.run(&[&["run"], &flags[..], &["--", "sh", "-c", script]].concat())
+    };
+    let same = repeat(&send(&body.replace("'$$'", "1")));
+    assert_eq!(same.code(), 0, "{}", reported(&same));
+    assert!(
+        same.stderr.ends_with("the requests of all 3 runs are the same\n"),
+        "{}",
+        same.stderr
+    );
+    let done = repeat(&send(body));
+    assert_eq!(done.code(), 1, "{}", reported(&done));
+    let (_, summary) = done
+        .stderr
+        .split_once("1 request not the same as in the first run:")
+        .unwrap();
+    assert!(
+        summary.contains("in 2 of 2 further runs: POST /v1/chat/completions\n    @ /body/json/run_id\n"),
+        "{summary}"
+    );
+    assert!(summary.contains("matching:\n  ignore: [/run_id]"), "{summary}");
+    // Only the first run asks the upstream.
+    assert_eq!(server.calls().len(), 2);
 }
 
 #[tokio::test]

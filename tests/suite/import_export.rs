@@ -592,6 +592,7 @@ curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/audio/speech" -d '{"inp
 curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/files" -F purpose=ocr -F file=@large.bin
 curl --silent --output /dev/null "$MISTRAL_SERVER_URL/v1/files?page=0&page_size=2%2C"
 curl --silent --output /dev/null -X DELETE "$MISTRAL_SERVER_URL/v1/agents/ag_1"
+ask /model/mistral.x/invoke '{"prompt":"a path of another API"}'
 for host in api.mistral.ai api.other.test; do
     curl --silent --output /dev/null "https://$host/v1/chat/completions" -d '{"model":"m","messages":[{"role":"user","content":"Where?"}]}'
 done

@@ -134,8 +134,17 @@ async fn statistics_are_printed_as_text_and_as_json() {
     let done = project.run(&["stats", "--format", "json"]);
     let mut stats: Value = serde_json::from_str(&done.stdout).unwrap();
     assert!(stats["bytes"].take().as_u64().unwrap() > 200_000);
-    assert!(stats["tokens"].take().as_u64().unwrap() > 20);
-    assert_eq!(stats["costs"].take()["tests"]["-"]["cassettes"], 4);
+    let tokens = stats["tokens"].take().as_u64().unwrap();
+    assert!(tokens > 20);
+    let costs = stats["costs"].take();
+    assert_eq!(costs["tests"]["-"]["cassettes"], 4);
+    let scopes: Vec<_> = costs["scopes"].as_object().unwrap().keys().collect();
+    assert_eq!(scopes, ["-", "suite/weather"]);
+    // The sum of the models, of the scopes and of the tests is that of all cassettes.
+    for rows in ["models", "scopes", "tests"] {
+        let rows = costs[rows].as_object().unwrap().values();
+        assert_eq!(rows.map(|row| row["tokens"].as_u64().unwrap()).sum::<u64>(), tokens);
+    }
     assert!(stats["oldest"].take().as_str() <= stats["newest"].take().as_str());
     assert_eq!(
         stats,
@@ -157,7 +166,10 @@ async fn remove_requires_a_name_that_matches_one_cassette() {
     let project = recorded().await;
     let before = files(&project, "cassettes");
     for (wanted, reported) in [
-        ("capital", "matches several cassettes"),
+        (
+            "capital",
+            "\"capital\" matches 2 cassettes:\n  chat-completions/capital-",
+        ),
         ("nothing-like-it", "no cassette in cassettes matches"),
     ] {
         let done = project.run(&["remove", "embeddings/wind", wanted]);

@@ -598,7 +598,7 @@ async fn new_recordings_wait_for_a_review() {
     );
     std::fs::remove_dir_all(project.path().join(".git")).unwrap();
     // They are not recordings yet, neither for replay nor for `list`.
-    assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 1);
+    assert_eq!(project.run(&["list"]).stdout.lines().count(), before.len() + 2);
     let done = refresh(&project, &server.url, &[]);
     assert!(done.stderr.contains("new recordings wait"), "{}", done.stderr);
     assert_eq!(done.code(), 2);

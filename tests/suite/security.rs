@@ -367,7 +367,7 @@ async fn an_oversized_request_head_is_refused() {
 #[tokio::test]
 async fn a_body_above_the_limit_is_refused() {
     let (project, server) = (Project::new(), api().await);
-    let proxy = project.proxy("replay", &server.url, &["--max-body", "10"]);
+    let proxy = project.proxy("replay", &server.url, &["--max-body", "10B"]);
     let output = exchange(
         &proxy.url,
         b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 11\r\n\r\n",

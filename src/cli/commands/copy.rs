@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::cli::output::{print, print_error, success_if};
+use crate::cli::progress::Progress;
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
 use crate::engine::copy;
@@ -20,16 +19,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (from, to) = (Store::open(&arguments.from)?, Store::open(&arguments.to)?);
-    // Hidden unless stderr is a terminal.
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} cassettes, {eta} left") {
-        bar.set_style(style);
-    }
+    let mut progress = Progress::new(0, "cassettes");
     let copied = runtime()?.block_on(copy(&*from.engine, &*to.engine, |copied| {
-        bar.set_length(copied.total as u64);
-        bar.set_position(copied.done() as u64);
+        progress.set_number(copied.total);
+        progress.set(copied.done());
     }));
-    bar.finish_and_clear();
+    drop(progress);
     let copied = copied?;
     copied.failures.iter().for_each(print_error);
     print(&format!("{copied}\n"))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::arguments::{ComparisonOutput, Format};
-use crate::cli::comparison::{Row, compare_files, compare_sides, matching_of, read_side};
+use crate::cli::comparison::{Row, compare_files, compare_locations};
 use crate::cli::output::{count, print_differences, print_error, success_if};
 use crate::cli::runtime::runtime;
 use crate::diff::Difference;
@@ -27,14 +27,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (old, new) = (&arguments.old, arguments.new.as_ref().unwrap_or(&arguments.dir));
-    let runtime = runtime()?;
     let mut errors = Vec::new();
     let rows = if Path::new(old).is_file() && Path::new(new).is_file() {
         vec![compare_files(Path::new(old), Path::new(new))?]
     } else {
-        let mut read = |location: &str| runtime.block_on(read_side(location, &arguments.dir, &mut errors));
-        let (old, new_side) = (read(old)?, read(new)?);
-        compare_sides(old, new_side, &runtime.block_on(matching_of(new, &arguments.dir))?)
+        runtime()?.block_on(compare_locations(old, new, &arguments.dir, &mut errors))?
     };
     errors.iter().for_each(print_error);
     print_differences(&match arguments.comparison.output.format {

@@ -1,12 +1,15 @@
 //! `export`: writes recordings to a file for other tools.
 
-use std::fs;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;
 
 use crate::cli::arguments::Directory;
-use crate::cli::import_export::{TargetFormat, interactions_of, recorded_at, write};
+use crate::cli::import_export::{Frame, OrderedTexts, TargetFormat, frame, interactions_of, recorded_at, write_one};
 use crate::cli::output::{count, print, print_message, success_if};
 use crate::cli::runtime::runtime;
+use crate::cli::store::{Document, Store};
+use crate::engine::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 
@@ -28,52 +31,70 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     let wanted = arguments.scope.as_deref().map(Scope::new).transpose()?;
-    let (mut cassettes, mut is_success) = (Vec::new(), true);
-    runtime()?.block_on(async {
-        for (listed, cassette) in store.read_all().await? {
-            let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
-            if wanted.as_ref().is_some_and(|wanted| *wanted != scope) {
-                continue;
-            }
-            let location = store.location_of(&listed);
-            let interactions = match cassette {
-                Ok(cassette) => interactions_of(&*store.engine, cassette, &scope, &location).await,
-                Err(error) => Err(error),
-            };
-            match interactions {
-                Ok(interactions) => cassettes.push((
-                    recorded_at(&interactions),
-                    write(arguments.to, &interactions),
-                    interactions,
-                )),
-                Err(error) => {
-                    print_message(&format!("not exported: {}", error.report()));
-                    is_success = false;
-                }
-            }
-        }
-        Ok::<_, Error>(())
-    })?;
-    // In order of time, like the exports of other tools; equal times are in a fixed order that does not depend on file names.
-    cassettes.sort_by(|(at, text, _), (other_at, other_text, _)| (at, text).cmp(&(other_at, other_text)));
-    let number = cassettes.len();
-    let interactions: Vec<_> = cassettes
-        .into_iter()
-        .flat_map(|(_, _, interactions)| interactions)
-        .collect();
-    let document = write(arguments.to, &interactions);
+    let (exported, failures) = runtime()?.block_on(read(&store, wanted.as_ref(), arguments.to))?;
+    for error in &failures {
+        print_message(&format!("not exported: {}", error.report()));
+    }
     let summary = format!(
         "{} in {} exported",
-        count(interactions.len(), "interaction"),
-        count(number, "cassette")
+        count(exported.interactions, "interaction"),
+        count(exported.texts.len(), "cassette")
     );
     if arguments.out == "-" {
-        print(&document)?;
+        exported.write(arguments.to, print)?;
         print_message(&summary);
     } else {
-        fs::write(&arguments.out, document)
-            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error))?;
+        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error);
+        let mut file = BufWriter::new(File::create(&arguments.out).map_err(failed)?);
+        exported.write(arguments.to, |text| file.write_all(text.as_bytes()).map_err(failed))?;
+        file.flush().map_err(failed)?;
         print(&format!("{summary}\n"))?;
     }
-    Ok(success_if(is_success))
+    Ok(success_if(failures.is_empty()))
+}
+
+/// What is exported. It is in order of time, like the exports of other tools; equal times are in a fixed order that does not
+/// depend on file names.
+struct Exported {
+    texts: OrderedTexts,
+    interactions: usize,
+}
+
+impl Exported {
+    fn write(self, format: TargetFormat, mut write: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        let Frame { start, between, end } = frame(format, self.interactions == 0);
+        write(&start)?;
+        self.texts.write(between, &mut write)?;
+        write(&end)
+    }
+}
+
+/// Reads the cassettes, all or those of a scope; the second list has the errors of those that cannot be exported.
+async fn read(store: &Store, wanted: Option<&Scope>, format: TargetFormat) -> Result<(Exported, Vec<Error>)> {
+    let scope_of = |listed: &Listed| listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
+    let is_wanted = |listed: &Listed| wanted.is_none_or(|wanted| *wanted == scope_of(listed));
+    let listed: Vec<Listed> = store.list().await?.into_iter().filter(is_wanted).collect();
+    let between = frame(format, false).between;
+    let work = async |document: Document| {
+        let scope = scope_of(&document.listed);
+        let interactions = interactions_of(&*store.engine, document.cassette?, &scope, &document.location).await?;
+        let texts = interactions.iter().map(|interaction| write_one(format, interaction));
+        let text = texts.collect::<Vec<_>>().join(between);
+        Ok::<_, Error>((recorded_at(&interactions), text, interactions.len()))
+    };
+    let mut exported = Exported {
+        texts: OrderedTexts::new()?,
+        interactions: 0,
+    };
+    let (mut failures, mut added) = (Vec::new(), Ok(()));
+    store.each_of(&listed, work, |one| match one {
+        Ok((at, text, interactions)) if added.is_ok() => {
+            exported.interactions += interactions;
+            added = exported.texts.add(at, &text);
+        }
+        Ok(_) => {}
+        Err(error) => failures.push(error),
+    })?;
+    added?;
+    Ok((exported, failures))
 }

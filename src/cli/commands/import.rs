@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Replace existing cassettes.
     #[arg(long)]
     force: bool,
+    /// Import requests with any path, also those that begin with neither /v1/ nor /v2/.
+    #[arg(long)]
+    all_paths: bool,
     /// Import interactions that still contain a secret after redaction.
     #[arg(long)]
     allow_secrets: bool,
@@ -88,6 +91,7 @@ async fn import(arguments: &Arguments, store: &Store, scope: Option<Scope>, sour
         ),
         scope,
         force: arguments.force,
+        all_paths: arguments.all_paths,
     };
     import.run(sources).await
 }

@@ -20,24 +20,24 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     runtime()?.block_on(async {
-        let all = store.read_all().await?;
+        let all = store.list().await?;
         let mut selected = Vec::new();
         // Find all cassettes before removing the first.
         for wanted in &arguments.cassettes {
-            match &find(&store, &all, wanted)?[..] {
-                [(listed, _)] => selected.push(listed),
+            match &find(&store, &all, wanted).await?[..] {
+                [listed] => selected.push(listed.clone()),
                 several => {
-                    let names: Vec<&str> = several.iter().map(|(listed, _)| listed.name.as_str()).collect();
+                    let names: String = several.iter().map(|listed| format!("\n  {}", listed.name)).collect();
                     return Err(Error::new(
                         ErrorKind::Settings,
-                        format!("{wanted:?} matches several cassettes: {}", names.join(", ")),
+                        format!("{wanted:?} matches {} cassettes:{names}", several.len()),
                     )
                     .with_hint("nothing was removed; use a longer name"));
                 }
             }
         }
         for listed in selected {
-            store.remove(listed).await?;
+            store.remove(&listed).await?;
             print(&format!("removed {}\n", listed.name))?;
         }
         Ok(SUCCESS)

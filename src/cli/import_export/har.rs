@@ -6,10 +6,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::body;
 use super::fields::{can_have_body, check_body_member, headers, required_text, status, timestamp};
 use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing, header, split_url};
 use super::session::Session;
+use super::{Frame, body};
 use crate::http::{Part, write_multipart};
 
 /// The origin that `export` writes before a path when the origin is unknown, since HAR requires a URL. `_from` is then
@@ -260,11 +260,24 @@ pub(super) fn read_content(content: &Value) -> Result<Bytes, String> {
     }
 }
 
-pub(super) fn write(interactions: &[Interaction]) -> String {
+/// The document without its entries.
+pub(super) fn frame(is_empty: bool) -> Frame {
     let creator = json!({ "name": CREATOR, "version": env!("CARGO_PKG_VERSION") });
-    let entries: Vec<Value> = interactions.iter().map(write_entry).collect();
+    let entries: &[Value] = if is_empty { &[] } else { &[Value::Null] };
     let document = json!({ "log": { "version": "1.2", "creator": creator, "pages": [], "entries": entries } });
-    format!("{document:#}\n")
+    let document = format!("{document:#}\n");
+    let (start, end) = document.split_once("null").unwrap_or((&document, ""));
+    Frame {
+        start: start.to_owned(),
+        between: ",\n      ",
+        end: end.to_owned(),
+    }
+}
+
+/// One entry of a document.
+pub(super) fn write_one(interaction: &Interaction) -> String {
+    // The indentation of entries in a document. A line break in a string is escaped.
+    format!("{:#}", write_entry(interaction)).replace('\n', "\n      ")
 }
 
 fn write_entry(interaction: &Interaction) -> Value {

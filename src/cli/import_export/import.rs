@@ -36,6 +36,9 @@ pub(crate) struct Import<'a> {
     pub(crate) scope: Option<Scope>,
     /// Whether to replace existing cassettes.
     pub(crate) force: bool,
+    /// Whether to import requests with any path, as the proxy records them. Recordings of other tools often have requests to
+    /// other sites.
+    pub(crate) all_paths: bool,
 }
 
 /// The result of an import.
@@ -145,11 +148,14 @@ impl Import<'_> {
         let method = Method::from_str(&interaction.method.to_ascii_uppercase());
         let method = method.map_err(|_| format!("the HTTP method is invalid: {:?}", interaction.method))?;
         let request = Request::new(method, &target).map_err(|error| error.message().to_owned())?;
-        if !["/v1/", "/v2/"]
-            .iter()
-            .any(|version| request.path().starts_with(version))
-        {
-            return Err("skipped: the path begins with neither /v1/ nor /v2/".to_owned());
+        let is_of_api = || {
+            ["/v1/", "/v2/"]
+                .iter()
+                .any(|version| request.path().starts_with(version))
+        };
+        // This program has exported only what it has recorded.
+        if !self.all_paths && !interaction.is_own_export && !is_of_api() {
+            return Err("skipped: the path begins with neither /v1/ nor /v2/ (--all-paths imports it)".to_owned());
         }
         if !interaction.is_own_export {
             interaction.request_body = chunked::decode_request(interaction.request_body, &interaction.request_headers)?;

@@ -136,11 +136,8 @@ fn read_body(message: &Value, side: &str) -> Result<Bytes, String> {
     }
 }
 
-pub(super) fn write(interactions: &[Interaction]) -> String {
-    interactions
-        .iter()
-        .map(|interaction| format!("{}\n", write_line(interaction)))
-        .collect()
+pub(super) fn write_one(interaction: &Interaction) -> String {
+    format!("{}\n", write_line(interaction))
 }
 
 fn write_line(interaction: &Interaction) -> Value {

@@ -20,6 +20,7 @@ mod import;
 mod interaction;
 mod jsonl;
 mod nock;
+mod ordered_texts;
 mod polly;
 mod ruby_vcr;
 mod session;
@@ -39,6 +40,7 @@ pub(crate) use self::export::interactions_of;
 pub(crate) use self::format::{SourceFormat, TargetFormat};
 pub(crate) use self::import::{Import, Imported};
 pub(crate) use self::interaction::{Interaction, SourceEntry, recorded_at};
+pub(crate) use self::ordered_texts::OrderedTexts;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads the interactions of a file in their order; `format` skips the detection.
@@ -150,10 +152,38 @@ fn supported_formats() -> String {
     format!("supported formats: {}", SourceFormat::names())
 }
 
-/// Writes interactions as a document in this format.
-pub(crate) fn write(format: TargetFormat, interactions: &[Interaction]) -> String {
+/// Writes one interaction as it is in a document of this format.
+pub(crate) fn write_one(format: TargetFormat, interaction: &Interaction) -> String {
     match format {
-        TargetFormat::Har => har::write(interactions),
-        TargetFormat::Jsonl => jsonl::write(interactions),
+        TargetFormat::Har => har::write_one(interaction),
+        TargetFormat::Jsonl => jsonl::write_one(interaction),
     }
+}
+
+/// What a document has besides its interactions.
+pub(crate) struct Frame {
+    pub(crate) start: String,
+    /// Between two interactions.
+    pub(crate) between: &'static str,
+    pub(crate) end: String,
+}
+
+/// The frame of a document in this format.
+pub(crate) fn frame(format: TargetFormat, is_empty: bool) -> Frame {
+    match format {
+        TargetFormat::Har => har::frame(is_empty),
+        TargetFormat::Jsonl => Frame {
+            start: String::new(),
+            between: "",
+            end: String::new(),
+        },
+    }
+}
+
+/// Writes interactions as a document in this format.
+#[cfg(fuzzing)]
+pub(crate) fn write(format: TargetFormat, interactions: &[Interaction]) -> String {
+    let Frame { start, between, end } = frame(format, interactions.is_empty());
+    let texts = interactions.iter().map(|interaction| write_one(format, interaction));
+    start + &texts.collect::<Vec<_>>().join(between) + &end
 }

@@ -2,11 +2,12 @@
 
 use std::ops::AddAssign;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::messages::event_with_usage;
-use crate::http::parse_json;
+use crate::http::{Event, parse_json};
 
 /// The usage of one or more responses, as counted by the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,23 +41,23 @@ impl Usage {
     /// Reads the usage of one response. The bodies of request and response must be inline. `None` when there is no
     /// usage.
     pub(crate) fn of(request: &RecordedRequest, response: &RecordedResponse) -> Option<Self> {
-        let reported = json_with_usage(response).and_then(|json| Self::reported(&json, request));
         // Speech is charged by the characters of the request, and the response has no usage.
-        let speech = || {
-            let text = member(request, "input")?;
-            let is_successful = request.path.ends_with("/audio/speech") && response.status.is_success();
-            is_successful.then(|| Self {
+        if request.path.ends_with("/audio/speech")
+            && response.status.is_success()
+            && let Some(text) = member(request, "input")
+        {
+            return Some(Self {
                 characters: text.chars().count() as u64,
                 ..Self::default()
-            })
-        };
-        speech().or(reported)
+            });
+        }
+        Self::reported(&Reported::by(response)?, request)
     }
 
-    /// Reads the usage that the API reports in the JSON of a response.
-    fn reported(json: &Value, request: &RecordedRequest) -> Option<Self> {
+    /// Reads the usage that the API reports in a response.
+    fn reported(reported: &Reported, request: &RecordedRequest) -> Option<Self> {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
-        let usage = &json["usage"];
+        let usage = &reported.usage;
         if usage.is_object() {
             let any = |names: [&str; 3]| names.iter().find_map(|name| usage.get(*name)).map_or(0, number);
             return Some(Self {
@@ -71,10 +72,12 @@ impl Usage {
                 ..Self::default()
             });
         }
-        let pages = json["usage_info"]["pages_processed"].as_u64()?;
-        let is_annotated = ["bbox_annotation_format", "document_annotation_format"]
-            .iter()
-            .any(|name| body(request).is_some_and(|body| !body[*name].is_null()));
+        let pages = reported.usage_info["pages_processed"].as_u64()?;
+        let is_annotated = body(request).is_some_and(|body| {
+            ["bbox_annotation_format", "document_annotation_format"]
+                .iter()
+                .any(|name| !body[*name].is_null())
+        });
         Some(Self {
             pages: if is_annotated { 0 } else { pages },
             annotated_pages: if is_annotated { pages } else { 0 },
@@ -85,6 +88,32 @@ impl Usage {
     /// Returns the input and output tokens together.
     pub(crate) fn tokens(&self) -> u64 {
         self.input_tokens + self.output_tokens
+    }
+}
+
+/// The members of a response that report usage. The others, such as vectors, are skipped.
+#[derive(Default, Deserialize)]
+struct Reported {
+    #[serde(default)]
+    usage: Value,
+    #[serde(default)]
+    usage_info: Value,
+}
+
+impl Reported {
+    fn by(response: &RecordedResponse) -> Option<Self> {
+        let Blob::Inline(bytes) = &response.body else {
+            return None;
+        };
+        if response.stream_format().is_some() || !response.messages.is_empty() {
+            let mut json = json_with_usage(response)?;
+            return Some(Self {
+                usage: json["usage"].take(),
+                usage_info: json["usage_info"].take(),
+            });
+        }
+        let is_object = bytes.trim_ascii_start().starts_with(b"{");
+        serde_json::from_slice(bytes).ok().filter(|_| is_object)
     }
 }
 
@@ -124,7 +153,7 @@ fn member(request: &RecordedRequest, name: &str) -> Option<String> {
 
 fn body(request: &RecordedRequest) -> Option<Value> {
     match &request.body {
-        RecordedBody::Blob(Blob::Inline(bytes)) => parse_json(bytes),
+        RecordedBody::Blob(Blob::Inline(bytes)) => serde_json::from_slice(bytes).ok(),
         _ => None,
     }
 }
@@ -141,7 +170,9 @@ fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
         return parse_json(bytes);
     };
     let has_usage = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
-    events.iter().rev().find_map(|event| {
+    // Most events have no usage. The name of a member can be written with escapes.
+    let may_have_usage = |event: &&Event| event.data.contains("usage") || event.data.contains("\\u");
+    events.iter().rev().filter(may_have_usage).find_map(|event| {
         let event = parse_json(event.data.as_bytes())?;
         // The last event of the Responses API has the response as a member.
         let inner = &event["response"];

@@ -1,11 +1,14 @@
 //! Builds the HTML page of `report` from its frame, style, scripts and data.
 
+use std::convert::Infallible;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::data;
 use super::recording::Recording;
+use crate::cli::parallel::{in_order, processors};
 use crate::cli::prices::Prices;
 use crate::hash::sha256;
 
@@ -34,7 +37,18 @@ pub(crate) struct Page {
 impl Page {
     /// Returns the page as one document that loads nothing.
     pub(crate) fn html(&self) -> String {
-        let summary = |recording| data::summary(recording, &self.prices);
+        let (mut summaries, mut details) = (Vec::new(), String::new());
+        let work = |(number, recording): &(usize, &Recording)| {
+            let details = data::details(recording, self.with_media);
+            let summary = data::summary(recording, &self.prices);
+            (summary, block(&format!("r{number}"), &details))
+        };
+        let numbered: Vec<(usize, &Recording)> = self.recordings.iter().enumerate().collect();
+        let Ok(()) = in_order(&numbered, processors(), work, |(summary, text)| {
+            summaries.push(summary);
+            details.push_str(&text);
+            Ok::<_, Infallible>(())
+        });
         let index = json!({
             "location": self.location,
             "since": self.since,
@@ -42,15 +56,9 @@ impl Page {
             "at": jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
             "problems": self.problems,
             "prices": { "date": self.prices.date, "source": self.prices.source },
-            "recordings": self.recordings.iter().map(summary).collect::<Vec<_>>(),
+            "recordings": summaries,
         });
-        let mut recordings = block("index", &index);
-        for (number, recording) in self.recordings.iter().enumerate() {
-            recordings.push_str(&block(
-                &format!("r{number}"),
-                &data::details(recording, self.with_media),
-            ));
-        }
+        let recordings = block("index", &index) + &details;
         let policy = format!(
             "default-src 'none'; img-src data:; media-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; \
              form-action 'none'; require-trusted-types-for 'script'",

@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use self::estimate::Estimate;
 use self::selection::Selection;
 use crate::cli::arguments::{ComparisonOutput, Directory, Format, PriceTable};
 use crate::cli::output::{count, print_differences, print_message};
+use crate::cli::progress::Progress;
 use crate::cli::refresh::{Budget, Journal, Outcome, Recording, RefreshResult, Refresher};
 use crate::cli::runtime::runtime;
 use crate::cli::store::Store;
@@ -243,10 +243,7 @@ impl Arguments {
 
 /// Sends all requests, and shows a progress bar. The first interrupt waits for the running requests, the second does not.
 async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<RefreshResult> {
-    let bar = ProgressBar::new(chosen.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} recordings, {eta} left") {
-        bar.set_style(style);
-    }
+    let mut progress = Progress::new(chosen.len(), "recordings");
     let stop = refresher.stop.clone();
     let listening = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -257,9 +254,9 @@ async fn send(refresher: &Refresher, chosen: Vec<Recording>) -> Vec<RefreshResul
             std::process::exit(130);
         }
     });
-    let mut all = refresher.run(chosen, |_| bar.inc(1)).await;
+    let mut all = refresher.run(chosen, |_| progress.advance()).await;
     listening.abort();
-    bar.finish_and_clear();
+    drop(progress);
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }

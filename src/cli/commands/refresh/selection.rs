@@ -9,6 +9,7 @@ use crate::cli::prices::model_of;
 use crate::cli::refresh::{Checked, Journal, Recording, with_chains};
 use crate::cli::select::find;
 use crate::cli::store::{Read, Store};
+use crate::engine::Listed;
 use crate::error::Result;
 
 #[derive(clap::Args)]
@@ -57,7 +58,7 @@ impl Selection {
         checked: (Option<&Checked>, &str),
     ) -> Result<(Vec<Recording>, bool)> {
         let all = store.read_all().await?;
-        let named = self.named(store, &all)?;
+        let named = self.named(store, &all).await?;
         let (mut recordings, mut is_success, mut has_any) = (Vec::new(), true, false);
         for (listed, cassette) in all {
             match Recording::read(store, listed, cassette).await {
@@ -85,14 +86,12 @@ impl Selection {
     }
 
     /// The names of the cassettes that the command line names.
-    fn named(&self, store: &Store, all: &[Read]) -> Result<Vec<String>> {
+    async fn named(&self, store: &Store, all: &[Read]) -> Result<Vec<String>> {
+        let listed: Vec<Listed> = all.iter().map(|(listed, _)| listed.clone()).collect();
         let mut named = Vec::new();
         for wanted in &self.cassettes {
-            named.extend(
-                find(store, all, wanted)?
-                    .into_iter()
-                    .map(|(listed, _)| listed.name.clone()),
-            );
+            let found = find(store, &listed, wanted).await?;
+            named.extend(found.into_iter().map(|listed| listed.name));
         }
         Ok(named)
     }

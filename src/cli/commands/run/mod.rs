@@ -1,6 +1,7 @@
 //! `run`: runs a command with a proxy, and prints the verdict.
 
 mod child;
+mod repeat;
 mod usage;
 
 use std::ffi::OsString;
@@ -10,7 +11,7 @@ use std::process::{ExitCode, ExitStatus};
 use self::child::{run_child, status_code};
 use self::usage::UsageWatch;
 use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
-use crate::cli::output::{count, findings, print_message};
+use crate::cli::output::{SUCCESS, count, findings, print_message};
 use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
 use crate::cli::signals::Signals;
@@ -32,7 +33,7 @@ enum SaveOn {
     Success,
 }
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 #[command(group = clap::ArgGroup::new("unused").args(["fail_unused", "prune"]))]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -62,12 +63,31 @@ pub(crate) struct Arguments {
     /// When what the run records is saved: success discards it if the command or the verdict fails.
     #[arg(long, value_name = "WHEN", default_value = "always")]
     save_on: SaveOn,
+    /// Run the command this many times, from the second time on in mode strict, and report the requests that differ from those
+    /// of the first run.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["fail_unused", "prune"], value_parser = clap::value_parser!(u16).range(2..))]
+    repeat: Option<u16>,
     /// The command and its arguments, after --.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match arguments.repeat {
+        Some(times) => repeat::run(arguments, times),
+        None => once(arguments).map(|ended| ended.exit),
+    }
+}
+
+/// A run that has ended.
+struct Ended {
+    exit: ExitCode,
+    is_success: bool,
+    /// The misses and failures of the proxy.
+    failures: Vec<Error>,
+}
+
+fn once(arguments: &Arguments) -> Result<Ended> {
     let records = arguments.proxy.records()?;
     if arguments.prune && !records {
         return Err(Error::new(ErrorKind::Settings, "--prune needs mode record").with_hint(
@@ -109,10 +129,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if !arguments.check_unused(&watch, has_succeeded, recorder.mode()).await? {
             exit = findings();
         }
-        Ok(if status.success() || recorder.session().is_ended_without_key() {
-            exit
-        } else {
-            ExitCode::from(status_code(status))
+        if !status.success() && !recorder.session().is_ended_without_key() {
+            exit = ExitCode::from(status_code(status));
+        }
+        Ok(Ended {
+            exit,
+            is_success: exit == SUCCESS,
+            failures: recorder.session().failures(),
         })
     })
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::stream::assembled;
-use crate::cassette::{Cassette, RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::cassette::{RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::cli::assembled::assembled;
 use crate::cli::messages;
 use crate::cli::store::Store;
 use crate::engine::{CacheEngine, Listed, inline_bodies, read_body};
@@ -15,11 +15,12 @@ use crate::http::{frames_as_text, parse_json};
 /// The length limit of a text, in characters.
 const LONGEST_TEXT: usize = 4000;
 
-/// The text of a cassette: its request, then each response.
-pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Cassette) -> Result<String> {
+/// The text of a cassette: its title, its request, then each response.
+pub(super) async fn transcript(store: &Store, listed: &Listed, title: &str) -> Result<String> {
+    let cassette = store.read(listed).await?;
     let (engine, location) = (&*store.engine, || store.location_of(listed));
     let mut page = Page::default();
-    page.line(&format!("# {}", listed.name));
+    page.line(&format!("# {title}"));
     let from = cassette
         .recorded
         .from
@@ -42,12 +43,8 @@ pub(super) async fn transcript(store: &Store, listed: &Listed, cassette: &Casset
         RecordedBody::Blob(blob) => page.request_body(&read_body(engine, blob, location).await?),
         RecordedBody::Messages(_) => {}
     }
-    let with_bodies;
     let cassette = match &cassette.request.body {
-        RecordedBody::Messages(_) => {
-            with_bodies = inline_bodies(engine, cassette.clone(), &location()).await?;
-            &with_bodies
-        }
+        RecordedBody::Messages(_) => inline_bodies(engine, cassette, &location()).await?,
         _ => cassette,
     };
     for (number, response) in cassette.responses.iter().enumerate() {

@@ -9,10 +9,29 @@ use crate::cli::prices::{CostEstimate, Prices, format_dollars};
 use crate::key::RequestKey;
 use crate::recorder::Used;
 
-/// Costs and savings by model and by test.
+/// What is added of one cassette.
+pub(super) struct Estimated {
+    estimate: CostEstimate,
+    test: Option<String>,
+    responses: usize,
+}
+
+impl Estimated {
+    /// Reads the usage of a cassette, whose bodies are inline.
+    pub(super) fn of(cassette: &Cassette, prices: &Prices) -> Self {
+        Self {
+            estimate: prices.estimate(cassette),
+            test: cassette.recorded.test.clone(),
+            responses: cassette.responses.len(),
+        }
+    }
+}
+
+/// Costs and savings by model, by scope and by test.
 #[derive(Default)]
 pub(super) struct Costs {
     models: BTreeMap<String, Row>,
+    scopes: BTreeMap<String, Row>,
     tests: BTreeMap<String, Row>,
 }
 
@@ -30,25 +49,28 @@ struct Row {
 }
 
 impl Costs {
-    pub(super) fn add(&mut self, key: &RequestKey, cassette: &Cassette, prices: &Prices, used: Option<&Used>) {
-        let CostEstimate { model, usage, cost } = prices.estimate(cassette);
+    pub(super) fn add(&mut self, key: &RequestKey, cassette: &Estimated, used: Option<&Used>) {
+        let CostEstimate { model, usage, cost } = &cassette.estimate;
         let none = || "-".to_owned();
-        let model = model.unwrap_or_else(none);
-        let test = cassette.recorded.test.clone();
+        let model = model.clone().unwrap_or_else(none);
+        let scope = Some(key.scope().to_string()).filter(|scope| !scope.is_empty());
+        let scope = scope.unwrap_or_else(none);
         let recorded = |row: &mut Row| {
             row.cassettes += 1;
             row.tokens += usage.tokens();
             row.cost += cost.unwrap_or_default();
             row.without_price += u64::from(cost.is_none());
         };
+        let test = cassette.test.clone();
         recorded(self.models.entry(model.clone()).or_default());
+        recorded(self.scopes.entry(scope.clone()).or_default());
         recorded(self.tests.entry(test.clone().unwrap_or_else(none)).or_default());
         let id = (key.scope().clone(), key.short().to_owned());
         let Some(replays) = used.and_then(|used| used.replays.get(&id)) else {
             return;
         };
         // The n-th replay returns the n-th response; count their average for each.
-        let share = 1.0 / cassette.responses.len().max(1) as f64;
+        let share = 1.0 / cassette.responses.max(1) as f64;
         for (replaying, times) in replays {
             let replayed = |row: &mut Row| {
                 row.replays += times;
@@ -56,9 +78,15 @@ impl Costs {
                 row.saved += cost.unwrap_or_default() * share * *times as f64;
             };
             replayed(self.models.entry(model.clone()).or_default());
+            replayed(self.scopes.entry(scope.clone()).or_default());
             let test = replaying.clone().or_else(|| test.clone()).unwrap_or_else(none);
             replayed(self.tests.entry(test).or_default());
         }
+    }
+
+    /// The tokens of all cassettes.
+    pub(super) fn tokens(&self) -> u64 {
+        self.models.values().map(|row| row.tokens).sum()
     }
 
     pub(super) fn text(&self, prices: &Prices, has_replays: bool) -> String {
@@ -67,7 +95,7 @@ impl Costs {
         if !has_usage(&self.models) {
             return text;
         }
-        for (what, rows) in [("model", &self.models), ("test", &self.tests)] {
+        for (what, rows) in [("model", &self.models), ("scope", &self.scopes), ("test", &self.tests)] {
             if rows.len() == 1 && rows.contains_key("-") {
                 continue;
             }
@@ -127,6 +155,7 @@ impl Costs {
         json!({
             "prices": { "date": prices.date, "source": prices.source, "currency": "USD" },
             "models": rows(&self.models),
+            "scopes": rows(&self.scopes),
             "tests": rows(&self.tests),
         })
     }

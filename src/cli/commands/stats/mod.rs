@@ -2,20 +2,21 @@
 
 mod costs;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use self::costs::Costs;
-use crate::cassette::Blob;
+use self::costs::{Costs, Estimated};
 use crate::cli::arguments::{Directory, Format, Output, PriceTable};
 use crate::cli::output::{SUCCESS, count, print, print_error};
 use crate::cli::prices::Prices;
 use crate::cli::runtime::runtime;
-use crate::cli::store::Store;
-use crate::engine::{Stats, inline_bodies, stats_with};
+use crate::cli::store::{Document, Store};
+use crate::engine::{EntryStats, Listed, Stats, inline_bodies};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::RequestKey;
 use crate::recorder::{Used, usage_log_from_environment};
 
 #[derive(clap::Args)]
@@ -50,25 +51,60 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 async fn read(store: &Store, prices: &Prices, used: Option<&Used>) -> Result<(Stats, Costs)> {
-    let mut costs = Costs::default();
-    // Cassettes with bodies outside of their documents.
-    let mut external = Vec::new();
-    let stats = stats_with(&*store.engine, |key, mut cassette| {
-        let is_complete = cassette.bodies_mut().iter().all(|blob| matches!(blob, Blob::Inline(_)));
-        if is_complete {
-            costs.add(key, &cassette, prices, used);
-        } else {
-            external.push((key.clone(), cassette));
+    let mut stats = Stats {
+        counts: store.engine.extensions().counts().await?,
+        ..Stats::default()
+    };
+    let listed = match &store.directory {
+        // Nothing is recorded yet.
+        Some(directory) if !directory.root().exists() => Vec::new(),
+        _ => store.list().await?,
+    };
+    let listed: Vec<Listed> = listed.into_iter().filter(|listed| listed.key.is_some()).collect();
+    let (mut costs, mut bodies, mut errors) = (Costs::default(), BTreeSet::new(), Vec::new());
+    let work = async |document: Document| one(store, document, prices).await;
+    store.each_of(&listed, work, |read| match read {
+        Ok((key, entry, estimate)) => {
+            stats.add(entry, &mut bodies);
+            match estimate {
+                Some(Ok(estimate)) => costs.add(&key, &estimate, used),
+                Some(Err(error)) => errors.push(error),
+                None => {}
+            }
         }
-    })
-    .await?;
-    for (key, cassette) in external {
-        match inline_bodies(&*store.engine, cassette, &store.engine.location_of(&key)).await {
-            Ok(cassette) => costs.add(&key, &cassette, prices, used),
-            Err(error) => print_error(&error),
-        }
-    }
+        Err(error) => errors.push(error),
+    })?;
+    errors.iter().for_each(print_error);
+    // One definition for the sum and its parts: what the API counts, also for connectors.
+    stats.tokens = costs.tokens();
     Ok((stats, costs))
+}
+
+/// Reads a cassette: what it adds to the statistics, and its usage; `None` if it is unreadable.
+async fn one(
+    store: &Store,
+    document: Document,
+    prices: &Prices,
+) -> Result<(RequestKey, EntryStats, Option<Result<Estimated>>)> {
+    let Document {
+        listed,
+        location,
+        bytes,
+        cassette,
+    } = document;
+    let Some(key) = listed.key else {
+        return Err(Error::new(ErrorKind::Internal, format!("{location} has no key")));
+    };
+    let cassette = cassette.ok();
+    let entry = EntryStats::of(&*store.engine, &key, &bytes, cassette.as_ref()).await?;
+    let estimate = match cassette {
+        None => None,
+        Some(cassette) => {
+            let cassette = inline_bodies(&*store.engine, cassette, &location).await;
+            Some(cassette.map(|cassette| Estimated::of(&cassette, prices)))
+        }
+    };
+    Ok((key, entry, estimate))
 }
 
 fn read_usage(usage_log: &Path, store: &Store) -> Result<Used> {

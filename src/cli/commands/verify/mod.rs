@@ -36,9 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runtime = runtime()?;
     let settings = runtime.block_on(store.settings())?;
     let verifier = Verifier::new(&store, &settings);
-    let cassettes = runtime.block_on(store.read_all())?;
-    let number = cassettes.len();
-    let mut found = runtime.block_on(verifier.all(cassettes));
+    let (number, mut found) = runtime.block_on(verifier.all())?;
     if *references {
         found.extend(runtime.block_on(unresolved(&store))?);
     }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::problem::Problem;
 use super::secrets::{Scanner, Secret, without_secrets};
 use crate::cassette::{Blob, Cassette, RecordedResponse};
-use crate::cli::store::{Read, Store};
+use crate::cli::store::{Document, Store};
 use crate::engine::{Listed, decode_stored_body, layout, read_body, read_file};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::Redactor;
 use crate::settings::Settings;
@@ -25,13 +25,54 @@ pub(super) struct Verifier<'a> {
     patterns: Redactor,
 }
 
-/// The problems of one cassette.
-#[derive(Default)]
-struct Findings {
+/// A cassette that was checked by itself.
+struct Checked {
+    listed: Listed,
+    location: String,
     /// The key, when the cassette is readable.
     key: Option<String>,
     problems: Vec<(Option<u64>, String)>,
     secrets: Vec<Secret>,
+}
+
+/// The problems of all cassettes, with those that two of them have together.
+#[derive(Default)]
+struct Summary {
+    cassettes: usize,
+    problems: Vec<Problem>,
+    /// The name of each cassette by its scope and key.
+    files: HashMap<(Scope, String), String>,
+    folders: Folders,
+}
+
+impl Summary {
+    fn add(&mut self, mut checked: Checked, is_directory: bool) {
+        self.cassettes += 1;
+        if is_directory && let Some(message) = self.folders.differs_only_in_case(&checked.listed.name) {
+            checked.problems.push((None, message));
+        }
+        if let Some(key) = checked.key.take() {
+            let named = checked.listed.key.as_ref();
+            let scope = named.map(|key| key.scope().clone()).unwrap_or_default();
+            let name = without_secrets(&checked.listed.name, &checked.secrets);
+            if let Some(other) = self.files.insert((scope, key), name) {
+                let message = format!("the same request is recorded in {other}: delete one of them");
+                checked.problems.push((None, message));
+            }
+        }
+        let file = without_secrets(&checked.location, &checked.secrets);
+        let problem = |(line, message)| Problem {
+            file: file.clone(),
+            line,
+            message,
+            is_warning: false,
+        };
+        self.problems.extend(checked.problems.into_iter().map(problem));
+        let mut seen = HashSet::new();
+        let is_new = |secret: &Secret| seen.insert((secret.line, secret.message.clone()));
+        let secrets = checked.secrets.into_iter().filter(is_new);
+        self.problems.extend(secrets.map(|secret| secret.in_file(&file)));
+    }
 }
 
 impl<'a> Verifier<'a> {
@@ -44,61 +85,41 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    pub(super) async fn all(&self, cassettes: Vec<Read>) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut files: HashMap<(Scope, String), String> = HashMap::new();
-        let mut folders = Folders::default();
-        for (listed, cassette) in cassettes {
-            let location = self.store.location_of(&listed);
-            let mut findings = self.one(&listed, cassette, &location).await;
-            if self.store.directory.is_some()
-                && let Some(message) = folders.differs_only_in_case(&listed.name)
-            {
-                findings.problems.push((None, message));
-            }
-            if let Some(key) = findings.key.take() {
-                let scope = listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
-                let name = without_secrets(&listed.name, &findings.secrets);
-                if let Some(other) = files.insert((scope, key), name) {
-                    let message = format!("the same request is recorded in {other}: delete one of them");
-                    findings.problems.push((None, message));
-                }
-            }
-            let file = without_secrets(&location, &findings.secrets);
-            problems.extend(findings.problems.into_iter().map(|(line, message)| Problem {
-                file: file.clone(),
-                line,
-                message,
-                is_warning: false,
-            }));
-            let mut seen = HashSet::new();
-            findings
-                .secrets
-                .retain(|secret| seen.insert((secret.line, secret.message.clone())));
-            problems.extend(findings.secrets.into_iter().map(|secret| secret.in_file(&file)));
-        }
-        problems.extend(self.other_files());
-        problems
+    /// Checks all cassettes and the other files; returns the number of cassettes and the problems.
+    pub(super) async fn all(&self) -> Result<(usize, Vec<Problem>)> {
+        let mut summary = Summary::default();
+        let work = async |document: Document| self.one(document).await;
+        let take = |checked| summary.add(checked, self.store.directory.is_some());
+        self.store.each(work, take).await?;
+        summary.problems.extend(self.other_files());
+        Ok((summary.cassettes, summary.problems))
     }
 
-    async fn one(&self, listed: &Listed, cassette: Result<Cassette, Error>, location: &str) -> Findings {
+    async fn one(&self, document: Document) -> Checked {
+        let Document {
+            listed,
+            location,
+            bytes,
+            cassette,
+        } = document;
         // A document that is not a readable cassette may contain a secret too.
-        let document = self.store.document(listed).await.unwrap_or_default();
-        let mut findings = Findings {
-            secrets: self.scanner.scan(&document),
-            ..Findings::default()
+        let mut checked = Checked {
+            secrets: self.scanner.scan(&bytes),
+            key: None,
+            problems: Vec::new(),
+            listed,
+            location,
         };
         match cassette {
-            Err(error) => findings.problems.push(without_location(&error, location)),
+            Err(error) => checked.problems.push(without_location(&error, &checked.location)),
             Ok(cassette) => {
-                findings.key = Some(cassette.key.clone());
-                let messages = self.content(listed, cassette, &mut findings.secrets).await;
-                findings
-                    .problems
-                    .extend(messages.into_iter().map(|message| (None, message)));
+                checked.key = Some(cassette.key.clone());
+                let messages = self.content(&checked.listed, cassette, &mut checked.secrets).await;
+                let messages = messages.into_iter().map(|message| (None, message));
+                checked.problems.extend(messages);
             }
         }
-        findings
+        checked
     }
 
     /// The secrets in the settings, and in all body files, whether or not a cassette refers to them.

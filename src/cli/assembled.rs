@@ -2,10 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::{Event, parse_json};
+use crate::http::{Event, parse_events, parse_json};
+
+/// The beginning of the response in a stream, from this number of events.
+pub(crate) fn assembled_start(body: &[u8], events: usize) -> Option<Value> {
+    // An event has one blank line at least, and blank lines that are no ends of events only make the start shorter.
+    let end = memchr::memmem::find_iter(body, "\n\n").nth(events);
+    assembled(&parse_events(&body[..end.unwrap_or(body.len())]))
+}
 
 /// The response that the events of a stream add up to; `None` when they are not events of this API.
-pub(super) fn assembled(events: &[Event]) -> Option<Value> {
+pub(crate) fn assembled(events: &[Event]) -> Option<Value> {
     let mut response = Map::new();
     let mut outputs: Vec<Value> = Vec::new();
     let mut text = String::new();
@@ -108,16 +115,89 @@ fn add_text(value: &mut Value, member: &str, more: &Value) {
     value[member] = match (so_far, more) {
         (so_far, Value::Null) => so_far,
         (Value::String(so_far), Value::String(more)) => Value::String(so_far + more),
-        (Value::Null, more) => more.clone(),
-        (Value::String(so_far), more) if so_far.is_empty() => more.clone(),
-        (Value::Array(mut so_far), Value::Array(more)) => {
-            so_far.extend(more.iter().cloned());
-            Value::Array(so_far)
+        (Value::Null, Value::String(more)) => Value::String(more.clone()),
+        (Value::Null, more) if !more.is_array() => more.clone(),
+        (so_far, more) => {
+            let mut chunks = match so_far {
+                Value::Array(chunks) => chunks,
+                Value::Null => Vec::new(),
+                Value::String(text) if text.is_empty() => Vec::new(),
+                other => vec![other],
+            };
+            match more {
+                Value::Array(more) => more.iter().for_each(|chunk| add_chunk(&mut chunks, chunk)),
+                other => add_chunk(&mut chunks, other),
+            }
+            Value::Array(chunks)
         }
-        (Value::Array(mut so_far), more) => {
-            so_far.push(more.clone());
-            Value::Array(so_far)
-        }
-        (so_far, more) => Value::Array(vec![so_far, more.clone()]),
     };
+}
+
+/// Appends a chunk of content. Texts are put together, and so are the texts of thinking.
+fn add_chunk(chunks: &mut Vec<Value>, chunk: &Value) {
+    let text = |chunk: &Value| chunk.as_str().or_else(|| chunk["text"].as_str()).map(str::to_owned);
+    let is_thinking = |chunk: &Value| chunk["type"] == "thinking";
+    match chunks.last_mut() {
+        Some(last) if is_thinking(last) && is_thinking(chunk) => add_text(last, "thinking", &chunk["thinking"]),
+        Some(last) if is_text(last) && is_text(chunk) => {
+            let joined = text(last).unwrap_or_default() + &text(chunk).unwrap_or_default();
+            *last = json!({ "type": "text", "text": joined });
+        }
+        _ if is_thinking(chunk) => {
+            // Its first texts are put together, too.
+            let mut thinking = json!({ "type": "thinking" });
+            add_text(&mut thinking, "thinking", &chunk["thinking"]);
+            chunks.push(thinking);
+        }
+        _ => chunks.push(chunk.clone()),
+    }
+}
+
+/// Whether a chunk is a text and nothing else.
+fn is_text(chunk: &Value) -> bool {
+    let is_part_of_text = |name: &String| matches!(name.as_str(), "type" | "text");
+    chunk.is_string()
+        || chunk["type"] == "text"
+            && chunk["text"].is_string()
+            && chunk
+                .as_object()
+                .is_some_and(|members| members.keys().all(is_part_of_text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(contents: &[Value]) -> String {
+        let event = |content| json!({ "choices": [{ "index": 0, "delta": { "content": content } }] });
+        let events = contents.iter().map(|content| format!("data: {}\n\n", event(content)));
+        events.collect()
+    }
+
+    #[test]
+    fn the_pieces_of_thinking_and_of_text_are_put_together() {
+        let text = |text: &str| json!({ "type": "text", "text": text });
+        let thinking = |word: &str| json!([{ "type": "thinking", "thinking": [text(word)] }]);
+        let reference = json!({ "type": "reference", "reference_ids": [1] });
+        let body = stream(&[
+            json!(""),
+            thinking("Let me "),
+            thinking("think."),
+            json!([text("It "), text("is ")]),
+            json!("windy"),
+            json!([reference]),
+            json!("!"),
+        ]);
+        let content = |response: Option<Value>| response.unwrap()["choices"][0]["message"]["content"].clone();
+        let all = json!([
+            { "type": "thinking", "thinking": [text("Let me think.")] },
+            text("It is windy"),
+            reference,
+            "!",
+        ]);
+        assert_eq!(content(assembled(body.as_bytes())), all);
+        let start = json!([{ "type": "thinking", "thinking": [text("Let me ")] }]);
+        assert_eq!(content(assembled_start(body.as_bytes(), 1)), start);
+        assert_eq!(content(assembled_start(body.as_bytes(), 100)), all);
+    }
 }

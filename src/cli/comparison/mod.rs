@@ -1,23 +1,20 @@
 //! Compares two sets of cassettes.
 
+mod revision;
+mod side;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bytes::Bytes;
-
+use self::side::{Identity, Index, Source};
+pub(crate) use self::side::{Side, matching_of, read_side, side_of};
 use super::change::{Change, ChangeKind, compare};
-use super::git::git;
 use super::refresh::{Pairs, Recording, follow};
-use super::store::Store;
-use crate::cassette::{Blob, Cassette, yaml};
+use crate::cassette::{Cassette, yaml};
 use crate::diff::{Difference, differences};
-use crate::engine::{decode_stored_body, layout};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{CanonicalRequest, RequestKey, Scope, scope_and_endpoint};
+use crate::key::{CanonicalRequest, RequestKey, Scope};
 use crate::settings::matching::Matching;
-
-/// The cassettes of one side with their names, by scope and key.
-pub(crate) type Side = BTreeMap<(String, String), (String, Cassette)>;
 
 /// A cassette that exists on at least one side.
 pub(crate) struct Row {
@@ -108,6 +105,42 @@ pub(crate) fn compare_sides(mut old_side: Side, new_side: Side, matching: &Match
     rows
 }
 
+/// Compares two locations: directories, caches, or git revisions of `dir`; the rows are sorted by name. Adds the error of each
+/// unreadable cassette to `errors`. Only the scopes that differ are in memory, and rows have no cassettes where nothing differs.
+pub(crate) async fn compare_locations(old: &str, new: &str, dir: &str, errors: &mut Vec<Error>) -> Result<Vec<Row>> {
+    let [old_source, new_source] = [Source::open(old, dir)?, Source::open(new, dir)?];
+    let old_index = old_source.index(errors).await?;
+    let new_index = new_source.index(errors).await?;
+    let changed = changed_scopes(&old_index, &new_index);
+    let is_changed = |(scope, _): &Identity| changed.contains(scope);
+    // What cannot be read again was changed meanwhile.
+    let old_side = old_source.load(&old_index, is_changed, errors).await?;
+    let new_side = new_source.load(&new_index, is_changed, errors).await?;
+    let mut rows = compare_sides(old_side, new_side, &matching_of(new, dir).await?);
+    let same = new_index.into_iter().filter(|(identity, _)| !is_changed(identity));
+    rows.extend(same.map(|(identity, indexed)| Row {
+        name: indexed.name,
+        moved_from: None,
+        status: match old_index.contains_key(&identity) {
+            true => Status::Both(ChangeKind::Same),
+            false => Status::New,
+        },
+        differences: Vec::new(),
+        old: None,
+        new: None,
+    }));
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(rows)
+}
+
+/// The scopes in which a recording of the old side is missing or differs on the new side.
+fn changed_scopes<'a>(old: &'a Index, new: &Index) -> BTreeSet<&'a String> {
+    let is_other = |(identity, indexed): &(&Identity, &side::Indexed)| {
+        new.get(*identity).is_none_or(|new| new.responses != indexed.responses)
+    };
+    old.iter().filter(is_other).map(|((scope, _), _)| scope).collect()
+}
+
 /// The pairs of the old and the new side in the scopes that differ.
 fn pairs(old_side: &Side, new_side: &Side, matching: &Matching) -> Pairs {
     let is_other = |(identity, (_, old)): &(&(String, String), &(String, Cassette))| {
@@ -159,111 +192,4 @@ pub(crate) fn compare_files(old: &Path, new: &Path) -> Result<Row> {
         old: Some(old),
         new: Some(new),
     })
-}
-
-/// Reads a directory, a cache, or a git revision of `dir`. Adds the error of each unreadable cassette to `errors`.
-pub(crate) async fn read_side(location: &str, dir: &str, errors: &mut Vec<Error>) -> Result<Side> {
-    let is_url = location.contains("://") || !crate::engine::is_directory(location);
-    if !is_url && !Path::new(location).is_dir() {
-        return read_revision(location, Path::new(dir), errors);
-    }
-    let (found, damaged) = Store::open(location)?.read_with_bodies().await?;
-    errors.extend(damaged.into_iter().map(|(_, error)| error));
-    Ok(side_of(found))
-}
-
-/// The matching rules of the recordings at a location, or of those in `dir` for a git revision.
-pub(crate) async fn matching_of(location: &str, dir: &str) -> Result<Matching> {
-    let is_store = location.contains("://") || Path::new(location).is_dir();
-    let store = Store::open(if is_store { location } else { dir })?;
-    Ok(store.settings().await?.matching)
-}
-
-/// These cassettes, by scope and key.
-pub(crate) fn side_of(found: Vec<(String, Cassette)>) -> Side {
-    let entry = |(name, cassette): (String, Cassette)| (identity(&name, &cassette), (name, cassette));
-    found.into_iter().map(entry).collect()
-}
-
-fn identity(name: &str, cassette: &Cassette) -> (String, String) {
-    let (scope, _) = scope_and_endpoint(name);
-    (scope.unwrap_or_default().to_owned(), cassette.key.clone())
-}
-
-/// Reads the cassettes of a directory at a git revision.
-fn read_revision(revision: &str, dir: &Path, errors: &mut Vec<Error>) -> Result<Side> {
-    let revision = Revision::open(revision, dir)?;
-    let mut side = Side::new();
-    for (path, name) in revision.cassettes()? {
-        match revision.read(&path) {
-            Ok(cassette) => drop(side.insert(identity(&name, &cassette), (name, cassette))),
-            Err(error) => errors.push(error),
-        }
-    }
-    Ok(side)
-}
-
-/// A directory at a git revision.
-struct Revision<'a> {
-    name: &'a str,
-    dir: &'a Path,
-}
-
-impl<'a> Revision<'a> {
-    fn open(name: &'a str, dir: &'a Path) -> Result<Self> {
-        if name.starts_with('-') {
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!("{name:?} is not a git revision"),
-            ));
-        }
-        let revision = Self { name, dir };
-        let commit = format!("{name}^{{commit}}");
-        run_git(&["rev-parse", "--verify", "--quiet", &commit])
-            .map_err(|why| revision.error("is not a cassette, a directory or a git revision", &why))?;
-        Ok(revision)
-    }
-
-    fn error(&self, what: &str, why: &str) -> Error {
-        Error::new(ErrorKind::Settings, format!("{:?} {what}: {why}", self.name))
-    }
-
-    fn git(&self, arguments: &[&str]) -> Result<Vec<u8>> {
-        run_git(arguments).map_err(|why| self.error("cannot be read", &why))
-    }
-
-    /// The path of each cassette, and its name within the directory.
-    fn cassettes(&self) -> Result<Vec<(String, String)>> {
-        let folder = self.dir.display().to_string();
-        let listed = self.git(&["ls-tree", "-r", "-z", "--name-only", self.name, "--", &folder])?;
-        let listed = String::from_utf8_lossy(&listed);
-        let cassette = |path: &str| {
-            let name = Path::new(path).strip_prefix(self.dir).ok()?.display().to_string();
-            layout::is_cassette(&name).then(|| (path.to_owned(), name))
-        };
-        Ok(listed.split_terminator('\0').filter_map(cassette).collect())
-    }
-
-    /// Reads a cassette and its bodies.
-    fn read(&self, path: &str) -> Result<Cassette> {
-        let mut cassette = yaml::read(&self.file(Path::new(path))?, &format!("{}:{path}", self.name))?;
-        for blob in cassette.bodies_mut() {
-            if let Blob::External { sha256 } = blob {
-                let stored = self.file(&self.dir.join(layout::body(sha256)))?;
-                // A damaged body is shown as it is.
-                *blob = decode_stored_body(stored.clone(), sha256).unwrap_or(stored).into();
-            }
-        }
-        Ok(cassette)
-    }
-
-    fn file(&self, path: &Path) -> Result<Bytes> {
-        self.git(&["show", &format!("{}:./{}", self.name, path.display())])
-            .map(Bytes::from)
-    }
-}
-
-/// Runs git in the current folder and not in the cassette directory, which may have been removed since.
-fn run_git(arguments: &[&str]) -> Result<Vec<u8>, String> {
-    git(Path::new("."), arguments)
 }

@@ -1,0 +1,156 @@
+//! What `list` shows of a cassette.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::cassette::{Blob, Form, Recorded, RecordedBody, RecordedResponse};
+use crate::cli::output::count;
+use crate::cli::store::Document;
+use crate::cli::texts::{answer_of, prompt_of};
+use crate::engine::Listed;
+use crate::error::Result;
+
+/// A cassette in the list.
+pub(super) struct Row {
+    pub(super) listed: Listed,
+    key: String,
+    method: String,
+    path: String,
+    query: Option<String>,
+    /// The form of the body; empty if only the table is printed.
+    request_body: &'static str,
+    /// The status and the form of the body of each response.
+    pub(super) responses: Vec<(u16, &'static str)>,
+    pub(super) recorded: Recorded,
+    /// The size of the document in bytes.
+    pub(super) size: usize,
+    /// The beginning of the prompt, or else the request line; empty if only the document is printed.
+    pub(super) prompt: String,
+    /// The beginning of the first answer.
+    pub(super) answer: String,
+}
+
+impl Row {
+    /// Reads what is shown; `with_texts` says whether prompt and answer are.
+    pub(super) fn of(document: Document, with_texts: bool) -> Result<Self> {
+        let cassette = document.cassette?;
+        let request = &cassette.request;
+        let (mut prompt, mut answer) = (String::new(), String::new());
+        if with_texts {
+            prompt = prompt_of(request).unwrap_or_else(|| request.line());
+            answer = cassette.responses.first().and_then(answer_of).unwrap_or_default();
+        }
+        Ok(Self {
+            request_body: if with_texts { "" } else { request_form(&request.body) },
+            responses: cassette
+                .responses
+                .iter()
+                .map(|response| (response.status.as_u16(), form_of(response)))
+                .collect(),
+            listed: document.listed,
+            key: cassette.key,
+            method: cassette.request.method,
+            path: cassette.request.path,
+            query: cassette.request.query,
+            recorded: cassette.recorded,
+            size: document.bytes.len(),
+            prompt,
+            answer,
+        })
+    }
+
+    /// The status and form of each response; equal neighbors are counted: `429 json, 200 events ×3`.
+    pub(super) fn responses(&self) -> String {
+        let counted = self.responses.chunk_by(|a, b| a == b).map(|same| {
+            let (status, form) = same[0];
+            match same.len() {
+                1 => format!("{status} {form}"),
+                number => format!("{status} {form} ×{number}"),
+            }
+        });
+        counted.collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn document(&self) -> Value {
+        let response = |(status, form): &(u16, &str)| json!({ "status": status, "body": form });
+        json!({
+            "name": self.listed.name,
+            "key": self.key,
+            "method": self.method,
+            "path": self.path,
+            "query": self.query,
+            "request_body": self.request_body,
+            "responses": self.responses.iter().map(response).collect::<Vec<_>>(),
+            "recorded_at": self.recorded.at,
+            "recorded_from": self.recorded.from,
+            "test": self.recorded.test,
+        })
+    }
+}
+
+/// The form in which a cassette stores the body of a response.
+fn form_of(response: &RecordedResponse) -> &'static str {
+    match &response.body {
+        _ if !response.messages.is_empty() => "session",
+        Blob::Inline(bytes) => Form::of(bytes, response.is_event_stream()).name(),
+        Blob::External { .. } => "file",
+    }
+}
+
+fn request_form(body: &RecordedBody) -> &'static str {
+    match body {
+        RecordedBody::Blob(Blob::Inline(bytes)) => Form::of(bytes, false).name(),
+        RecordedBody::Blob(Blob::External { .. }) => "file",
+        RecordedBody::Multipart(_) => "multipart",
+        RecordedBody::Messages(_) => "session",
+    }
+}
+
+/// The sums of all rows.
+pub(super) struct Totals {
+    cassettes: usize,
+    pub(super) responses: usize,
+    /// Response bodies that are not empty.
+    pub(super) bodies: usize,
+    /// Response bodies recorded as `json` or `events`.
+    pub(super) readable: usize,
+}
+
+impl Totals {
+    pub(super) fn of(rows: &[Row]) -> Self {
+        let forms = || rows.iter().flat_map(|row| &row.responses).map(|(_, form)| *form);
+        Self {
+            cassettes: rows.len(),
+            responses: forms().count(),
+            bodies: forms().filter(|form| *form != "empty").count(),
+            readable: forms().filter(|form| matches!(*form, "json" | "events")).count(),
+        }
+    }
+
+    /// Rounded to one decimal.
+    pub(super) fn readable_percent(&self) -> f64 {
+        if self.bodies == 0 {
+            return 100.0;
+        }
+        (self.readable as f64 * 1000.0 / self.bodies as f64).round() / 10.0
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cassettes,
+            responses,
+            bodies,
+            readable,
+        } = self;
+        write!(
+            f,
+            "{}, {}, {readable} of {bodies} bodies readable ({} %)",
+            count(*cassettes, "cassette"),
+            count(*responses, "response"),
+            self.readable_percent()
+        )
+    }
+}

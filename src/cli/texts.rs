@@ -1,0 +1,154 @@
+//! The first words of a request and of a response.
+
+use serde_json::Value;
+
+use super::assembled::assembled_start;
+use super::messages;
+use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::key::description_of;
+
+/// How many characters are read at most.
+const LONGEST: usize = 200;
+
+/// How many events of a stream are read. Later ones are not among the first words, or the model has thought for long.
+const EVENTS: usize = 40;
+
+/// The first words of a prompt, or of what else describes a request best; `None` when nothing does.
+pub(crate) fn prompt_of(request: &RecordedRequest) -> Option<String> {
+    match &request.body {
+        RecordedBody::Blob(Blob::Inline(bytes)) => first_words(&description_of(&serde_json::from_slice(bytes).ok()?)?),
+        RecordedBody::Blob(Blob::External { .. }) => None,
+        RecordedBody::Multipart(parts) => parts.iter().find_map(|part| first_words(part.filename.as_ref()?)),
+        RecordedBody::Messages(messages) => first_words(&messages::text_of_client(messages)),
+    }
+}
+
+/// The first words of an answer: text of the model, a tool call, an error. `None` when there are none.
+pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
+    if !response.messages.is_empty() {
+        return first_words(&messages::text_of_api(response));
+    }
+    let Blob::Inline(bytes) = &response.body else {
+        return None;
+    };
+    let value = if response.is_event_stream() {
+        assembled_start(bytes, EVENTS)?
+    } else {
+        serde_json::from_slice(bytes).ok()?
+    };
+    let messages = value["choices"].as_array().into_iter().flatten();
+    let outputs = value["outputs"].as_array().into_iter().flatten();
+    None.or_else(|| messages.map(|choice| &choice["message"]).find_map(of_message))
+        .or_else(|| {
+            outputs
+                .filter(|output| output["type"] != "tool.execution")
+                .find_map(of_message)
+        })
+        .or_else(|| first_words(value["text"].as_str()?))
+        .or_else(|| first_words(value["pages"][0]["markdown"].as_str()?))
+        .or_else(|| first_words(value["message"].as_str()?))
+        .or_else(|| first_words(value["error"]["message"].as_str()?))
+        .or_else(|| first_words(value["detail"].as_str()?))
+}
+
+/// The first words of a message, or its first tool call.
+fn of_message(message: &Value) -> Option<String> {
+    let call = |name: &Value, arguments: &Value| {
+        let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
+        first_words(&format!("{}({arguments})", name.as_str()?))
+    };
+    let function = &message["tool_calls"][0]["function"];
+    None.or_else(|| text_in(&message["content"]))
+        .or_else(|| call(&function["name"], &function["arguments"]))
+        .or_else(|| call(&message["name"], message.get("arguments")?))
+}
+
+/// The first words of a content. Of thinking only if there is nothing else.
+fn text_in(content: &Value) -> Option<String> {
+    let words = |text: &Value| first_words(text.as_str()?);
+    let chunks = || content.as_array().into_iter().flatten();
+    None.or_else(|| words(content))
+        .or_else(|| chunks().find_map(|chunk| words(chunk).or_else(|| words(&chunk["text"]))))
+        .or_else(|| chunks().find_map(|chunk| words(&chunk["thinking"][0]["text"])))
+}
+
+/// The first words of a text on one line; `None` when it has none.
+fn first_words(text: &str) -> Option<String> {
+    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(end, _)| end);
+    let words = text[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    (!words.is_empty()).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(kind: &str, body: &str) -> Option<String> {
+        answer_of(&RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![("content-type".to_owned(), kind.to_owned())],
+            body: Bytes::copy_from_slice(body.as_bytes()).into(),
+            timing_ms: vec![1],
+        })
+    }
+
+    #[test]
+    fn the_prompt_is_the_last_question() {
+        let messages = json!({ "messages": [
+            { "role": "system", "content": "Be brief." },
+            { "role": "user", "content": [{ "type": "text", "text": "What is\n the wind?" }] },
+        ] });
+        let prompt = |body: &str| prompt_of(&RecordedRequest::new("POST", "/v1/x", body.to_owned()));
+        assert_eq!(prompt(&messages.to_string()).as_deref(), Some("What is the wind?"));
+        for none in ["", "{}", "not JSON", r#"{"prompt":" \n"}"#] {
+            assert_eq!(prompt(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_every_endpoint_has_first_words() {
+        let thinking = json!({ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] });
+        let text = json!({ "type": "text", "text": "A wind." });
+        let call = json!({ "id": "a", "function": { "name": "weather", "arguments": "{\"at\":1}" } });
+        for (body, words) in [
+            (
+                json!({ "choices": [{ "message": { "content": "A\n\nwind." } }] }),
+                Some("A wind."),
+            ),
+            (
+                json!({ "choices": [{ "message": { "content": [thinking, text] } }] }),
+                Some("A wind."),
+            ),
+            (
+                json!({ "choices": [{ "message": { "content": [thinking] } }] }),
+                Some("Hm."),
+            ),
+            (
+                json!({ "choices": [{ "message": { "content": "", "tool_calls": [call] } }] }),
+                Some("weather({\"at\":1})"),
+            ),
+            (
+                json!({ "outputs": [{ "type": "tool.execution", "name": "web", "arguments": "" }, { "type": "message.output", "content": "Yes." }] }),
+                Some("Yes."),
+            ),
+            (json!({ "text": "spoken" }), Some("spoken")),
+            (json!({ "pages": [{ "markdown": "# Menu" }] }), Some("# Menu")),
+            (json!({ "object": "error", "message": "too long" }), Some("too long")),
+            (json!({ "data": [{ "embedding": [0.1] }] }), None),
+        ] {
+            assert_eq!(
+                answer("application/json", &body.to_string()).as_deref(),
+                words,
+                "{body}"
+            );
+        }
+        let chunk = |text: &str| format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": text } }] }));
+        let stream = chunk("A ") + &chunk("wind.") + "data: [DONE]\n\n";
+        assert_eq!(answer("text/event-stream", &stream).as_deref(), Some("A wind."));
+        assert_eq!(answer("text/plain", "plain"), None);
+    }
+}
