@@ -381,8 +381,9 @@ impl<U: WebSocketTransport> Context<U> {
         client.incoming = Box::pin(sent.chain(client.incoming));
         let stop = self.recorder.shared.delays_skipped.clone();
         let protocol = upstream.protocol.clone();
+        let mut client = Some(client);
         let (transcript, ended) = relay(
-            client,
+            &mut client,
             upstream,
             transcript,
             &before.received,
@@ -402,7 +403,10 @@ impl<U: WebSocketTransport> Context<U> {
             );
             return Ok(());
         }
-        self.save(transcript, ended, protocol).await
+        let saved = self.save(transcript, ended, protocol).await;
+        // A client that has seen the end of its connection can rely on the file.
+        drop(client);
+        saved
     }
 }
 

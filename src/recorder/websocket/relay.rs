@@ -17,6 +17,9 @@ use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage, wait
 /// How long the API may take to close a session that the client has closed.
 const CLOSING: Duration = Duration::from_secs(10);
 
+/// Why a session ends that the program stops.
+const STOPS: &str = "the proxy stops";
+
 /// How a session with the API ended.
 pub(super) enum Ended {
     /// With a close frame of this peer.
@@ -45,9 +48,10 @@ struct Relay {
 }
 
 /// Passes messages until the session ends. The client has got messages of these types already: the first ones of the API that
-/// are of the same types are not passed on.
+/// are of the same types are not passed on. The connection of the client stays open, so that it ends when the session is
+/// saved, unless the client has left while the API is still busy.
 pub(super) async fn relay(
-    client: WebSocket,
+    client: &mut Option<WebSocket>,
     upstream: WebSocket,
     transcript: Transcript,
     received: &[Option<String>],
@@ -60,7 +64,7 @@ pub(super) async fn relay(
             last_message: Instant::now(),
         }),
         has_final_event,
-        is_client_local: !client.has_replies,
+        is_client_local: client.as_ref().is_some_and(|client| !client.has_replies),
         stop,
     };
     let ended = relay.run(client, upstream, received).await;
@@ -77,32 +81,41 @@ impl Relay {
         add(&mut state.transcript, now);
     }
 
+    /// Whether the API has got everything and is still busy.
+    fn is_final_awaited(&self) -> bool {
+        let events = self.events();
+        self.has_final_event && events.has_input_ended && !events.has_final && events.error.is_none()
+    }
+
     fn events(&self) -> Events {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.transcript.events().clone()
     }
 
-    async fn run(&self, client: WebSocket, upstream: WebSocket, received: &[Option<String>]) -> Ended {
-        let WebSocket {
-            incoming: mut from_client,
-            outgoing: mut to_client,
+    async fn run(&self, client: &mut Option<WebSocket>, upstream: WebSocket, received: &[Option<String>]) -> Ended {
+        let Some(WebSocket {
+            incoming: from_client,
+            outgoing: to_client,
             has_replies,
             ..
-        } = client;
+        }) = client
+        else {
+            return Ended::ClientVanished;
+        };
         let WebSocket {
             incoming: mut from_upstream,
             outgoing: mut to_upstream,
             ..
         } = upstream;
         let client_ended = {
-            let forward = self.forward(&mut from_client, &mut to_upstream);
-            let back = self.back(&mut from_upstream, &mut to_client, received);
+            let forward = self.forward(from_client, &mut to_upstream);
+            let back = self.back(&mut from_upstream, to_client, received);
             tokio::select! {
                 // What the API has sent before is passed on, and counts.
                 biased;
                 ended = back => {
-                    if has_replies && matches!(ended, Ended::Closed(..)) {
-                        wait_for_reply(&mut from_client).await;
+                    if *has_replies && matches!(ended, Ended::Closed(..)) {
+                        wait_for_reply(from_client).await;
                     }
                     return ended;
                 }
@@ -115,6 +128,9 @@ impl Relay {
         };
         // Sends the reply to the close frame.
         let _ = to_client.close().await;
+        if self.is_final_awaited() {
+            *client = None;
+        }
         self.finish(client_ended, &mut from_upstream, &mut to_upstream).await
     }
 
@@ -163,10 +179,7 @@ impl Relay {
 
     /// Ends a session that the client has left: after its last event, if the client has sent everything.
     async fn finish(&self, closing: Option<Closing>, upstream: &mut Incoming, to_upstream: &mut Outgoing) -> Ended {
-        let is_awaited = || {
-            let events = self.events();
-            self.has_final_event && events.has_input_ended && !events.has_final && events.error.is_none()
-        };
+        let is_awaited = || self.is_final_awaited();
         let rest = async {
             let mut is_closed = false;
             loop {
@@ -186,7 +199,10 @@ impl Relay {
             }
         };
         let limit = if is_awaited() { IDLE } else { CLOSING };
-        let ended = tokio::time::timeout(limit, rest).await.ok().flatten();
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(limit, rest) => ended.ok().flatten(),
+            () = self.stopped() => is_awaited().then_some(Ended::Stopped(STOPS)),
+        };
         match (ended, closing) {
             (Some(ended), _) => ended,
             _ if is_awaited() => Ended::Stopped("the API did not complete the session in 300 seconds"),
@@ -212,11 +228,13 @@ impl Relay {
         };
         tokio::select! {
             () = idle => "nothing was sent for 300 seconds",
-            () = self.stop.cancelled() => {
-                // The client may be closing the session.
-                tokio::time::sleep(STOP_GRACE).await;
-                "the proxy stops"
-            }
+            () = self.stopped() => STOPS,
         }
+    }
+
+    /// The program stops, and the peers have had a moment to end the session.
+    async fn stopped(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
     }
 }
