@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::body::Blob;
+use super::messages::are_equivalent;
 use super::values::{RecordedRequest, RecordedResponse};
 use crate::http::{Event, parse_events, parse_json};
 
@@ -30,7 +31,7 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
     ];
     let has_volatile_id = endpoints.iter().any(|endpoint| request.path.ends_with(endpoint));
     same_head
-        && old.messages == new.messages
+        && are_equivalent(&old.messages, &new.messages)
         && (old_body == new_body
             || has_volatile_id
                 && if new.is_event_stream() {

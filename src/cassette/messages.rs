@@ -4,6 +4,7 @@
 //! the first of its frames, and what the API sends in between does not end it.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::body::Blob;
 
@@ -107,6 +108,57 @@ pub(crate) fn sent_messages(messages: &[Message]) -> Vec<SentMessage> {
         _ => None,
     });
     sent.collect()
+}
+
+/// Whether two messages are equal but for the ids that the API makes for each session.
+pub(crate) fn is_alike(one: &Content, other: &Content) -> bool {
+    one == other
+        || match (one, other) {
+            (Content::Text(Blob::Inline(one)), Content::Text(Blob::Inline(other))) => {
+                matches!((without_ids(one), without_ids(other)), (Some(one), Some(other)) if one == other)
+            }
+            _ => false,
+        }
+}
+
+/// Whether the client gets the same in two sessions, but for ids and for when it has sent what.
+pub(super) fn are_equivalent(old: &[Message], new: &[Message]) -> bool {
+    let received = |messages: &[Message]| -> Vec<Content> {
+        let received = messages.iter().filter_map(|message| match message {
+            Message::Received(content) => Some(content.clone()),
+            _ => None,
+        });
+        received.collect()
+    };
+    let (old_received, new_received) = (received(old), received(new));
+    let is_same_end = match (old.last(), new.last()) {
+        (Some(Message::Closed(old)), Some(Message::Closed(new))) => old == new,
+        (old, new) => old == new,
+    };
+    is_same_end
+        && old_received.len() == new_received.len()
+        && old_received
+            .iter()
+            .zip(&new_received)
+            .all(|(old, new)| is_alike(old, new))
+}
+
+/// A message without the ids that the API makes for each session.
+fn without_ids(text: &[u8]) -> Option<Value> {
+    fn remove(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|name, _| name != "id" && name != "request_id");
+                members.values_mut().for_each(remove);
+            }
+            Value::Array(items) => items.iter_mut().for_each(remove),
+            _ => {}
+        }
+    }
+
+    let mut value = serde_json::from_slice(text).ok()?;
+    remove(&mut value);
+    Some(value)
 }
 
 #[cfg(test)]

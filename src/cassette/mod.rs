@@ -18,5 +18,7 @@ pub(crate) use body::Form;
 pub(crate) use body::{Blob, RecordedBody, RecordedPart};
 pub(crate) use equivalent::is_equivalent;
 pub use history::History;
+#[cfg(feature = "realtime")]
+pub(crate) use messages::is_alike;
 pub(crate) use messages::{Audio, Close, Content, Message, Peer, SentMessage, sent_messages};
 pub(crate) use values::{Cassette, Recorded, RecordedRequest, RecordedResponse, now};

@@ -310,10 +310,11 @@ async fn list_prints_a_line_for_each_recording() {
     insta::assert_snapshot!(reported(&project.run(&["list"])), @r"
     exit status: 0
     --- stdout
-    chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml                  POST /v1/chat/completions                                   200 json ×2  [time]
-    files-content/0b6c0000-0000-4000-8000-000000000001-90a57e549f1728fc.yaml  GET /v1/files/0b6c0000-0000-4000-8000-000000000001/content  200 base64   [time]
-    files/menu-pdf-b9b45af23df80a6a.yaml                                      POST /v1/files                                              200 json     [time]
-    winds/get-b91901ddea5a505a.yaml                                           GET /v1/winds                                               404 json     [time]
+    cassette                                                                  responses    recorded              prompt                                                      answer
+    chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml                  200 json ×2  [time]  What is the capital of France?                              The capital of France is **Paris**.
+    files-content/0b6c0000-0000-4000-8000-000000000001-90a57e549f1728fc.yaml  200 base64   [time]  GET /v1/files/0b6c0000-0000-4000-8000-000000000001/content
+    files/menu-pdf-b9b45af23df80a6a.yaml                                      200 json     [time]  menu.pdf
+    winds/get-b91901ddea5a505a.yaml                                           404 json     [time]  GET /v1/winds                                               no Route matched with those values
     4 cassettes, 5 responses, 4 of 5 bodies readable (80 %)
     --- stderr
     ");
@@ -383,7 +384,8 @@ async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
     insta::assert_snapshot!(reported(&project.run(&["list"])), @r#"
     exit status: 1
     --- stdout
-    embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml  POST /v1/embeddings  200 json  [time]
+    cassette                                            responses  recorded              prompt             answer
+    embeddings/mistral-is-a-wind-03f5bafa652cd974.yaml  200 json   [time]  Mistral is a wind
     1 cassette, 1 response, 1 of 1 bodies readable (100 %)
     --- stderr
     error: cannot read cassettes/chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml: line 18: "-" is only valid inside a block
@@ -1673,7 +1675,7 @@ async fn repeated_runs_name_the_requests_that_differ_and_the_setting_that_ignore
         .split_once("1 request not the same as in the first run:")
         .unwrap();
     assert!(
-        summary.contains("in 2 of 2 further runs: POST /v1/chat/completions\n    @ /body/json/run_id\n"),
+        summary.contains("in 2 of 2 further runs: POST /v1/chat/completions\n    @ /run_id\n"),
         "{summary}"
     );
     assert!(summary.contains("matching:\n  ignore: [/run_id]"), "{summary}");

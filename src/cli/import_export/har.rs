@@ -6,10 +6,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::body;
 use super::fields::{can_have_body, check_body_member, headers, required_text, status, timestamp};
-use super::interaction::{CREATOR, Headers, Interaction, SourceEntry, Timing, header, split_url};
+use super::interaction::{CREATOR, Frame, Headers, Interaction, SourceEntry, Timing, header, split_url};
 use super::session::Session;
-use super::{Frame, body};
 use crate::http::{Part, write_multipart};
 
 /// The origin that `export` writes before a path when the origin is unknown, since HAR requires a URL. `_from` is then

@@ -13,6 +13,14 @@ pub(super) const CREATOR: &str = "mistral-cassette";
 /// Pairs of name and value, in order; a name can occur several times.
 pub(super) type Headers = Vec<(String, String)>;
 
+/// What a document has besides its interactions.
+pub(crate) struct Frame {
+    pub(crate) start: String,
+    /// Between two interactions.
+    pub(crate) between: &'static str,
+    pub(crate) end: String,
+}
+
 /// One request and one response to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interaction {

@@ -39,7 +39,7 @@ pub(crate) use self::body_files::has_only_bodies;
 pub(crate) use self::export::interactions_of;
 pub(crate) use self::format::{SourceFormat, TargetFormat};
 pub(crate) use self::import::{Import, Imported};
-pub(crate) use self::interaction::{Interaction, SourceEntry, recorded_at};
+pub(crate) use self::interaction::{Frame, Interaction, SourceEntry, recorded_at};
 pub(crate) use self::ordered_texts::OrderedTexts;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -158,14 +158,6 @@ pub(crate) fn write_one(format: TargetFormat, interaction: &Interaction) -> Stri
         TargetFormat::Har => har::write_one(interaction),
         TargetFormat::Jsonl => jsonl::write_one(interaction),
     }
-}
-
-/// What a document has besides its interactions.
-pub(crate) struct Frame {
-    pub(crate) start: String,
-    /// Between two interactions.
-    pub(crate) between: &'static str,
-    pub(crate) end: String,
 }
 
 /// The frame of a document in this format.

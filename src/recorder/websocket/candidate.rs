@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::position::Position;
 use super::transcript::type_of;
-use crate::cassette::{Blob, Content, Message, Peer, SentMessage};
+use crate::cassette::{Blob, Content, Message, Peer, SentMessage, is_alike};
 use crate::diff::{Difference, differences};
 use crate::error::Result;
 use crate::http::{Closing, WebSocketMessage};
@@ -227,13 +227,7 @@ fn end_of_recording(position: Position) -> String {
 impl Output {
     /// Whether another recording has an equal message here, but for ids.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.content == other.content
-            || match (&self.content, &other.content) {
-                (Content::Text(Blob::Inline(one)), Content::Text(Blob::Inline(other))) => {
-                    matches!((without_ids(one), without_ids(other)), (Some(one), Some(other)) if one == other)
-                }
-                _ => false,
-            }
+        is_alike(&self.content, &other.content)
     }
 
     /// The message with all its bytes.
@@ -257,24 +251,6 @@ impl Output {
 /// faster.
 fn is_greeting(content: &Content) -> bool {
     matches!(content, Content::Text(Blob::Inline(text)) if type_of(text).as_deref() == Some("session.created"))
-}
-
-/// A message without the ids that the API makes for each session.
-fn without_ids(text: &[u8]) -> Option<Value> {
-    fn remove(value: &mut Value) {
-        match value {
-            Value::Object(members) => {
-                members.retain(|name, _| name != "id" && name != "request_id");
-                members.values_mut().for_each(remove);
-            }
-            Value::Array(items) => items.iter_mut().for_each(remove),
-            _ => {}
-        }
-    }
-
-    let mut value = serde_json::from_slice(text).ok()?;
-    remove(&mut value);
-    Some(value)
 }
 
 fn canonical(content: &Content, matching: &Matching) -> CanonicalMessage {

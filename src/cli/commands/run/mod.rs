@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 
 use self::child::{run_child, status_code};
+use self::repeat::Ended;
 use self::usage::UsageWatch;
 use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
 use crate::cli::output::{SUCCESS, count, findings, print_message};
@@ -73,18 +74,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    match arguments.repeat {
-        Some(times) => repeat::run(arguments, times),
-        None => once(arguments).map(|ended| ended.exit),
-    }
-}
-
-/// A run that has ended.
-struct Ended {
-    exit: ExitCode,
-    is_success: bool,
-    /// The misses and failures of the proxy.
-    failures: Vec<Error>,
+    let Some(times) = arguments.repeat else {
+        return once(arguments).map(|ended| ended.exit);
+    };
+    let mut strict = arguments.clone();
+    // What differs is not recorded: the next run would find it.
+    strict.proxy.mode = Some(Mode::Strict);
+    repeat::run(times, || once(arguments), || once(&strict))
 }
 
 fn once(arguments: &Arguments) -> Result<Ended> {

@@ -3,26 +3,30 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::{Arguments, once};
 use crate::cli::output::{SUCCESS, count, findings, print_message};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mode::Mode;
 
-/// Runs the command several times against the same recordings, and reports the requests that differ.
-pub(super) fn run(arguments: &Arguments, times: u16) -> Result<ExitCode> {
+/// A run that has ended.
+pub(super) struct Ended {
+    pub(super) exit: ExitCode,
+    pub(super) is_success: bool,
+    /// The misses and failures of the proxy.
+    pub(super) failures: Vec<Error>,
+}
+
+/// Runs a command several times against the same recordings, and reports the requests that differ. `once` runs it the first
+/// time, and `again` each further time.
+pub(super) fn run(times: u16, once: impl Fn() -> Result<Ended>, again: impl Fn() -> Result<Ended>) -> Result<ExitCode> {
     print_message(&format!("mistral-cassette: run 1 of {times}"));
-    let first = once(arguments)?;
+    let first = once()?;
     if !first.is_success {
         return Ok(first.exit);
     }
-    let mut strict = arguments.clone();
-    // What differs is not recorded: the next run would find it.
-    strict.proxy.mode = Some(Mode::Strict);
     // By what differs, without the values, which differ in each run.
     let mut found: BTreeMap<String, (u16, String)> = BTreeMap::new();
     for number in 2..=times {
         print_message(&format!("mistral-cassette: run {number} of {times}"));
-        let ended = once(&strict)?;
+        let ended = again()?;
         let misses = ended.failures.iter().filter(|error| error.kind() == ErrorKind::Miss);
         let mut of_run: BTreeMap<String, String> = misses.map(described).collect();
         if !ended.is_success && of_run.is_empty() {
