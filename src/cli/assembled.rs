@@ -195,7 +195,7 @@ mod tests {
             reference,
             "!",
         ]);
-        assert_eq!(content(assembled(body.as_bytes())), all);
+        assert_eq!(content(assembled(&parse_events(body.as_bytes()))), all);
         let start = json!([{ "type": "thinking", "thinking": [text("Let me ")] }]);
         assert_eq!(content(assembled_start(body.as_bytes(), 1)), start);
         assert_eq!(content(assembled_start(body.as_bytes(), 100)), all);

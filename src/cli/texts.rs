@@ -93,6 +93,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), kind.to_owned())],
             body: Bytes::copy_from_slice(body.as_bytes()).into(),
             timing_ms: vec![1],
+            messages: Vec::new(),
         })
     }
 
