@@ -490,7 +490,7 @@ mod tests {
         };
         assert_eq!(
             kind(stream(&["ab", "c"], "stop"), stream(&["a", "bc"], "stop")),
-            ChangeKind::Same
+            ChangeKind::Volatile
         );
         assert_eq!(
             kind(stream(&["ab"], "stop"), stream(&["xy"], "stop")),
