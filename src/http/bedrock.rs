@@ -112,14 +112,14 @@ fn tokens(input: &Value, output: &Value) -> Option<Value> {
     Some(usage.into())
 }
 
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 mod tests {
     use crate::http::frames::{parse_frames, tests as frames};
-    use crate::http::stream::StreamFormat;
     use crate::http::total_tokens;
 
     fn events(stream: &[Vec<u8>]) -> Vec<String> {
-        let events = StreamFormat::Frames.parse(&stream.concat()).into_iter();
+        let frames = parse_frames(&stream.concat()).unwrap();
+        let events = frames.iter().map(super::event);
         events
             .map(|event| format!("{}{}", event.name.unwrap_or_default(), event.data))
             .collect()
