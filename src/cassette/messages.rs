@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::body::Blob;
+use super::blob::Blob;
 
 /// One entry of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! 2. Add a file in the old form to the tests, and a line to the CHANGELOG.
 //! 3. Check that an older release refuses the new file with the hint that it gives today.
 
+mod blob;
 mod body;
 mod equivalent;
 mod frame_form;

@@ -1,5 +1,7 @@
 //! Format version 1: cassettes as YAML. No other module depends on the YAML crate.
 
+mod body_in;
+mod body_out;
 mod read;
 mod session;
 #[cfg(test)]
@@ -8,8 +10,8 @@ mod version;
 mod write;
 
 #[cfg(feature = "cli")]
+pub(crate) use self::body_out::display;
+#[cfg(feature = "cli")]
 pub(crate) use self::read::{Tagged, read_foreign};
 pub(crate) use self::read::{read, read_yaml};
-#[cfg(feature = "cli")]
-pub(crate) use self::write::display;
 pub(crate) use self::write::{append, responses_at, write};

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize as SerializeDerive};
 use serde_json::Value;
 use serde_yaml::FlowSeq;
 
-use super::read::{BodyFields, FloatsIn, SpacingIn, decoded, one_blob};
-use super::write::{BASE64_MEMBER, BlobOut, FILE_MEMBER, Text, base64};
+use super::body_in::{BodyFields, FloatsIn, SpacingIn, decoded, one_blob};
+use super::body_out::{BASE64_MEMBER, BlobOut, FILE_MEMBER, Text, base64};
 use crate::cassette::body::Blob;
 use crate::cassette::{Audio, Close, Content, Message, Peer};
 

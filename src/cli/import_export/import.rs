@@ -420,7 +420,11 @@ fn base_and_target(interaction: &Interaction) -> Result<(Option<String>, String)
         .and_then(|from| interaction.url.strip_prefix(from.as_str()));
     Ok(match rest.filter(|rest| rest.starts_with('/')) {
         Some(rest) => (interaction.from.clone(), rest.to_owned()),
-        None => (origin, target),
+        // The origin of a WebSocket is that of the API: `wss` is `https`.
+        None => (
+            origin.map(|origin| origin.replacen("ws", "http", usize::from(origin.starts_with("ws")))),
+            target,
+        ),
     })
 }
 

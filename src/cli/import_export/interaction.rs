@@ -148,12 +148,6 @@ pub(super) fn split_url(url: &str) -> Option<(Option<String>, String)> {
     } else {
         format!("/{target}")
     };
-    // The origin of a WebSocket is that of the API.
-    let scheme = match &*scheme.to_ascii_lowercase() {
-        "ws" => "http",
-        "wss" => "https",
-        _ => scheme,
-    };
     Some((Some(format!("{scheme}://{host}")), target))
 }
 

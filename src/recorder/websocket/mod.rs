@@ -7,13 +7,14 @@
 mod assessment;
 mod candidate;
 mod candidates;
+mod limits;
 mod position;
 mod relay;
 mod replay;
 mod save;
 mod transcript;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
@@ -38,12 +39,6 @@ use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
 use crate::redaction::secret_scan::mask;
 use crate::settings::faults::{Fault, Injection};
-
-/// How long a session may be silent.
-const IDLE: Duration = Duration::from_secs(300);
-
-/// How long a client may take to close its sessions when the program stops.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// The code of the close frame after a miss, in the range for private use.
 const MISSED: u16 = 4404;

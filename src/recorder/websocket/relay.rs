@@ -7,9 +7,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::limits::{IDLE, STOP_GRACE};
 use super::replay::kind_of;
 use super::transcript::{Events, Transcript};
-use super::{IDLE, STOP_GRACE};
 use crate::cassette::Peer;
 use crate::error::Error;
 use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage, wait_for_reply};

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::candidate::{Mismatch, Sent};
 use super::candidates::{Candidates, Next, Step};
+use super::limits::{IDLE, STOP_GRACE};
 use super::transcript::type_of;
-use super::{IDLE, STOP_GRACE};
 use crate::cassette::SentMessage;
 use crate::error::Result;
 use crate::hash::sha256_hex;
