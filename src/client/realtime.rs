@@ -124,7 +124,8 @@ impl RealtimeTranscription {
     /// Sends audio in the format of the session; at most 262,144 bytes at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Upstream`] if the session has ended.
+    /// The error with which the session has ended, as of [`next`](Self::next); [`ErrorKind::Upstream`] if it has ended without
+    /// one.
     pub async fn send_audio(&mut self, audio: impl Into<Bytes>) -> Result<()> {
         self.0.send(&audio_message(&audio.into())).await
     }
@@ -150,7 +151,8 @@ impl RealtimeSpeech {
     /// Sends text.
     ///
     /// # Errors
-    /// [`ErrorKind::Upstream`] if the session has ended.
+    /// The error with which the session has ended, as of [`next`](Self::next); [`ErrorKind::Upstream`] if it has ended without
+    /// one.
     pub async fn send_text(&mut self, text: &str) -> Result<()> {
         self.0.send(&text_message(text)).await
     }
@@ -362,8 +364,15 @@ impl<E: DeserializeOwned + Send + 'static> Connection<E> {
         }
     }
 
+    /// Sends a message. If the session has ended, the error is the one that its events end with.
     async fn send(&mut self, message: &Value) -> Result<()> {
-        self.outgoing.send(text_frame(message)).await
+        let sent = self.outgoing.send(text_frame(message)).await;
+        if sent.is_err() {
+            while let Some(event) = self.events.next().await {
+                event?;
+            }
+        }
+        sent
     }
 
     async fn close(mut self) -> Result<()> {

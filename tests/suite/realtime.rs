@@ -4,6 +4,7 @@ mod clients;
 mod endings;
 mod incomplete;
 mod replays;
+mod typed;
 
 use std::path::Path;
 
