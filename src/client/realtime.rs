@@ -259,7 +259,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Api`](crate::ErrorKind::Api) if the API refuses the session, else those of
+    /// [`ErrorKind::Api`] if the API refuses the session, else those of
     /// [`request`](Self::request).
     pub async fn realtime_transcription(&self, request: RealtimeTranscriptionRequest) -> Result<RealtimeTranscription> {
         let connection = self.connect("/v1/audio/transcriptions/realtime", &request.model, &request.session);
