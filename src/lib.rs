@@ -63,7 +63,8 @@
 //!
 //! - `middleware` (default): [`CassetteMiddleware`].
 //! - `cli`: the `mistral-cassette` command; includes `proxy`.
-//! - `proxy`: the localhost proxy.
+//! - `proxy`: the localhost proxy; includes `realtime`.
+//! - `realtime`: WebSocket sessions of the [`client`]: realtime transcription and speech.
 //! - `redis`: `engine::RedisEngine`, for a single Redis server and for a cluster.
 //! - `sql`: `engine::SqlEngine`, for SQLite and PostgreSQL; needs Rust 1.94.
 //! - `object-store`: `engine::ObjectStoreEngine`, for buckets (S3, Google Cloud Storage, Azure).
@@ -141,7 +142,7 @@ struct Rust;
 struct TestSessions;
 
 /// The page for the typed client, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "realtime"))]
 #[doc = include_str!("../docs/rust-client.md")]
 struct RustClient;
 

@@ -13,6 +13,8 @@ use super::blob::Blob;
 pub(crate) enum Message {
     /// By the client.
     Sent(Content),
+    /// Frames of audio, by the client.
+    Audio(Audio),
     /// By the API.
     Received(Content),
     /// The end: always the last entry.
@@ -26,8 +28,6 @@ pub(crate) enum Content {
     Text(Blob),
     /// A binary frame.
     Binary(Blob),
-    /// Frames of audio, of the client only.
-    Audio(Audio),
 }
 
 /// Consecutive frames of audio.
@@ -59,18 +59,18 @@ impl Message {
     /// The number of frames, each of which has a time in `timing_ms`.
     pub(crate) fn frames(&self) -> usize {
         match self {
-            Self::Sent(Content::Audio(audio)) | Self::Received(Content::Audio(audio)) => audio.frames.len(),
-            _ => 1,
+            Self::Audio(audio) => audio.frames.len(),
+            Self::Sent(_) | Self::Received(_) | Self::Closed(_) => 1,
         }
     }
 
     /// The bytes that may be stored outside of the document. The key is computed from the text of the client, which stays.
     pub(crate) fn blob_mut(&mut self) -> Option<&mut Blob> {
         match self {
-            Self::Received(Content::Text(blob))
-            | Self::Sent(Content::Binary(blob))
-            | Self::Received(Content::Binary(blob)) => Some(blob),
-            Self::Sent(Content::Audio(audio)) | Self::Received(Content::Audio(audio)) => audio.run.as_mut(),
+            Self::Sent(Content::Binary(blob)) | Self::Received(Content::Text(blob) | Content::Binary(blob)) => {
+                Some(blob)
+            }
+            Self::Audio(audio) => audio.run.as_mut(),
             Self::Sent(Content::Text(_)) | Self::Closed(_) => None,
         }
     }
@@ -78,10 +78,9 @@ impl Message {
     /// The bytes of the message that the document has or refers to.
     pub(crate) fn blob(&self) -> Option<&Blob> {
         match self {
-            Self::Sent(content) | Self::Received(content) => match content {
-                Content::Text(blob) | Content::Binary(blob) => Some(blob),
-                Content::Audio(audio) => audio.run.as_ref(),
-            },
+            Self::Sent(Content::Text(blob) | Content::Binary(blob))
+            | Self::Received(Content::Text(blob) | Content::Binary(blob)) => Some(blob),
+            Self::Audio(audio) => audio.run.as_ref(),
             Self::Closed(_) => None,
         }
     }
@@ -102,10 +101,8 @@ pub(crate) fn sent_messages(messages: &[Message]) -> Vec<SentMessage> {
     let sent = messages.iter().filter_map(|message| match message {
         Message::Sent(Content::Text(Blob::Inline(text))) => Some(SentMessage::Text(text.clone())),
         Message::Sent(Content::Text(blob) | Content::Binary(blob)) => Some(SentMessage::Binary(blob.sha256())),
-        Message::Sent(Content::Audio(Audio { run: Some(blob), .. })) if !blob.is_empty() => {
-            Some(SentMessage::Audio(blob.sha256()))
-        }
-        _ => None,
+        Message::Audio(Audio { run: Some(blob), .. }) if !blob.is_empty() => Some(SentMessage::Audio(blob.sha256())),
+        Message::Audio(_) | Message::Received(_) | Message::Closed(_) => None,
     });
     sent.collect()
 }
@@ -123,24 +120,22 @@ pub(crate) fn is_alike(one: &Content, other: &Content) -> bool {
 
 /// Whether the client gets the same in two sessions, but for ids and for when it has sent what.
 pub(super) fn are_equivalent(old: &[Message], new: &[Message]) -> bool {
-    let received = |messages: &[Message]| -> Vec<Content> {
-        let received = messages.iter().filter_map(|message| match message {
-            Message::Received(content) => Some(content.clone()),
-            _ => None,
-        });
-        received.collect()
-    };
     let (old_received, new_received) = (received(old), received(new));
-    let is_same_end = match (old.last(), new.last()) {
-        (Some(Message::Closed(old)), Some(Message::Closed(new))) => old == new,
-        (old, new) => old == new,
-    };
-    is_same_end
+    // The last entry is the close.
+    old.last() == new.last()
         && old_received.len() == new_received.len()
         && old_received
             .iter()
-            .zip(&new_received)
+            .zip(new_received)
             .all(|(old, new)| is_alike(old, new))
+}
+
+fn received(messages: &[Message]) -> Vec<&Content> {
+    let received = messages.iter().filter_map(|message| match message {
+        Message::Received(content) => Some(content),
+        _ => None,
+    });
+    received.collect()
 }
 
 /// A message without the ids that the API makes for each session.
@@ -168,10 +163,10 @@ mod tests {
     #[test]
     fn what_is_received_in_between_does_not_end_a_run_of_audio() {
         let piece = |run: Option<&'static [u8]>, frames: &[usize]| {
-            Message::Sent(Content::Audio(Audio {
+            Message::Audio(Audio {
                 run: run.map(|bytes| Bytes::from_static(bytes).into()),
                 frames: frames.to_vec(),
-            }))
+            })
         };
         let text = |text: &'static str| Content::Text(Bytes::from_static(text.as_bytes()).into());
         let cut = [

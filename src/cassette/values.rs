@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::body::{Blob, RecordedBody};
 use super::history::History;
-use super::messages::Message;
+use super::messages::{Content, Message};
 #[cfg(feature = "cli")]
 use crate::http::Event;
-use crate::http::StreamFormat;
+use crate::http::{StreamFormat, total_tokens};
 
 /// A request and its responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +231,16 @@ impl RecordedResponse {
     #[cfg(feature = "cli")]
     pub(crate) fn events(&self, body: &[u8]) -> Option<Vec<Event>> {
         Some(self.stream_format()?.parse(body))
+    }
+
+    /// Returns the tokens that a WebSocket session used, as its last event with a count says; 0 for another response.
+    pub(crate) fn received_tokens(&self) -> u64 {
+        let texts = self.messages.iter().rev().filter_map(|message| match message {
+            Message::Received(Content::Text(Blob::Inline(text))) => Some(text),
+            _ => None,
+        });
+        let counts = texts.map(|text| total_tokens(text));
+        counts.filter(|tokens| *tokens > 0).take(1).sum()
     }
 
     /// Returns the content encoding if the body is still encoded. A body of text was decoded by a client that has not

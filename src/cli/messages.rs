@@ -88,7 +88,7 @@ pub(crate) fn transcript(response: &RecordedResponse) -> Vec<String> {
 /// Whether a message may continue the one before it.
 fn is_continued(message: &Message) -> bool {
     match message {
-        Message::Sent(Content::Audio(_)) => true,
+        Message::Audio(_) => true,
         Message::Sent(Content::Text(blob)) | Message::Received(Content::Text(blob)) => {
             let event = event_of(blob);
             TEXT.iter().chain(&AUDIO).any(|name| event[*name].is_string())
@@ -105,6 +105,15 @@ fn is_last(event: &Value) -> bool {
 
 fn entry_of(message: &Message, at_ms: u64) -> Entry {
     let (peer, content) = match message {
+        Message::Audio(audio) => {
+            return Entry {
+                at_ms,
+                label: "sent     audio".to_owned(),
+                frames: message.frames(),
+                text: String::new(),
+                audio: audio.frames.iter().sum(),
+            };
+        }
         Message::Sent(content) => ("sent", content),
         Message::Received(content) => ("received", content),
         Message::Closed(close) => {
@@ -119,10 +128,6 @@ fn entry_of(message: &Message, at_ms: u64) -> Entry {
     };
     let (mut text, mut audio) = (String::new(), 0);
     let label = match content {
-        Content::Audio(frames) => {
-            audio = frames.frames.iter().sum();
-            "audio".to_owned()
-        }
         Content::Binary(blob) => format!("{} bytes of binary data", blob.len()),
         Content::Text(blob) => {
             let mut event = event_of(blob);
@@ -236,7 +241,7 @@ pub(crate) fn audio(response: &RecordedResponse) -> Vec<SessionAudio> {
     let (mut sent, mut got) = (Vec::new(), Vec::new());
     for message in &response.messages {
         match message {
-            Message::Sent(Content::Audio(audio)) => {
+            Message::Audio(audio) => {
                 if let Some(Blob::Inline(bytes)) = &audio.run {
                     sent.extend_from_slice(bytes);
                 }
@@ -339,16 +344,16 @@ mod tests {
             Message::Sent(text(
                 &json!({ "type": "session.update", "session": { "audio_format": format } }),
             )),
-            Message::Sent(Content::Audio(Audio {
+            Message::Audio(Audio {
                 run: Some(Bytes::from(vec![1; 32_000]).into()),
                 frames: vec![16_000],
-            })),
+            }),
             Message::Received(text(&json!({ "type": "transcription.text.delta", "text": "Bon" }))),
             Message::Received(text(&json!({ "type": "transcription.text.delta", "text": "jour" }))),
-            Message::Sent(Content::Audio(Audio {
+            Message::Audio(Audio {
                 run: None,
                 frames: vec![8_000, 8_000],
-            })),
+            }),
             Message::Sent(text(&json!({ "type": "input_audio.end" }))),
             Message::Received(text(
                 &json!({ "type": "transcription.done", "text": "Bonjour", "usage": { "total_tokens": 3 } }),

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::assembled::assembled_start;
+use super::assembled::{assembled, assembled_start};
 use super::messages;
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::http::StreamFormat;
 use crate::key::description_of;
 
 /// How many characters are read at most.
@@ -31,10 +32,10 @@ pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
-    let value = if response.is_event_stream() {
-        assembled_start(bytes, EVENTS)?
-    } else {
-        serde_json::from_slice(bytes).ok()?
+    let value = match response.stream_format() {
+        Some(StreamFormat::Events) => assembled_start(bytes, EVENTS)?,
+        Some(format) => assembled(&format.parse(bytes))?,
+        None => serde_json::from_slice(bytes).ok()?,
     };
     let messages = value["choices"].as_array().into_iter().flatten();
     let outputs = value["outputs"].as_array().into_iter().flatten();
@@ -151,5 +152,17 @@ mod tests {
         let stream = chunk("A ") + &chunk("wind.") + "data: [DONE]\n\n";
         assert_eq!(answer("text/event-stream", &stream).as_deref(), Some("A wind."));
         assert_eq!(answer("text/plain", "plain"), None);
+        let frame = crate::http::frame_tests::chunk(r#"{"outputs":[{"text":"A wind.","stop_reason":"stop"}]}"#);
+        let bedrock = RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![(
+                "content-type".to_owned(),
+                "application/vnd.amazon.eventstream".to_owned(),
+            )],
+            body: Bytes::from(frame).into(),
+            timing_ms: vec![1],
+            messages: Vec::new(),
+        };
+        assert_eq!(answer_of(&bedrock).as_deref(), Some("A wind."));
     }
 }

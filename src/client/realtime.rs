@@ -21,7 +21,7 @@ use super::transcriptions::TranscriptionEvent;
 use super::{Client, with_user_agent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{
-    Closing, Handshake, Outgoing, Request, WebSocket, WebSocketMessage, WebSocketTransport as _, api_error,
+    Closing, Handshake, Outgoing, Request, SendError, WebSocket, WebSocketMessage, WebSocketTransport as _, api_error,
 };
 use crate::recorder::Opening;
 
@@ -209,20 +209,30 @@ macro_rules! session {
             type Error = Error;
 
             fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-                self.0.outgoing.poll_ready_unpin(context)
+                self.0
+                    .outgoing
+                    .poll_ready_unpin(context)
+                    .map_err(|SendError(error)| error)
             }
 
             fn start_send(mut self: Pin<&mut Self>, item: $item) -> Result<()> {
                 let message: Value = $message(&item);
-                self.0.outgoing.start_send_unpin(text_frame(&message))
+                let sent = self.0.outgoing.start_send_unpin(text_frame(&message));
+                sent.map_err(|SendError(error)| error)
             }
 
             fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-                self.0.outgoing.poll_flush_unpin(context)
+                self.0
+                    .outgoing
+                    .poll_flush_unpin(context)
+                    .map_err(|SendError(error)| error)
             }
 
             fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-                self.0.outgoing.poll_close_unpin(context)
+                self.0
+                    .outgoing
+                    .poll_close_unpin(context)
+                    .map_err(|SendError(error)| error)
             }
         }
 
@@ -366,13 +376,13 @@ impl<E: DeserializeOwned + Send + 'static> Connection<E> {
 
     /// Sends a message. If the session has ended, the error is the one that its events end with.
     async fn send(&mut self, message: &Value) -> Result<()> {
-        let sent = self.outgoing.send(text_frame(message)).await;
-        if sent.is_err() {
-            while let Some(event) = self.events.next().await {
-                event?;
-            }
+        let Err(SendError(error)) = self.outgoing.send(text_frame(message)).await else {
+            return Ok(());
+        };
+        while let Some(event) = self.events.next().await {
+            event?;
         }
-        sent
+        Err(error)
     }
 
     async fn close(mut self) -> Result<()> {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 
 use super::stored_body::decode;
 use super::{CacheEngine, Counts, layout, read_body};
-use crate::cassette::{Blob, Cassette, RecordedBody, yaml};
+use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse, yaml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::total_tokens;
 use crate::key::{RequestKey, Scope};
@@ -299,9 +299,10 @@ impl EntryStats {
             Blob::Inline(body) => Some(total_tokens(body)),
             Blob::External { .. } => None,
         });
+        let in_sessions = cassette.responses.iter().map(RecordedResponse::received_tokens);
         let mut readable = ReadableStats {
             responses: cassette.responses.len() as u64,
-            tokens: inline.sum(),
+            tokens: inline.sum::<u64>() + in_sessions.sum::<u64>(),
             recorded: cassette.recorded.second(),
             external: Vec::new(),
         };

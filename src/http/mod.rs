@@ -61,6 +61,6 @@ pub(crate) use stream::{StreamFormat, StreamSplitter};
 pub(crate) use surrogates::{Form as SurrogateForm, replace_unpaired};
 #[cfg(feature = "realtime")]
 pub(crate) use websocket::{
-    Closing, End, Handshake, Incoming, Outgoing, WebSocket, WebSocketMessage, WebSocketTransport, audio_of,
+    Closing, End, Handshake, Incoming, Outgoing, SendError, WebSocket, WebSocketMessage, WebSocketTransport, audio_of,
     wait_for_reply,
 };

@@ -19,8 +19,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
-
-use tokio_util::sync::PollSender;
+use tokio_util::sync::{PollSendError, PollSender};
 
 use super::{Request, Response, Transport};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,21 +49,19 @@ const LONGEST_REASON: usize = 123;
 impl Closing {
     /// A code, and as much of a reason as fits.
     pub(crate) fn new(code: u16, reason: &str) -> Self {
-        let mut end = reason.len().min(LONGEST_REASON);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut reason_that_fits = reason[..end].to_owned();
-        if end < reason.len() {
-            const ELLIPSIS: &str = "…";
-            while reason_that_fits.len() > LONGEST_REASON - ELLIPSIS.len() {
-                reason_that_fits.pop();
+        const ELLIPSIS: &str = "…";
+        let mut reason = reason.to_owned();
+        if reason.len() > LONGEST_REASON {
+            let mut end = LONGEST_REASON - ELLIPSIS.len();
+            while !reason.is_char_boundary(end) {
+                end -= 1;
             }
-            reason_that_fits.push_str(ELLIPSIS);
+            reason.truncate(end);
+            reason.push_str(ELLIPSIS);
         }
         Self {
             code: Some(code),
-            reason: reason_that_fits,
+            reason,
         }
     }
 }
@@ -80,7 +77,23 @@ pub(crate) struct WebSocket {
 }
 
 pub(crate) type Incoming = Pin<Box<dyn Stream<Item = Result<WebSocketMessage>> + Send>>;
-pub(crate) type Outgoing = Pin<Box<dyn Sink<WebSocketMessage, Error = Error> + Send>>;
+pub(crate) type Outgoing = Pin<Box<dyn Sink<WebSocketMessage, Error = SendError> + Send>>;
+
+/// A message that could not be sent. Every further one has the same result.
+#[derive(Debug)]
+pub(crate) struct SendError(pub(crate) Error);
+
+impl From<tungstenite::Error> for SendError {
+    fn from(error: tungstenite::Error) -> Self {
+        Self(broken(error))
+    }
+}
+
+impl From<PollSendError<WebSocketMessage>> for SendError {
+    fn from(_: PollSendError<WebSocketMessage>) -> Self {
+        Self(Error::new(ErrorKind::Upstream, "the session has ended"))
+    }
+}
 
 /// Which end of a connection this program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +120,7 @@ impl WebSocket {
         let (outgoing, incoming) = stream.split();
         Self {
             incoming: Box::pin(incoming.filter_map(async |message| received(message))),
-            outgoing: Box::pin(outgoing.with(async |message| Ok(to_send(message))).sink_map_err(broken)),
+            outgoing: Box::pin(outgoing.with(async |message| Ok(to_send(message)))),
             protocol,
             has_replies: true,
         }
@@ -131,10 +144,10 @@ impl WebSocket {
             let incoming = futures_util::stream::unfold(receiver, async |mut receiver| {
                 receiver.recv().await.map(|message| (Ok(message), receiver))
             });
-            let ended = |_| Error::new(ErrorKind::Upstream, "the session has ended");
             Self {
                 incoming: Box::pin(incoming),
-                outgoing: Box::pin(PollSender::new(sender).sink_map_err(ended)),
+                // `sink_err_into` would panic at a message after the first error.
+                outgoing: Box::pin(PollSender::new(sender).with(async |message| Ok(message))),
                 protocol: None,
                 has_replies: false,
             }
@@ -257,6 +270,20 @@ mod tests {
             "input_audio.append",
         ] {
             assert_eq!(audio(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_message_to_a_peer_that_has_gone_is_an_error() {
+        let (local, peer) = WebSocket::pair();
+        drop(peer);
+        let (stream, peer) = tokio::io::duplex(64);
+        drop(peer);
+        for mut socket in [local, WebSocket::new(stream, End::Client, None).await] {
+            for _ in 0..3 {
+                let message = WebSocketMessage::Text("a".into());
+                assert!(socket.outgoing.send(message).await.is_err());
+            }
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn malformed(body: &Bytes, format: Option<StreamFormat>) -> Bytes {
 }
 
 /// The first half, shortened to a character boundary.
-fn first_half(bytes: &Bytes) -> Bytes {
+pub(crate) fn first_half(bytes: &Bytes) -> Bytes {
     let mut end = bytes.len() / 2;
     while end > 0 && bytes[end] & 0xc0 == 0x80 {
         end -= 1;

@@ -12,7 +12,6 @@ use http::{HeaderMap, StatusCode};
 use super::Recorder;
 use super::coalesce::{Leader, SharedResponse};
 use super::exchange::Exchange;
-use super::outcome::Outcome;
 use super::session::Session;
 use super::shared_body::{Capacity, SharedBody};
 use crate::error::{Error, ErrorKind, Result};
@@ -103,13 +102,8 @@ impl Recorder {
         };
         let result = match result {
             // A cache that cannot store a response does not spoil it.
-            Err(error)
-                if error.kind() == ErrorKind::Engine && self.shared.store.is_cache() && !records_each_request =>
-            {
-                self.session().warn_unavailable(&error);
-                self.session().count(|summary| summary.skipped += 1);
-                let reason = "the engine is unavailable".to_owned();
-                self.report(&prepared, started, response.status, Outcome::NotRecorded(reason));
+            Err(error) if self.is_tolerated(&error, records_each_request) => {
+                self.skip_unavailable(&prepared, started, response.status, &error);
                 Ok(())
             }
             result => result,

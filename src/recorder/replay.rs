@@ -10,7 +10,7 @@ use super::fault_responses;
 use super::outcome::Outcome;
 use super::paced_body::PacedBody;
 use super::usage_log::Use;
-use crate::cassette::{Blob, Cassette};
+use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Response;
 use crate::settings::faults::Fault;
@@ -114,6 +114,15 @@ impl Recorder {
 
     fn count_replayed(&self, exchange: &Exchange, cassette: &Cassette, index: usize, tokens: u64) {
         let response = &cassette.responses[index];
+        self.count_hit(response, tokens);
+        self.log_use(exchange.key(), Use::Replayed);
+        let count = cassette.responses.len();
+        let outcome = Outcome::Replayed { index, count };
+        self.report(&exchange.prepared, exchange.started, response.status, outcome);
+    }
+
+    /// Counts a replay, and what it has saved.
+    pub(super) fn count_hit(&self, response: &RecordedResponse, tokens: u64) {
         let milliseconds = response.timing_ms.last().copied().unwrap_or_default();
         self.session().count(|summary| {
             summary.replayed += 1;
@@ -125,10 +134,6 @@ impl Recorder {
             counts.tokens_saved += tokens;
             counts.milliseconds_saved += milliseconds;
         });
-        self.log_use(exchange.key(), Use::Replayed);
-        let count = cassette.responses.len();
-        let outcome = Outcome::Replayed { index, count };
-        self.report(&exchange.prepared, exchange.started, response.status, outcome);
     }
 
     pub(super) fn count_injected(&self, exchange: &Exchange, fault: Fault, status: Option<StatusCode>) {

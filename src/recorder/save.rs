@@ -132,6 +132,25 @@ impl Recorder {
         }
     }
 
+    /// Whether an error of the engine after a response only means that the response is not recorded.
+    pub(super) fn is_tolerated(&self, error: &Error, records_each_request: bool) -> bool {
+        error.kind() == ErrorKind::Engine && self.shared.store.is_cache() && !records_each_request
+    }
+
+    /// Counts a response that a cache could not store.
+    pub(super) fn skip_unavailable(
+        &self,
+        prepared: &PreparedRequest,
+        started: Instant,
+        status: StatusCode,
+        error: &Error,
+    ) {
+        self.session().warn_unavailable(error);
+        self.session().count(|summary| summary.skipped += 1);
+        let reason = "the engine is unavailable".to_owned();
+        self.report(prepared, started, status, Outcome::NotRecorded(reason));
+    }
+
     /// Counts a response that is larger than the limits allow.
     pub(super) fn skip_too_large(&self, prepared: &PreparedRequest, started: Instant, status: StatusCode) {
         self.session().count(|summary| summary.skipped += 1);

@@ -50,6 +50,16 @@ impl Recorder {
         receiver.await.unwrap_or_else(panicked)
     }
 
+    /// Runs a task: in the session of a test on the runtime of the session, so that its end can wait for the task.
+    #[cfg(feature = "realtime")]
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.shared.background.as_ref().and_then(|runtime| runtime.handle());
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(task)),
+            None => drop(tokio::spawn(task)),
+        }
+    }
+
     /// Counts a request that is not recorded because of what the test does.
     fn failed_by_test(&self, line: &str, what: &str, hint: &str) {
         let error = Error::new(ErrorKind::Upstream, format!("{line}: {what}"));

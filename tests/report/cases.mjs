@@ -228,6 +228,8 @@ const cases = {
     await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
     assert.match(await opened(page, "a.wav"), /file\s+a\.wav/);
     await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
+    assert.match(await opened(page, "realtime"), /received transcription\.text\.delta: Hello world/);
+    await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
     assert.match(
       await opened(page, "long silence"),
       /audio\/wav, 301\.6 kB: omitted, --with-media includes it/,

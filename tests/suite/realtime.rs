@@ -1,6 +1,7 @@
 //! Realtime sessions over WebSockets: recorded from the stand-in and replayed without it, for every client.
 
 mod clients;
+mod commands;
 mod endings;
 mod incomplete;
 mod replays;

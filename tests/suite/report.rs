@@ -238,6 +238,24 @@ fn a_stream_is_played_at_its_recorded_pace() {
     browse(&project, "plays");
 }
 
+/// A WebSocket session in which the client sends the audio.
+fn session() -> Row {
+    let frame =
+        |kind: &str, event: Value| json!({ "type": kind, "opcode": 1, "data": event.to_string(), "time_ms": 1 });
+    let format = json!({ "encoding": "pcm_s16le", "sample_rate": 8000 });
+    let mut row = Row::of_text("/v1/audio/transcriptions/realtime?model=voxtral", "", "");
+    row.0["request"]["method"] = json!("GET");
+    row.0["response"] = json!({ "status": 101, "headers": {}, "session": [
+        frame("send", json!({ "type": "session.update", "session": { "audio_format": format } })),
+        frame("send", json!({ "type": "input_audio.append", "audio": STANDARD.encode(&wav()[44..]) })),
+        frame("send", json!({ "type": "input_audio.end" })),
+        frame("receive", json!({ "type": "transcription.text.delta", "text": "Hello world" })),
+        frame("receive", json!({ "type": "transcription.done", "text": "Hello world" })),
+        { "type": "close", "by": "client", "code": 1000, "reason": "", "time_ms": 2 },
+    ] });
+    row
+}
+
 #[test]
 fn images_and_audio_are_shown_and_played() {
     if !can_browse() {
@@ -278,6 +296,7 @@ fn images_and_audio_are_shown_and_played() {
             &json!({ "audio_data": large }),
         ),
         upload,
+        session(),
     ];
     import(&project, "cassettes", &rows);
     report(&project, &[]);

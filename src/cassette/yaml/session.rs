@@ -18,6 +18,7 @@ impl Serialize for MessageOut<'_> {
         let mut map = serializer.serialize_map(Some(1))?;
         match self.0 {
             Message::Sent(content) => map.serialize_entry("send", &ContentOut(content))?,
+            Message::Audio(audio) => map.serialize_entry("send", &SentAudioOut { audio: AudioOut(audio) })?,
             Message::Received(content) => map.serialize_entry("receive", &ContentOut(content))?,
             Message::Closed(close) => map.serialize_entry("close", &CloseOut::new(close))?,
         }
@@ -31,21 +32,20 @@ struct ContentOut<'a>(&'a Content);
 impl Serialize for ContentOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = match self.0 {
-            Content::Text(blob) if blob.is_empty() => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("text", "")?;
-                return map.end();
-            }
-            Content::Text(blob) => return BlobOut::of(blob).serialize(serializer),
-            Content::Binary(_) | Content::Audio(_) => serializer.serialize_map(Some(1))?,
+            Content::Text(blob) if !blob.is_empty() => return BlobOut::of(blob).serialize(serializer),
+            Content::Text(_) | Content::Binary(_) => serializer.serialize_map(Some(1))?,
         };
         match self.0 {
+            Content::Text(_) => map.serialize_entry("text", "")?,
             Content::Binary(blob) => map.serialize_entry("binary", &BinaryOut(blob))?,
-            Content::Audio(audio) => map.serialize_entry("audio", &AudioOut(audio))?,
-            Content::Text(_) => {}
         }
         map.end()
     }
+}
+
+#[derive(SerializeDerive)]
+struct SentAudioOut<'a> {
+    audio: AudioOut<'a>,
 }
 
 struct BinaryOut<'a>(&'a Blob);
@@ -117,14 +117,15 @@ impl TryFrom<MessageFields> for MessageIn {
 
     fn try_from(fields: MessageFields) -> Result<Self, Self::Error> {
         Ok(Self(match (fields.send, fields.receive, fields.close) {
-            (Some(ContentIn(Content::Text(Blob::External { .. }))), None, None) => {
+            (Some(ContentIn::Content(Content::Text(Blob::External { .. }))), None, None) => {
                 return Err("a text that the client sends cannot be in a file");
             }
-            (Some(content), None, None) => Message::Sent(content.0),
-            (None, Some(ContentIn(Content::Audio(_))), None) => {
+            (Some(ContentIn::Content(content)), None, None) => Message::Sent(content),
+            (Some(ContentIn::Audio(audio)), None, None) => Message::Audio(audio),
+            (None, Some(ContentIn::Audio(_)), None) => {
                 return Err("a message that is received has no audio: it is binary, or JSON");
             }
-            (None, Some(content), None) => Message::Received(content.0),
+            (None, Some(ContentIn::Content(content)), None) => Message::Received(content),
             (None, None, Some(close)) => Message::Closed(Close {
                 by: match close.by {
                     PeerIn::Client => Peer::Client,
@@ -156,7 +157,10 @@ enum PeerIn {
 
 #[derive(Deserialize)]
 #[serde(try_from = "ContentFields")]
-struct ContentIn(Content);
+enum ContentIn {
+    Content(Content),
+    Audio(Audio),
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,13 +201,13 @@ impl TryFrom<ContentFields> for ContentIn {
     fn try_from(fields: ContentFields) -> Result<Self, String> {
         let is_text = fields.json.is_some() || fields.text.is_some() || fields.file.is_some();
         match (fields.binary, fields.audio, is_text) {
-            (Some(binary), None, false) => Ok(Self(Content::Binary(bytes_of(binary.base64, binary.file)?))),
-            (None, Some(audio), false) => Ok(Self(Content::Audio(Audio {
+            (Some(binary), None, false) => Ok(Self::Content(Content::Binary(bytes_of(binary.base64, binary.file)?))),
+            (None, Some(audio), false) => Ok(Self::Audio(Audio {
                 run: (audio.base64.is_some() || audio.file.is_some())
                     .then(|| bytes_of(audio.base64, audio.file))
                     .transpose()?,
                 frames: audio.frames,
-            }))),
+            })),
             (None, None, true) => {
                 let body = BodyFields {
                     spacing: fields.spacing,
@@ -215,7 +219,7 @@ impl TryFrom<ContentFields> for ContentIn {
                     file: fields.file,
                     ..BodyFields::default()
                 };
-                body.into_blob().map(|blob| Self(Content::Text(blob)))
+                body.into_blob().map(|blob| Self::Content(Content::Text(blob)))
             }
             _ => Err("a message has one of json, text, file, binary and audio".to_owned()),
         }
@@ -232,7 +236,7 @@ pub(super) fn check(messages: &[Message], times: usize) -> Result<(), &'static s
     for (at, message) in messages.iter().enumerate() {
         match message {
             Message::Closed(_) if at + 1 < messages.len() => return Err("a message after the close of the session"),
-            Message::Sent(Content::Audio(audio)) => {
+            Message::Audio(audio) => {
                 if let Some(run) = &audio.run {
                     if rest > 0 {
                         return Err("a run of audio begins before the one before it has ended");

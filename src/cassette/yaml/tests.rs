@@ -341,10 +341,10 @@ proptest! {
 fn session() -> Cassette {
     let text = |text: &'static str| Content::Text(Bytes::from_static(text.as_bytes()).into());
     let audio = |run: Option<&'static [u8]>, frames: &[usize]| {
-        Message::Sent(Content::Audio(Audio {
+        Message::Audio(Audio {
             run: run.map(|bytes| Bytes::from_static(bytes).into()),
             frames: frames.to_vec(),
-        }))
+        })
     };
     let messages = vec![
         Message::Received(text(r#"{"type": "session.created", "session": {"request_id": "a"}}"#)),

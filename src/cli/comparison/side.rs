@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::revision::Revision;
-use crate::cassette::{Blob, Cassette, RecordedResponse};
+use crate::cassette::{Blob, Cassette, Message, RecordedResponse};
 use crate::cli::store::{Document, Store};
 use crate::engine::Listed;
 use crate::error::{Error, Result};
@@ -131,12 +131,27 @@ fn digest(responses: &[RecordedResponse]) -> [u8; 32] {
     for response in responses {
         add(response.status.as_str().as_bytes());
         add(format!("{:?}{:?}", response.headers, response.timing_ms).as_bytes());
-        match &response.body {
-            Blob::Inline(bytes) => add(bytes),
-            Blob::External { sha256 } => add(sha256.as_bytes()),
+        add_blob(&response.body, &mut add);
+        for message in &response.messages {
+            // The bytes of a message are in its blob.
+            let rest = match message {
+                Message::Sent(_) => "sent".to_owned(),
+                Message::Received(_) => "received".to_owned(),
+                Message::Audio(audio) => format!("audio {:?}", audio.frames),
+                Message::Closed(close) => format!("{close:?}"),
+            };
+            add(rest.as_bytes());
+            message.blob().into_iter().for_each(|blob| add_blob(blob, &mut add));
         }
     }
     sha256(&text)
+}
+
+fn add_blob(blob: &Blob, add: &mut impl FnMut(&[u8])) {
+    match blob {
+        Blob::Inline(bytes) => add(bytes),
+        Blob::External { sha256 } => add(sha256.as_bytes()),
+    }
 }
 
 /// Reads a directory, a cache, or a git revision of `dir`. Adds the error of each unreadable cassette to `errors`.

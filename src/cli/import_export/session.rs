@@ -37,30 +37,36 @@ impl Session {
         let (mut session, mut run) = (Self::default(), Bytes::new());
         let mut times = response.timing_ms.iter().copied();
         for message in &response.messages {
-            let mut time = || times.next().unwrap_or_default();
+            let mut push = |peer, message| {
+                let at_ms = times.next().unwrap_or_default();
+                session.frames.push(Frame { peer, message, at_ms });
+            };
             let (peer, content) = match message {
                 Message::Sent(content) => (Peer::Client, content),
                 Message::Received(content) => (Peer::Server, content),
-                Message::Closed(close) => {
-                    session.close = Some((close.clone(), time()));
-                    continue;
-                }
-            };
-            let mut push = |message: WebSocketMessage, at_ms: u64| session.frames.push(Frame { peer, message, at_ms });
-            match content {
-                Content::Text(blob) => push(text(&bytes_of(blob)), time()),
-                Content::Binary(blob) => push(WebSocketMessage::Binary(bytes_of(blob)), time()),
-                Content::Audio(audio) => {
+                Message::Audio(audio) => {
                     if let Some(blob) = &audio.run {
                         run = bytes_of(blob);
                     }
                     for frame in &audio.frames {
                         let audio = BASE64.encode(run.split_to((*frame).min(run.len())));
                         let message = json!({ "type": "input_audio.append", "audio": audio });
-                        push(text(message.to_string().as_bytes()), time());
+                        push(Peer::Client, text(message.to_string().as_bytes()));
                     }
+                    continue;
                 }
-            }
+                Message::Closed(close) => {
+                    session.close = Some((close.clone(), times.next().unwrap_or_default()));
+                    continue;
+                }
+            };
+            push(
+                peer,
+                match content {
+                    Content::Text(blob) => text(&bytes_of(blob)),
+                    Content::Binary(blob) => WebSocketMessage::Binary(bytes_of(blob)),
+                },
+            );
         }
         (!response.messages.is_empty()).then_some(session)
     }
@@ -245,15 +251,15 @@ mod tests {
             body: Blob::Inline(Bytes::new()),
             timing_ms: vec![1, 2, 4, 8, 16, 32, 64],
             messages: vec![
-                Message::Sent(Content::Audio(Audio {
+                Message::Audio(Audio {
                     run: Some(Bytes::from_static(b"abcd").into()),
                     frames: vec![1, 2],
-                })),
+                }),
                 Message::Received(text("a delta")),
-                Message::Sent(Content::Audio(Audio {
+                Message::Audio(Audio {
                     run: None,
                     frames: vec![1],
-                })),
+                }),
                 Message::Sent(text(r#"{"type": "input_audio.end"}"#)),
                 Message::Received(Content::Binary(Bytes::from_static(b"\xff").into())),
                 Message::Closed(Close {

@@ -38,7 +38,7 @@ enum Input {
 /// What the client gets.
 pub(super) struct Output {
     /// When: as soon as the client has sent this.
-    pub(super) after: Position,
+    after: Position,
     content: Content,
     /// The milliseconds since the frame before it.
     pub(super) delay_ms: u64,
@@ -67,7 +67,7 @@ impl Candidate {
         let time = |frame: usize| response.timing_ms.get(frame).copied().unwrap_or_default();
         for message in &response.messages {
             match message {
-                Message::Sent(Content::Audio(audio)) => {
+                Message::Audio(audio) => {
                     if let Some(run) = audio.run.as_ref().filter(|run| !run.is_empty()) {
                         inputs.push(Input::Audio(run.clone()));
                     }
@@ -103,6 +103,11 @@ impl Candidate {
             close,
             document,
         }
+    }
+
+    /// The message that the client gets next, if it has got this many and has sent what comes before it.
+    pub(super) fn due(&self, delivered: usize, position: Position) -> Option<&Output> {
+        self.outputs.get(delivered).filter(|output| output.after <= position)
     }
 
     /// Whether the client has sent everything when it is at this position.
@@ -235,9 +240,7 @@ impl Output {
     /// # Errors
     /// They cannot be read.
     pub(super) async fn message(&self, key: &RequestKey, store: &Store) -> Result<WebSocketMessage> {
-        let (Content::Text(blob) | Content::Binary(blob)) = &self.content else {
-            return Ok(WebSocketMessage::Binary(Bytes::new()));
-        };
+        let (Content::Text(blob) | Content::Binary(blob)) = &self.content;
         let bytes = store.load_body(blob, key).await?;
         let is_text = matches!(self.content, Content::Text(_));
         Ok(match bytes.clone().try_into() {
@@ -257,7 +260,6 @@ fn canonical(content: &Content, matching: &Matching) -> CanonicalMessage {
     let message = match content {
         Content::Text(Blob::Inline(text)) => SentMessage::Text(text.clone()),
         Content::Text(blob) | Content::Binary(blob) => SentMessage::Binary(blob.sha256()),
-        Content::Audio(audio) => SentMessage::Audio(audio.run.as_ref().map(Blob::sha256).unwrap_or_default()),
     };
     CanonicalMessage::of(&message, matching)
 }

@@ -105,22 +105,23 @@ impl Candidates {
         self.delivered
     }
 
+    /// The message of a session that the client gets next.
+    fn due<'a>(&self, session: &'a Candidate) -> Option<&'a Output> {
+        session.due(self.delivered, self.position)
+    }
+
     /// What the client gets next.
     pub(super) fn next(&self) -> Next<'_> {
-        let due = |session: &Candidate| {
-            session
-                .outputs
-                .get(self.delivered)
-                .is_some_and(|output| output.after <= self.position)
-        };
-        if let Some(session) = self.sessions.iter().find(|session| due(session)) {
-            let output = &session.outputs[self.delivered];
-            let agrees = |other: &Candidate| due(other) && other.outputs[self.delivered].is_like(output);
-            let is_certain = self.sessions.iter().all(agrees);
+        let next = self
+            .sessions
+            .iter()
+            .find_map(|session| Some((session, self.due(session)?)));
+        if let Some((session, output)) = next {
+            let agrees = |other| self.due(other).is_some_and(|its| its.is_like(output));
             return Next::Output {
                 session,
                 output,
-                is_certain,
+                is_certain: self.sessions.iter().all(agrees),
             };
         }
         let end = |session: &Candidate| {
@@ -138,13 +139,8 @@ impl Candidates {
 
     /// Notes that the client has got the next message: the session that has it comes first from now on.
     pub(super) fn set_delivered(&mut self) {
-        let due = |session: &Candidate| {
-            session
-                .outputs
-                .get(self.delivered)
-                .is_some_and(|output| output.after <= self.position)
-        };
-        if let Some(at) = self.sessions.iter().position(due) {
+        let at = self.sessions.iter().position(|session| self.due(session).is_some());
+        if let Some(at) = at {
             self.sessions[..=at].rotate_right(1);
         }
         self.delivered += 1;

@@ -21,7 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use self::assessment::has_final_event;
 use self::candidates::Candidates;
-use self::relay::relay;
+use self::relay::{Relayed, relay};
 use self::replay::{Exchanged, Replay, Replayed};
 #[cfg(feature = "cli")]
 pub(crate) use self::save::recorded_session;
@@ -32,9 +32,9 @@ use super::fault_responses;
 use super::outcome::Outcome;
 use super::prepared::PreparedRequest;
 use super::usage_log::Use;
-use crate::cassette::{Blob, Content, Message, RecordedRequest, RecordedResponse};
+use crate::cassette::RecordedRequest;
 use crate::error::{ErrorKind, Result};
-use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value, total_tokens};
+use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
 use crate::redaction::secret_scan::mask;
@@ -109,45 +109,38 @@ impl Recorder {
         let plan = self.shared.mode.plan(upstream.has_key(&request));
         let mut exchange = self.prepare(&mut request, &upstream, plan).await?;
         let candidates = match plan.looks_up {
-            true => Some(Candidates::load(self, &exchange).await?),
+            true => self.recorded_sessions(&mut exchange).await?,
             false => None,
         };
         let offered = request.header_map().get(header::SEC_WEBSOCKET_PROTOCOL);
-        let (source, protocol) = match candidates.filter(|found| !found.is_empty() || plan.on_miss == OnMiss::Fail) {
-            Some(candidates) => {
-                match exchange.injection.fault {
-                    Some(Fault::Status(status)) => {
-                        self.count_injected(&exchange, Fault::Status(status), Some(status));
-                        return Ok(Opening::Refused(fault_responses::error_response(status)));
+        let (source, protocol) =
+            match candidates.filter(|found| !found.is_empty() || exchange.plan.on_miss == OnMiss::Fail) {
+                Some(candidates) => {
+                    if let Some(refused) = self.refuse_by_fault(&exchange) {
+                        return refused.map(Opening::Refused);
                     }
-                    Some(Fault::Reset) => {
-                        self.count_injected(&exchange, Fault::Reset, None);
-                        return Err(fault_responses::connection_error(Fault::Reset));
+                    let protocol = match candidates.first() {
+                        Some(first) => {
+                            let response = &first.document.responses[first.index];
+                            let recorded = response.header(header::SEC_WEBSOCKET_PROTOCOL.as_str());
+                            recorded.and_then(header_value)
+                        }
+                        // So that the client sees the reason in the close frame.
+                        None => offered.and_then(first_of),
+                    };
+                    (Source::Recordings(candidates), protocol)
+                }
+                None => match self.connect_upstream(&mut exchange, &request, &upstream).await? {
+                    Handshake::Accepted(connection) => {
+                        let protocol = connection.protocol.clone();
+                        (Source::Upstream(connection), protocol)
                     }
-                    _ => {}
-                }
-                let protocol = match candidates.first() {
-                    Some(first) => {
-                        let response = &first.document.responses[first.index];
-                        let recorded = response.header(header::SEC_WEBSOCKET_PROTOCOL.as_str());
-                        recorded.and_then(header_value)
+                    Handshake::Refused(response) => {
+                        self.count_refused(&exchange, response.status());
+                        return Ok(Opening::Refused(response));
                     }
-                    // So that the client sees the reason in the close frame.
-                    None => offered.and_then(first_of),
-                };
-                (Source::Recordings(candidates), protocol)
-            }
-            None => match self.connect_upstream(&mut exchange, &request, &upstream).await? {
-                Handshake::Accepted(connection) => {
-                    let protocol = connection.protocol.clone();
-                    (Source::Upstream(connection), protocol)
-                }
-                Handshake::Refused(response) => {
-                    self.count_refused(&exchange, response.status());
-                    return Ok(Opening::Refused(response));
-                }
-            },
-        };
+                },
+            };
         Ok(Opening::Accepted(Box::new(WebSocketSession {
             context: Context {
                 recorder: self.clone(),
@@ -160,6 +153,31 @@ impl Recorder {
         })))
     }
 
+    /// The sessions that were recorded after this handshake. If a cache is unavailable and the mode allows it, the API answers,
+    /// and nothing is recorded.
+    async fn recorded_sessions(&self, exchange: &mut Exchange) -> Result<Option<Candidates>> {
+        match Candidates::load(self, exchange).await {
+            Err(error) if self.shared.store.may_bypass(&error, exchange.plan) => {
+                self.session().warn_unavailable(&error);
+                exchange.plan.on_miss = OnMiss::PassOn;
+                Ok(None)
+            }
+            loaded => loaded.map(Some),
+        }
+    }
+
+    /// The fault that takes the place of a handshake, if one was drawn.
+    fn refuse_by_fault(&self, exchange: &Exchange) -> Option<Result<Response>> {
+        let (status, refused) = match exchange.injection.fault? {
+            Fault::Status(status) => (Some(status), Ok(fault_responses::error_response(status))),
+            Fault::Reset => (None, Err(fault_responses::connection_error(Fault::Reset))),
+            // They come later.
+            Fault::Cut | Fault::Malformed | Fault::Close(_) => return None,
+        };
+        self.count_injected(exchange, exchange.injection.fault?, status);
+        Some(refused)
+    }
+
     async fn connect_upstream<U: WebSocketTransport>(
         &self,
         exchange: &mut Exchange,
@@ -169,7 +187,10 @@ impl Recorder {
         exchange.injection = Injection::default();
         if exchange.plan.on_miss == OnMiss::Record {
             self.check_key(exchange, request, upstream)?;
-            self.shared.store.engine().extensions().check_writable().await?;
+            // A cache that cannot be written does not stop a session in mode `replay`.
+            if exchange.records_each_request() || !self.shared.store.is_cache() {
+                self.shared.store.engine().extensions().check_writable().await?;
+            }
         }
         upstream.connect(request.clone()).await
     }
@@ -191,17 +212,6 @@ impl Recorder {
             }
         };
         self.report(&exchange.prepared, exchange.started, status, outcome);
-    }
-}
-
-impl Recorder {
-    /// Runs a task: in the session of a test on the runtime of the session, so that its end can wait for the task.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let runtime = self.shared.background.as_ref().and_then(|runtime| runtime.handle());
-        match runtime {
-            Some(runtime) => drop(runtime.spawn(task)),
-            None => drop(tokio::spawn(task)),
-        }
     }
 }
 
@@ -284,7 +294,7 @@ impl<U: WebSocketTransport> Context<U> {
     /// Replays a recorded session. Returns what was exchanged if the API must continue it.
     async fn replay(&self, client: &mut WebSocket, mut candidates: Candidates) -> Result<Option<Exchanged>> {
         let (recorder, exchange) = (&self.recorder, &self.exchange);
-        let is_fallible = exchange.plan.on_miss == OnMiss::Fail;
+        let fails_on_miss = exchange.plan.on_miss == OnMiss::Fail;
         if candidates.is_empty() {
             return Err(recorder.missed(exchange).await);
         }
@@ -300,12 +310,12 @@ impl<U: WebSocketTransport> Context<U> {
             matching: &settings.matching,
             pace: exchange.playback.pace_or(settings.pace),
             fault: exchange.injection.fault,
-            keeps_messages: !is_fallible,
+            keeps_messages: !fails_on_miss,
             stop: &recorder.shared.delays_skipped,
         };
         let mut exchanged = Exchanged::default();
         match replay.run(client, &mut candidates, &mut exchanged).await? {
-            Replayed::Differs { location, mismatch } if is_fallible => {
+            Replayed::Differs { location, mismatch } if fails_on_miss => {
                 Err(recorder.session_missed(exchange, &location, &mismatch.summary, &mismatch.diff))
             }
             Replayed::Differs { .. } => Ok(Some(exchanged)),
@@ -333,20 +343,7 @@ impl<U: WebSocketTransport> Context<U> {
             }
             None => {
                 recorder.session().take_turn(&first.key);
-                let (tokens, milliseconds) = (
-                    tokens_of(response),
-                    response.timing_ms.last().copied().unwrap_or_default(),
-                );
-                recorder.session().count(|summary| {
-                    summary.replayed += 1;
-                    summary.tokens_saved += tokens;
-                    summary.milliseconds_saved += milliseconds;
-                });
-                recorder.shared.store.count(|counts| {
-                    counts.hits += 1;
-                    counts.tokens_saved += tokens;
-                    counts.milliseconds_saved += milliseconds;
-                });
+                recorder.count_hit(response, response.received_tokens());
                 Outcome::Replayed {
                     index: first.index,
                     count: first.document.responses.len(),
@@ -376,9 +373,12 @@ impl<U: WebSocketTransport> Context<U> {
         client.incoming = Box::pin(sent.chain(client.incoming));
         let stop = self.recorder.shared.delays_skipped.clone();
         let protocol = upstream.protocol.clone();
-        let mut client = Some(client);
-        let (transcript, ended) = relay(
-            &mut client,
+        let Relayed {
+            transcript,
+            ended,
+            client,
+        } = relay(
+            client,
             upstream,
             transcript,
             &before.received,
@@ -403,16 +403,4 @@ impl<U: WebSocketTransport> Context<U> {
         drop(client);
         saved
     }
-}
-
-/// The tokens that a session used when it was recorded, as its last event says.
-fn tokens_of(response: &RecordedResponse) -> u64 {
-    let texts = response.messages.iter().rev().filter_map(|message| match message {
-        Message::Received(Content::Text(Blob::Inline(text))) => Some(text),
-        _ => None,
-    });
-    texts
-        .map(|text| total_tokens(text))
-        .find(|tokens| *tokens > 0)
-        .unwrap_or_default()
 }

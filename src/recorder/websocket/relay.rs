@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{IDLE, STOP_GRACE};
-use super::replay::kind_of;
-use super::transcript::{Events, Transcript};
+use super::transcript::{Events, Transcript, kind_of};
 use crate::cassette::Peer;
 use crate::error::Error;
 use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage, wait_for_reply};
@@ -32,6 +31,15 @@ pub(super) enum Ended {
     Stopped(&'static str),
 }
 
+/// A session that has ended.
+pub(super) struct Relayed {
+    pub(super) transcript: Transcript,
+    pub(super) ended: Ended,
+    /// The connection of the client, which ends when the session is saved. `None` if the client has left while the API was
+    /// still busy.
+    pub(super) client: Option<WebSocket>,
+}
+
 /// What both directions share.
 struct State {
     transcript: Transcript,
@@ -48,28 +56,31 @@ struct Relay {
 }
 
 /// Passes messages until the session ends. The client has got messages of these types already: the first ones of the API that
-/// are of the same types are not passed on. The connection of the client stays open, so that it ends when the session is
-/// saved, unless the client has left while the API is still busy.
+/// are of the same types are not passed on.
 pub(super) async fn relay(
-    client: &mut Option<WebSocket>,
+    client: WebSocket,
     upstream: WebSocket,
     transcript: Transcript,
     received: &[Option<String>],
     has_final_event: bool,
     stop: CancellationToken,
-) -> (Transcript, Ended) {
+) -> Relayed {
     let relay = Relay {
         state: Mutex::new(State {
             transcript,
             last_message: Instant::now(),
         }),
         has_final_event,
-        is_client_local: client.as_ref().is_some_and(|client| !client.has_replies),
+        is_client_local: !client.has_replies,
         stop,
     };
-    let ended = relay.run(client, upstream, received).await;
+    let (ended, client) = relay.run(client, upstream, received).await;
     let state = relay.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (state.transcript, ended)
+    Relayed {
+        transcript: state.transcript,
+        ended,
+        client,
+    }
 }
 
 impl Relay {
@@ -92,46 +103,41 @@ impl Relay {
         state.transcript.events().clone()
     }
 
-    async fn run(&self, client: &mut Option<WebSocket>, upstream: WebSocket, received: &[Option<String>]) -> Ended {
-        let Some(WebSocket {
-            incoming: from_client,
-            outgoing: to_client,
-            has_replies,
-            ..
-        }) = client
-        else {
-            return Ended::ClientVanished;
-        };
+    async fn run(
+        &self,
+        mut client: WebSocket,
+        upstream: WebSocket,
+        received: &[Option<String>],
+    ) -> (Ended, Option<WebSocket>) {
         let WebSocket {
             incoming: mut from_upstream,
             outgoing: mut to_upstream,
             ..
         } = upstream;
         let client_ended = {
-            let forward = self.forward(from_client, &mut to_upstream);
-            let back = self.back(&mut from_upstream, to_client, received);
+            let forward = self.forward(&mut client.incoming, &mut to_upstream);
+            let back = self.back(&mut from_upstream, &mut client.outgoing, received);
             tokio::select! {
                 // What the API has sent before is passed on, and counts.
                 biased;
                 ended = back => {
-                    if *has_replies && matches!(ended, Ended::Closed(..)) {
-                        wait_for_reply(from_client).await;
+                    if client.has_replies && matches!(ended, Ended::Closed(..)) {
+                        wait_for_reply(&mut client.incoming).await;
                     }
-                    return ended;
+                    return (ended, Some(client));
                 }
                 closing = forward => closing,
                 reason = self.idle() => {
-                    let _ = to_client.send(WebSocketMessage::Close(Closing::new(1001, reason))).await;
-                    return Ended::Stopped(reason);
+                    let _ = client.outgoing.send(WebSocketMessage::Close(Closing::new(1001, reason))).await;
+                    return (Ended::Stopped(reason), Some(client));
                 }
             }
         };
         // Sends the reply to the close frame.
-        let _ = to_client.close().await;
-        if self.is_final_awaited() {
-            *client = None;
-        }
-        self.finish(client_ended, &mut from_upstream, &mut to_upstream).await
+        let _ = client.outgoing.close().await;
+        let client = (!self.is_final_awaited()).then_some(client);
+        let ended = self.finish(client_ended, &mut from_upstream, &mut to_upstream).await;
+        (ended, client)
     }
 
     /// Passes the messages of the client on. Returns its close frame, or `None` if it has gone without one.

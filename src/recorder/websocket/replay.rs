@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -9,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::candidate::{Mismatch, Sent};
 use super::candidates::{Candidates, Next, Step};
 use super::limits::{IDLE, STOP_GRACE};
-use super::transcript::type_of;
+use super::transcript::kind_of;
 use crate::cassette::SentMessage;
 use crate::error::Result;
 use crate::hash::sha256_hex;
 use crate::http::{Closing, WebSocket, WebSocketMessage, audio_of};
 use crate::key::CanonicalMessage;
+use crate::recorder::fault_responses::first_half;
 use crate::recorder::store::Store;
 use crate::redaction::Redactor;
 use crate::settings::faults::Fault;
@@ -142,7 +144,7 @@ impl Replay<'_> {
         }
         let is_malformed = self.fault == Some(Fault::Malformed) && candidates.delivered() == session.outputs.len() / 2;
         candidates.set_delivered();
-        let message = if is_malformed { first_half(message) } else { message };
+        let message = if is_malformed { half(message) } else { message };
         // A client that has left sends nothing more, which the next step sees.
         let _ = client.outgoing.send(message).await;
         Ok(None)
@@ -174,36 +176,24 @@ impl Replay<'_> {
                 if let Some(audio) = audio_of(text.as_bytes()) {
                     return Sent::Audio(audio);
                 }
-                SentMessage::Text(
-                    self.redactor
-                        .redact_body(&bytes::Bytes::copy_from_slice(text.as_bytes())),
-                )
+                SentMessage::Text(self.redactor.redact_body(text.as_ref()))
             }
             WebSocketMessage::Binary(bytes) => SentMessage::Binary(sha256_hex(&self.redactor.redact_body(bytes))),
-            WebSocketMessage::Close(_) => SentMessage::Text(bytes::Bytes::new()),
+            WebSocketMessage::Close(_) => SentMessage::Text(Bytes::new()),
         };
         Sent::Message(CanonicalMessage::of(&sent, self.matching))
     }
 }
 
-/// The type of the event in a message.
-pub(super) fn kind_of(message: &WebSocketMessage) -> Option<String> {
+/// Half of a message, so that its JSON cannot be parsed.
+fn half(message: WebSocketMessage) -> WebSocketMessage {
     match message {
-        WebSocketMessage::Text(text) => type_of(text.as_bytes()),
-        WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => None,
-    }
-}
-
-fn first_half(message: WebSocketMessage) -> WebSocketMessage {
-    match message {
-        WebSocketMessage::Text(text) => {
-            let mut half = text.len() / 2;
-            while !text.is_char_boundary(half) {
-                half -= 1;
-            }
-            WebSocketMessage::Text(text[..half].into())
-        }
-        WebSocketMessage::Binary(bytes) => WebSocketMessage::Binary(bytes.slice(..bytes.len() / 2)),
+        WebSocketMessage::Text(text) => match first_half(text.as_ref()).try_into() {
+            Ok(half) => WebSocketMessage::Text(half),
+            // It ends at the boundary of a character.
+            Err(_) => WebSocketMessage::Text(text),
+        },
+        WebSocketMessage::Binary(bytes) => WebSocketMessage::Binary(first_half(&bytes)),
         close @ WebSocketMessage::Close(_) => close,
     }
 }

@@ -122,7 +122,16 @@ impl Recorder {
         }
         let redacted = |text: &str| prepared.redactor.redact_text(text).into_owned();
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
-        if self.save(exchange, response, recorded, 1).await? {
+        let records_each_request = exchange.records_each_request();
+        let saved = match self.save(exchange, response, recorded, 1).await {
+            // A cache that cannot store a session does not spoil it.
+            Err(error) if self.is_tolerated(&error, records_each_request) => {
+                self.skip_unavailable(&prepared, started, STATUS, &error);
+                return Ok(());
+            }
+            saved => saved?,
+        };
+        if saved {
             self.session().count(|summary| summary.recorded += 1);
             self.log_use(&prepared.key, Use::Recorded);
             self.report(&prepared, started, STATUS, Outcome::Recorded);

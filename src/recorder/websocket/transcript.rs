@@ -105,7 +105,7 @@ impl Transcript {
         }
         let frame = audio.len();
         match (&mut self.run, self.messages.last_mut()) {
-            (Some((_, run)), Some(Message::Sent(Content::Audio(last)))) => {
+            (Some((_, run)), Some(Message::Audio(last))) => {
                 run.extend_from_slice(audio);
                 last.frames.push(frame);
                 self.timing_ms.push(at_ms);
@@ -116,13 +116,13 @@ impl Transcript {
             _ => self.run = Some((self.messages.len(), audio.to_vec())),
         }
         let frames = vec![frame];
-        self.push(Message::Sent(Content::Audio(Audio { run: None, frames })), at_ms);
+        self.push(Message::Audio(Audio { run: None, frames }), at_ms);
     }
 
     /// Moves the bytes of the run of audio to its first message.
     fn end_run(&mut self) {
         if let Some((first, bytes)) = self.run.take()
-            && let Some(Message::Sent(Content::Audio(audio))) = self.messages.get_mut(first)
+            && let Some(Message::Audio(audio)) = self.messages.get_mut(first)
         {
             audio.run = Some(Bytes::from(bytes).into());
         }
@@ -130,7 +130,7 @@ impl Transcript {
 
     /// Adds a message of the API.
     pub(super) fn received(&mut self, message: &WebSocketMessage, at_ms: u64) {
-        let content = match message {
+        let content: Content = match message {
             WebSocketMessage::Text(text) => {
                 match type_of(text.as_bytes()).as_deref() {
                     Some("error") => self.events.error = Some(error_of(text.as_bytes())),
@@ -142,12 +142,8 @@ impl Transcript {
             WebSocketMessage::Binary(bytes) => Content::Binary(copied(bytes).into()),
             WebSocketMessage::Close(_) => return,
         };
-        let bytes = match message {
-            WebSocketMessage::Text(text) => text.len(),
-            WebSocketMessage::Binary(bytes) => bytes.len(),
-            WebSocketMessage::Close(_) => 0,
-        };
-        if self.admit(bytes) {
+        let (Content::Text(blob) | Content::Binary(blob)) = &content;
+        if self.admit(blob.len()) {
             self.push(Message::Received(content), at_ms);
         }
     }
@@ -193,6 +189,14 @@ pub(super) fn type_of(text: &[u8]) -> Option<String> {
     }
 
     serde_json::from_slice::<Typed>(text).ok().map(|typed| typed.kind)
+}
+
+/// Returns the type of the event in a message.
+pub(super) fn kind_of(message: &WebSocketMessage) -> Option<String> {
+    match message {
+        WebSocketMessage::Text(text) => type_of(text.as_bytes()),
+        WebSocketMessage::Binary(_) | WebSocketMessage::Close(_) => None,
+    }
 }
 
 /// Whether an event of this type is the last one of the client.
@@ -255,9 +259,7 @@ mod tests {
             sent_messages(&messages),
             [SentMessage::Audio(sha256_hex(b"abcd")), SentMessage::Text(end)]
         );
-        assert!(
-            matches!(&messages[2], Message::Sent(Content::Audio(audio)) if audio.frames == [1] && audio.run.is_none())
-        );
+        assert!(matches!(&messages[2], Message::Audio(audio) if audio.frames == [1] && audio.run.is_none()));
     }
 
     #[test]

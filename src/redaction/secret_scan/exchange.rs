@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::mask::{mask, name_reveals};
 use super::rules::QUERY_CREDENTIAL;
 use super::search::{Secret, SecretValue};
-use crate::cassette::{Blob, Content, Message, RecordedBody, RecordedRequest, RecordedResponse};
+use crate::cassette::{Blob, Message, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::http::{EventSplitter, parse_frames, parse_json};
 use crate::settings::Secrets;
 
@@ -129,7 +129,7 @@ fn secrets_in(request: &RecordedRequest, response: &RecordedResponse) -> Found {
     for (number, message) in response.messages.iter().enumerate() {
         match message {
             Message::Closed(close) => found.scan_text(&close.reason, "the reason of the close of the session"),
-            Message::Sent(Content::Audio(_)) => {}
+            Message::Audio(_) => {}
             message => {
                 let location = format!("message {} of the session", number + 1);
                 message
