@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use mistral_cassette::{Mode, Request};
-use support::{Times, answer, ask, question, recorder, row};
+use support::{Times, answer, ask, median, question, recorder, row};
 use tokio::net::{TcpListener, TcpStream};
 
 const RECORDINGS: usize = 1000;
@@ -135,11 +135,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 async fn measure() {

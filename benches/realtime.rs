@@ -4,11 +4,14 @@
 //! waits for the answer, in turn.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use mistral_cassette::proxy::Proxy;
 use mistral_cassette::{DirectoryEngine, Mode, Recorder, Upstream};
+use support::median;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -60,11 +63,8 @@ async fn measure() {
         }
     }
     assert_eq!(proxy.stop().await.unwrap().replayed, ROUNDS);
-    let median = |times: &mut Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2].as_secs_f64() * 1e6
-    };
-    let (replay, echo) = (median(&mut replays), median(&mut echoes));
+    let microseconds = |times: Vec<Duration>| median(times.iter().map(|time| time.as_secs_f64() * 1e6).collect());
+    let (replay, echo) = (microseconds(replays), microseconds(echoes));
     println!("a message and its answer, median of {ROUNDS} sessions of {MESSAGES}");
     println!("replayed      {replay:8.1} µs");
     println!("echo server   {echo:8.1} µs");

@@ -196,6 +196,12 @@ fn ticks(process: &str, first: usize) -> f64 {
     ticks.map(|field| field.parse::<f64>().unwrap()).sum()
 }
 
+/// The middle one of these values.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Times of one side, taken in turn with the others'.
 #[derive(Default)]
 pub struct Times(Vec<Duration>);
