@@ -136,6 +136,17 @@ def test_a_block_that_fails_keeps_nothing_with_save_on_success(ask: Ask) -> None
     assert len(list(Path().rglob("*.yaml"))) == 1
 
 
+def test_a_block_injects_faults(ask: Ask) -> None:
+    with ask.use("faults"):
+        assert ask("Hello") == "Hello!"
+    for fault, answer in (("refusal", "I'm sorry, but I can't help with that."), ("length", "Hel"), ("empty", "")):
+        with ask.use("faults", "strict", inject=fault) as session:
+            assert ask("Hello") == answer
+            assert session.verdict().outcomes == {"injected": 1}
+    with pytest.raises(mistral_cassette.CassetteError, match="unknown fault"), ask.use("faults", inject="refuse"):
+        pass
+
+
 def test_a_test_case_of_unittest(ask: Ask) -> None:
     class TestCapital(unittest.TestCase):
         mode = "replay"

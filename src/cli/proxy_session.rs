@@ -84,7 +84,8 @@ pub(crate) struct ProxyArguments {
     /// Send replayed bodies in fragments of these sizes, repeated from the first: 1,5,2,13.
     #[arg(long, value_name = "BYTES,…", help_heading = FAULTS)]
     fragment: Option<Fragments>,
-    /// Inject faults into replayed responses: 429:0.1,cut:0.05,malformed:0.05,reset:0.05,delay:200ms,seed:1.
+    /// Inject faults into replayed responses: 429:0.1,cut:0.05,malformed:0.05,reset:0.05,delay:200ms,seed:1, or
+    /// faults of the answer: tool-json, unknown-tool, schema, length, refusal, empty.
     #[arg(long, value_name = "FAULT:P,…", help_heading = FAULTS)]
     pub(crate) inject: Option<Faults>,
 }

@@ -11,6 +11,7 @@
 //! request was missed or failed. A *cache* is any engine that is not a directory of committed files: its entries may be
 //! lost, expire, or be recorded again.
 
+mod answer_faults;
 mod assessment;
 mod background_runtime;
 mod builder;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::Recorder;
+use super::answer_faults;
 use super::document_cache::Document;
 use super::exchange::Exchange;
 use super::fault_responses;
@@ -36,9 +37,11 @@ impl Recorder {
             .turn
             .unwrap_or_else(|| self.session().turns_taken(exchange.key()));
         let (mut index, mut body) = self.recorded_body(exchange, document, turn).await?;
-        if fault.is_some() && body.is_empty() {
-            // An empty body cannot be damaged.
-            fault = None;
+        if let Some(injected) = fault
+            && let Some(damaged) = self.damaged(exchange, injected, &document.responses[index], &body)?
+        {
+            body = damaged;
+        } else if fault.take().is_some() {
             let turn = self.session().take_turn(exchange.key());
             (index, body) = self.recorded_body(exchange, document, turn).await?;
         }
@@ -49,9 +52,6 @@ impl Recorder {
             Some(fault) => {
                 self.count_injected(exchange, fault, Some(response.status));
                 fault_responses::name_fault(&mut headers, fault);
-                if fault == Fault::Malformed {
-                    body = fault_responses::malformed(&body, response.stream_format());
-                }
             }
             None => self.count_replayed(exchange, document, index, replayed.tokens),
         }
@@ -67,6 +67,31 @@ impl Recorder {
             paced = paced.truncated(fault_responses::connection_error(Fault::Cut));
         }
         Ok(Box::pin(paced.into_response(response.status, headers)).await)
+    }
+
+    /// The body with this fault. `None` if it cannot have the fault, and then is replayed unchanged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Request`] if the request asks for the fault of an answer that its response cannot have.
+    fn damaged(
+        &self,
+        exchange: &Exchange,
+        fault: Fault,
+        response: &RecordedResponse,
+        body: &Bytes,
+    ) -> Result<Option<Bytes>> {
+        let format = response.stream_format();
+        let Fault::Answer(fault) = fault else {
+            // An empty body cannot be damaged.
+            return Ok((!body.is_empty()).then(|| match fault {
+                Fault::Malformed => fault_responses::malformed(body, format),
+                _ => body.clone(),
+            }));
+        };
+        match answer_faults::inject(fault, body, format, &exchange.prepared.request) {
+            None if exchange.injection.is_required => Err(answer_faults::inapplicable(fault)),
+            damaged => Ok(damaged),
+        }
     }
 
     /// Waits for the delay that was injected.

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::settings::duration::parse_duration;
 
-const SYNTAX: &str = "separate by commas: a status from 400 to 599 (429:0.1), cut:P (or drop:P), malformed:P, reset:P, close:1011:P, delay:200ms, delay:200ms:P, seed:N; P is a probability from 0 to 1, by default 1; or give none";
+const SYNTAX: &str = "separate by commas: a status from 400 to 599 (429:0.1), cut:P (or drop:P), malformed:P, reset:P, close:1011:P, tool-json:P, unknown-tool:P, schema:P, length:P, refusal:P, empty:P, delay:200ms, delay:200ms:P, seed:N; P is a probability from 0 to 1, by default 1; or give none";
 
 /// A fault that replaces or damages a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,47 @@ pub(crate) enum Fault {
     Reset,
     /// A WebSocket session is closed with this code after half of what the client gets.
     Close(u16),
+    /// The answer of the model is changed.
+    Answer(AnswerFault),
+}
+
+/// A fault of a model, in a response that is valid HTTP and valid JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerFault {
+    /// The arguments of the first tool call are not valid JSON.
+    ToolJson,
+    /// The first tool call names a tool that the program does not have.
+    UnknownTool,
+    /// The content, or else the arguments of the first tool call, lack a required member.
+    Schema,
+    /// The answer ends in its middle, at the limit of tokens.
+    Length,
+    /// A refusal in place of the answer.
+    Refusal,
+    /// An answer without content.
+    Empty,
+}
+
+impl AnswerFault {
+    const ALL: [Self; 6] = [
+        Self::ToolJson,
+        Self::UnknownTool,
+        Self::Schema,
+        Self::Length,
+        Self::Refusal,
+        Self::Empty,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ToolJson => "tool-json",
+            Self::UnknownTool => "unknown-tool",
+            Self::Schema => "schema",
+            Self::Length => "length",
+            Self::Refusal => "refusal",
+            Self::Empty => "empty",
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -35,6 +76,7 @@ impl fmt::Display for Fault {
             Self::Malformed => f.write_str("malformed"),
             Self::Reset => f.write_str("reset"),
             Self::Close(code) => write!(f, "close:{code}"),
+            Self::Answer(fault) => f.write_str(fault.name()),
         }
     }
 }
@@ -44,6 +86,8 @@ impl fmt::Display for Fault {
 pub(crate) struct Injection {
     pub(crate) delay: Duration,
     pub(crate) fault: Option<Fault>,
+    /// Whether it is an error if the response cannot have the fault.
+    pub(crate) is_required: bool,
 }
 
 impl Injection {
@@ -62,13 +106,24 @@ pub(crate) struct Faults {
     seed: u64,
     faults: Vec<(Fault, f64)>,
     delays: Vec<(Duration, f64)>,
+    is_required: bool,
 }
 
 impl Faults {
+    /// The same faults; a response that cannot have its fault is an error.
+    pub(crate) fn required(self) -> Self {
+        Self {
+            is_required: true,
+            ..self
+        }
+    }
+
     /// The injection for a request key and the number of its request in the session, from 0. It depends on these, the
     /// seed and the configured faults only.
     pub(crate) fn injection(&self, key: &str, number: usize) -> Injection {
-        let Self { seed, delays, faults } = self;
+        let Self {
+            seed, delays, faults, ..
+        } = self;
         let draw = |purpose: &str| draw(*seed, key, number, purpose);
         let delay = delays
             .iter()
@@ -86,6 +141,7 @@ impl Faults {
         Injection {
             delay,
             fault: fault.map(|(fault, _)| *fault),
+            is_required: self.is_required,
         }
     }
 
@@ -126,17 +182,25 @@ impl Faults {
                     .push((Fault::Close(code), probability(probability_of_close)?));
                 return Ok(());
             }
-            status => {
-                let status: u16 = status.parse().map_err(|_| format!("unknown fault {status:?}"))?;
-                let status = StatusCode::from_u16(status)
-                    .ok()
-                    .filter(|status| status.is_client_error() || status.is_server_error());
-                Fault::Status(status.ok_or("the status of an error is from 400 to 599")?)
-            }
+            name => answer_fault(name).map_or_else(|| error_status(name), |fault| Ok(Fault::Answer(fault)))?,
         };
         self.faults.push((fault, probability(rest)?));
         Ok(())
     }
+}
+
+fn answer_fault(name: &str) -> Option<AnswerFault> {
+    AnswerFault::ALL.into_iter().find(|fault| fault.name() == name)
+}
+
+fn error_status(name: &str) -> Result<Fault, String> {
+    let status: u16 = name.parse().map_err(|_| format!("unknown fault {name:?}"))?;
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| status.is_client_error() || status.is_server_error());
+    Ok(Fault::Status(
+        status.ok_or("the status of an error is from 400 to 599")?,
+    ))
 }
 
 /// Whether a close frame can have this code ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455#section-7.4)).
@@ -225,6 +289,8 @@ mod tests {
             ("delay:soon", "\"soon\" is not a duration"),
             ("delay:200", "\"200\" is not a duration"),
             ("seed:x", "a seed is an integer"),
+            ("tool_json", "unknown fault \"tool_json\""),
+            ("refusal:2", "\"2\" is not a probability from 0 to 1"),
             ("429:0.6,cut:0.5", "the probabilities add up to 1.1"),
         ] {
             let error = wrong.parse::<Faults>().unwrap_err();
@@ -291,6 +357,10 @@ mod tests {
                 Duration::from_secs(1)
             )
         );
+        for fault in AnswerFault::ALL {
+            let drawn = faults(fault.name()).injection("a", 0).fault;
+            assert_eq!(drawn, Some(Fault::Answer(fault)));
+        }
         assert_eq!(faults("cut:0").injection("a", 0), Injection::default());
         assert_eq!(Faults::default().injection("a", 0), Injection::default());
     }

@@ -74,11 +74,17 @@ impl Playback {
     /// | `cut:0.05` | the connection closes after half of the body |
     /// | `malformed:0.05` | the JSON, or one event of the stream, is truncated; the response is otherwise complete |
     /// | `reset:0.05` | the connection closes before the response, here an [`Upstream`](ErrorKind::Upstream) error |
+    /// | `tool-json:0.1` | the arguments of a tool call are not valid JSON |
+    /// | `unknown-tool:0.1` | a tool call names a tool that does not exist |
+    /// | `schema:0.1` | the JSON of the content, or else of a tool call, lacks a required member |
+    /// | `length:0.1` | the answer ends in its middle, at the limit of tokens |
+    /// | `refusal:0.1`, `empty:0.1` | a refusal, or nothing, in place of the answer |
     /// | `delay:200ms`, `delay:2s:0.5` | the response is delayed |
     /// | `seed:7` | selects other requests; 0 by default |
     ///
     /// The default probability is 1. Which requests get a fault depends only on the seed, the request key, and the number
-    /// of requests with this key in the session. A fault does not use up a recorded response: the retry gets it.
+    /// of requests with this key in the session. A fault does not use up a recorded response: the retry gets it. A response
+    /// that cannot have its fault is replayed unchanged.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] with the invalid item and the syntax.
@@ -120,7 +126,7 @@ impl Playback {
             let set = match name.as_str() {
                 PACE => value.parse().map(|pace| playback.pace = Some(pace)),
                 FRAGMENT => value.parse().map(|fragments| playback.fragments = fragments),
-                INJECT => value.parse().map(|faults| playback.faults = faults),
+                INJECT => value.parse().map(|faults: Faults| playback.faults = faults.required()),
                 SAVE_ERRORS => value.parse().map(|errors| controls.save_errors = Some(errors)),
                 _ => {
                     return Err(

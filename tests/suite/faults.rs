@@ -253,6 +253,161 @@ async fn responses_without_a_body_are_not_broken() {
     }
 }
 
+/// Responds as a model that calls a tool, if the request has one, or says `Bonjour à tous`.
+async fn model() -> Server {
+    Server::start(|_, call| {
+        let request = call.json();
+        let tool_call =
+            json!({"id": "a", "index": 0, "function": {"name": "weather", "arguments": r#"{"city":"Paris"}"#}});
+        let (messages, reason) = if request["tools"].is_array() {
+            (vec![json!({"content": "", "tool_calls": [tool_call]})], "tool_calls")
+        } else {
+            let words = ["Bonjour", " à", " tous"];
+            (words.map(|word| json!({"content": word})).to_vec(), "stop")
+        };
+        let choice = |member: &str, message: &Value, reason: Value| {
+            json!({"choices": [{"index": 0, member: message, "finish_reason": reason}]}).to_string()
+        };
+        let (last, before) = messages.split_last().unwrap();
+        if request["stream"] == true {
+            let mut events: String = before
+                .iter()
+                .map(|delta| format!("data: {}\n\n", choice("delta", delta, Value::Null)))
+                .collect();
+            events += &format!("data: {}\n\ndata: [DONE]\n\n", choice("delta", last, reason.into()));
+            Reply::events(events)
+        } else {
+            let text: String = messages
+                .iter()
+                .filter_map(|message| message["content"].as_str())
+                .collect();
+            let message = json!({"content": text, "tool_calls": last["tool_calls"]});
+            Reply::json(choice("message", &message, reason.into()))
+        }
+    })
+    .await
+}
+
+/// The text, the first tool call and the reason of a completion, plain or streamed.
+fn completion(answer: &Answer) -> (String, Value, String) {
+    let text = answer.text();
+    let documents: Vec<Value> = match text.strip_prefix("data: ") {
+        Some(events) => events
+            .trim_end()
+            .split("\n\ndata: ")
+            .filter(|data| *data != "[DONE]")
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect(),
+        None => vec![serde_json::from_str(&text).unwrap()],
+    };
+    let (mut said, mut call, mut reason) = (String::new(), Value::Null, String::new());
+    for document in &documents {
+        let choice = &document["choices"][0];
+        let message = [&choice["message"], &choice["delta"]]
+            .into_iter()
+            .find(|message| message.is_object());
+        let message = message.unwrap();
+        said += message["content"].as_str().unwrap_or_default();
+        if message["tool_calls"][0].is_object() {
+            call = message["tool_calls"][0]["function"].clone();
+        }
+        reason += choice["finish_reason"].as_str().unwrap_or_default();
+    }
+    (said, call, reason)
+}
+
+#[tokio::test]
+async fn an_answer_of_the_model_is_faulty_plain_and_streamed() {
+    let (project, server) = (Project::new(), model().await);
+    let ask_for = |text: &str, has_tool: bool, is_streamed: bool| {
+        let mut request: Value = serde_json::from_str(&question(text)).unwrap();
+        if has_tool {
+            request["tools"] =
+                json!([{"type": "function", "function": {"name": "weather", "parameters": {"required": ["city"]}}}]);
+        }
+        request["stream"] = is_streamed.into();
+        request.to_string()
+    };
+    let forms = [(false, false), (false, true), (true, false), (true, true)];
+    let proxy = project.proxy("record", &server.url, &[]);
+    for (has_tool, is_streamed) in forms {
+        ask(&proxy.url, CHAT, ask_for("a", has_tool, is_streamed)).await;
+    }
+    assert_eq!(ended(proxy), "0 replayed, 4 recorded");
+    let tree = project.tree();
+    let call = |name: &str, arguments: &str| json!({"name": name, "arguments": arguments});
+    let whole = r#"{"city":"Paris"}"#;
+    for (fault, of_text, of_call) in [
+        (
+            "tool-json",
+            None,
+            Some(("", call("weather", r#"{"city":"#), "tool_calls")),
+        ),
+        (
+            "unknown-tool",
+            None,
+            Some(("", call("unknown_weather", whole), "tool_calls")),
+        ),
+        ("schema", None, Some(("", call("weather", "{}"), "tool_calls"))),
+        (
+            "length",
+            Some(("Bonjour", "length")),
+            Some(("", call("weather", r#"{"city":"#), "length")),
+        ),
+        (
+            "refusal",
+            Some(("I'm sorry, but I can't help with that.", "stop")),
+            Some(("I'm sorry, but I can't help with that.", Value::Null, "stop")),
+        ),
+        ("empty", Some(("", "stop")), Some(("", Value::Null, "stop"))),
+    ] {
+        let proxy = replaying(&project, &["--inject", fault]);
+        let mut injected = 0;
+        for (has_tool, is_streamed) in forms {
+            let answer = ask(&proxy.url, CHAT, ask_for("a", has_tool, is_streamed)).await;
+            assert!(answer.status == 200 && answer.is_whole);
+            let expected = if has_tool {
+                of_call.clone()
+            } else {
+                of_text.map(|(text, reason)| (text, Value::Null, reason))
+            };
+            injected += usize::from(expected.is_some());
+            let is_named = answer.header("mistral-cassette-injected") == Some(fault);
+            assert_eq!(is_named, expected.is_some(), "{fault}: {answer:?}");
+            let (text, call, reason) = expected.unwrap_or(("Bonjour à tous", Value::Null, "stop"));
+            assert_eq!(
+                completion(&answer),
+                (text.to_owned(), call, reason.to_owned()),
+                "{fault}"
+            );
+        }
+        let summary = format!("{} replayed, 0 recorded, {injected} injected", 4 - injected);
+        assert_eq!(ended(proxy), summary, "{fault}");
+    }
+    assert_eq!(project.tree(), tree);
+}
+
+#[tokio::test]
+async fn a_request_for_a_fault_that_its_answer_cannot_have_is_an_error() {
+    let (project, server) = (Project::new(), model().await);
+    let proxy = project.proxy("record", &server.url, &[]);
+    ask(&proxy.url, CHAT, question("a")).await;
+    ended(proxy);
+    let proxy = replaying(&project, &[]);
+    let message = with_headers(&proxy.url, "inject", "tool-json", &question("a"))
+        .await
+        .error(400);
+    assert!(
+        message.starts_with("cannot inject tool-json: the response has no tool call\nhint: remove the header"),
+        "{message}"
+    );
+    let answer = with_headers(&proxy.url, "inject", "tool-json:0,length", &question("a")).await;
+    assert_eq!(completion(&answer).0, "Bonjour");
+    let done = proxy.stop();
+    assert_eq!(done.code(), 1);
+    assert!(done.stderr.contains("1 request has failed"), "{done:?}");
+}
+
 #[tokio::test]
 async fn a_delay_is_awaited_unless_the_proxy_shuts_down() {
     let (project, _) = recorded(&[question("a")]).await;

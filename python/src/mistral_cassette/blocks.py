@@ -45,6 +45,8 @@ class use:  # noqa: N801
         directory: str | os.PathLike[str] | None = None,
         settings: str | os.PathLike[str] | None = None,
         save: str = "always",
+        pace: str | None = None,
+        inject: str | None = None,
         allow_failures: bool = False,
         upstream: str | None = None,
         intercept: tuple[str, ...] | list[str] = (),
@@ -58,6 +60,8 @@ class use:  # noqa: N801
             directory: the cassette directory; by default that of the plugin, else `cassettes`.
             settings: a settings file instead of the one in the directory.
             save: `always`, or `on-success` to save only if the block ends without an error.
+            pace: the pace of replayed responses: `none`, `recorded` or a factor such as `2x`.
+            inject: faults in replayed responses, for example `429:0.1,refusal:0.1,seed:7`.
             allow_failures: do not raise an error at the end of the block.
             upstream: the real API.
             intercept: more hosts to intercept, `HOST` or `HOST=URL`.
@@ -65,7 +69,13 @@ class use:  # noqa: N801
         """
         self._name = name
         check_members(name, allow_failures)
-        self._members: dict[str, Any] = {"mode": mode, "save": save, "allow_failures": allow_failures}
+        self._members: dict[str, Any] = {
+            "mode": mode,
+            "save": save,
+            "pace": pace,
+            "inject": inject,
+            "allow_failures": allow_failures,
+        }
         self._paths = {"directory": directory, "settings": settings}
         self._options = Options(upstream=upstream, intercept=tuple(intercept), block_network=block_network)
         self._open: list[tuple[Runtime, Session, object]] = []

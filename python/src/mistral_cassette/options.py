@@ -15,8 +15,8 @@ from .runtime import SAVE, check_members
 MARK = "cassette"
 
 MARK_HELP = (
-    "cassette(name, mode, directory, settings, save, allow_failures): record or replay the requests of this test "
-    "to the Mistral API"
+    "cassette(name, mode, directory, settings, save, pace, inject, allow_failures): record or replay the requests of "
+    "this test to the Mistral API"
 )
 
 _MODE_VARIABLE = "MISTRAL_CASSETTE_MODE"
@@ -104,6 +104,8 @@ class Mark:
     directory: str | os.PathLike[str] | None = None
     settings: str | os.PathLike[str] | None = None
     save: str | None = None
+    pace: str | None = None
+    inject: str | None = None
     allow_failures: bool = False
 
     @classmethod

@@ -130,6 +130,8 @@ class Runner:
             mode=mark.mode,
             directory=mark.directory,
             settings=mark.settings,
+            pace=mark.pace,
+            inject=mark.inject,
         )
         tracked = _Tracked(session, node.nodeid or "session")
         if mark.name is not None:

@@ -27,6 +27,7 @@ use self::replay::{Exchanged, Replay, Replayed};
 pub(crate) use self::save::recorded_session;
 use self::transcript::Transcript;
 use super::Recorder;
+use super::answer_faults;
 use super::exchange::Exchange;
 use super::fault_responses;
 use super::outcome::Outcome;
@@ -171,6 +172,10 @@ impl Recorder {
         let (status, refused) = match exchange.injection.fault? {
             Fault::Status(status) => (Some(status), Ok(fault_responses::error_response(status))),
             Fault::Reset => (None, Err(fault_responses::connection_error(Fault::Reset))),
+            Fault::Answer(fault) if exchange.injection.is_required => {
+                return Some(Err(answer_faults::inapplicable(fault)));
+            }
+            Fault::Answer(_) => return None,
             // They come later.
             Fault::Cut | Fault::Malformed | Fault::Close(_) => return None,
         };
