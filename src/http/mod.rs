@@ -5,6 +5,8 @@ mod api_error;
 mod base_path;
 mod bedrock;
 mod body;
+#[cfg(feature = "realtime")]
+mod closing_stream;
 mod disposition;
 mod frames;
 mod headers;

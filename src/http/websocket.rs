@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
 use tokio_util::sync::{PollSendError, PollSender};
 
+use super::closing_stream::ClosingStream;
 use super::{Request, Response, Transport};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -117,7 +118,7 @@ impl WebSocket {
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let stream = WebSocketStream::from_raw_socket(stream, role, Some(config)).await;
-        let (outgoing, incoming) = stream.split();
+        let (outgoing, incoming) = ClosingStream::new(stream).split();
         Self {
             incoming: Box::pin(incoming.filter_map(async |message| received(message))),
             outgoing: Box::pin(outgoing.with(async |message| Ok(to_send(message)))),

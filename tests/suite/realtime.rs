@@ -4,6 +4,7 @@ mod clients;
 mod commands;
 mod endings;
 mod incomplete;
+mod protocol;
 mod replays;
 mod typed;
 
