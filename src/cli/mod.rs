@@ -11,6 +11,7 @@ pub(crate) mod import_export;
 mod intercept;
 mod messages;
 mod output;
+mod pager;
 mod parallel;
 mod prices;
 mod progress;
@@ -21,9 +22,11 @@ mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod select;
+mod side_by_side;
 mod signals;
 mod store;
 mod texts;
+mod transcript;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -3,6 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use console::Term;
+
+use super::side_by_side::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::escape::escape_controls;
 use crate::key::Scope;
@@ -51,11 +54,30 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Like [`print`], with differences in color on a terminal.
 pub(crate) fn print_differences(text: &str) -> Result<()> {
-    write_out(&colored(&escape_controls(text), io::stdout().is_terminal()))
+    write_out(&colored_differences(text))
+}
+
+/// Text with its control characters escaped, and with differences in color on a terminal.
+pub(crate) fn colored_differences(text: &str) -> String {
+    colored(&escape_controls(text), io::stdout().is_terminal())
+}
+
+/// How two whole texts are shown on stdout.
+pub(crate) fn view() -> View {
+    let terminal = Term::stdout();
+    View {
+        columns: terminal.size_checked().map(|(_, columns)| columns.into()),
+        is_colored: is_colored(io::stdout().is_terminal()),
+    }
+}
+
+/// Whether output to a terminal is colored: unless `NO_COLOR` is set.
+fn is_colored(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes to stdout. Ignores a closed pipe, such as that of `| head`.
-fn write_out(text: &str) -> Result<()> {
+pub(crate) fn write_out(text: &str) -> Result<()> {
     match io::stdout()
         .lock()
         .write_all(text.as_bytes())
@@ -70,7 +92,7 @@ fn write_out(text: &str) -> Result<()> {
 
 /// Colors the lines of differences on a terminal, unless `NO_COLOR` is set.
 fn colored(text: &str, is_terminal: bool) -> String {
-    if !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+    if !is_colored(is_terminal) {
         return text.to_owned();
     }
     let color = |line: &str| {

@@ -70,6 +70,7 @@ async fn each_change_is_reported_with_its_kind() {
     assert_eq!(reported.code(), 1, "{}", reported.stderr);
     insta::assert_snapshot!("changes", reported.stdout);
     insta::assert_snapshot!("changes_shown", project.run(&["diff", "old", "new", "--show"]).stdout);
+    insta::assert_snapshot!("changes_whole", project.run(&["diff", "old", "new", "--full"]).stdout);
     let reported = project.run(&["diff", "old", "new", "--format", "json"]);
     let reported: Value = serde_json::from_str(&reported.stdout).unwrap();
     assert_eq!(reported["cassettes"].as_array().unwrap().len(), 7);

@@ -622,7 +622,8 @@ async fn new_recordings_wait_for_a_review() {
         done.stdout
     );
     assert_eq!(unchanged(&project), 3);
-    let done = review(&project, &[], "x\nd\na\n");
+    let done = review(&project, &[], "x\nd\nw\na\n");
+    assert!(done.stdout.contains("\n- Paris\n+ Lyon\n"), "{}", done.stdout);
     assert!(
         done.stdout.contains("1 of 2  chat-completions/three-"),
         "{}",
@@ -670,12 +671,15 @@ async fn a_single_key_press_is_enough_at_a_terminal() {
     let (project, server) = (Project::new(), Server::start(priced(1)).await);
     ask(&project, &server.url, &chat("one")).await;
     assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
-    let terminal = "import os, pty, sys\n\
+    let terminal = "import fcntl, os, pty, struct, sys, termios\n\
          pid, terminal = pty.fork()\n\
-         if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
+         if pid == 0:\n    \
+             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 120, 0, 0))\n    \
+             os.execv(sys.argv[1], sys.argv[1:])\n\
          said = b''\n\
-         while b'uit: ' not in said: said += os.read(terminal, 4096)\n\
-         os.write(terminal, b'a')\n\
+         for prompt, key in enumerate([b'w', b'a']):\n    \
+             while said.count(b'uit: ') <= prompt: said += os.read(terminal, 4096)\n    \
+             os.write(terminal, key)\n\
          try:\n    \
              while True: said += os.read(terminal, 4096) or exit(9)\n\
          except OSError: pass\n\
@@ -686,12 +690,19 @@ async fn a_single_key_press_is_enough_at_a_terminal() {
     let done = crate::support::project::done(
         python
             .args(["-c", terminal, binary, "review"])
+            .env("PAGER", "sed 's/^/paged: /'")
             .current_dir(project.path()),
     );
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.contains("1 accepted"), "{}", done.stdout);
     // In colour, since it is a terminal.
     assert!(done.stdout.contains("\u{1b}[32m    + Lyon"), "{:?}", done.stdout);
+    // Both answers side by side, in the pager.
+    let row = format!(
+        "paged: \u{1b}[31mParis\u{1b}[0m{} | \u{1b}[32mLyon\u{1b}[0m\r\n",
+        " ".repeat(58 - "Paris".len())
+    );
+    assert!(done.stdout.contains(&row), "{:?}", done.stdout);
 }
 
 /// An interrupted refresh leaves complete files, and the next one completes the chains.

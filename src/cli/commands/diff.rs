@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::cassette::Cassette;
 use crate::cli::arguments::{ComparisonOutput, Format};
-use crate::cli::comparison::{Row, compare_files, compare_locations};
-use crate::cli::output::{count, print_differences, print_error, success_if};
+use crate::cli::comparison::{Row, compare_files, compare_locations, whole_answers};
+use crate::cli::output::{colored_differences, count, print, print_error, success_if};
+use crate::cli::pager::page;
 use crate::cli::runtime::runtime;
 use crate::diff::Difference;
 use crate::error::Result;
+use crate::escape::escape_controls;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -23,6 +26,9 @@ pub(crate) struct Arguments {
     dir: String,
     #[command(flatten)]
     comparison: ComparisonOutput,
+    /// As --show, and then both answers whole, with the changed words marked: side by side on a wide terminal.
+    #[arg(long)]
+    full: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -34,15 +40,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         runtime()?.block_on(compare_locations(old, new, &arguments.dir, &mut errors))?
     };
     errors.iter().for_each(print_error);
-    print_differences(&match arguments.comparison.output.format {
-        Format::Text => text(&rows, arguments.comparison.show),
-        Format::Json => format!("{:#}\n", document(&rows)),
-    })?;
+    match arguments.comparison.output.format {
+        Format::Text => page(&text(&rows, arguments.comparison.show, arguments.full))?,
+        Format::Json => print(&format!("{:#}\n", document(&rows)))?,
+    }
     let is_same = rows.iter().all(|row| row.status.is_same());
     Ok(success_if(is_same && errors.is_empty()))
 }
 
-fn text(rows: &[Row], show: bool) -> String {
+fn text(rows: &[Row], show: bool, full: bool) -> String {
     let mut text = String::new();
     let changed: Vec<&Row> = rows.iter().filter(|row| !row.status.is_same()).collect();
     for row in &changed {
@@ -50,11 +56,20 @@ fn text(rows: &[Row], show: bool) -> String {
             Some(old) => format!(", with a new request: it was {old}"),
             None => String::new(),
         };
-        text.push_str(&format!("{}: {}{moved}\n", row.name, row.status.name()));
-        if show {
-            for line in row.differences.iter().flat_map(Difference::lines) {
-                text.push_str(&format!("    {line}\n"));
-            }
+        text.push_str(&escape_controls(&format!(
+            "{}: {}{moved}\n",
+            row.name,
+            row.status.name()
+        )));
+        if show || full {
+            let lines = row.differences.iter().flat_map(Difference::lines);
+            let lines: String = lines.map(|line| format!("    {line}\n")).collect();
+            text.push_str(&colored_differences(&lines));
+        }
+        if full {
+            let responses =
+                |side: &Option<Cassette>| side.as_ref().map_or_else(Vec::new, |side| side.responses.clone());
+            text.push_str(&whole_answers(&responses(&row.old), &responses(&row.new)));
         }
     }
     let same = rows.len() - changed.len();

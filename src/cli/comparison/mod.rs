@@ -2,12 +2,14 @@
 
 mod revision;
 mod side;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use self::side::{Identity, Index, Source};
 pub(crate) use self::side::{Side, matching_of, read_side, side_of};
+pub(crate) use self::whole::whole_answers;
 use super::change::{Change, ChangeKind, compare};
 use super::refresh::{Pairs, Recording, follow};
 use crate::cassette::{Cassette, yaml};

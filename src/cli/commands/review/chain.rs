@@ -2,10 +2,15 @@
 
 use crate::cassette::Cassette;
 use crate::cli::change::{Change, compare};
+use crate::cli::comparison::whole_answers;
 use crate::cli::output::count;
 use crate::cli::refresh::{Entry, Substitutions};
 use crate::diff::Difference;
+use crate::escape::escape_controls;
 use crate::key::RequestKey;
+
+/// What is shown in place of two answers with one text.
+const SAME_TEXT: &str = "\n(both answers have the same text; [d] shows what differs)\n\n";
 
 /// Recordings that depend on each other: a mix of old and new ones would be inconsistent.
 #[derive(Default)]
@@ -59,6 +64,18 @@ impl Chain {
             if lines.len() > shown {
                 text.push_str(&format!("    … {} more\n", count(lines.len() - shown, "line")));
             }
+        }
+        text
+    }
+
+    /// Both answers of each member, whole.
+    pub(super) fn whole(&self) -> String {
+        let mut text = String::new();
+        for pending in &self.members {
+            let old = pending.old.as_ref().map_or(&[][..], |old| &old.responses);
+            text.push_str(&escape_controls(&format!("\n{}\n", pending.entry.name)));
+            let answers = whole_answers(old, &pending.new.responses);
+            text.push_str(if answers.is_empty() { SAME_TEXT } else { &answers });
         }
         text
     }

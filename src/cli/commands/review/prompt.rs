@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal};
 use console::{Key, Term};
 
 use super::chain::Chain;
-use crate::cli::output::{print, print_differences};
+use crate::cli::output::{colored_differences, print};
+use crate::cli::pager::page;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(super) fn prompt(chain: &Chain) -> Result<Decision> {
     };
     loop {
         print(&format!(
-            "[a]ccept, [r]eject, [s]kip{together}, [d] show all differences, [q]uit: "
+            "[a]ccept, [r]eject, [s]kip{together}, [d] show all differences, [w]hole answers, [q]uit: "
         ))?;
         let decision = match read_key()? {
             Some('a' | 'y') => Decision::Accept,
@@ -32,7 +33,11 @@ pub(super) fn prompt(chain: &Chain) -> Result<Decision> {
             Some('s') => Decision::Skip,
             None | Some('q') => Decision::Quit,
             Some('d') => {
-                print_differences(&format!("\n{}", chain.text(0, chain.len(), None)))?;
+                page(&colored_differences(&format!("\n{}", chain.text(0, chain.len(), None))))?;
+                continue;
+            }
+            Some('w') => {
+                page(&chain.whole())?;
                 continue;
             }
             Some(_) => {

@@ -1,13 +1,14 @@
-//! The text of a cassette.
+//! Cassettes and responses as text for people.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::cassette::{RecordedBody, RecordedPart, RecordedResponse, yaml};
-use crate::cli::assembled::assembled;
-use crate::cli::messages;
-use crate::cli::store::Store;
+use super::assembled::assembled;
+use super::messages;
+use super::store::Store;
+use crate::cassette::{Blob, RecordedBody, RecordedPart, RecordedResponse, yaml};
+use crate::diff::cut;
 use crate::engine::{CacheEngine, Listed, inline_bodies, read_body};
 use crate::error::Result;
 use crate::http::{frames_as_text, parse_json};
@@ -15,11 +16,37 @@ use crate::http::{frames_as_text, parse_json};
 /// The length limit of a text, in characters.
 const LONGEST_TEXT: usize = 4000;
 
+/// How much of a text is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Long texts and long lists are cut, which is marked.
+    #[default]
+    Cut,
+    Whole,
+}
+
+impl Extent {
+    pub(crate) fn whole_if(is_whole: bool) -> Self {
+        if is_whole { Self::Whole } else { Self::Cut }
+    }
+}
+
+/// The text of a whole response whose body is inline: its status, then what the model said or the body.
+pub(crate) fn whole_response(response: &RecordedResponse) -> String {
+    let mut page = Page::new(Extent::Whole);
+    page.line(&format!("status: {}", response.status));
+    match &response.body {
+        Blob::Inline(body) => page.response_content(response, body),
+        Blob::External { sha256 } => page.line(&format!("(a body in a file of its own, with the SHA-256 {sha256})")),
+    }
+    page.text
+}
+
 /// The text of a cassette: its title, its request, then each response.
-pub(super) async fn transcript(store: &Store, listed: &Listed, title: &str) -> Result<String> {
+pub(crate) async fn transcript(store: &Store, listed: &Listed, title: &str, extent: Extent) -> Result<String> {
     let cassette = store.read(listed).await?;
     let (engine, location) = (&*store.engine, || store.location_of(listed));
-    let mut page = Page::default();
+    let mut page = Page::new(extent);
     page.line(&format!("# {title}"));
     let from = cassette
         .recorded
@@ -56,12 +83,19 @@ pub(super) async fn transcript(store: &Store, listed: &Listed, title: &str) -> R
 }
 
 /// The text that is being written.
-#[derive(Default)]
 struct Page {
     text: String,
+    extent: Extent,
 }
 
 impl Page {
+    fn new(extent: Extent) -> Self {
+        Self {
+            text: String::new(),
+            extent,
+        }
+    }
+
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
@@ -73,7 +107,11 @@ impl Page {
     }
 
     fn block(&mut self, text: &str) {
-        match text.char_indices().nth(LONGEST_TEXT) {
+        let end = match self.extent {
+            Extent::Cut => text.char_indices().nth(LONGEST_TEXT),
+            Extent::Whole => None,
+        };
+        match end {
             None => self.line(text.trim_end_matches('\n')),
             Some((cut, _)) => self.line(&format!("{}… ({} bytes in all)", &text[..cut], text.len())),
         }
@@ -113,7 +151,7 @@ impl Page {
         let tools = members.shift_remove("tools");
         let rest: Vec<String> = members
             .iter()
-            .map(|(name, value)| format!("{name}: {}", brief(value)))
+            .map(|(name, value)| format!("{name}: {}", self.value(value)))
             .collect();
         if !rest.is_empty() {
             self.line(&rest.join(", "));
@@ -188,8 +226,8 @@ impl Page {
                 self.line("(end of thinking)");
             }
             (_, Value::String(text)) => self.block(text),
-            (Some(kind), _) => self.line(&format!("({kind}: {})", brief(chunk))),
-            (None, other) => self.line(&brief(other)),
+            (Some(kind), _) => self.line(&format!("({kind}: {})", self.value(chunk))),
+            (None, other) => self.line(&self.value(other)),
         }
     }
 
@@ -205,10 +243,14 @@ impl Page {
             .map(|milliseconds| format!(" in {milliseconds} ms"))
             .unwrap_or_default();
         let events = response.events(body);
-        let count = events.as_ref().map(|events| format!(", {} events", events.len()));
+        let count = events.map(|events| format!(", {} events", events.len()));
         let count = count.unwrap_or_default();
         let _ = write!(self.text, "\n## {title}: {}{duration}{count}\n", response.status);
-        let document = match events {
+        self.response_content(response, body);
+    }
+
+    fn response_content(&mut self, response: &RecordedResponse, body: &[u8]) {
+        let document = match response.events(body) {
             Some(events) => assembled(&events),
             None => parse_json(body),
         };
@@ -245,7 +287,9 @@ impl Page {
             outputs.iter().for_each(|output| self.message(output));
         } else {
             self.line("");
-            shorten(&mut value);
+            if self.extent == Extent::Cut {
+                shorten(&mut value);
+            }
             self.block(&yaml::display(&value));
         }
         if let Some(Value::Object(usage)) = usage {
@@ -259,6 +303,19 @@ impl Page {
         }
     }
 
+    /// A value on one line.
+    fn value(&self, value: &Value) -> String {
+        const LONGEST: usize = 120;
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match self.extent {
+            Extent::Cut => cut(&text, LONGEST),
+            Extent::Whole => text,
+        }
+    }
+
     fn raw(&mut self, body: &[u8]) {
         match std::str::from_utf8(body) {
             Ok(text) => self.block(text),
@@ -267,19 +324,6 @@ impl Page {
                 None => self.line(&format!("({} bytes of binary data)", body.len())),
             },
         }
-    }
-}
-
-/// A value as a short text.
-fn brief(value: &Value) -> String {
-    const LONGEST: usize = 120;
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(LONGEST) {
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-        None => text,
     }
 }
 
