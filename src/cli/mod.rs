@@ -17,6 +17,7 @@ mod progress;
 mod proxy_session;
 mod refresh;
 mod report;
+mod request_line;
 mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
