@@ -9,5 +9,7 @@ mod page;
 mod recording;
 mod summary;
 
-pub(crate) use self::page::{GENERATOR_TAG, Page};
+pub(crate) use self::data::details;
+pub(crate) use self::page::{GENERATOR_TAG, LivePage, Page, live_policy};
 pub(crate) use self::recording::{Change, Recording};
+pub(crate) use self::summary::summary;

@@ -1,4 +1,4 @@
-//! Builds the HTML page of `report` from its frame, style, scripts and data.
+//! Builds the HTML page of `report` and of the live view from its frame, style, scripts and data.
 
 use std::convert::Infallible;
 
@@ -77,6 +77,35 @@ impl Page {
     }
 }
 
+/// The content of the page of a live view, which loads each recording when it is opened, and gets the requests of a session.
+pub(crate) struct LivePage<'a> {
+    /// The location of the recordings, as text.
+    pub(crate) location: &'a str,
+    /// The URL and the mode of the proxy, as text.
+    pub(crate) proxy: &'a str,
+    /// The [`summary`] of each recording, sorted by name.
+    pub(crate) recordings: Vec<Value>,
+    /// Why the recordings are not listed, if they are not.
+    pub(crate) unlisted: Option<String>,
+    pub(crate) prices: &'a Prices,
+}
+
+impl LivePage<'_> {
+    /// Returns the page as one document. It loads `events` and `recording/NAME`, relative to its address.
+    pub(crate) fn html(&self) -> String {
+        let index = json!({
+            "live": { "proxy": self.proxy, "unlisted": self.unlisted },
+            "location": self.location,
+            "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
+            "at": now(),
+            "problems": [],
+            "prices": { "date": self.prices.date, "source": self.prices.source },
+            "recordings": self.recordings,
+        });
+        document(&index, "", &live_policy())
+    }
+}
+
 /// The time that a page is made.
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()
@@ -90,6 +119,11 @@ fn policy() -> String {
         csp_hash(STYLE),
         csp_hash(SCRIPT)
     )
+}
+
+/// The Content-Security-Policy of the page of a live view, which also loads from its own server.
+pub(crate) fn live_policy() -> String {
+    policy() + "; connect-src 'self'"
 }
 
 fn document(index: &Value, details: &str, policy: &str) -> String {

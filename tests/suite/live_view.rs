@@ -1,0 +1,242 @@
+//! `proxy --ui`: the page in a real browser, and who may read it.
+
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::support::browser::{browse, can_browse};
+use crate::support::project::{Project, RunningProxy};
+use crate::support::wire::{Answer, Wire, address, ask};
+use crate::support::{KEY, api};
+
+/// A proxy with a live view that records only requests with a key.
+fn start(project: &Project, upstream: &str) -> RunningProxy {
+    let arguments = ["proxy", "--ui", "--mode", "replay", "--upstream", upstream];
+    RunningProxy::start(project.command(&arguments).env_remove("MISTRAL_API_KEY"))
+}
+
+/// Goes through a case of `tests/report/live.mjs` while the proxy runs.
+async fn browse_live(project: &Project, case: &str) -> RunningProxy {
+    let api = api::start().await;
+    let proxy = start(project, &api.url);
+    let given = json!({
+        "case": case, "address": proxy.live_view, "proxy": proxy.url, "pid": proxy.pid(), "key": KEY,
+    });
+    block_in_place(|| browse(&given));
+    proxy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_appear_in_the_page_as_they_are_answered() {
+    if !can_browse() {
+        return;
+    }
+    let project = Project::new();
+    let done = browse_live(&project, "requests").await.wait();
+    assert_eq!(done.code(), 1, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("1 replayed, 1 recorded, 1 missed"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_in_requests_and_their_recordings_do_not_run() {
+    if !can_browse() {
+        return;
+    }
+    browse_live(&Project::new(), "hostile_requests").await;
+}
+
+/// The origin and the path of a live view.
+fn parts(page: &str) -> (&str, &str) {
+    page.split_at(
+        page.rfind(':')
+            .and_then(|port| page[port..].find('/').map(|path| port + path))
+            .unwrap(),
+    )
+}
+
+async fn get(page: &str, path: &str, host: &str, headers: &str) -> Answer {
+    let mut wire = Wire::to(parts(page).0).await;
+    wire.say(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n").as_bytes())
+        .await;
+    wire.answer().await
+}
+
+#[tokio::test]
+async fn only_the_page_itself_may_read_the_live_view() {
+    let project = Project::new();
+    project.write("cassettes/settings.yaml", "{}");
+    project.write("secret.yaml", "a: secret");
+    let proxy = start(&project, "http://127.0.0.1:9");
+    let page = &proxy.live_view;
+    let (origin, path) = parts(page);
+    let host = address(origin);
+    assert!(host.starts_with("127.0.0.1:") && path.len() == 24, "{page}");
+    assert_ne!(origin, proxy.url);
+    let own = get(page, path, host, "").await;
+    assert_eq!(own.status, 200);
+    let policy = own.header("content-security-policy").unwrap();
+    for part in [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "script-src 'sha256-",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        assert_eq!(own.header(name), Some(value));
+    }
+    assert!(own.header("access-control-allow-origin").is_none());
+    let events = format!("{path}events");
+    for (status, path, host, headers) in [
+        (421, path, "evil.test", ""),
+        (421, path, "127.0.0.1", ""),
+        (403, &*events, host, "origin: http://evil.test\r\n"),
+        (403, &*events, host, "origin: null\r\n"),
+        (403, path, host, "sec-fetch-site: cross-site\r\n"),
+        (403, path, host, "sec-fetch-site: same-site\r\n"),
+        (404, "/", host, ""),
+        (404, "/events", host, ""),
+        (404, "/AAAAAAAAAAAAAAAAAAAAAA/", host, ""),
+        (404, "/AAAAAAAAAAAAAAAAAAAAAA/events", host, ""),
+        (404, &*format!("{path}recording/settings.yaml"), host, ""),
+        (404, &*format!("{path}recording/..%2Fsecret.yaml"), host, ""),
+        (404, &*format!("{path}recording/%2E%2E/secret.yaml"), host, ""),
+    ] {
+        let answer = get(page, path, host, headers).await;
+        assert_eq!(answer.status, status, "{path} {host} {headers}");
+        assert!(!answer.text().contains("secret"), "{}", answer.text());
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
+    for method in ["POST", "DELETE", "OPTIONS"] {
+        let mut wire = Wire::to(origin).await;
+        wire.send(&format!("{method} {path}"), "connection: close\r\n", b"")
+            .await;
+        assert_eq!(wire.answer().await.status, 405, "{method}");
+    }
+    // The port of the proxy, which other machines may reach, does not have the page.
+    let answer = ask(&proxy.url, &format!("GET {path}"), "").await;
+    assert_eq!(answer.status, 424);
+    proxy.stop();
+}
+
+/// Reads events up to the one with this name; returns all lines.
+async fn read_to(wire: &mut Wire, name: &str) -> String {
+    let mut lines = String::new();
+    loop {
+        let chunk = wire.chunk().await.unwrap().expect("another event");
+        lines.push_str(&String::from_utf8(chunk).unwrap());
+        if lines.contains(&format!("event: {name}\n")) {
+            return lines;
+        }
+    }
+}
+
+async fn follow(page: &str, headers: &str) -> Wire {
+    let (origin, path) = parts(page);
+    let mut wire = Wire::to(origin).await;
+    wire.send(&format!("GET {path}events"), headers, b"").await;
+    let head = wire.head().await;
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    wire
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
+    let project = Project::new();
+    let proxy = start(&project, "http://127.0.0.1:9");
+    let page = &proxy.live_view;
+    let mut slow = follow(page, "").await;
+    // Each is a miss with a long line.
+    let number = 1050;
+    let mut wire = Wire::to(&proxy.url).await;
+    for request in 1..=number {
+        wire.send(&format!("GET /v1/models/{request}?{}", "x".repeat(400)), "", b"")
+            .await;
+        assert_eq!(wire.answer().await.status, 424);
+    }
+    // The last 1,000 are there, also for a browser that comes back.
+    let mut late = follow(page, "last-event-id: 7\r\n").await;
+    let first = read_to(&mut late, "request").await;
+    assert!(
+        first.contains("event: missing\ndata: 43\n\nid: 51\nevent: request\n"),
+        "{first}"
+    );
+    let mut back = follow(page, &format!("last-event-id: {}\r\n", number - 1)).await;
+    let last = read_to(&mut back, "request").await;
+    assert!(
+        last.contains(&format!("id: {number}\n")) && !last.contains("missing"),
+        "{last}"
+    );
+    let signalled = proxy.stop();
+    assert!(signalled.stderr.contains("1050 missed"), "{}", signalled.stderr);
+    let ended = read_to(&mut back, "ended").await;
+    assert!(ended.contains("data: 0 replayed, 0 recorded, 1050 missed\n"), "{ended}");
+    let read = read_to(&mut slow, "request").await;
+    assert!(read.contains("id: 1\n") || read.contains("event: missing\n"), "{read}");
+}
+
+#[tokio::test]
+async fn the_recording_of_a_realtime_session_is_loaded_when_it_is_opened() {
+    let project = Project::new();
+    let frame =
+        |kind: &str, event: Value| json!({ "type": kind, "opcode": 1, "data": event.to_string(), "time_ms": 1 });
+    let session = json!({
+        "request": { "method": "GET", "path": "/v1/audio/transcriptions/realtime?model=voxtral", "headers": {}, "body": "" },
+        "response": { "status": 101, "headers": {}, "session": [
+            frame("send", json!({ "type": "input_audio.end" })),
+            frame("receive", json!({ "type": "transcription.text.delta", "text": "Hello world" })),
+            frame("receive", json!({ "type": "transcription.done", "text": "Hello world" })),
+            { "type": "close", "by": "client", "code": 1000, "reason": "", "time_ms": 2 },
+        ] },
+        "recorded_at": "2026-11-21T10:00:00Z",
+    });
+    project.write("session.jsonl", format!("{session}\n"));
+    let done = project.run(&["import", "session.jsonl"]);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    let tree = project.tree();
+    let name = tree
+        .keys()
+        .find_map(|name| name.strip_prefix("cassettes/audio"))
+        .unwrap();
+    let proxy = start(&project, "http://127.0.0.1:9");
+    let (origin, path) = parts(&proxy.live_view);
+    let encoded = format!("audio{name}").replace('/', "%2F");
+    let answer = get(
+        &proxy.live_view,
+        &format!("{path}recording/{encoded}"),
+        address(origin),
+        "",
+    )
+    .await;
+    let recording: Value = serde_json::from_slice(&answer.body()).unwrap();
+    let text = recording["details"]["responses"][0]["body"]["text"].as_str().unwrap();
+    assert!(text.contains("received transcription.done: Hello world"), "{text}");
+    assert_eq!(recording["summary"]["statuses"], json!([101]));
+    proxy.stop();
+}
+
+#[test]
+fn run_has_a_live_view_until_its_command_ends() {
+    let project = Project::new();
+    let done = project.run(&["run", "--ui", "--mode", "strict", "--allow-no-requests", "--", "true"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("live view on http://127.0.0.1:"),
+        "{}",
+        done.stderr
+    );
+    let done = project.run(&["run", "--ui", "--repeat", "2", "--", "true"]);
+    assert_eq!(done.code(), 2);
+    let done = project.run(&["proxy", "--ui-port", "8080"]);
+    assert!(done.code() == 2 && done.stderr.contains("--ui"), "{}", done.stderr);
+}
