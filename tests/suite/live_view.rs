@@ -1,6 +1,7 @@
 //! `proxy --ui`: the page in a real browser, and who may read it.
 
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::task::block_in_place;
 
 use crate::support::browser::{browse, can_browse};
@@ -155,7 +156,13 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
     let project = Project::new();
     let proxy = start(&project, "http://127.0.0.1:9");
     let page = &proxy.live_view;
-    let mut slow = follow(page, "").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let (origin, path) = parts(page);
+    let stream = socket.connect(address(origin).parse().unwrap()).await.unwrap();
+    let mut slow = Wire::on(stream, address(origin));
+    slow.send(&format!("GET {path}events"), "", b"").await;
+    assert_eq!(slow.head().await.status, 200);
     // Each is a miss with a long line.
     let number = 1050;
     let mut wire = Wire::to(&proxy.url).await;
@@ -177,12 +184,18 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
         last.contains(&format!("id: {number}\n")) && !last.contains("missing"),
         "{last}"
     );
+    // The first browser gets all, or is told how many are missing.
+    let mut read = String::new();
+    while !read.contains(&format!("id: {number}\n")) {
+        read.push_str(&String::from_utf8(slow.chunk().await.unwrap().unwrap()).unwrap());
+    }
+    let missing = read.lines().skip_while(|line| *line != "event: missing").nth(1);
+    let missing: usize = missing.map_or(0, |line| line.trim_start_matches("data: ").parse().unwrap());
+    assert_eq!(read.matches("event: request\n").count() + missing, number);
     let signalled = proxy.stop();
     assert!(signalled.stderr.contains("1050 missed"), "{}", signalled.stderr);
     let ended = read_to(&mut back, "ended").await;
     assert!(ended.contains("data: 0 replayed, 0 recorded, 1050 missed\n"), "{ended}");
-    let read = read_to(&mut slow, "request").await;
-    assert!(read.contains("id: 1\n") || read.contains("event: missing\n"), "{read}");
 }
 
 #[tokio::test]
@@ -222,6 +235,43 @@ async fn the_recording_of_a_realtime_session_is_loaded_when_it_is_opened() {
     let text = recording["details"]["responses"][0]["body"]["text"].as_str().unwrap();
     assert!(text.contains("received transcription.done: Hello world"), "{text}");
     assert_eq!(recording["summary"]["statuses"], json!([101]));
+    proxy.stop();
+}
+
+#[tokio::test]
+async fn a_recording_in_a_cache_is_loaded_through_a_request_that_used_it() {
+    let api = api::start().await;
+    let project = Project::new();
+    let proxy = project.proxy("replay", &api.url, &["--ui", "--dir", "memory:"]);
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "Hello" }] });
+    let answer = ask(&proxy.url, "POST /v1/chat/completions", body.to_string()).await;
+    assert_eq!(answer.status, 200);
+    let mut events = follow(&proxy.live_view, "").await;
+    let text = read_to(&mut events, "request").await;
+    let line = text
+        .lines()
+        .skip_while(|line| *line != "event: request")
+        .nth(1)
+        .unwrap();
+    let request: Value = serde_json::from_str(line.trim_start_matches("data: ")).unwrap();
+    assert_eq!(
+        (&request["outcome"], &request["title"]),
+        (&json!("recorded"), &json!("Hello"))
+    );
+    let (origin, path) = parts(&proxy.live_view);
+    let page = get(&proxy.live_view, path, address(origin), "").await;
+    assert!(page.text().contains("the recordings of a cache are not listed"));
+    let name = request["cassette"].as_str().unwrap().replace('/', "%2F");
+    let answer = get(
+        &proxy.live_view,
+        &format!("{path}recording/{name}"),
+        address(origin),
+        "",
+    )
+    .await;
+    let recording: Value = serde_json::from_slice(&answer.body()).unwrap();
+    assert_eq!(recording["summary"]["title"], "Hello");
+    assert_eq!(recording["details"]["responses"][0]["status"], 200);
     proxy.stop();
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct LivePage<'a> {
     pub(crate) location: &'a str,
     /// The URL and the mode of the proxy, as text.
     pub(crate) proxy: &'a str,
+    /// The number of the last request before the recordings were read.
+    pub(crate) last: u64,
     /// The [`summary`] of each recording, sorted by name.
     pub(crate) recordings: Vec<Value>,
     /// Why the recordings are not listed, if they are not.
@@ -94,7 +96,7 @@ impl LivePage<'_> {
     /// Returns the page as one document. It loads `events` and `recording/NAME`, relative to its address.
     pub(crate) fn html(&self) -> String {
         let index = json!({
-            "live": { "proxy": self.proxy, "unlisted": self.unlisted },
+            "live": { "proxy": self.proxy, "last": self.last, "unlisted": self.unlisted },
             "location": self.location,
             "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
             "at": now(),

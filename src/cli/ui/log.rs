@@ -122,6 +122,11 @@ impl RequestLog {
         }
     }
 
+    /// The number of the last entry; 0 if there is none.
+    pub(super) fn last(&self) -> u64 {
+        self.state().last
+    }
+
     /// The key of the cassette with this file name, if a request in the log has used it.
     pub(super) fn key_of(&self, name: &str) -> Option<RequestKey> {
         let state = self.state();

@@ -27,11 +27,12 @@ pub(super) struct Recordings {
 }
 
 impl Recordings {
-    /// Returns the page with the summaries of all recordings. `proxy` describes the session.
+    /// Returns the page with the summaries of all recordings. `proxy` describes the session, and `last` is the number of its
+    /// last request.
     ///
     /// # Errors
     /// The recordings cannot be listed.
-    pub(super) async fn page(&self, proxy: &str) -> Result<String> {
+    pub(super) async fn page(&self, proxy: &str, last: u64) -> Result<String> {
         let mut recordings = Vec::new();
         let listed = self.listed().await?;
         if let Ok(listed) = &listed {
@@ -41,6 +42,7 @@ impl Recordings {
         let page = LivePage {
             location: self.store.location(),
             proxy,
+            last,
             recordings,
             unlisted: listed.err(),
             prices: &self.prices,

@@ -48,7 +48,7 @@ impl Routes {
 
     async fn page(&self) -> PageResponse {
         let _reading = self.reading.lock().await;
-        match self.recordings.page(&self.proxy).await {
+        match self.recordings.page(&self.proxy, self.log.last()).await {
             Ok(html) => response::page(html, &live_policy()),
             Err(error) => failed(&error),
         }

@@ -71,10 +71,11 @@ function writeArrived() {
   while (requestList.childElementCount > MAX_REQUESTS) requestList.lastElementChild.remove();
   for (const number of requests.keys()) if (requests.size > MAX_REQUESTS) requests.delete(number);
   const numbers = arrived.map(([number]) => number);
-  const recorded = arrived.filter(([, { outcome }]) => outcome === "recorded").map(([, { cassette }]) => cassette);
+  // The list has the recordings of requests that were answered before the page was made.
+  const recorded = arrived.filter(([number, { outcome }]) => number > index.live.last && outcome === "recorded");
   arrived = [];
   if (numbers.includes(addressedRequest())) showAddressed();
-  renew(recorded);
+  renew(recorded.map(([, { cassette }]) => cassette));
 }
 
 const requestTitle = ({ title, method, path }) => title ?? `${method} ${path}`;
