@@ -6,6 +6,8 @@ use tokio::task::block_in_place;
 
 use crate::support::browser::{browse, can_browse};
 use crate::support::project::{Project, RunningProxy};
+use crate::support::realtime::Realtime;
+use crate::support::websocket::{Client, spoken};
 use crate::support::wire::{Answer, Wire, address, ask};
 use crate::support::{KEY, api};
 
@@ -198,43 +200,53 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
     assert!(ended.contains("data: 0 replayed, 0 recorded, 1050 missed\n"), "{ended}");
 }
 
-#[tokio::test]
-async fn the_recording_of_a_realtime_session_is_loaded_when_it_is_opened() {
-    let project = Project::new();
-    let frame =
-        |kind: &str, event: Value| json!({ "type": kind, "opcode": 1, "data": event.to_string(), "time_ms": 1 });
-    let session = json!({
-        "request": { "method": "GET", "path": "/v1/audio/transcriptions/realtime?model=voxtral", "headers": {}, "body": "" },
-        "response": { "status": 101, "headers": {}, "session": [
-            frame("send", json!({ "type": "input_audio.end" })),
-            frame("receive", json!({ "type": "transcription.text.delta", "text": "Hello world" })),
-            frame("receive", json!({ "type": "transcription.done", "text": "Hello world" })),
-            { "type": "close", "by": "client", "code": 1000, "reason": "", "time_ms": 2 },
-        ] },
-        "recorded_at": "2026-11-21T10:00:00Z",
-    });
-    project.write("session.jsonl", format!("{session}\n"));
-    let done = project.run(&["import", "session.jsonl"]);
-    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
-    let tree = project.tree();
-    let name = tree
-        .keys()
-        .find_map(|name| name.strip_prefix("cassettes/audio"))
-        .unwrap();
-    let proxy = start(&project, "http://127.0.0.1:9");
-    let (origin, path) = parts(&proxy.live_view);
-    let encoded = format!("audio{name}").replace('/', "%2F");
-    let answer = get(
-        &proxy.live_view,
-        &format!("{path}recording/{encoded}"),
-        address(origin),
-        "",
-    )
-    .await;
-    let recording: Value = serde_json::from_slice(&answer.body()).unwrap();
-    let text = recording["details"]["responses"][0]["body"]["text"].as_str().unwrap();
-    assert!(text.contains("received transcription.done: Hello world"), "{text}");
-    assert_eq!(recording["summary"]["statuses"], json!([101]));
+/// The next request that a browser gets.
+async fn next_request(events: &mut Wire) -> Value {
+    let text = read_to(events, "request").await;
+    let mut lines = text.lines().skip_while(|line| *line != "event: request");
+    serde_json::from_str(lines.nth(1).unwrap().trim_start_matches("data: ")).unwrap()
+}
+
+/// A recording as the page loads it.
+async fn recording(page: &str, name: &Value) -> Value {
+    let (origin, path) = parts(page);
+    let name = name.as_str().unwrap().replace('/', "%2F");
+    let answer = get(page, &format!("{path}recording/{name}"), address(origin), "").await;
+    serde_json::from_slice(&answer.body()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn realtime_sessions_are_shown_with_their_recordings() {
+    let (project, server) = (Project::new(), Realtime::start().await);
+    let proxy = project.proxy("replay", &server.url, &["--ui"]);
+    let mut events = follow(&proxy.live_view, "").await;
+    for (outcome, detail) in [("recorded", ""), ("replayed", "1 of 1")] {
+        spoken(&proxy.url, &["Hello ", "world"]).await;
+        let request = next_request(&mut events).await;
+        assert_eq!(
+            (&request["outcome"], &request["detail"], &request["title"]),
+            (&json!(outcome), &json!(detail), &json!("Hello world"))
+        );
+        let recording = recording(&proxy.live_view, &request["cassette"]).await;
+        let text = recording["details"]["responses"][0]["body"]["text"].as_str().unwrap();
+        assert!(text.contains("sent     input_text.append"), "{text}");
+        assert_eq!(recording["summary"]["statuses"], json!([101]));
+    }
+    proxy.stop();
+    let proxy = project.proxy("strict", "http://127.0.0.1:9", &["--ui"]);
+    let mut events = follow(&proxy.live_view, "").await;
+    let mut client = Client::speaker(&proxy.url).await;
+    client
+        .say(json!({ "type": "input_text.append", "text": "Goodbye" }))
+        .await;
+    assert_eq!(client.closing().await.unwrap().0, 4404);
+    let request = next_request(&mut events).await;
+    assert_eq!(request["outcome"], "missed");
+    let error = request["error"].as_str().unwrap();
+    assert!(
+        error.contains("the nearest recording is") && error.contains("Goodbye"),
+        "{error}"
+    );
     proxy.stop();
 }
 
@@ -247,13 +259,7 @@ async fn a_recording_in_a_cache_is_loaded_through_a_request_that_used_it() {
     let answer = ask(&proxy.url, "POST /v1/chat/completions", body.to_string()).await;
     assert_eq!(answer.status, 200);
     let mut events = follow(&proxy.live_view, "").await;
-    let text = read_to(&mut events, "request").await;
-    let line = text
-        .lines()
-        .skip_while(|line| *line != "event: request")
-        .nth(1)
-        .unwrap();
-    let request: Value = serde_json::from_str(line.trim_start_matches("data: ")).unwrap();
+    let request = next_request(&mut events).await;
     assert_eq!(
         (&request["outcome"], &request["title"]),
         (&json!("recorded"), &json!("Hello"))
@@ -261,15 +267,7 @@ async fn a_recording_in_a_cache_is_loaded_through_a_request_that_used_it() {
     let (origin, path) = parts(&proxy.live_view);
     let page = get(&proxy.live_view, path, address(origin), "").await;
     assert!(page.text().contains("the recordings of a cache are not listed"));
-    let name = request["cassette"].as_str().unwrap().replace('/', "%2F");
-    let answer = get(
-        &proxy.live_view,
-        &format!("{path}recording/{name}"),
-        address(origin),
-        "",
-    )
-    .await;
-    let recording: Value = serde_json::from_slice(&answer.body()).unwrap();
+    let recording = recording(&proxy.live_view, &request["cassette"]).await;
     assert_eq!(recording["summary"]["title"], "Hello");
     assert_eq!(recording["details"]["responses"][0]["status"], 200);
     proxy.stop();

@@ -163,7 +163,7 @@ async function showContent(name, holder, parts) {
   const hash = location.hash;
   const shown = await load(name).then(
     ({ summary, details }) => parts(summary, details),
-    (error) => [make("p", "note", `The recording cannot be read: ${error.message}`)],
+    (error) => [make("section", "", make("p", "bad", `The recording cannot be loaded: ${error.message}`))],
   );
   if (location.hash !== hash) return;
   holder.append(...shown);
@@ -173,7 +173,8 @@ async function showContent(name, holder, parts) {
 /** The summary and the details of a recording. */
 async function load(name) {
   if (!loaded.has(name)) {
-    const response = await fetch(`recording/${encodeURIComponent(name)}`);
+    const response = await fetch(`recording/${encodeURIComponent(name)}`).catch(() => undefined);
+    if (!response) throw new Error("the proxy does not answer any more.");
     if (!response.ok) throw new Error(await response.text());
     loaded.set(name, await response.json());
     for (const earlier of loaded.keys()) if (loaded.size > MAX_LOADED) loaded.delete(earlier);
