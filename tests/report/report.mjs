@@ -307,6 +307,13 @@ export const cases = {
     await page.selectOption("#filter-status", { label: "damaged (1)" });
     assert.deepEqual(await titles(page), ["broken"]);
     assert.match(await opened(page, "broken"), /broken-0123456789abcdef\.yaml/);
-    assert.match(await page.locator("#about").innerText(), /1 damaged/);
+    assert.match(await page.locator("#about").innerText(), /2 recordings .* 1 damaged/);
+  },
+
+  async damaged_since(page) {
+    assert.equal(await page.getByLabel("Changed only (2)").isChecked(), true);
+    assert.equal(await count(page), "2 of 2 recordings");
+    const since = (await page.locator("#since > *").allInnerTexts()).join("; ");
+    assert.match(since, /^Compared with old:; 1 new; the sums are not compared, because recordings cannot be read$/);
   },
 };

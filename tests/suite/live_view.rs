@@ -12,15 +12,16 @@ use crate::support::wire::{Answer, Wire, address, ask};
 use crate::support::{KEY, api};
 
 /// A proxy with a live view that records only requests with a key.
-fn start(project: &Project, upstream: &str) -> RunningProxy {
+fn start(project: &Project, upstream: &str, more: &[&str]) -> RunningProxy {
     let arguments = ["proxy", "--ui", "--mode", "replay", "--upstream", upstream];
-    RunningProxy::start(project.command(&arguments).env_remove("MISTRAL_API_KEY"))
+    let mut command = project.command(&[&arguments, more].concat());
+    RunningProxy::start(command.env_remove("MISTRAL_API_KEY"))
 }
 
 /// Goes through a case of `tests/report/live.mjs` while the proxy runs.
 async fn browse_live(project: &Project, case: &str) -> RunningProxy {
     let api = api::start().await;
-    let proxy = start(project, &api.url);
+    let proxy = start(project, &api.url, &[]);
     let given = json!({
         "case": case, "address": proxy.live_view, "proxy": proxy.url, "pid": proxy.pid(), "key": KEY,
     });
@@ -72,7 +73,11 @@ async fn only_the_page_itself_may_read_the_live_view() {
     let project = Project::new();
     project.write("cassettes/settings.yaml", "{}");
     project.write("secret.yaml", "a: secret");
-    let proxy = start(&project, "http://127.0.0.1:9");
+    let proxy = start(
+        &project,
+        "http://127.0.0.1:9",
+        &["--listen", "0.0.0.0:0", "--allow-remote"],
+    );
     let page = &proxy.live_view;
     let (origin, path) = parts(page);
     let host = address(origin);
@@ -156,7 +161,7 @@ async fn follow(page: &str, headers: &str) -> Wire {
 #[tokio::test]
 async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
     let project = Project::new();
-    let proxy = start(&project, "http://127.0.0.1:9");
+    let proxy = start(&project, "http://127.0.0.1:9", &[]);
     let page = &proxy.live_view;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -165,13 +170,13 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
     let mut slow = Wire::on(stream, address(origin));
     slow.send(&format!("GET {path}events"), "", b"").await;
     assert_eq!(slow.head().await.status, 200);
-    // Each is a miss with a long line.
+    // Each fails early, with a long line.
     let number = 1050;
     let mut wire = Wire::to(&proxy.url).await;
     for request in 1..=number {
-        wire.send(&format!("GET /v1/models/{request}?{}", "x".repeat(400)), "", b"")
+        wire.send(&format!("GET /c/a/b/v1/models/{request}?{}", "x".repeat(400)), "", b"")
             .await;
-        assert_eq!(wire.answer().await.status, 424);
+        assert_eq!(wire.answer().await.status, 400);
     }
     // The last 1,000 are there, also for a browser that comes back.
     let mut late = follow(page, "last-event-id: 7\r\n").await;
@@ -187,17 +192,19 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
         "{last}"
     );
     // The first browser gets all, or is told how many are missing.
-    let mut read = String::new();
-    while !read.contains(&format!("id: {number}\n")) {
-        read.push_str(&String::from_utf8(slow.chunk().await.unwrap().unwrap()).unwrap());
+    let (mut read, last) = (String::new(), format!("id: {number}\n"));
+    let mut chunk = String::new();
+    while !chunk.contains(&last) {
+        chunk = String::from_utf8(slow.chunk().await.unwrap().unwrap()).unwrap();
+        read.push_str(&chunk);
     }
     let missing = read.lines().skip_while(|line| *line != "event: missing").nth(1);
     let missing: usize = missing.map_or(0, |line| line.trim_start_matches("data: ").parse().unwrap());
     assert_eq!(read.matches("event: request\n").count() + missing, number);
     let signalled = proxy.stop();
-    assert!(signalled.stderr.contains("1050 missed"), "{}", signalled.stderr);
+    assert!(signalled.stderr.contains("1050 failed"), "{}", signalled.stderr);
     let ended = read_to(&mut back, "ended").await;
-    assert!(ended.contains("data: 0 replayed, 0 recorded, 1050 missed\n"), "{ended}");
+    assert!(ended.contains("data: 0 replayed, 0 recorded, 1050 failed\n"), "{ended}");
 }
 
 /// The next request that a browser gets.

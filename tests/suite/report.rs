@@ -185,6 +185,12 @@ fn recordings_can_be_searched_and_opened() {
     import(&project, "cassettes", &rows);
     project.write("prices.yaml", PRICES);
     report(&project, &["--prices", "prices.yaml"]);
+    // The numbers of the page are the same.
+    let stats = project.run(&["stats"]).stdout;
+    assert!(
+        stats.starts_with("11 cassettes, 11 responses,") && stats.contains(" 60 tokens\n"),
+        "{stats}"
+    );
     browse(&project, "reads");
     browse(&project, "marks");
     browse(&project, "filters");
@@ -415,6 +421,13 @@ fn damaged_recordings_are_reported_in_the_page_and_in_the_terminal() {
     );
     if can_browse() {
         browse(&project, "damaged");
+    }
+    // Nobody knows whether it has changed, so it is among the changes.
+    std::fs::create_dir(project.path().join("old")).unwrap();
+    let done = project.run(&["report", "--since", "old"]);
+    assert_eq!(done.code(), 1, "{}", done.stdout);
+    if can_browse() {
+        browse(&project, "damaged_since");
     }
 }
 
