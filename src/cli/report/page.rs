@@ -14,7 +14,12 @@ use crate::cli::prices::Prices;
 use crate::hash::sha256;
 
 const FRAME: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/page.css");
+const STYLE: &str = concat!(
+    include_str!("page/base.css"),
+    include_str!("page/list.css"),
+    include_str!("page/recording.css"),
+    include_str!("page/screens.css"),
+);
 /// One script: the files share their names. The last one starts the page.
 const SCRIPT: &str = concat!(
     include_str!("page/reading.js"),
