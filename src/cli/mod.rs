@@ -18,6 +18,7 @@ mod progress;
 mod proxy_session;
 mod refresh;
 mod report;
+mod request_line;
 mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
@@ -27,6 +28,7 @@ mod signals;
 mod store;
 mod texts;
 mod transcript;
+mod ui;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -38,7 +40,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::output::{failure, print_error};
-use self::proxy_session::ProxyArguments;
 use crate::error::Result;
 
 /// Record and replay Mistral API calls: readable cassettes, keyed by the complete request, for tests that run offline.
@@ -59,7 +60,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the API on this machine from recordings, and record; point the base URL of any client at it.
-    Proxy(ProxyArguments),
+    Proxy(commands::proxy::Arguments),
     /// Start a proxy, run a command whose requests to the API it intercepts, and print the verdict.
     Run(commands::run::Arguments),
     /// Serve a test runner, which opens a session for each test over a control channel (docs/control.md).

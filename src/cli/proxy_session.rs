@@ -16,7 +16,7 @@ use crate::engine::{CacheEngine, LayeredEngine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 use crate::proxy::{Connections, Interception, OpenSessions, Proxy};
-use crate::recorder::{Recorder, RecorderBuilder, Session, Summary};
+use crate::recorder::{Recorder, RecorderBuilder, RequestListener, Session, Summary};
 use crate::settings::Settings;
 use crate::settings::faults::Faults;
 use crate::settings::pace::Pace;
@@ -90,6 +90,18 @@ pub(crate) struct ProxyArguments {
     pub(crate) inject: Option<Faults>,
 }
 
+/// What a command adds to the proxy besides its arguments.
+#[derive(Default)]
+pub(crate) struct Extras<'a> {
+    /// Replaces the file of `--usage-log`.
+    pub(crate) usage_log: Option<&'a Path>,
+    pub(crate) interception: Option<Interception>,
+    /// Sessions that are opened and closed while the proxy runs.
+    pub(crate) sessions: Option<OpenSessions>,
+    /// Gets the requests of the proxy.
+    pub(crate) listener: Option<Arc<dyn RequestListener>>,
+}
+
 impl ProxyArguments {
     /// Whether the proxy runs in mode `record`, by option or variable.
     pub(crate) fn records(&self) -> Result<bool> {
@@ -110,30 +122,23 @@ impl ProxyArguments {
         })
     }
 
-    /// Starts the proxy on an engine; `usage_log` replaces the file of `--usage-log`.
-    pub(crate) async fn start(
-        &self,
-        engine: Arc<dyn CacheEngine>,
-        usage_log: Option<&Path>,
-        interception: Option<Interception>,
-    ) -> Result<Proxy> {
-        self.start_with(engine, usage_log, interception, None).await
-    }
-
-    /// As [`start`](Self::start), with sessions that are opened and closed while the proxy runs.
-    pub(crate) async fn start_with(
-        &self,
-        engine: Arc<dyn CacheEngine>,
-        usage_log: Option<&Path>,
-        interception: Option<Interception>,
-        sessions: Option<OpenSessions>,
-    ) -> Result<Proxy> {
+    /// Starts the proxy on an engine.
+    pub(crate) async fn start(&self, engine: Arc<dyn CacheEngine>, extras: Extras<'_>) -> Result<Proxy> {
+        let Extras {
+            usage_log,
+            interception,
+            sessions,
+            listener,
+        } = extras;
         if let Some(faults) = &self.inject {
             print_message(&format!("mistral-cassette: injects {faults}"));
         }
         let mut recorder = self.recorder(engine, usage_log)?;
         if sessions.is_some() {
             recorder = recorder.test_runner();
+        }
+        if let Some(listener) = listener {
+            recorder = recorder.listener(listener);
         }
         let recorder = recorder.build()?;
         let upstream = self.upstream()?;

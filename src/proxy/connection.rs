@@ -27,6 +27,9 @@ use crate::key::Scope;
 /// The limit for the head of an HTTP/2 request, in bytes.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
+/// What reports name in place of a request line if a connection has none.
+const TLS: &str = "TLS handshake";
+
 /// What all connections of a proxy share.
 pub(super) struct Server {
     service: Arc<Service>,
@@ -67,7 +70,7 @@ impl Server {
             let peeked = server.in_time(stream.peek(&mut first)).await;
             match (peeked, first) {
                 // It may be a web page, so it does not fail the session.
-                (Some(Ok(1)), [HANDSHAKE]) => server.service.session().refused(&to_proxy_itself()),
+                (Some(Ok(1)), [HANDSHAKE]) => server.service.recorder().report_refusal(TLS, &to_proxy_itself()),
                 (Some(Ok(1)), [PREFACE]) => server.serve_preloaded(stream).await,
                 (Some(Ok(1)), _) => server.serve(stream).await,
                 _ => {}
@@ -146,6 +149,7 @@ impl Server {
         if !is_connect && request.uri().authority().is_none() {
             return service.call(request, Route::Direct).await;
         }
+        let line = format!("{} {}", request.method(), request.uri());
         let routed = if is_connect {
             Box::pin(self.connect(interceptor, request)).await
         } else {
@@ -155,9 +159,9 @@ impl Server {
             }
         };
         Ok(routed.unwrap_or_else(|refusal| {
-            tracing::info!("{}", refusal.error.in_one_line());
-            if refusal.is_failure {
-                service.session().failed(&refusal.error);
+            match refusal.is_failure {
+                true => service.recorder().report_failure(&line, &refusal.error),
+                false => tracing::info!("{}", refusal.error.in_one_line()),
             }
             refusal.response_with_reason()
         }))
@@ -245,8 +249,7 @@ impl Server {
         match destination {
             Ok((destination, scope)) => self.serve_tls(stream, destination, scope).await,
             Err(error) => {
-                tracing::info!("{}", error.in_one_line());
-                self.service.session().failed(&error);
+                self.service.recorder().report_failure(TLS, &error);
             }
         }
     }
@@ -260,8 +263,7 @@ impl Server {
         let stream = match self.in_time(interceptor.accept(stream, &destination)).await {
             Some(Ok(stream)) => stream,
             Some(Err(Some(error))) => {
-                tracing::info!("{}", error.in_one_line());
-                self.service.session().failed(&error);
+                self.service.recorder().report_failure(TLS, &error);
                 return;
             }
             // The client has closed the connection, or sends nothing.

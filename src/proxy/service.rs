@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use super::guard::{self, Guard};
 use super::intercept::Route;
 use super::read::{self, ScopedRequest};
-use super::response::{self, Refusal, ResponseBody};
+use super::response::{self, ResponseBody};
 use super::sessions::{Selected, Sessions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{LOCATION_HEADERS, is_websocket};
 use crate::key::Scope;
-use crate::recorder::Session;
+use crate::recorder::Recorder;
 use crate::upstream::Upstream;
 
 /// The HTTP service that all connections of a proxy share.
@@ -47,9 +47,9 @@ impl Service {
         &self.sessions
     }
 
-    /// The session of what belongs to no other one.
-    pub(super) fn session(&self) -> &Session {
-        self.sessions.own.recorder.session()
+    /// The recorder of what belongs to no session of a runner.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.sessions.own.recorder
     }
 
     /// Responds to a request. An error closes the connection without a response.
@@ -61,7 +61,11 @@ impl Service {
         let (head, body) = request.into_parts();
         let origin = match self.guard.check(&head, &route) {
             Ok(origin) => origin,
-            Err(refusal) => return Ok(self.refuse(&refusal)),
+            Err(refusal) => {
+                let line = format!("{} {}", head.method, head.uri);
+                self.recorder().report_refusal(&line, &refusal.error);
+                return Ok(refusal.response());
+            }
         };
         if let Some(response) = origin.as_ref().and_then(|origin| guard::preflight(&head, origin)) {
             return Ok(response);
@@ -69,12 +73,6 @@ impl Service {
         let mut response = self.answer(head, body, route).await?;
         guard::set_cors_headers(response.headers_mut(), origin.as_ref());
         Ok(response)
-    }
-
-    /// Counts a refused request.
-    pub(super) fn refuse(&self, refusal: &Refusal) -> http::Response<ResponseBody> {
-        self.session().refused(&refusal.error);
-        refusal.response()
     }
 
     /// Where a request goes, and the scope of those that name none.
@@ -94,10 +92,12 @@ impl Service {
         if is_websocket(&head.headers) {
             return self.open_websocket(head, &route).await;
         }
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let line = || format!("{method} {uri}");
         let scoped = match read::request(head, body, self.max_body_bytes, &route).await {
             Ok(scoped) => scoped,
             Err(refusal) => {
-                self.session().failed(&refusal.error);
+                self.recorder().report_failure(&line(), &refusal.error);
                 let response = response::from_request_error(&refusal.error, refusal.status);
                 return Ok(response::with_reason(response, &refusal.error));
             }
@@ -111,11 +111,11 @@ impl Service {
         let Selected { recorder, requests } = match self.sessions.select(scope.as_ref(), &default) {
             Ok(selected) => selected,
             Err(error) => {
-                self.sessions.own.recorder.refuse(&request, &error);
+                self.recorder().report_failure(&line(), &error);
                 return Ok(response::from_error(&error));
             }
         };
-        let session = recorder.clone();
+        let reporting = recorder.clone();
         // The future is boxed first, so that the next steps do not copy it.
         let answer = Box::pin(async move { recorder.answer(request, upstream).await });
         Ok(match finish_in_background(requests.track_future(answer)).await {
@@ -130,7 +130,7 @@ impl Service {
             Ok(Err(error)) => response::from_error(&error),
             Err(panic) => {
                 let error = panicked(&*panic);
-                session.session().failed(&error);
+                reporting.report_failure(&line(), &error);
                 response::from_error(&error)
             }
         })

@@ -32,19 +32,20 @@ impl Service {
         route: &Route,
     ) -> Result<http::Response<ResponseBody>> {
         let upgrade = head.extensions.remove::<OnUpgrade>();
+        let line = format!("{} {}", head.method, head.uri);
         let read = accept_key(&head).and_then(|accept| Ok((accept, read::parse_head(head, route)?)));
         let (Some(upgrade), (accept, scoped)) = (match read {
             Ok(read) => (upgrade, read),
-            Err(error) => return Ok(self.refuse_websocket(error)),
+            Err(error) => return Ok(self.refuse_websocket(&line, error)),
         }) else {
             let message = "a WebSocket needs a connection of its own";
-            return Ok(self.refuse_websocket(Error::new(ErrorKind::Request, message)));
+            return Ok(self.refuse_websocket(&line, Error::new(ErrorKind::Request, message)));
         };
         let (upstream, default) = self.destination(route);
         let Selected { recorder, requests } = match self.sessions().select(scoped.scope.as_ref(), &default) {
             Ok(selected) => selected,
             Err(error) => {
-                self.sessions().own.recorder.refuse(&scoped.request, &error);
+                self.recorder().report_failure(&line, &error);
                 return Ok(response::with_reason(response::from_error(&error), &error));
             }
         };
@@ -67,14 +68,14 @@ impl Service {
         let serving = AssertUnwindSafe(serve(session, upgrade)).catch_unwind();
         tokio::spawn(requests.track_future(async move {
             if let Err(panic) = serving.await {
-                recorder.session().failed(&panicked(&*panic));
+                recorder.report_failure(&line, &panicked(&*panic));
             }
         }));
         Ok(response)
     }
 
-    fn refuse_websocket(&self, error: Error) -> http::Response<ResponseBody> {
-        self.session().failed(&error);
+    fn refuse_websocket(&self, line: &str, error: Error) -> http::Response<ResponseBody> {
+        self.recorder().report_failure(line, &error);
         Refusal::new(StatusCode::BAD_REQUEST, error).response_with_reason()
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::background_runtime::BackgroundRuntime;
 use super::circuit_breaker::TIMEOUT;
 use super::effective_settings::{Overrides, SettingsSource};
+use super::outcome::RequestListener;
 use super::prepared::RequestCache;
 use super::session::Session;
 use super::store::Store;
@@ -44,6 +45,7 @@ pub struct RecorderBuilder {
     usage_log: Option<PathBuf>,
     user: User,
     is_of_test: bool,
+    listener: Option<Arc<dyn RequestListener>>,
 }
 
 impl Recorder {
@@ -68,6 +70,7 @@ impl Recorder {
             usage_log: None,
             user: User::Program,
             is_of_test: false,
+            listener: None,
         }
     }
 }
@@ -126,6 +129,13 @@ impl RecorderBuilder {
     #[cfg(feature = "cli")]
     pub(crate) fn test_runner(mut self) -> Self {
         self.user = User::TestRunner;
+        self
+    }
+
+    /// Reports each request of the session to this listener.
+    #[cfg(feature = "cli")]
+    pub(crate) fn listener(mut self, listener: Arc<dyn RequestListener>) -> Self {
+        self.listener = Some(listener);
         self
     }
 
@@ -221,12 +231,15 @@ impl RecorderBuilder {
         let key = env::var(API_KEY_VARIABLE).ok();
         overrides.secrets.extend(key.filter(|key| !is_dummy(key)));
         let recordings = TaskTracker::new();
-        let session = match is_cache {
+        let mut session = match is_cache {
             true => Session::for_cache(),
             false => Session::default(),
         };
         if self.user == User::TestRunner {
             session.keep_requests();
+        }
+        if let Some(listener) = self.listener {
+            session.listen(listener);
         }
         Ok(Recorder {
             shared: Arc::new(Shared {

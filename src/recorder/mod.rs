@@ -66,8 +66,8 @@ use self::exchange::Exchange;
 use self::lookup::Lookup;
 use self::outcome::Outcome;
 #[cfg(feature = "cli")]
-pub(crate) use self::outcome::{AnsweredRequest, Outcome as RequestOutcome};
-use self::prepared::RequestCache;
+pub(crate) use self::outcome::{AnsweredRequest, Outcome as RequestOutcome, RequestListener};
+use self::prepared::{PreparedRequest, RequestCache};
 pub use self::session::{Session, Summary};
 use self::store::Store;
 #[cfg(feature = "cli")]
@@ -165,23 +165,33 @@ impl Recorder {
             request.path_and_query().clone(),
             Instant::now(),
         );
-        let result = self.handle(request, upstream).await;
+        let mut prepared = None;
+        let result = self.handle(request, upstream, &mut prepared).await;
         if let Err(error) = &result
             && !error.is_injected()
         {
-            self.report_error(&format!("{method} {target}"), started, error);
             self.session().failed(error);
+            self.report_error(&format!("{method} {target}"), started, prepared.as_deref(), error);
         }
         result
     }
 
     /// The request path: prepare the request, look up its recording, then replay it or handle the miss.
-    async fn handle(&self, mut request: Request, upstream: impl Transport) -> Result<Response> {
+    /// `prepared` gets the prepared request for the listener.
+    async fn handle(
+        &self,
+        mut request: Request,
+        upstream: impl Transport,
+        prepared: &mut Option<Arc<PreparedRequest>>,
+    ) -> Result<Response> {
         let plan = self.shared.mode.plan(upstream.has_key(&request));
         let mut exchange = match self.prepare(&mut request, &upstream, plan).await {
             Ok(exchange) => exchange,
             Err(error) => return Box::pin(self.bypass(error, plan, request, upstream)).await,
         };
+        if self.session().has_listener() {
+            *prepared = Some(exchange.prepared.clone());
+        }
         exchange.is_polling = self.is_polling(&exchange);
         if exchange.is_polling {
             exchange.plan.looks_up = false;
@@ -367,8 +377,8 @@ impl Recorder {
     /// Counts a request that got the response of another one in progress.
     fn coalesced(&self, exchange: &Exchange, response: Result<Response>) -> Result<Response> {
         let response = response?;
-        self.report(&exchange.prepared, exchange.started, response.status(), Outcome::Shared);
         self.session().count(|summary| summary.replayed += 1);
+        self.report(&exchange.prepared, exchange.started, response.status(), Outcome::Shared);
         self.log_use(exchange.key(), Use::Replayed);
         self.shared.store.count(|counts| counts.hits += 1);
         Ok(response)

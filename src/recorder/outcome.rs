@@ -5,6 +5,7 @@ use std::fmt;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use crate::cassette::RecordedRequest;
 use crate::error::{Error, ErrorKind};
 use crate::key::{RequestKey, Scope};
 use crate::redaction::secret_scan::mask;
@@ -30,6 +31,9 @@ pub(crate) enum Outcome {
     Missed,
     /// The request failed: the first line of the error.
     Failed(String),
+    /// The proxy does not accept requests like this one: the first line of the error.
+    #[cfg(feature = "proxy")]
+    Refused(String),
 }
 
 impl Outcome {
@@ -53,6 +57,8 @@ impl fmt::Display for Outcome {
             Self::Injected(fault) => write!(f, "injected {fault} in place of"),
             Self::Missed => f.write_str("missed"),
             Self::Failed(reason) => write!(f, "failed, {reason},"),
+            #[cfg(feature = "proxy")]
+            Self::Refused(reason) => write!(f, "refused, {reason},"),
         }
     }
 }
@@ -72,6 +78,13 @@ pub(crate) struct AnsweredRequest {
     pub(crate) scope: Scope,
     /// `None` for a request that got an error.
     pub(crate) key: Option<RequestKey>,
+}
+
+/// Gets each request of a session when its outcome is known, also those that no recorder could take.
+pub(crate) trait RequestListener: fmt::Debug + Send + Sync {
+    /// Takes a request, as it is recorded, unless it could not be read; and the error that the caller got. The caller waits for
+    /// this function.
+    fn answered(&self, answered: &AnsweredRequest, request: Option<&RecordedRequest>, error: Option<&Error>);
 }
 
 /// The first line of an error, without secrets.

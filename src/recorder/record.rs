@@ -116,8 +116,8 @@ impl Recorder {
             _ => error,
         });
         if let Err(error) = &result {
-            self.report_error(&prepared.request.line(), started, error);
             self.session().failed(error);
+            self.report_error(&prepared.request.line(), started, Some(&prepared), error);
         }
         call.close();
         guard.is_finished = true;

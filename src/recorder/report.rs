@@ -1,4 +1,4 @@
-//! Reports what happened to each request: a line in the log, and an entry in a session that keeps them.
+//! Reports what happened to each request: a line in the log, an entry in a session that keeps them, and a call of its listener.
 
 use std::time::Instant;
 
@@ -9,14 +9,16 @@ use super::Recorder;
 use super::outcome::{AnsweredRequest, Outcome, first_line};
 use super::prepared::PreparedRequest;
 use crate::error::Error;
-#[cfg(feature = "proxy")]
-use crate::http::Request;
 use crate::key::RequestKey;
 use crate::redaction::secret_scan::mask;
 
+/// A web page can send any number of requests that the proxy refuses: so many of a session are reported.
+#[cfg(feature = "proxy")]
+const MAX_REFUSED: usize = 100;
+
 impl Recorder {
-    /// Logs a line for an answered request: method and target, status, duration, what happened, and the cassette. A session
-    /// that keeps its requests gets an entry.
+    /// Reports an answered request: method and target, status, duration, what happened, and the cassette. The session has
+    /// counted it before.
     pub(super) fn report(
         &self,
         prepared: &PreparedRequest,
@@ -33,49 +35,63 @@ impl Recorder {
             started.elapsed().as_millis(),
             prepared.key.name(),
         );
-        let line = || prepared.request.line();
-        self.keep(line, started, status, outcome, Some(&prepared.key));
+        let entry = || self.entry(&prepared.request.line(), started, status, outcome, Some(&prepared.key));
+        self.session().keep(entry, Some(&prepared.request), None);
     }
 
     /// Reports a request that the upstream answered because the engine was unavailable. The session has warned about that.
     pub(super) fn report_bypass(&self, line: &str, started: Instant, status: StatusCode) {
         let outcome = Outcome::NotRecorded("the engine is unavailable".to_owned());
-        self.keep(|| line.to_owned(), started, Some(status), outcome, None);
+        let entry = || self.entry(line, started, Some(status), outcome, None);
+        self.session().keep(entry, None, None);
     }
 
-    /// Counts a request that no session could take.
+    /// Counts and reports a failure outside of the request path: a request that cannot be read, or that no session takes.
     #[cfg(feature = "proxy")]
-    pub(crate) fn refuse(&self, request: &Request, error: &Error) {
-        let line = format!("{} {}", request.method(), request.target());
-        self.report_error(&line, Instant::now(), error);
+    pub(crate) fn report_failure(&self, line: &str, error: &Error) {
         self.session().failed(error);
+        tracing::info!("{}", mask(&error.in_one_line()));
+        let entry = || self.entry(line, Instant::now(), None, Outcome::of(error), None);
+        self.session().keep(entry, None, Some(error));
     }
 
-    /// Logs a line for a request that got an error, which the session counts.
-    pub(super) fn report_error(&self, line: &str, started: Instant, error: &Error) {
+    /// Counts and reports a request whose sender the proxy refuses. That is no failure, and no request of the session.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn report_refusal(&self, line: &str, error: &Error) {
+        let refused = self.session().refused(error);
+        if refused <= MAX_REFUSED {
+            let outcome = Outcome::Refused(first_line(error));
+            let entry = || self.entry(line, Instant::now(), None, outcome, None);
+            self.session().notify(entry, error);
+        }
+    }
+
+    /// Reports a request that got an error, which the session has counted.
+    pub(super) fn report_error(&self, line: &str, started: Instant, prepared: Option<&PreparedRequest>, error: &Error) {
         // The message names the request; the caller and the verdict get all of it.
         tracing::info!("{}", first_line(error));
-        self.keep(|| line.to_owned(), started, None, Outcome::of(error), None);
+        let entry = || self.entry(line, started, None, Outcome::of(error), None);
+        self.session()
+            .keep(entry, prepared.map(|prepared| &prepared.request), Some(error));
     }
 
-    /// Adds a request to a session that keeps its requests.
-    fn keep(
+    fn entry(
         &self,
-        line: impl FnOnce() -> String,
+        line: &str,
         started: Instant,
         status: Option<StatusCode>,
         outcome: Outcome,
         key: Option<&RequestKey>,
-    ) {
-        self.session().keep(|| AnsweredRequest {
+    ) -> AnsweredRequest {
+        AnsweredRequest {
             at: Timestamp::now(),
-            line: mask(&line()).into_owned(),
+            line: mask(line).into_owned(),
             status,
             milliseconds: milliseconds(started),
             outcome,
             scope: self.scope.clone(),
             key: key.cloned(),
-        });
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use lru::LruCache;
 
 use super::in_progress::InProgress;
-use super::outcome::AnsweredRequest;
+use super::outcome::{AnsweredRequest, RequestListener};
 use crate::cassette::{Cassette, Recorded, RecordedRequest, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
@@ -30,6 +30,7 @@ pub struct Session {
     state: Mutex<State>,
     in_progress: Arc<InProgress>,
     has_ended: AtomicBool,
+    listener: Option<Arc<dyn RequestListener>>,
 }
 
 #[derive(Debug)]
@@ -330,10 +331,42 @@ impl Session {
         self.state().requests = Some(Vec::new());
     }
 
-    /// Adds a request, if this session keeps them.
-    pub(super) fn keep(&self, request: impl FnOnce() -> AnsweredRequest) {
+    /// Reports each request to this listener from now on.
+    pub(super) fn listen(&mut self, listener: Arc<dyn RequestListener>) {
+        self.listener = Some(listener);
+    }
+
+    /// Whether somebody gets more of a request than its entry.
+    pub(super) fn has_listener(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// Adds a request, if this session keeps them, and reports it to the listener.
+    pub(super) fn keep(
+        &self,
+        answered: impl FnOnce() -> AnsweredRequest,
+        request: Option<&RecordedRequest>,
+        error: Option<&Error>,
+    ) {
+        let Some(listener) = &self.listener else {
+            if let Some(requests) = &mut self.state().requests {
+                requests.push(answered());
+            }
+            return;
+        };
+        // The session is not locked meanwhile.
+        let answered = answered();
+        listener.answered(&answered, request, error);
         if let Some(requests) = &mut self.state().requests {
-            requests.push(request());
+            requests.push(answered);
+        }
+    }
+
+    /// Reports what is no request of the session to the listener.
+    #[cfg(feature = "proxy")]
+    pub(super) fn notify(&self, answered: impl FnOnce() -> AnsweredRequest, error: &Error) {
+        if let Some(listener) = &self.listener {
+            listener.answered(&answered(), None, Some(error));
         }
     }
 
@@ -343,13 +376,18 @@ impl Session {
         self.state().requests.clone().unwrap_or_default()
     }
 
-    /// Counts a refused request, and warns about the first one.
+    /// Counts a refused request, and warns about the first one. Returns how many there are.
     #[cfg(feature = "proxy")]
-    pub(crate) fn refused(&self, error: &Error) {
-        self.count(|summary| summary.refused += 1);
-        if self.summary().refused == 1 {
+    pub(super) fn refused(&self, error: &Error) -> usize {
+        let mut refused = 0;
+        self.count(|summary| {
+            summary.refused += 1;
+            refused = summary.refused;
+        });
+        if refused == 1 {
             tracing::warn!("refused a request, and will refuse others like it: {}", error.message());
         }
+        refused
     }
 
     /// Counts a failure and stores its text for the verdict.

@@ -46,6 +46,8 @@ mod interception;
 mod layer;
 mod layers;
 #[cfg(all(feature = "cli", unix))]
+mod live_view;
+#[cfg(all(feature = "cli", unix))]
 mod locks;
 #[cfg(feature = "cli")]
 mod maintenance;

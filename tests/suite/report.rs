@@ -1,47 +1,15 @@
 //! `report`: the page in a real browser, from disk.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use crate::support::browser::{self, can_browse};
 use crate::support::project::Project;
-use crate::support::skip::is_installed;
-use crate::support::worker;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// The names of Chromium on different systems.
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-
-fn browser() -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    let mut places = BROWSERS
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    places.find(|location| location.is_file())
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(name)
-}
-
-/// Whether a page can be opened here.
-fn can_browse() -> bool {
-    is_installed(browser().is_some(), "chromium")
-        && is_installed(script("node_modules").exists(), "tests/report/node_modules")
-}
-
-/// Opens the report of a project in the browser, and goes through a case of `tests/report/cases.mjs`. A script that runs, a
-/// request to the network, an error or a dialog fails every case.
+/// Opens the report of a project in the browser, and goes through a case of `tests/report/report.mjs`.
 fn browse(project: &Project, case: &str) {
-    let node = || {
-        let mut node = Command::new("node");
-        node.arg(script("cases.mjs")).env("CHROMIUM", browser().unwrap());
-        node
-    };
     let report = project.path().join("report.html");
-    let result = worker::ask("browser", node, &format!("{case}\t{}", report.display()));
-    assert_eq!(result, "well\n", "{case}");
+    browser::browse(&json!({ "case": case, "address": format!("file://{}", report.display()) }));
 }
 
 /// One interaction in the input format of `import`.
@@ -217,7 +185,14 @@ fn recordings_can_be_searched_and_opened() {
     import(&project, "cassettes", &rows);
     project.write("prices.yaml", PRICES);
     report(&project, &["--prices", "prices.yaml"]);
+    // The numbers of the page are the same.
+    let stats = project.run(&["stats"]).stdout;
+    assert!(
+        stats.starts_with("11 cassettes, 11 responses,") && stats.contains(" 60 tokens\n"),
+        "{stats}"
+    );
     browse(&project, "reads");
+    browse(&project, "marks");
     browse(&project, "filters");
     browse(&project, "keys");
     browse(&project, "narrow");
@@ -321,7 +296,10 @@ fn changes_are_shown_before_and_after() {
         ]
     };
     let gone = Row::chat("What goes?", "I am gone.");
-    let new = Row::chat("What comes?", "I am new.");
+    let new = [
+        Row::chat("What comes?", "I am new."),
+        Row::chat("What else comes?", "So am I."),
+    ];
     import(&project, "cassettes", &rows("Paris", "a"));
     import(&project, "cassettes", &[gone]);
     project.git(&["init", "--quiet"]);
@@ -329,9 +307,12 @@ fn changes_are_shown_before_and_after() {
     project.git(&["commit", "--quiet", "--message", "recorded"]);
     std::fs::rename(project.cassettes(), project.path().join("old")).unwrap();
     import(&project, "cassettes", &rows("Lyon", "b"));
-    import(&project, "cassettes", &[new]);
+    import(&project, "cassettes", &new);
+    project.write("prices.yaml", PRICES);
     for since in ["HEAD", "old"] {
-        report(&project, &["--since", since]);
+        let done = project.run(&["report", "--since", since, "--prices", "prices.yaml"]);
+        let printed = "5 recordings and 1 gone in report.html";
+        assert!(done.code() == 0 && done.stdout.starts_with(printed), "{}", done.stdout);
         browse(&project, "changes");
     }
 }
@@ -440,6 +421,13 @@ fn damaged_recordings_are_reported_in_the_page_and_in_the_terminal() {
     );
     if can_browse() {
         browse(&project, "damaged");
+    }
+    // Nobody knows whether it has changed, so it is among the changes.
+    std::fs::create_dir(project.path().join("old")).unwrap();
+    let done = project.run(&["report", "--since", "old"]);
+    assert_eq!(done.code(), 1, "{}", done.stdout);
+    if can_browse() {
+        browse(&project, "damaged_since");
     }
 }
 

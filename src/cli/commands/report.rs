@@ -43,12 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (page, errors) = read(arguments)?;
     errors.iter().for_each(print_error);
     let html = page.html();
-    let summary = format!(
-        "{} in {}, {} bytes\n",
-        count(page.recordings.len(), "recording"),
-        arguments.out,
-        html.len()
-    );
+    let summary = format!("{} in {}, {} bytes\n", contents(&page), arguments.out, html.len());
     if to_stdout {
         print(&html)?;
     } else {
@@ -56,6 +51,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         print(&summary)?;
     }
     Ok(success_if(errors.is_empty()))
+}
+
+/// How many recordings a page has, as its header counts them.
+fn contents(page: &Page) -> String {
+    let is_gone = |recording: &&Recording| {
+        recording
+            .change
+            .as_ref()
+            .is_some_and(|change| change.kind == Status::Gone.name())
+    };
+    let gone = page.recordings.iter().filter(is_gone).count();
+    let present = count(page.recordings.len() - gone, "recording");
+    match gone {
+        0 => present,
+        gone => format!("{present} and {gone} gone"),
+    }
 }
 
 /// Refuses to replace a file that is not a report.

@@ -7,7 +7,7 @@ use crate::cli::arguments::PriceTable;
 use crate::cli::control::Controller;
 use crate::cli::intercept::Environment;
 use crate::cli::output::SUCCESS;
-use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
+use crate::cli::proxy_session::{Extras, ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
 use crate::cli::signals::Signals;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,9 +49,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let (open, options) = (OpenSessions::default(), &arguments.proxy);
-        let proxy = options
-            .start_with(options.engine()?, None, Some(interception.clone()), Some(open.clone()))
-            .await?;
+        let extras = Extras {
+            interception: Some(interception.clone()),
+            sessions: Some(open.clone()),
+            ..Extras::default()
+        };
+        let proxy = options.start(options.engine()?, extras).await?;
         let environment = Environment::new(
             &proxy,
             &proxy.url(),

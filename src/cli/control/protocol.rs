@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::request_line::RequestLine;
 use crate::error::Error;
 use crate::mode::Mode;
 use crate::recorder::Summary;
@@ -304,26 +305,6 @@ impl From<&Error> for ErrorText {
             text: error.report(),
         }
     }
-}
-
-/// One request.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-pub(super) struct RequestLine {
-    /// When it was answered.
-    pub(super) at: String,
-    pub(super) method: String,
-    pub(super) path: String,
-    /// `null` if the program got an error.
-    pub(super) status: Option<u16>,
-    pub(super) milliseconds: u64,
-    /// `replayed`, `recorded`, `not_recorded`, `passed_on`, `injected`, `missed` or `failed`.
-    pub(super) outcome: &'static str,
-    /// More about the outcome: `1 of 3`, or a reason.
-    pub(super) detail: String,
-    pub(super) scope: String,
-    /// `null` if the program got an error.
-    pub(super) cassette: Option<String>,
 }
 
 /// Connections to a host that is not intercepted.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::protocol::{Connection, ErrorText, RequestLine, Savings, SessionOutcome, Verdict};
+use super::protocol::{Connection, ErrorText, Savings, SessionOutcome, Verdict};
 use super::session::ControlledSession;
 use crate::cassette::{Cassette, yaml};
 use crate::cli::prices::{Prices, Usage, model_of};
+use crate::cli::request_line::RequestLine;
 use crate::engine::{CacheEngine, inline_bodies};
 use crate::error::Result;
 use crate::key::{RequestKey, Scope};
@@ -30,7 +31,7 @@ pub(super) async fn verdict(
         counts: summary.into(),
         failures: failures.iter().map(ErrorText::from).collect(),
         unused: unused(session, &requests)?,
-        requests: requests.into_iter().map(RequestLine::from).collect(),
+        requests: requests.iter().map(RequestLine::from).collect(),
         live: since(&session.connections_before, connections),
         in_progress,
         saved: Savings {
@@ -102,31 +103,4 @@ async fn read(engine: &dyn CacheEngine, key: &RequestKey) -> Option<Cassette> {
     let location = engine.location_of(key);
     let cassette = yaml::read(&document, &location).ok()?;
     inline_bodies(engine, cassette, &location).await.ok()
-}
-
-impl From<AnsweredRequest> for RequestLine {
-    fn from(request: AnsweredRequest) -> Self {
-        let (outcome, detail) = match request.outcome {
-            RequestOutcome::Replayed { index, count } => ("replayed", format!("{} of {count}", index + 1)),
-            RequestOutcome::Shared => ("replayed", "as an equal request in progress".to_owned()),
-            RequestOutcome::Recorded => ("recorded", String::new()),
-            RequestOutcome::NotRecorded(reason) => ("not_recorded", reason),
-            RequestOutcome::PassedOn => ("passed_on", String::new()),
-            RequestOutcome::Injected(fault) => ("injected", fault),
-            RequestOutcome::Missed => ("missed", String::new()),
-            RequestOutcome::Failed(reason) => ("failed", reason),
-        };
-        let (method, path) = request.line.split_once(' ').unwrap_or_default();
-        Self {
-            at: format!("{:.3}", request.at),
-            method: method.to_owned(),
-            path: path.to_owned(),
-            status: request.status.map(|status| status.as_u16()),
-            milliseconds: request.milliseconds,
-            outcome,
-            detail,
-            scope: request.scope.as_str().to_owned(),
-            cassette: request.key.as_ref().map(RequestKey::file_name),
-        }
-    }
 }

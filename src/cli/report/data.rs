@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::recording::{Change, Recording};
+use super::summary::usage_value;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
 use crate::cli::messages;
-use crate::cli::prices::{CostEstimate, Prices, Usage};
+use crate::cli::prices::Usage;
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
 use crate::http::{StreamFormat, frames_as_text};
-use crate::key::scope_and_endpoint;
 
 /// The page omits a longer run of base64, in bytes: an image, a sound, a file.
 const MAX_MEDIA: usize = 256 * 1024;
@@ -28,42 +28,8 @@ const MAX_DIFFERENCES: usize = 100;
 /// The page truncates a longer value in a difference, in characters of its JSON.
 const MAX_VALUE: usize = 20_000;
 
-/// Returns what the list shows of a recording, and the values of the filters.
-pub(super) fn summary(recording: &Recording, prices: &Prices) -> Value {
-    let (scope, endpoint) = scope_and_endpoint(&recording.name);
-    let mut summary = json!({ "name": recording.name, "scope": scope.unwrap_or_default(), "endpoint": endpoint });
-    if let Some(change) = &recording.change {
-        summary["change"] = json!(change.kind);
-    }
-    match &recording.cassette {
-        Ok(cassette) => {
-            let statuses = cassette.responses.iter().map(|response| response.status.as_u16());
-            summary["line"] = json!(cassette.request.line());
-            summary["test"] = json!(cassette.recorded.test);
-            summary["statuses"] = statuses.collect();
-            let CostEstimate { model, usage, cost } = prices.estimate(cassette);
-            summary["model"] = json!(model);
-            // In US dollars; null when the price is unknown.
-            summary["cost"] = json!(cost);
-            summary["usage"] = usage_value(&usage);
-        }
-        Err(_) => summary["is_damaged"] = json!(true),
-    }
-    summary
-}
-
-fn usage_value(usage: &Usage) -> Value {
-    json!({
-        "input": usage.input_tokens,
-        "output": usage.output_tokens,
-        "pages": usage.pages + usage.annotated_pages,
-        "seconds": usage.audio_seconds,
-        "characters": usage.characters,
-    })
-}
-
 /// Returns everything that the page shows of a recording.
-pub(super) fn details(recording: &Recording, with_media: bool) -> Value {
+pub(crate) fn details(recording: &Recording, with_media: bool) -> Value {
     let mut details = match &recording.cassette {
         Ok(cassette) => cassette_value(cassette, with_media),
         Err(error) => json!({ "error": Error::report(error) }),

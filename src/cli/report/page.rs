@@ -1,4 +1,4 @@
-//! Builds the HTML page of `report` from its frame, style, scripts and data.
+//! Builds the HTML page of `report` and of the live view from its frame, style, scripts and data.
 
 use std::convert::Infallible;
 
@@ -8,13 +8,33 @@ use serde_json::{Value, json};
 
 use super::data;
 use super::recording::Recording;
+use super::summary::summary;
 use crate::cli::parallel::{in_order, processors};
 use crate::cli::prices::Prices;
 use crate::hash::sha256;
 
-const FRAME: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = concat!(include_str!("reading.js"), include_str!("page.js"));
+const FRAME: &str = include_str!("page/page.html");
+const STYLE: &str = concat!(
+    include_str!("page/base.css"),
+    include_str!("page/list.css"),
+    include_str!("page/recording.css"),
+    include_str!("page/screens.css"),
+);
+/// One script: the files share their names. The last one starts the page.
+const SCRIPT: &str = concat!(
+    include_str!("page/reading.js"),
+    include_str!("page/responses.js"),
+    include_str!("page/page.js"),
+    include_str!("page/search.js"),
+    include_str!("page/filters.js"),
+    include_str!("page/list.js"),
+    include_str!("page/blocks.js"),
+    include_str!("page/player.js"),
+    include_str!("page/changes.js"),
+    include_str!("page/recording.js"),
+    include_str!("page/live.js"),
+    include_str!("page/start.js"),
+);
 
 /// A tag near the beginning of each page, by which `report` recognises its own files.
 pub(crate) const GENERATOR_TAG: &str = "<meta name=\"generator\" content=\"mistral-cassette";
@@ -40,7 +60,7 @@ impl Page {
         let (mut summaries, mut details) = (Vec::new(), String::new());
         let work = |(number, recording): &(usize, &Recording)| {
             let details = data::details(recording, self.with_media);
-            let summary = data::summary(recording, &self.prices);
+            let summary = summary(recording, &self.prices);
             (summary, block(&format!("r{number}"), &details))
         };
         let numbered: Vec<(usize, &Recording)> = self.recordings.iter().enumerate().collect();
@@ -53,25 +73,74 @@ impl Page {
             "location": self.location,
             "since": self.since,
             "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
-            "at": jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            "at": now(),
             "problems": self.problems,
             "prices": { "date": self.prices.date, "source": self.prices.source },
             "recordings": summaries,
         });
-        let recordings = block("index", &index) + &details;
-        let policy = format!(
-            "default-src 'none'; img-src data:; media-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; \
-             form-action 'none'; require-trusted-types-for 'script'",
-            csp_hash(STYLE),
-            csp_hash(SCRIPT)
-        );
-        fill_frame(&[
-            ("{policy}", &policy),
-            ("{style}", STYLE),
-            ("{recordings}", &recordings),
-            ("{script}", SCRIPT),
-        ])
+        document(&index, &details, &policy())
     }
+}
+
+/// The content of the page of a live view, which loads each recording when it is opened, and gets the requests of a session.
+pub(crate) struct LivePage<'a> {
+    /// The location of the recordings, as text.
+    pub(crate) location: &'a str,
+    /// The URL and the mode of the proxy, as text.
+    pub(crate) proxy: &'a str,
+    /// The number of the last request before the recordings were read.
+    pub(crate) last: u64,
+    /// The [`summary`] of each recording, sorted by name.
+    pub(crate) recordings: Vec<Value>,
+    /// Why the recordings are not listed, if they are not.
+    pub(crate) unlisted: Option<String>,
+    pub(crate) prices: &'a Prices,
+}
+
+impl LivePage<'_> {
+    /// Returns the page as one document. It loads `events` and `recording/NAME`, relative to its address.
+    pub(crate) fn html(&self) -> String {
+        let index = json!({
+            "live": { "proxy": self.proxy, "last": self.last, "unlisted": self.unlisted },
+            "location": self.location,
+            "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
+            "at": now(),
+            "problems": [],
+            "prices": { "date": self.prices.date, "source": self.prices.source },
+            "recordings": self.recordings,
+        });
+        document(&index, "", &live_policy())
+    }
+}
+
+/// The time that a page is made.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The Content-Security-Policy of a page: its own style and script, images and sounds in the page, and nothing else.
+fn policy() -> String {
+    format!(
+        "default-src 'none'; img-src data:; media-src data:; style-src '{}'; script-src '{}'; base-uri 'none'; \
+         form-action 'none'; require-trusted-types-for 'script'",
+        csp_hash(STYLE),
+        csp_hash(SCRIPT)
+    )
+}
+
+/// The Content-Security-Policy of the page of a live view, which also loads from its own server.
+pub(crate) fn live_policy() -> String {
+    policy() + "; connect-src 'self'"
+}
+
+fn document(index: &Value, details: &str, policy: &str) -> String {
+    let recordings = block("index", index) + details;
+    fill_frame(&[
+        ("{policy}", policy),
+        ("{style}", STYLE),
+        ("{recordings}", &recordings),
+        ("{script}", SCRIPT),
+    ])
 }
 
 /// Writes a value as a `script` element that the browser does not run. Escapes the characters that could end the

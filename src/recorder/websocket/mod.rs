@@ -100,8 +100,8 @@ impl Recorder {
         if let Err(error) = &result
             && !error.is_injected()
         {
-            self.report_error(&line, started, error);
             self.session().failed(error);
+            self.report_error(&line, started, None, error);
         }
         result
     }
@@ -249,8 +249,8 @@ impl<U: WebSocketTransport> WebSocketSession<U> {
             .track_future(Box::pin(self.context.run(client, self.source)));
         let served = served.await;
         if let Err(error) = &served {
-            recorder.report_error(&line, started, error);
             recorder.session().failed(error);
+            recorder.report_error(&line, started, None, error);
         }
         drop(in_progress);
         served

@@ -5,6 +5,8 @@
 #[cfg(feature = "cli")]
 pub mod api;
 #[cfg(feature = "cli")]
+pub mod browser;
+#[cfg(feature = "cli")]
 pub mod corpus;
 #[cfg(feature = "cli")]
 pub mod kills;

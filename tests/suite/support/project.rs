@@ -142,22 +142,27 @@ pub fn done(command: &mut Command) -> Done {
 /// A proxy of the real binary; it is killed when dropped.
 pub struct RunningProxy {
     pub url: String,
+    /// The address of the live view, with `--ui`.
+    pub live_view: String,
     child: Child,
 }
 
 impl RunningProxy {
-    /// Starts it and waits for the line that names its address.
+    /// Starts it and waits for the lines that name its addresses.
     pub fn start(command: &mut Command) -> Self {
+        let has_ui = command.get_args().any(|argument| argument == "--ui");
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let (mut line, mut live_view) = (String::new(), String::new());
+        let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        if has_ui {
+            stdout.read_line(&mut live_view).unwrap();
+        }
         let Some(url) = line.trim().strip_prefix("listening on ") else {
             let mut printed = String::new();
             child.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
@@ -165,6 +170,7 @@ impl RunningProxy {
         };
         Self {
             url: url.to_owned(),
+            live_view: live_view.trim().trim_start_matches("live view on ").to_owned(),
             child,
         }
     }

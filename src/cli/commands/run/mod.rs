@@ -13,9 +13,10 @@ use self::repeat::Ended;
 use self::usage::UsageWatch;
 use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
 use crate::cli::output::{SUCCESS, count, findings, print_message};
-use crate::cli::proxy_session::{ProxyArguments, print_verdict, stop};
+use crate::cli::proxy_session::{Extras, ProxyArguments, print_verdict, stop};
 use crate::cli::runtime::runtime;
 use crate::cli::signals::Signals;
+use crate::cli::ui::UiArguments;
 #[cfg(target_os = "linux")]
 use crate::cli::{output::print_error, sandbox::Sandbox};
 use crate::engine::StagedEngine;
@@ -39,6 +40,8 @@ enum SaveOn {
 pub(crate) struct Arguments {
     #[command(flatten)]
     proxy: ProxyArguments,
+    #[command(flatten)]
+    ui: UiArguments,
     /// Do not intercept HTTPS: the command has to use the base URL variables.
     #[arg(long, conflicts_with_all = ["intercept", "ca_file", "block_network", "allow_net"], help_heading = INTERCEPTION)]
     no_intercept: bool,
@@ -66,7 +69,7 @@ pub(crate) struct Arguments {
     save_on: SaveOn,
     /// Run the command this many times, from the second time on in mode strict, and report the requests that differ from those
     /// of the first run.
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["fail_unused", "prune"], value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["fail_unused", "prune", "ui"], value_parser = clap::value_parser!(u16).range(2..))]
     repeat: Option<u16>,
     /// The command and its arguments, after --.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -98,10 +101,17 @@ fn once(arguments: &Arguments) -> Result<Ended> {
         let usage_log = watch.file();
         let is_staged = arguments.save_on == SaveOn::Success;
         let (engine, staged) = StagedEngine::stage_if(is_staged, arguments.proxy.engine()?)?;
-        let proxy = arguments
-            .proxy
-            .start(engine, Some(usage_log), interception.clone())
-            .await?;
+        let mut ui = arguments.ui.open().await?;
+        let extras = Extras {
+            usage_log: Some(usage_log),
+            interception: interception.clone(),
+            listener: ui.listener(),
+            ..Extras::default()
+        };
+        let proxy = arguments.proxy.start(engine.clone(), extras).await?;
+        if let Some(page) = ui.serve(&proxy, &arguments.proxy, engine)? {
+            print_message(&format!("mistral-cassette: live view on {page}"));
+        }
         let environment = arguments.environment(&proxy, scope.as_ref(), interception.as_ref())?;
         let recorder = proxy.recorder().clone();
         let variables = environment.variables.clone();
@@ -109,7 +119,9 @@ fn once(arguments: &Arguments) -> Result<Ended> {
             true => run_in_sandbox(&arguments.command, variables, usage_log, &mut signals, &proxy).await,
             false => run_child(&arguments.command, variables, usage_log, &mut signals).await,
         };
-        let verdict = stop(proxy, &mut signals).await?;
+        let verdict = stop(proxy, &mut signals).await;
+        ui.end(&recorder).await;
+        let verdict = verdict?;
         let status = status?;
         let has_succeeded = status.success() && verdict.result.is_ok();
         let of_command = watch.of_command(&recorder)?;

@@ -1,65 +1,8 @@
-// Opens reports in Chromium. Each line on stdin, a case and the path of a report with a tab between them, is answered on stdout
-// with "well" or the error, and an empty line. One browser serves all cases, each in a context of its own, until stdin ends.
-// CHROMIUM is the path of the browser.
+// The cases of `report`.
 import assert from "node:assert/strict";
-import { createInterface } from "node:readline";
-import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { assertPolicy, count, dangers, marked, openAll, opened, overflow, titles } from "./page.mjs";
 
-const ARGUMENTS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
-/** Opens a page and collects the events that must not happen in any case. */
-async function watched(page, address, violations) {
-  await page.addInitScript(() => {
-    addEventListener("securitypolicyviolation", (event) =>
-      console.error(`violation: ${event.violatedDirective} ${event.blockedURI}`),
-    );
-  });
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && violations.push(message.text()));
-  page.on("pageerror", (error) => violations.push(String(error)));
-  page.on("request", (request) => /^(file|data):/.test(request.url()) || violations.push(`request: ${request.url()}`));
-  page.on("dialog", (dialog) => {
-    violations.push(`dialog: ${dialog.message()}`);
-    return dialog.dismiss();
-  });
-  await page.goto(address);
-  await page.waitForSelector("#list a");
-}
-
-const titles = (page) => page.locator("#list .title").allTextContents();
-
-/** Opens the first recording that contains this phrase and returns its text. */
-async function opened(page, words) {
-  await page.fill("#search", `"${words}"`);
-  assert.doesNotMatch(await count(page), /^0 /, words);
-  await page.locator("#list a").first().click();
-  await page.waitForSelector('#list a[aria-current="true"]');
-  const text = await page.locator("#detail").innerText();
-  await page.fill("#search", "");
-  await count(page);
-  return text;
-}
-
-/** The count above the list, once the search is finished. */
-async function count(page) {
-  await page.waitForFunction(() => !document.getElementById("count").textContent.includes("searching"));
-  return page.locator("#count").innerText();
-}
-
-async function overflow(page) {
-  return page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-}
-
-const cases = {
+export const cases = {
   async reads(page) {
     assert.match(
       await page.locator("#about").innerText(),
@@ -67,6 +10,13 @@ const cases = {
     );
     const sorted = await page.locator("#list a").evaluateAll((links) => links.map((link) => link.title));
     assert.deepEqual(sorted, [...sorted].sort());
+    // Beside the list, the first recording is open, and there is no way back.
+    await page.waitForSelector('#list li:first-child a[aria-current="true"]');
+    await page.getByText("What is 6 * 7?", { exact: true }).last().waitFor();
+    assert.equal(await page.getByRole("button", { name: "Back to the list" }).count(), 0);
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), "BODY");
+    const row = await page.locator("#list a", { hasText: "capital of France" }).innerText();
+    assert.match(row, /^What is the capital of France\?\s+It is Paris\.\s+200\s+2026-11-21 10:00\s+chat-completions/);
     const reads = async (words, ...expected) => {
       const text = await opened(page, words);
       for (const one of expected) assert.ok(text.includes(one), `${one} is not in ${text}`);
@@ -120,18 +70,50 @@ const cases = {
     }
   },
 
+  async marks(page) {
+    await opened(page, "capital of france");
+    await page.fill("#search", "paris");
+    assert.equal(await count(page), "2 of 11 recordings");
+    const found = await marked(page);
+    assert.ok(found.every(({ text }) => text.toLowerCase() === "paris"));
+    for (const within of ["SPAN answer", "DIV text"])
+      assert.ok(
+        found.some((one) => one.within === within),
+        within,
+      );
+    // "Raw request", "Response" and "Scope" are words of the page.
+    for (const label of ["request", "response", "raw", "scope"]) {
+      await page.fill("#search", label);
+      await count(page);
+      assert.deepEqual(await marked(page), [], label);
+    }
+    // A section that is opened later is marked, too.
+    await page.fill("#search", "finish_reason");
+    await count(page);
+    assert.deepEqual(await marked(page), []);
+    await page.getByText("Raw response", { exact: true }).click();
+    await page.waitForFunction(() => CSS.highlights.get("found")?.size > 0);
+  },
+
   async filters(page) {
     await page.selectOption("#filter-endpoint", { label: "chat-completions (5)" });
     assert.equal(await count(page), "5 of 11 recordings");
     await page.selectOption("#filter-model", { label: "mistral-large-latest (1)" });
     assert.equal((await titles(page)).length, 1);
+    // The numbers are those that a choice leaves.
+    const numbers = await page.locator("#filter-endpoint option").allTextContents();
+    assert.deepEqual(numbers.slice(0, 2), ["all", "chat-completions (1)"]);
+    assert.ok(
+      numbers.slice(2).every((option) => option.endsWith(" (0)")),
+      String(numbers),
+    );
     await page.selectOption("#filter-endpoint", { index: 0 });
     await page.selectOption("#filter-model", { index: 0 });
     await page.selectOption("#filter-status", { label: "4xx (1)" });
     assert.deepEqual(await titles(page), ["def f"]);
     await page.selectOption("#filter-status", { index: 0 });
     await page.selectOption("#filter-test", { label: "capitals::france (1)" });
-    assert.deepEqual(await titles(page), ["capital of france"]);
+    assert.deepEqual(await titles(page), ["What is the capital of France?"]);
   },
 
   async keys(page) {
@@ -141,7 +123,7 @@ const cases = {
     await count(page);
     await page.keyboard.press("Enter");
     const first = await focused();
-    assert.match(first, /capital of france/);
+    assert.match(first, /capital of France/);
     await page.keyboard.press("j");
     const second = await focused();
     assert.notEqual(second, first);
@@ -152,26 +134,30 @@ const cases = {
     const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
     assert.equal(outline, "solid");
     await page.keyboard.press("Enter");
-    await page.waitForSelector("#detail h2");
-    assert.equal(await page.evaluate(() => document.activeElement.id), "detail");
+    await page.waitForFunction(() => document.activeElement.id === "detail");
+    assert.ok(second.startsWith(await page.locator("#detail h2").innerText()));
     assert.equal(await page.locator('#list a[aria-current="true"]').count(), 1);
     // Tab reaches the raw view.
     while (!(await focused()).startsWith("Raw request")) await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.locator("#detail .raw[open] .head").first().waitFor();
+    // Back in the list, the recording stays open.
     await page.keyboard.press("Escape");
-    await page.waitForSelector("#detail .empty");
     assert.equal(await focused(), second);
+    assert.ok(second.startsWith(await page.locator("#detail h2").innerText()));
     await page.keyboard.press("/");
     await page.keyboard.press("Escape");
     assert.equal(await count(page), "11 of 11 recordings");
     await page.goBack();
-    await page.waitForSelector("#detail h2");
+    await page.waitForSelector('#list li:first-child a[aria-current="true"]');
   },
 
-  async narrow(page) {
+  async narrow(page, violations, { address }) {
     await page.setViewportSize({ width: 360, height: 640 });
+    await page.goto("about:blank");
+    await page.goto(address);
     assert.ok((await overflow(page)) <= 0);
+    assert.equal(await page.locator("#detail").isVisible(), false);
     const links = await page.locator("#list a").evaluateAll((all) => all.map((link) => link.getAttribute("href")));
     for (const link of links) {
       await page.locator(`#list a[href="${link}"]`).click();
@@ -182,12 +168,14 @@ const cases = {
       await page.getByRole("button", { name: "Back to the list" }).click();
       await page.locator("#list").waitFor();
     }
-    // A printed page shows the recording but not the list.
+    // In a wider window, the first recording is beside the list.
     await page.setViewportSize({ width: 1000, height: 800 });
+    await page.waitForSelector('#list li:first-child a[aria-current="true"]');
+    // A printed page shows the recording but not the list.
     await opened(page, "capital of france");
     await page.emulateMedia({ media: "print" });
     assert.equal(await page.locator("#list").isVisible(), false);
-    assert.equal(await page.getByText("It is Paris.").isVisible(), true);
+    assert.equal(await page.locator("#detail").getByText("It is Paris.").isVisible(), true);
   },
 
   async plays(page) {
@@ -230,10 +218,7 @@ const cases = {
     await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
     assert.match(await opened(page, "realtime"), /received transcription\.text\.delta: Hello world/);
     await loaded("audio", (audio) => Math.abs(audio.duration - 0.1) < 0.01);
-    assert.match(
-      await opened(page, "long silence"),
-      /audio\/wav, 301\.6 kB: omitted, --with-media includes it/,
-    );
+    assert.match(await opened(page, "long silence"), /audio\/wav, 301\.6 kB: omitted, --with-media includes it/);
   },
 
   async large_media(page) {
@@ -242,21 +227,27 @@ const cases = {
   },
 
   async changes(page) {
-    assert.match(await page.locator("#about").innerText(), /4 recordings .* compared with (HEAD|old)$/);
-    const badges = await page
-      .locator("#list a")
-      .evaluateAll((links) =>
-        links.map((link) => [
-          link.querySelector(".title").textContent,
-          link.querySelector(".badge")?.textContent ?? "",
-        ]),
-      );
-    const changes = Object.fromEntries(badges);
-    assert.deepEqual(Object.values(changes).sort(), ["", "gone", "new", "only volatile fields", "wording"]);
+    assert.match(await page.locator("#about").innerText(), /^cassettes · 5 recordings · 5 responses · 75 tokens /);
+    const since = (await page.locator("#since > *").allInnerTexts()).join("; ");
+    assert.match(
+      since,
+      /^Compared with (HEAD|old):; 2 new; 2 changed; 1 gone; 1 unchanged; 4 → 5 responses; 60 → 75 tokens; \$0.08 → \$0.1$/,
+    );
+    // The page opens with the changes, and with the first of them.
+    assert.equal(await page.getByLabel("Changed only (5)").isChecked(), true);
+    assert.equal(await count(page), "4 of 5 recordings, 1 of 1 gone");
+    await page.waitForSelector('#list li:first-child a[aria-current="true"]');
+    const badges = () =>
+      page
+        .locator("#list a")
+        .evaluateAll((links) => links.map((link) => link.querySelector(".badge")?.textContent ?? "").sort());
+    assert.deepEqual(await badges(), ["gone", "new", "new", "only volatile fields", "wording"]);
+    await page.getByLabel("Changed only").uncheck();
+    assert.equal(await count(page), "5 of 5 recordings, 1 of 1 gone");
+    assert.deepEqual(await badges(), ["", "gone", "new", "new", "only volatile fields", "wording"]);
     await page.getByLabel("Changed only").check();
-    assert.equal(await count(page), "4 of 5 recordings");
     await page.selectOption("#filter-change", { label: "wording (1)" });
-    assert.equal(await count(page), "1 of 5 recordings");
+    assert.equal(await count(page), "1 of 5 recordings, 0 of 1 gone");
     await page.locator("#list a").click();
     await page.locator("#detail del").first().waitFor();
     assert.deepEqual(await page.locator("#detail del").allTextContents(), ["Paris"]);
@@ -271,7 +262,7 @@ const cases = {
     assert.ok(before < now);
     await page.selectOption("#filter-change", { label: "gone (1)" });
     await page.locator("#list a").click();
-    await page.getByText("I am gone.").waitFor();
+    await page.locator("#detail").getByText("I am gone.").waitFor();
     await page.setViewportSize({ width: 360, height: 640 });
     assert.ok((await overflow(page)) <= 0);
   },
@@ -282,27 +273,10 @@ const cases = {
     let text = "";
     for (const link of links) {
       await page.evaluate((hash) => (location.hash = hash), link);
-      await page.waitForFunction((hash) => location.hash === hash && document.querySelector("#detail h2"), link);
-      // Open every section and press every button.
-      await page.evaluate(async () => {
-        for (const details of document.querySelectorAll("#detail details")) details.open = true;
-        await new Promise((done) => setTimeout(done));
-        for (const button of document.querySelectorAll("#detail details button, #detail .pace button")) button.click();
-      });
+      await page.waitForSelector(`#list a[aria-current="true"][href="${link}"]`);
+      await openAll(page);
       text += await page.evaluate(() => document.getElementById("detail").textContent);
-      const found = await page.evaluate(() => {
-        const tags = "script, a, iframe, object, embed, svg, form, link, base, [onerror], [onload], [style*=url]";
-        const inside = [...document.querySelectorAll("#detail *")].filter((element) => element.matches(tags));
-        const sources = [...document.querySelectorAll("#detail img, #detail audio")].map((element) => element.src);
-        return [
-          ...inside.map((element) => element.outerHTML),
-          ...sources.filter(
-            (source) =>
-              !/^data:(image|audio)\/(png|jpeg|gif|webp|avif|mpeg|wav|ogg|flac|webm|mp4);base64,/.test(source),
-          ),
-        ];
-      });
-      assert.deepEqual(found, [], link);
+      assert.deepEqual(await dangers(page), [], link);
     }
     // The page shows all of it as text.
     for (const shown of [
@@ -326,63 +300,20 @@ const cases = {
       [...document.querySelectorAll("#list *, #filters *, #heading *")].map((element) => element.tagName),
     );
     assert.deepEqual([...new Set(list)].sort(), ["A", "H1", "INPUT", "LABEL", "LI", "OPTION", "P", "SELECT", "SPAN"]);
-    // The policy of the page blocks what a bug in its scripts could do.
-    assert.deepEqual(violations, []);
-    const refused = await page.evaluate(async () => {
-      const blocked = [];
-      addEventListener("securitypolicyviolation", (event) => blocked.push(event.effectiveDirective));
-      try {
-        document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=window.ran=1>");
-      } catch (error) {
-        blocked.push(error.name);
-      }
-      new Image().src = "https://example.com/beacon.png";
-      await fetch("https://example.com/").catch(() => {});
-      await new Promise((done) => setTimeout(done));
-      return blocked.sort();
-    });
-    assert.deepEqual(refused, ["TypeError", "connect-src", "img-src", "require-trusted-types-for"]);
-    violations.length = 0;
+    await assertPolicy(page, violations);
   },
 
   async damaged(page) {
     await page.selectOption("#filter-status", { label: "damaged (1)" });
     assert.deepEqual(await titles(page), ["broken"]);
     assert.match(await opened(page, "broken"), /broken-0123456789abcdef\.yaml/);
-    assert.match(await page.locator("#about").innerText(), /1 damaged/);
+    assert.match(await page.locator("#about").innerText(), /2 recordings .* 1 damaged/);
+  },
+
+  async damaged_since(page) {
+    assert.equal(await page.getByLabel("Changed only (2)").isChecked(), true);
+    assert.equal(await count(page), "2 of 2 recordings");
+    const since = (await page.locator("#since > *").allInnerTexts()).join("; ");
+    assert.match(since, /^Compared with old:; 1 new; the sums are not compared, because recordings cannot be read$/);
   },
 };
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
-
-async function run(name, file) {
-  const violations = [];
-  const context = await browser.newContext({ offline: true });
-  try {
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    await watched(page, pathToFileURL(file).href, violations);
-    await cases[name](page, violations);
-    assert.equal(
-      await page.evaluate(() => [window.ran, {}.ran].some((ran) => ran !== undefined)),
-      false,
-      "a script of a recording has run",
-    );
-    assert.deepEqual(violations, []);
-  } finally {
-    await context.close();
-  }
-}
-
-try {
-  for await (const line of createInterface({ input: process.stdin })) {
-    const [name, file] = line.split("\t");
-    const result = await run(name, file).then(
-      () => "well",
-      (error) => String(error.stack),
-    );
-    console.log(`${result.replaceAll(/\n\s*\n/g, "\n")}\n`);
-  }
-} finally {
-  await browser.close();
-}
