@@ -1,5 +1,6 @@
 //! The command line: the commands, dispatch and logging.
 
+mod api;
 mod arguments;
 mod assembled;
 pub(crate) mod change;
@@ -21,6 +22,7 @@ mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod select;
+mod severity;
 mod signals;
 mod store;
 mod texts;
