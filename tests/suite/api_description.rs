@@ -296,6 +296,7 @@ const ALL: &str = r#"
     ask /v1/files -F purpose=ocr -F file=@answer.json; ask /v1/files; ask /v1/files/1; ask /v1/files/1/content
     ask '/v1/files/1/url?expiry=1'; ask /v1/files/1 -X DELETE
     ask /v1/batch/jobs -d '{"model":"m","endpoint":"/v1/chat/completions","input_files":["1"]}'
+    ask /v1/batch/jobs -d '{"model":"m","endpoint":"/v1/chat/completions","requests":[{"body":{}}]}'
     ask /v1/batch/jobs; ask /v1/batch/jobs/1; ask /v1/batch/jobs/1/cancel -X POST; ask /v1/batch/jobs/1 -X DELETE
     ask /v1/agents -d '{"model":"m","name":"n"}'; ask /v1/agents; ask /v1/agents/a; ask /v1/agents/a -X DELETE
     ask /v1/agents/a/versions; ask /v1/agents/a -X PATCH -d '{"name":"n"}'; ask '/v1/agents/a/version?version=1' -X PATCH

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::description::{Content, Description, Found, Operation, content_of};
 use super::difference::{Difference, Kind, Steps};
 use super::fields::{Field, compare_fields};
-use super::schemas::Redacted;
+use super::redacted::Redacted;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::severity::Severity;
 use crate::error::Result;

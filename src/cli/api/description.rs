@@ -272,12 +272,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The value to which a `$ref` refers, or the value itself.
-    fn followed<'b>(&self, value: &'b Value) -> &'b Value
+    fn followed<'b>(&self, mut value: &'b Value) -> &'b Value
     where
         'a: 'b,
     {
-        let pointer = value["$ref"].as_str();
-        pointer.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(value)
+        // A circle of references ends after so many.
+        for _ in 0..32 {
+            match value["$ref"].as_str().and_then(|pointer| self.root.pointer(pointer)) {
+                Some(target) => value = target,
+                None => break,
+            }
+        }
+        value
     }
 }
 
@@ -314,8 +320,13 @@ fn contents_of(schemas: &mut Rewriter<'_>, contents: Contents<'_>) -> Vec<Conten
     contents.into_iter().map(content).collect()
 }
 
+/// A text, also if YAML takes it for a number, as in `version: 1.0`.
 fn text(value: &Value, other: &str) -> String {
-    value.as_str().unwrap_or(other).to_owned()
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => other.to_owned(),
+    }
 }
 
 /// The path of a URL, without the slash at its end.
@@ -412,7 +423,7 @@ mod tests {
         };
         assert_eq!(operation.response(StatusCode::OK).unwrap().len(), 2);
         let schema = operation.bodies[0].schema.unwrap();
-        let redacted = super::super::schemas::Redacted::new(&crate::settings::Settings::default());
+        let redacted = super::super::redacted::Redacted::new(&crate::settings::Settings::default());
         let differences = |value: Value| description.requests.compare(schema, &value, &redacted).unwrap().len();
         assert_eq!(
             [json!({ "stream": true }), json!({ "stream": false }), json!({ "n": 1 })].map(differences),

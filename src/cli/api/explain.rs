@@ -9,7 +9,7 @@ use jsonschema::paths::{Location, LocationSegment};
 use serde_json::Value;
 
 use super::difference::{Difference, Kind, Step, Steps};
-use super::schemas::Redacted;
+use super::redacted::Redacted;
 use crate::cli::severity::Severity;
 
 /// The differences for these errors, without those of redacted values.

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::difference::{Difference, Step};
-use super::schemas::{Redacted, SchemaId, Schemas};
+use super::redacted::Redacted;
+use super::schemas::{SchemaId, Schemas};
 use crate::cli::severity::Severity;
 use crate::error::Result;
 

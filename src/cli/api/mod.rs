@@ -10,6 +10,7 @@ mod difference;
 mod document;
 mod explain;
 mod fields;
+mod redacted;
 mod report;
 mod rewrite;
 mod schemas;

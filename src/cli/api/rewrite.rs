@@ -60,6 +60,8 @@ pub(super) struct Rewriter<'a> {
     numbers: HashMap<String, usize>,
     /// The rewritten schemas. Each refers to others as `#/$defs/<number>`.
     schemas: Vec<Value>,
+    /// The numbers and pointers of schemas that are not rewritten yet.
+    left: Vec<(usize, String)>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -69,6 +71,7 @@ impl<'a> Rewriter<'a> {
             side,
             numbers: HashMap::new(),
             schemas: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -81,19 +84,24 @@ impl<'a> Rewriter<'a> {
     }
 
     /// All schemas, by their numbers.
-    pub(super) fn finish(self) -> Vec<Value> {
+    pub(super) fn finish(mut self) -> Vec<Value> {
+        let root = self.root;
+        while let Some((number, pointer)) = self.left.pop() {
+            self.schemas[number] = self.rewrite(root.pointer(&pointer).unwrap_or(&Value::Bool(true)));
+        }
         self.schemas
     }
 
-    /// A reference to the schema at a pointer, which is rewritten the first time.
+    /// A reference to the schema at a pointer, which is rewritten later: it may refer to itself.
     fn reference(&mut self, pointer: &str) -> Value {
         let number = match self.numbers.get(pointer) {
             Some(number) => *number,
             None => {
-                // Entered before it is rewritten, because it may refer to itself.
-                self.numbers.insert(pointer.to_owned(), self.schemas.len());
-                let root = self.root;
-                self.add(root.pointer(pointer).unwrap_or(&Value::Bool(true)))
+                let number = self.schemas.len();
+                self.schemas.push(Value::Null);
+                self.numbers.insert(pointer.to_owned(), number);
+                self.left.push((number, pointer.to_owned()));
+                number
             }
         };
         json!({ "$ref": format!("#/$defs/{number}") })

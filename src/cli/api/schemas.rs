@@ -7,9 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::difference::Difference;
 use super::explain::explain;
+use super::redacted::Redacted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::Settings;
-use crate::settings::matching::PLACEHOLDER;
 
 /// A schema of [`Schemas`].
 #[derive(Clone, Copy, Debug)]
@@ -19,33 +18,6 @@ pub(super) struct SchemaId(pub(super) usize);
 pub(super) struct Schemas {
     schemas: Vec<Value>,
     validators: Vec<OnceLock<Result<Validator>>>,
-}
-
-/// The texts that stand for something else in recordings.
-pub(super) struct Redacted(Vec<String>);
-
-impl Redacted {
-    pub(super) fn new(settings: &Settings) -> Self {
-        // `REDACTED` is in the placeholder of a URL, too.
-        let mut texts = vec![Self::anything().trim_matches(['[', ']']).to_owned()];
-        // The part of a replacement before its first group is in all of its texts.
-        let replacements = settings
-            .redaction
-            .iter()
-            .filter_map(|redaction| redaction.with.split('$').next());
-        texts.extend(replacements.filter(|text| !text.is_empty()).map(str::to_owned));
-        Self(texts)
-    }
-
-    /// A text that stands for anything.
-    pub(super) fn anything() -> &'static str {
-        PLACEHOLDER
-    }
-
-    /// Whether a text is, or has a part, that stands for something else.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        self.0.iter().any(|redacted| text.contains(redacted))
-    }
 }
 
 impl Schemas {
