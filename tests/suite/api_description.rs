@@ -150,6 +150,7 @@ paths:
   /winds/{name}:
     parameters:
     - $ref: '#/components/parameters/Unit'
+    - $ref: '#/components/parameters/Filter'
     get:
       responses:
         200: { $ref: '#/components/responses/Wind' }
@@ -173,6 +174,7 @@ paths:
                 discriminator: { propertyName: kind }
 components:
   parameters:
+    Filter: { name: filter, in: query, style: deepObject, schema: { type: object } }
     Unit: { name: unit, in: query, required: true, schema: { type: array, items: { enum: [knots, km/h] } } }
   responses:
     Wind:
@@ -212,7 +214,7 @@ async fn the_description_of_a_file_replaces_the_built_in_one() {
         _ => None,
     };
     let script = "
-        ask '/v1/winds/mistral?unit=knots&unit=km/h'
+        ask '/v1/winds/mistral?unit=knots&unit=km/h&filter%5Bmonth%5D=5'
         ask '/v1/winds/mistral?unit=mph'
         ask /v1/winds/mistral
         ask '/v1/winds/mistral?unit=knots' -X PUT -d '{\"name\":\"mistral\",\"speed\":3.5}'

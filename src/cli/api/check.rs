@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::description::{Content, Description, Found, Operation, content_of};
+use super::description::{Description, Found};
 use super::difference::{Difference, Kind, Steps};
+use super::disagreement::{Compared, Disagreement, Part, Skipped};
 use super::fields::{Field, compare_fields};
+use super::operation::{Content, Operation, content_of};
 use super::redacted::Redacted;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::cli::severity::Severity;
 use crate::error::Result;
 use crate::http::{StreamFormat, is_json, media_type, read_json};
 use crate::redaction::secret_scan::mask;
@@ -16,54 +17,6 @@ use crate::settings::Settings;
 
 const JSON: &str = "application/json";
 const FORM: &str = "multipart/form-data";
-
-/// What is not compared: a recording, or a part of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Skipped {
-    /// A recording of a request to another host than those of the API.
-    OtherHost,
-    /// A recording of a WebSocket session.
-    WebSocket,
-    /// A recording of which a body cannot be read.
-    Unreadable,
-    /// A body that is neither JSON, a form nor an event stream, or of which the description has no schema.
-    Body,
-    /// A response with an error status that the description does not have.
-    ErrorStatus,
-}
-
-/// The part of a recording in which a disagreement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
-    Request,
-    Query,
-    Response,
-    Event,
-}
-
-/// One way in which a recording disagrees with the description.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Disagreement {
-    pub(crate) severity: Severity,
-    pub(crate) part: Part,
-    /// The part, with its number: `response`, `response 2, event 3`.
-    pub(crate) place: String,
-    /// The path of the value, as text; `None` for the part as a whole.
-    pub(crate) path: Option<String>,
-    /// The path with the first index for all items of an array: the same for disagreements that count as one.
-    pub(crate) general_path: Option<String>,
-    pub(crate) message: String,
-}
-
-/// A recording, compared with the description.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Compared {
-    /// Method and path, as in the description.
-    pub(crate) endpoint: String,
-    pub(crate) disagreements: Vec<Disagreement>,
-    /// The parts that are not compared.
-    pub(crate) skipped: Vec<Skipped>,
-}
 
 /// A description, with which recordings of a store are compared.
 pub(crate) struct Api {
@@ -391,6 +344,7 @@ mod tests {
 
     use super::*;
     use crate::cassette::{Close, Message, Peer, Recorded};
+    use crate::cli::severity::Severity;
 
     static API: LazyLock<Api> = LazyLock::new(|| {
         let settings = "redaction:\n- { pattern: 'Jo', with: '<name>$1' }\n";

@@ -1,19 +1,13 @@
 //! A description of an API: its endpoints, and the schemas of their requests and responses.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use http::StatusCode;
-use serde_json::{Map, Value, json};
-
 use super::document::{BUILT_IN, Document};
-use super::rewrite::{Rewriter, Side};
-use super::schemas::{SchemaId, Schemas};
+use super::operation::Operation;
+use super::reader::{Reader, text};
+use super::schemas::Schemas;
 use crate::error::Result;
-
-/// The members of a path that are operations.
-const METHODS: [&str; 8] = ["delete", "get", "head", "options", "patch", "post", "put", "trace"];
 
 /// The members of the object in which some descriptions wrap the data of an event.
 const ENVELOPE: [&str; 4] = ["data", "event", "id", "retry"];
@@ -29,30 +23,6 @@ pub(crate) struct Description {
     operations: Vec<Operation>,
     pub(super) requests: Schemas,
     pub(super) responses: Schemas,
-}
-
-/// A method of a path.
-pub(super) struct Operation {
-    /// In upper case.
-    method: String,
-    /// The path with its parameters in braces, and with the path of the server.
-    path: String,
-    /// An object of the query parameters.
-    pub(super) query: SchemaId,
-    pub(super) requires_body: bool,
-    /// The schema of the request body for each media type.
-    pub(super) bodies: Vec<Content>,
-    /// The content for each status, range of statuses (`2XX`), or `default`.
-    responses: BTreeMap<String, Vec<Content>>,
-}
-
-/// A body of a media type.
-pub(super) struct Content {
-    media_type: String,
-    /// `None` if the description says nothing about it, or that it is binary.
-    pub(super) schema: Option<SchemaId>,
-    /// Whether the schema is that of an object around the data of an event.
-    pub(super) is_envelope: bool,
 }
 
 /// What a description has for a method and a path.
@@ -83,21 +53,17 @@ impl Description {
 
     fn of(document: &Document) -> Self {
         let root = &document.root;
-        let mut reader = Reader {
-            root,
-            requests: Rewriter::new(root, Side::Request),
-            responses: Rewriter::new(root, Side::Response),
-        };
+        let mut reader = Reader::new(root);
         let operations = reader.operations();
-        let (requests, responses) = (reader.requests.finish(), reader.responses.finish());
+        let (requests, responses) = reader.finish();
         let mut description = Self {
             title: text(&root["info"]["title"], "an API without a title"),
             version: text(&root["info"]["version"], "without a version"),
             date: document.date,
             file: document.file.clone(),
             operations,
-            requests: Schemas::new(requests),
-            responses: Schemas::new(responses),
+            requests,
+            responses,
         };
         for operation in &mut description.operations {
             for content in operation.responses.values_mut().flatten() {
@@ -138,209 +104,15 @@ impl fmt::Display for Description {
     }
 }
 
-impl Operation {
-    /// The method and the path of the description.
-    pub(super) fn name(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-
-    fn matches(&self, path: &str) -> bool {
-        let (mut templates, mut segments) = (self.path.split('/'), path.split('/'));
-        loop {
-            match (templates.next(), segments.next()) {
-                (Some(template), Some(segment)) if matches_segment(template, segment) => {}
-                (None, None) => return true,
-                _ => return false,
-            }
-        }
-    }
-
-    /// The contents of a response; `None` if the description does not have its status.
-    pub(super) fn response(&self, status: StatusCode) -> Option<&[Content]> {
-        let range = format!("{}XX", status.as_u16() / 100);
-        let statuses = [status.as_str(), &range, "default"];
-        statuses
-            .into_iter()
-            .find_map(|status| self.responses.get(status))
-            .map(Vec::as_slice)
-    }
-
-    /// The statuses of the responses.
-    pub(super) fn statuses(&self) -> Vec<&str> {
-        self.responses.keys().map(String::as_str).collect()
-    }
-}
-
-/// Whether a segment of a path is that of a template: `models`, `{model_id}`, `{id}:cancel`.
-fn matches_segment(template: &str, segment: &str) -> bool {
-    let (Some(start), Some(end)) = (template.find('{'), template.rfind('}')) else {
-        return template == segment;
-    };
-    let (before, after) = (&template[..start], &template[end + 1..]);
-    segment.len() > before.len() + after.len() && segment.starts_with(before) && segment.ends_with(after)
-}
-
-/// Finds the content for a media type: an exact one, `application/*`, or `*/*`.
-pub(super) fn content_of<'a>(contents: &'a [Content], media_type: &str) -> Option<&'a Content> {
-    let media_type = media_type.to_ascii_lowercase();
-    let group = format!("{}/*", media_type.split('/').next().unwrap_or_default());
-    let names = [&*media_type, &*group, "*/*"];
-    names
-        .into_iter()
-        .find_map(|name| contents.iter().find(|content| content.media_type == name))
-}
-
-/// Reads the operations of a document.
-struct Reader<'a> {
-    root: &'a Value,
-    requests: Rewriter<'a>,
-    responses: Rewriter<'a>,
-}
-
-impl<'a> Reader<'a> {
-    /// All operations. A fragment in a path (`/v1/conversations#stream`) is not sent, so operations that differ only in it are one.
-    fn operations(&mut self) -> Vec<Operation> {
-        let root = self.root;
-        let base = path_of(&text(&root["servers"][0]["url"], ""));
-        let mut variants: BTreeMap<(String, &str), Vec<(&Value, &Value)>> = BTreeMap::new();
-        for (path, item) in root["paths"].as_object().into_iter().flatten() {
-            let item = self.followed(item);
-            let path = path.split('#').next().unwrap_or_default();
-            for (method, operation) in item.as_object().into_iter().flatten() {
-                if METHODS.contains(&method.as_str()) {
-                    let path = format!("{base}{path}");
-                    variants.entry((path, method)).or_default().push((item, operation));
-                }
-            }
-        }
-        let operations = variants.into_iter();
-        operations
-            .map(|((path, method), variants)| self.operation(path, method, &variants))
-            .collect()
-    }
-
-    fn operation(&mut self, path: String, method: &str, variants: &[(&'a Value, &'a Value)]) -> Operation {
-        let (mut bodies, mut responses): (Contents<'_>, BTreeMap<String, Contents<'_>>) = Default::default();
-        let (mut requires_body, mut query) = (true, Map::new());
-        let mut required = Vec::new();
-        for (item, operation) in variants {
-            let body = self.followed(&operation["requestBody"]);
-            requires_body &= body["required"] == true;
-            collect(&mut bodies, &body["content"]);
-            for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-                let contents = responses.entry(status.to_ascii_uppercase()).or_default();
-                collect(contents, &self.followed(response)["content"]);
-            }
-            let parameters = [&item["parameters"], &operation["parameters"]];
-            for parameter in parameters.into_iter().filter_map(Value::as_array).flatten() {
-                let parameter = self.followed(parameter);
-                let (Some(name), "query") = (parameter["name"].as_str(), text(&parameter["in"], "").as_str()) else {
-                    continue;
-                };
-                let schema = match &parameter["schema"] {
-                    Value::Null => parameter["content"]
-                        .as_object()
-                        .and_then(|content| content.values().next()),
-                    _ => Some(parameter),
-                };
-                let schema = schema.map_or(&Value::Bool(true), |holder| &holder["schema"]);
-                query.insert(name.to_owned(), schema.clone());
-                if parameter["required"] == true && variants.len() == 1 {
-                    required.push(name);
-                }
-            }
-        }
-        let query =
-            json!({ "type": "object", "properties": query, "required": required, "additionalProperties": false });
-        // `default` is in lower case.
-        let responses = responses.into_iter().map(|(status, contents)| {
-            let status = if status == "DEFAULT" {
-                "default".to_owned()
-            } else {
-                status
-            };
-            (status, contents_of(&mut self.responses, contents))
-        });
-        Operation {
-            method: method.to_ascii_uppercase(),
-            path,
-            requires_body,
-            responses: responses.collect(),
-            query: SchemaId(self.requests.add(&query)),
-            bodies: contents_of(&mut self.requests, bodies),
-        }
-    }
-
-    /// The value to which a `$ref` refers, or the value itself.
-    fn followed<'b>(&self, mut value: &'b Value) -> &'b Value
-    where
-        'a: 'b,
-    {
-        // A circle of references ends after so many.
-        for _ in 0..32 {
-            match value["$ref"].as_str().and_then(|pointer| self.root.pointer(pointer)) {
-                Some(target) => value = target,
-                None => break,
-            }
-        }
-        value
-    }
-}
-
-/// The schemas for each media type.
-type Contents<'a> = BTreeMap<String, Vec<&'a Value>>;
-
-fn collect<'a>(contents: &mut Contents<'a>, content: &'a Value) {
-    for (media_type, content) in content.as_object().into_iter().flatten() {
-        let media_type = media_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        contents.entry(media_type).or_default().push(&content["schema"]);
-    }
-}
-
-fn contents_of(schemas: &mut Rewriter<'_>, contents: Contents<'_>) -> Vec<Content> {
-    let content = |(media_type, variants): (String, Vec<&Value>)| {
-        let is_described = variants
-            .iter()
-            .all(|schema| !schema.is_null() && schema["format"] != "binary");
-        let schema = is_described.then(|| match &variants[..] {
-            [schema] => schemas.add(schema),
-            several => schemas.add(&json!({ "anyOf": several })),
-        });
-        Content {
-            media_type,
-            schema: schema.map(SchemaId),
-            is_envelope: false,
-        }
-    };
-    contents.into_iter().map(content).collect()
-}
-
-/// A text, also if YAML takes it for a number, as in `version: 1.0`.
-fn text(value: &Value, other: &str) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => other.to_owned(),
-    }
-}
-
-/// The path of a URL, without the slash at its end.
-fn path_of(url: &str) -> String {
-    let rest = match url.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),
-        None => url,
-    };
-    rest.trim_end_matches('/').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::super::operation::content_of;
+    use super::super::redacted::Redacted;
     use super::*;
+    use crate::settings::Settings;
 
     fn description(paths: &Value, server: &str) -> Description {
         let root = json!({ "info": {}, "paths": paths, "servers": [{ "url": server }] });
@@ -423,7 +195,7 @@ mod tests {
         };
         assert_eq!(operation.response(StatusCode::OK).unwrap().len(), 2);
         let schema = operation.bodies[0].schema.unwrap();
-        let redacted = super::super::redacted::Redacted::new(&crate::settings::Settings::default());
+        let redacted = Redacted::new(&Settings::default());
         let differences = |value: Value| description.requests.compare(schema, &value, &redacted).unwrap().len();
         assert_eq!(
             [json!({ "stream": true }), json!({ "stream": false }), json!({ "n": 1 })].map(differences),

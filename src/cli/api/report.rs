@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::check::{Compared, Disagreement, Part, Skipped};
 use super::description::Description;
+use super::disagreement::{Compared, Disagreement, Part, Skipped};
 use crate::cli::output::count;
 use crate::cli::severity::Severity;
 
@@ -160,42 +160,5 @@ impl Seen {
             more => format!(" and {more} more"),
         };
         format!("{}: {shown}{more}", count(self.files.len(), "recording"))
-    }
-}
-
-impl Part {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Query => "query",
-            Self::Response => "response",
-            Self::Event => "event",
-        }
-    }
-}
-
-impl Skipped {
-    /// Its name in a document.
-    fn name(self) -> &'static str {
-        match self {
-            Self::OtherHost => "other_hosts",
-            Self::WebSocket => "websocket_sessions",
-            Self::Unreadable => "unreadable",
-            Self::Body => "bodies",
-            Self::ErrorStatus => "error_responses",
-        }
-    }
-
-    fn counted(self, number: usize) -> String {
-        match self {
-            Self::OtherHost => count(number, "recording") + " of other hosts",
-            Self::WebSocket => count(number, "WebSocket session"),
-            Self::Unreadable => count(number, "unreadable recording"),
-            Self::Body => match number {
-                1 => "1 body of another type than JSON".to_owned(),
-                _ => format!("{number} bodies of other types than JSON"),
-            },
-            Self::ErrorStatus => count(number, "error response") + " without a description",
-        }
     }
 }
