@@ -1,5 +1,6 @@
 //! The command line: the commands, dispatch and logging.
 
+mod api;
 mod arguments;
 mod assembled;
 pub(crate) mod change;
@@ -23,6 +24,7 @@ mod runtime;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod select;
+mod severity;
 mod side_by_side;
 mod signals;
 mod store;

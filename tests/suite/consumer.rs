@@ -236,7 +236,11 @@ async fn stand_in() -> Server {
             let mut looks = looks.lock().unwrap();
             *looks += 1;
             let id = call.target.rsplit('/').next().unwrap();
-            let job = serde_json::json!({ "id": id, "object": "batch", "status": "SUCCESS" });
+            let job = serde_json::json!({
+                "id": id, "object": "batch", "input_files": [], "endpoint": "/v1/chat/completions", "errors": [],
+                "status": "SUCCESS", "created_at": 1_795_255_200, "total_requests": 1, "completed_requests": 1,
+                "succeeded_requests": 1, "failed_requests": 0,
+            });
             return (*looks > 1).then(|| Reply::json(job.to_string()));
         }
         let takes_time = call.json()["messages"][0]["content"] == "Take your time.";
@@ -248,7 +252,11 @@ async fn stand_in() -> Server {
 fn slow() -> Reply {
     let (steps, reply) = Reply::directed("application/json");
     let message = serde_json::json!({ "role": "assistant", "content": "It took its time." });
-    let body = serde_json::json!({ "id": "1", "model": "m", "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }] });
+    let body = serde_json::json!({
+        "id": "1", "object": "chat.completion", "created": 1_795_255_200, "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10 },
+    });
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let _ = steps.send(Step::Send(body.to_string().into()));

@@ -3,6 +3,8 @@
 
 mod support;
 
+#[cfg(feature = "cli")]
+mod api_description;
 #[cfg(all(feature = "cli", unix))]
 mod bedrock;
 #[cfg(feature = "cli")]

@@ -124,6 +124,8 @@ fn file(id: &str, number: usize) -> Value {
 }
 
 fn job(id: &str, status: &str, input_files: &Value, number: usize) -> Value {
+    // A job of inline requests has no files.
+    let input_files = input_files.as_array().cloned().unwrap_or_default();
     json!({
         "id": id, "object": "batch", "input_files": input_files, "metadata": { "suite": "winds" },
         "endpoint": "/v1/chat/completions", "model": "mistral-small-latest", "errors": [], "status": status,

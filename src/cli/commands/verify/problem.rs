@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use crate::cli::severity::Severity;
+
 pub(super) struct Problem {
     pub(super) file: String,
     pub(super) line: Option<u64>,
     pub(super) message: String,
-    /// Whether it is only likely to be a problem, or the settings allow it.
-    pub(super) is_warning: bool,
+    pub(super) severity: Severity,
 }
 
 impl fmt::Display for Problem {

@@ -5,6 +5,7 @@ use std::env;
 use bytes::Bytes;
 
 use super::problem::Problem;
+use crate::cli::severity::Severity;
 use crate::http::API_KEY_VARIABLE;
 use crate::redaction::secret_scan::{Confidence, find_in_body, name_reveals};
 use crate::redaction::{Redactor, is_dummy};
@@ -14,7 +15,7 @@ use crate::settings::{Secrets, Settings};
 pub(super) struct Secret {
     pub(super) line: Option<u64>,
     pub(super) message: String,
-    pub(super) is_warning: bool,
+    pub(super) severity: Severity,
     /// Never printed; `None` when it is encoded in the file.
     pub(super) value: Option<Bytes>,
 }
@@ -25,7 +26,7 @@ impl Secret {
             file: file.to_owned(),
             line: self.line,
             message: self.message,
-            is_warning: self.is_warning,
+            severity: self.severity,
         }
     }
 }
@@ -52,14 +53,15 @@ impl Scanner {
         for secret in find_in_body(bytes) {
             let line = Some(lines.at(secret.at.start));
             let value = Some(Bytes::from(secret.value.0));
-            let (message, is_warning) = match secret.confidence {
-                Confidence::Certain => (format!("it contains {}", secret.kind), self.is_allowed),
-                Confidence::Likely => (format!("it may contain a secret: {}", secret.kind), true),
+            let (message, severity) = match secret.confidence {
+                Confidence::Certain if self.is_allowed => (format!("it contains {}", secret.kind), Severity::Warning),
+                Confidence::Certain => (format!("it contains {}", secret.kind), Severity::Error),
+                Confidence::Likely => (format!("it may contain a secret: {}", secret.kind), Severity::Warning),
             };
             found.push(Secret {
                 line,
                 message,
-                is_warning,
+                severity,
                 value,
             });
         }
@@ -68,7 +70,7 @@ impl Scanner {
             found.push(Secret {
                 line: at.map(|at| Lines::of(bytes).at(at)),
                 message: format!("it contains the value of {API_KEY_VARIABLE}"),
-                is_warning: false,
+                severity: Severity::Error,
                 // File names never contain the key: redaction covers them.
                 value: Some(Bytes::new()),
             });

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::problem::Problem;
 use super::secrets::{Scanner, Secret, without_secrets};
 use crate::cassette::{Blob, Cassette, RecordedResponse};
+use crate::cli::api::{Api, Compared, Report, Skipped};
+use crate::cli::severity::Severity;
 use crate::cli::store::{Document, Store};
 use crate::engine::{Listed, decode_stored_body, layout, read_body, read_file};
 use crate::error::{Error, Result};
@@ -23,6 +25,8 @@ pub(super) struct Verifier<'a> {
     scanner: Scanner,
     /// Redacts the patterns of the settings.
     patterns: Redactor,
+    /// The description with which recordings are compared.
+    api: Option<&'a Api>,
 }
 
 /// A cassette that was checked by itself.
@@ -33,13 +37,19 @@ struct Checked {
     key: Option<String>,
     problems: Vec<(Option<u64>, String)>,
     secrets: Vec<Secret>,
+    /// How it compares with the description; `None` without one.
+    compared: Option<Result<Result<Compared, Skipped>>>,
 }
 
 /// The problems of all cassettes, with those that two of them have together.
 #[derive(Default)]
-struct Summary {
-    cassettes: usize,
-    problems: Vec<Problem>,
+pub(super) struct Summary {
+    pub(super) cassettes: usize,
+    pub(super) problems: Vec<Problem>,
+    /// The disagreements with the description.
+    pub(super) api: Report,
+    /// A mistake in the description.
+    error: Option<Error>,
     /// The name of each cassette by its scope and key.
     files: HashMap<(Scope, String), String>,
     folders: Folders,
@@ -61,11 +71,16 @@ impl Summary {
             }
         }
         let file = without_secrets(&checked.location, &checked.secrets);
+        match checked.compared {
+            Some(Ok(compared)) => self.api.add(&file, compared),
+            Some(Err(error)) => self.error = self.error.take().or(Some(error)),
+            None => {}
+        }
         let problem = |(line, message)| Problem {
             file: file.clone(),
             line,
             message,
-            is_warning: false,
+            severity: Severity::Error,
         };
         self.problems.extend(checked.problems.into_iter().map(problem));
         let mut seen = HashSet::new();
@@ -76,23 +91,30 @@ impl Summary {
 }
 
 impl<'a> Verifier<'a> {
-    pub(super) fn new(store: &'a Store, settings: &'a Settings) -> Self {
+    pub(super) fn new(store: &'a Store, settings: &'a Settings, api: Option<&'a Api>) -> Self {
         Self {
             store,
             settings,
             scanner: Scanner::new(settings),
             patterns: Redactor::new([], &settings.redaction, &[]),
+            api,
         }
     }
 
-    /// Checks all cassettes and the other files; returns the number of cassettes and the problems.
-    pub(super) async fn all(&self) -> Result<(usize, Vec<Problem>)> {
+    /// Checks all cassettes and the other files.
+    ///
+    /// # Errors
+    /// The cassettes cannot be listed, or a schema of the description is invalid.
+    pub(super) async fn all(&self) -> Result<Summary> {
         let mut summary = Summary::default();
         let work = async |document: Document| self.one(document).await;
         let take = |checked| summary.add(checked, self.store.directory.is_some());
         self.store.each(work, take).await?;
         summary.problems.extend(self.other_files());
-        Ok((summary.cassettes, summary.problems))
+        match summary.error.take() {
+            Some(error) => Err(error),
+            None => Ok(summary),
+        }
     }
 
     async fn one(&self, document: Document) -> Checked {
@@ -107,6 +129,7 @@ impl<'a> Verifier<'a> {
             secrets: self.scanner.scan(&bytes),
             key: None,
             problems: Vec::new(),
+            compared: self.api.map(|_| Ok(Err(Skipped::Unreadable))),
             listed,
             location,
         };
@@ -114,7 +137,7 @@ impl<'a> Verifier<'a> {
             Err(error) => checked.problems.push(without_location(&error, &checked.location)),
             Ok(cassette) => {
                 checked.key = Some(cassette.key.clone());
-                let messages = self.content(&checked.listed, cassette, &mut checked.secrets).await;
+                let messages = self.content(cassette, &mut checked).await;
                 let messages = messages.into_iter().map(|message| (None, message));
                 checked.problems.extend(messages);
             }
@@ -144,8 +167,9 @@ impl<'a> Verifier<'a> {
     }
 
     /// The problems in the content of a cassette. Adds secrets that its document contains in base64 or that a cache stores
-    /// outside of it.
-    async fn content(&self, listed: &Listed, mut cassette: Cassette, secrets: &mut Vec<Secret>) -> BTreeSet<String> {
+    /// outside of it, and compares it with the description.
+    async fn content(&self, mut cassette: Cassette, checked: &mut Checked) -> BTreeSet<String> {
+        let secrets = &mut checked.secrets;
         let mut found = BTreeSet::new();
         if texts_of(&cassette).any(|text| self.patterns.redact_text(text) != *text) {
             found.insert(NOT_REDACTED.to_owned());
@@ -176,11 +200,12 @@ impl<'a> Verifier<'a> {
         secrets.extend(encodings.into_iter().map(|encoding| Secret {
             line: None,
             message: format!("its response cannot be searched for secrets: its content encoding is {encoding}"),
-            is_warning: true,
+            severity: Severity::Warning,
             value: Some(Bytes::new()),
         }));
         if is_complete {
-            found.extend(self.identity(listed, &cassette, secrets));
+            found.extend(self.identity(&checked.listed, &cassette, secrets));
+            checked.compared = self.api.map(|api| api.compare(&cassette));
         }
         found
     }
