@@ -72,7 +72,7 @@ impl Recorder {
     /// The body with this fault. `None` if it cannot have the fault, and then is replayed unchanged.
     ///
     /// # Errors
-    /// [`ErrorKind::Request`] if the request asks for the fault of an answer that its response cannot have.
+    /// [`ErrorKind::Request`] if the request asks for a fault that its response cannot have.
     fn damaged(
         &self,
         exchange: &Exchange,
@@ -81,16 +81,22 @@ impl Recorder {
         body: &Bytes,
     ) -> Result<Option<Bytes>> {
         let format = response.stream_format();
-        let Fault::Answer(fault) = fault else {
-            // An empty body cannot be damaged.
-            return Ok((!body.is_empty()).then(|| match fault {
-                Fault::Malformed => fault_responses::malformed(body, format),
-                _ => body.clone(),
-            }));
-        };
-        match answer_faults::inject(fault, body, format, &exchange.prepared.request) {
-            None if exchange.injection.is_required => Err(answer_faults::inapplicable(fault)),
-            damaged => Ok(damaged),
+        let is_required = exchange.injection.is_required;
+        match fault {
+            Fault::Answer(fault) => match answer_faults::inject(fault, body, format, &exchange.prepared.request) {
+                None if is_required => Err(answer_faults::inapplicable(fault, body, format)),
+                damaged => Ok(damaged),
+            },
+            Fault::Close(_) => {
+                let reason = "only a WebSocket session can be closed with a code";
+                Err(answer_faults::not_injected(fault, reason))
+            }
+            fault if body.is_empty() => match is_required {
+                true => Err(answer_faults::not_injected(fault, "the response has no body")),
+                false => Ok(None),
+            },
+            Fault::Malformed => Ok(Some(fault_responses::malformed(body, format))),
+            _ => Ok(Some(body.clone())),
         }
     }
 

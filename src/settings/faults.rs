@@ -91,10 +91,11 @@ pub(crate) struct Injection {
 }
 
 impl Injection {
-    /// The same without a fault that only a WebSocket session can have.
+    /// The same without a fault that only a WebSocket session can have, unless that is required: then it is an error.
     pub(crate) fn for_http(self) -> Self {
+        let is_possible = |fault: &Fault| self.is_required || !matches!(fault, Fault::Close(_));
         Self {
-            fault: self.fault.filter(|fault| !matches!(fault, Fault::Close(_))),
+            fault: self.fault.filter(is_possible),
             ..self
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::slots::{Slot, Slots};
+use super::slots::{Slot, Slots, first_half};
 
 /// An answer: a choice of a chat or FIM completion, or the outputs of a conversation. In a stream, each of its parts is
 /// in one of several events.
@@ -16,13 +16,17 @@ pub(super) struct Answer {
     pub(super) calls: Vec<Call>,
     /// The members `finish_reason` that have a value. A conversation has none.
     finish_reasons: Vec<Slot>,
+    /// The last choice, which gets a `finish_reason` if the answer has none.
+    last_choice: Option<Slot>,
 }
 
 /// A tool call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Call {
-    /// What tells the calls of one answer apart.
-    id: Value,
+    /// The id of the API; `None` until an event has it.
+    id: Option<String>,
+    /// The position among the calls of the answer, as a stream numbers them.
+    index: u64,
     names: Vec<Slot>,
     pub(super) arguments: Slots,
     /// The objects of which the call is a part: messages or deltas of a completion, or entries of a conversation.
@@ -35,10 +39,29 @@ impl Call {
         name.unwrap_or_default().to_owned()
     }
 
+    /// Adds what one event or message has of the call.
+    fn add(&mut self, function: &Value, at: &Slot, owner: &Slot) {
+        self.owners.push(owner.clone());
+        if function["name"].as_str().is_some_and(|name| !name.is_empty()) {
+            self.names.push(Slot::new(at.document, format!("{}/name", at.pointer)));
+        }
+        if !function["arguments"].is_null() {
+            let arguments = format!("{}/arguments", at.pointer);
+            self.arguments.0.push(Slot::new(at.document, arguments));
+        }
+    }
+
+    /// Ends the arguments in their middle. That is impossible for arguments whose first half is valid JSON, such as a
+    /// number.
     fn cut_arguments(&self, values: &mut [Value]) -> bool {
-        let has_arguments = !self.arguments.text(values).is_empty();
-        self.arguments.cut(values);
-        has_arguments
+        let arguments = self.arguments.text(values);
+        let arguments = arguments.trim_ascii_end();
+        let half = first_half(arguments);
+        let is_cut = !arguments.is_empty() && serde_json::from_str::<Value>(&half).is_err();
+        if is_cut {
+            self.arguments.set(values, &half);
+        }
+        is_cut
     }
 }
 
@@ -85,58 +108,59 @@ impl Answer {
             let message_at = Slot::new(document, format!("{choice_at}/{member}"));
             let calls = message.get("tool_calls").and_then(Value::as_array);
             for (position, call) in calls.into_iter().flatten().enumerate() {
-                let id = [&call["index"], &call["id"]].into_iter().find(|id| !id.is_null());
-                let id = id.cloned().unwrap_or_else(|| position.into());
                 let function = format!("{}/tool_calls/{position}/function", message_at.pointer);
-                self.add_call(id, &call["function"], &Slot::new(document, function), &message_at);
+                let index = call["index"].as_u64().unwrap_or(position as u64);
+                let call_at = self.call_at(call["id"].as_str(), index);
+                call_at.add(&call["function"], &Slot::new(document, function), &message_at);
             }
             self.messages.push(message_at);
         }
+        self.last_choice = Some(Slot::new(document, &*choice_at));
         if !choice["finish_reason"].is_null() {
             let finish_reason = format!("{choice_at}/finish_reason");
             self.finish_reasons.push(Slot::new(document, finish_reason));
         }
     }
 
-    fn add_call(&mut self, id: Value, function: &Value, at: &Slot, owner: &Slot) {
-        let position = self.calls.iter().position(|call| call.id == id);
-        let position = position.unwrap_or_else(|| {
+    /// The call with this id. Events without an id continue the last call with their index.
+    fn call_at(&mut self, id: Option<&str>, index: u64) -> &mut Call {
+        // The API sends `null` as a text, too.
+        let id = id.filter(|id| !id.is_empty() && *id != "null");
+        let is_it = |call: &Call| match (id, &call.id) {
+            (Some(id), Some(own)) => own == id,
+            _ => call.index == index,
+        };
+        let position = self.calls.iter().rposition(is_it).unwrap_or_else(|| {
             self.calls.push(Call {
-                id,
-                names: Vec::new(),
-                arguments: Slots::default(),
-                owners: Vec::new(),
+                index,
+                ..Call::default()
             });
             self.calls.len() - 1
         });
         let call = &mut self.calls[position];
-        call.owners.push(owner.clone());
-        if function["name"].as_str().is_some_and(|name| !name.is_empty()) {
-            call.names.push(Slot::new(at.document, format!("{}/name", at.pointer)));
+        if call.id.is_none() {
+            call.id = id.map(str::to_owned);
         }
-        if !function["arguments"].is_null() {
-            let arguments = format!("{}/arguments", at.pointer);
-            call.arguments.0.push(Slot::new(at.document, arguments));
-        }
+        call
     }
 
     /// The places of the text, with that of thinking.
     fn texts(&self, values: &[Value]) -> Slots {
-        let mut texts = Vec::new();
-        for message in &self.messages {
-            let content = format!("{}/content", message.pointer);
-            let value = &message.value(values)["content"];
-            add_texts(&mut texts, message.document, &content, value);
-        }
-        Slots(texts)
+        places(&self.messages, values, &["text", "thinking"])
     }
 
-    pub(super) fn text(&self, values: &[Value]) -> String {
-        self.texts(values).text(values)
-    }
-
-    pub(super) fn set_text(&self, values: &mut [Value], text: &str) {
-        self.texts(values).set(values, text);
+    /// The texts that a program reads as the answer, without thinking: one, or several if a conversation has several
+    /// messages.
+    pub(super) fn said(&self, values: &[Value]) -> Vec<Slots> {
+        let is_stream = self.messages.iter().any(|message| message.document > 0);
+        let messages = match is_stream {
+            true => vec![&self.messages[..]],
+            false => self.messages.chunks(1).collect(),
+        };
+        messages
+            .into_iter()
+            .map(|messages| places(messages, values, &["text"]))
+            .collect()
     }
 
     /// Ends the arguments of the first tool call in their middle, so that they are not valid JSON.
@@ -224,18 +248,20 @@ impl Answer {
                 *value = reason.into();
             }
         }
+        let last = self.last_choice.as_ref().filter(|_| self.finish_reasons.is_empty());
+        if let Some(choice) = last.and_then(|slot| slot.value_mut(values)) {
+            choice["finish_reason"] = reason.into();
+        }
     }
 }
 
 /// Adds an entry of the outputs of a conversation, or an event of its stream.
 fn add_entry(answers: &mut Vec<Answer>, at: Slot, entry: &Value) {
     if is_function_call(entry) {
-        let id = [&entry["tool_call_id"], &entry["id"]]
-            .into_iter()
-            .find(|id| !id.is_null());
-        let id = id.cloned().unwrap_or_default();
+        let id = entry["tool_call_id"].as_str().or_else(|| entry["id"].as_str());
         let answer = Answer::at(answers, 0);
-        answer.add_call(id, entry, &at, &at);
+        let index = answer.calls.len() as u64;
+        answer.call_at(id, index).add(entry, &at, &at);
         answer.messages.push(at);
     } else if matches!(entry["type"].as_str(), Some("message.output" | "message.output.delta")) {
         Answer::at(answers, 0).messages.push(at);
@@ -266,20 +292,31 @@ fn make_message(entry: &mut Value) {
     object.insert("content".to_owned(), "".into());
 }
 
+/// The places of the text of these messages. `members` are those of a chunk that count.
+fn places(messages: &[Slot], values: &[Value], members: &[&str]) -> Slots {
+    let mut texts = Vec::new();
+    for message in messages {
+        let content = format!("{}/content", message.pointer);
+        let value = &message.value(values)["content"];
+        add_texts(&mut texts, message.document, &content, value, members);
+    }
+    Slots(texts)
+}
+
 /// Adds the places of the text of a message: a string, chunks of text, or chunks of thinking with texts in them.
-fn add_texts(texts: &mut Vec<Slot>, document: usize, pointer: &str, content: &Value) {
+fn add_texts(texts: &mut Vec<Slot>, document: usize, pointer: &str, content: &Value, members: &[&str]) {
     match content {
         Value::String(_) => texts.push(Slot::new(document, pointer)),
         Value::Array(chunks) => {
             for (index, chunk) in chunks.iter().enumerate() {
-                add_texts(texts, document, &format!("{pointer}/{index}"), chunk);
+                add_texts(texts, document, &format!("{pointer}/{index}"), chunk, members);
             }
         }
         // A conversation streams one chunk for each event, without a list.
         Value::Object(chunk) => {
-            for member in ["text", "thinking"] {
-                if let Some(inner) = chunk.get(member) {
-                    add_texts(texts, document, &format!("{pointer}/{member}"), inner);
+            for member in members {
+                if let Some(inner) = chunk.get(*member) {
+                    add_texts(texts, document, &format!("{pointer}/{member}"), inner, members);
                 }
             }
         }
@@ -290,7 +327,7 @@ fn add_texts(texts: &mut Vec<Slot>, document: usize, pointer: &str, content: &Va
 /// The text of a content; `None` if it has none.
 fn content_text(content: &Value) -> Option<String> {
     let mut texts = Vec::new();
-    add_texts(&mut texts, 0, "", content);
+    add_texts(&mut texts, 0, "", content, &["text", "thinking"]);
     let texts = Slots(texts);
     (!content.is_null()).then(|| texts.text(std::slice::from_ref(content)))
 }

@@ -21,7 +21,8 @@ struct Block {
 }
 
 impl Documents {
-    /// Parses a response body. `None` for a plain body that is not JSON, and for a binary stream.
+    /// Parses a response body. `None` for a body or an event that is not JSON which can be written again without loss, and for
+    /// a binary stream.
     pub(super) fn parse(body: &[u8], format: Option<StreamFormat>) -> Option<Self> {
         let blocks = match format {
             None => {
@@ -37,7 +38,7 @@ impl Documents {
                 let mut splitter = StreamFormat::Events.splitter();
                 let mut events = splitter.push(body);
                 events.extend(splitter.rest());
-                events.into_iter().map(Block::of_event).collect()
+                events.into_iter().map(Block::of_event).collect::<Option<_>>()?
             }
             Some(StreamFormat::Frames) => return None,
         };
@@ -73,43 +74,79 @@ impl Documents {
 }
 
 impl Block {
-    fn of_event(bytes: Bytes) -> Self {
+    /// `None` for an object that cannot be read: it might contain a part of the answer.
+    fn of_event(bytes: Bytes) -> Option<Self> {
         let event = std::str::from_utf8(&bytes).ok().and_then(Event::parse);
-        let parsed = event.and_then(|event| parse_document(event.data.as_bytes()));
-        let (original, layout) = parsed.unwrap_or_default();
+        let data = event.map(|event| event.data).unwrap_or_default();
+        let (original, layout) = match parse_document(data.as_bytes()) {
+            None if data.trim_start().starts_with('{') => return None,
+            parsed => parsed.unwrap_or_default(),
+        };
         // Data of several lines would need a `data:` for each.
         let layout = match layout.spacing {
             JsonSpacing::Indented(_) => JsonLayout::default(),
             _ => layout,
         };
-        Self {
+        Some(Self {
             bytes,
             layout,
             original,
-        }
+        })
     }
 
     /// Writes the event with another document, and with its type if it had that of the document. Its other lines keep
     /// their bytes.
     fn write_event(&self, value: &Value, out: &mut Vec<u8>) {
-        let mut data = Some([b"data: ", &self.layout.write(value)[..]].concat());
-        let kind = |value: &Value| Some(format!("event: {}", value["type"].as_str()?).into_bytes());
-        let had_kind = kind(&self.original);
-        for line in self.bytes.split_inclusive(|byte| *byte == b'\n') {
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            let text = text.strip_suffix(b"\r").unwrap_or(text);
-            let changed = if text.starts_with(b"data:") || text == b"data" {
-                match data.take() {
-                    Some(data) => Some(data),
-                    None => continue,
-                }
-            } else {
-                (had_kind.as_deref() == Some(text)).then(|| kind(value)).flatten()
+        let mut data = Some(self.layout.write(value));
+        let had_kind = self.original["type"].as_str().map(str::as_bytes);
+        let kind = value["type"].as_str().unwrap_or_default().as_bytes();
+        for line in lines(&self.bytes) {
+            let text = line.trim_ascii_end();
+            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+            let (field, field_value) = match text.iter().position(|byte| *byte == b':') {
+                Some(colon) => (&text[..colon], &text[colon + 1..]),
+                None => (text, &b""[..]),
             };
-            out.extend_from_slice(changed.as_deref().unwrap_or(text));
-            out.extend_from_slice(&line[text.len()..]);
+            let changed = match field {
+                b"data" => match data.take() {
+                    Some(data) => data,
+                    None => continue,
+                },
+                b"event" if Some(field_value.trim_ascii_start()) == had_kind => kind.to_vec(),
+                _ => {
+                    out.extend_from_slice(line);
+                    continue;
+                }
+            };
+            if line.starts_with(BYTE_ORDER_MARK) {
+                out.extend_from_slice(BYTE_ORDER_MARK);
+            }
+            out.extend_from_slice(field);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(&changed);
+            let end = line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+            out.extend_from_slice(&line[end.map_or(0, |end| end + 1)..]);
         }
     }
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The lines of an event with their ends: `\r\n`, `\n` or `\r`.
+fn lines(event: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = event;
+    while !rest.is_empty() {
+        let end = match memchr::memchr2(b'\r', b'\n', rest) {
+            Some(at) if rest[at] == b'\r' && rest.get(at + 1) == Some(&b'\n') => at + 2,
+            Some(at) => at + 1,
+            None => rest.len(),
+        };
+        let (line, after) = rest.split_at(end);
+        lines.push(line);
+        rest = after;
+    }
+    lines
 }
 
 fn parse_document(text: &[u8]) -> Option<(Value, JsonLayout)> {

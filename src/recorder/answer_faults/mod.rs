@@ -3,6 +3,7 @@
 
 mod answer;
 mod documents;
+mod schema;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -38,15 +39,24 @@ pub(super) fn inject(
     is_faulty.then(|| documents.write())
 }
 
-/// The error for a fault that the response cannot have.
-pub(super) fn inapplicable(fault: AnswerFault) -> Error {
+/// The error for a fault that the response with this body cannot have.
+pub(super) fn inapplicable(fault: AnswerFault, body: &[u8], format: Option<StreamFormat>) -> Error {
     let reason = match fault {
+        _ if Documents::parse(body, format).is_none() => {
+            "the response is not JSON that can be changed without loss: it is binary or text, or has an integer of more than 64 bits, a name twice in an object, or is nested more than 48 levels deep"
+        }
         AnswerFault::ToolJson | AnswerFault::UnknownTool => "the response has no tool call",
         AnswerFault::Refusal | AnswerFault::Empty => "the response is not an answer of a chat model",
         AnswerFault::Length => "the response has no text and no tool call of a model",
-        AnswerFault::Schema => "the response has no JSON object as its content or in a tool call",
+        AnswerFault::Schema => {
+            "neither its content nor the arguments of its first tool call are a JSON object with a member that the schema requires"
+        }
     };
-    let fault = Fault::Answer(fault);
+    not_injected(Fault::Answer(fault), reason)
+}
+
+/// The error for a request that asks for a fault which its response cannot have.
+pub(super) fn not_injected(fault: Fault, reason: &str) -> Error {
     Error::new(ErrorKind::Request, format!("cannot inject {fault}: {reason}"))
         .with_hint("remove the header mistral-cassette-inject, or give a fault that this response can have")
 }
@@ -58,59 +68,8 @@ fn inject_one(fault: AnswerFault, answer: &mut Answer, values: &mut [Value], req
         AnswerFault::Refusal => answer.replace(values, REFUSAL),
         AnswerFault::Empty => answer.replace(values, ""),
         AnswerFault::Length => answer.cut(values),
-        AnswerFault::Schema => break_schema(answer, values, request),
+        AnswerFault::Schema => schema::break_schema(answer, values, request),
     }
-}
-
-/// Removes a required member from the content, or from the arguments of the first tool call.
-fn break_schema(answer: &Answer, values: &mut [Value], request: &Value) -> bool {
-    if let Some(text) = without_required(&answer.text(values), content_schema(request)) {
-        answer.set_text(values, &text);
-        return true;
-    }
-    let Some(call) = answer.calls.first() else {
-        return false;
-    };
-    let schema = arguments_schema(request, &call.name(values));
-    match without_required(&call.arguments.text(values), schema) {
-        Some(arguments) => {
-            call.arguments.set(values, &arguments);
-            true
-        }
-        None => false,
-    }
-}
-
-/// The JSON object in this text without the first required member that it has; without its first member if the schema
-/// requires none.
-fn without_required(text: &str, schema: Option<&Value>) -> Option<String> {
-    let Value::Object(mut object) = parse_json(text.as_bytes())? else {
-        return None;
-    };
-    let required = schema.and_then(|schema| schema["required"].as_array());
-    let required = required.into_iter().flatten().filter_map(Value::as_str);
-    let removed = required
-        .map(str::to_owned)
-        .find(|name| object.contains_key(name))
-        .or_else(|| object.keys().next().cloned())?;
-    object.shift_remove(&removed);
-    Some(Value::Object(object).to_string())
-}
-
-/// The schema that the content of the answer is to have.
-fn content_schema(request: &Value) -> Option<&Value> {
-    ["/response_format", "/completion_args/response_format"]
-        .iter()
-        .find_map(|format| request.pointer(&format!("{format}/json_schema/schema")))
-}
-
-/// The schema of the arguments of this tool.
-fn arguments_schema<'a>(request: &'a Value, name: &str) -> Option<&'a Value> {
-    let functions = request["tools"].as_array()?.iter().map(|tool| &tool["function"]);
-    functions
-        .filter(|function| function["name"] == name)
-        .map(|function| &function["parameters"])
-        .next()
 }
 
 fn request_json(request: &RecordedRequest) -> Value {

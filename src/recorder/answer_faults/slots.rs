@@ -65,8 +65,12 @@ impl Slots {
 
     /// Replaces the text by its first half.
     pub(super) fn cut(&self, values: &mut [Value]) {
-        let text = self.text(values);
-        let half: String = text.chars().take(text.chars().count() / 2).collect();
+        let half = first_half(&self.text(values));
         self.set(values, &half);
     }
+}
+
+/// The first half of the characters.
+pub(super) fn first_half(text: &str) -> String {
+    text.chars().take(text.chars().count() / 2).collect()
 }

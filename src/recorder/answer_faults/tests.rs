@@ -346,6 +346,104 @@ fn what_does_not_change_keeps_its_bytes() {
     let changed = faulty(Length, &spaced).unwrap();
     assert!(changed.contains(r#""finish_reason": "length""#), "{changed}");
     let stream = ": comment\r\n\r\nid: 7\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"aabb\"}}]}\r\n\r\ndata: {\"x\" : 1.50}\r\n\r\n";
-    let expected = ": comment\r\n\r\nid: 7\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"aa\"}}]}\r\n\r\ndata: {\"x\" : 1.50}\r\n\r\n";
+    let expected = ": comment\r\n\r\nid: 7\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"aa\"},\"finish_reason\":\"length\"}]}\r\n\r\ndata: {\"x\" : 1.50}\r\n\r\n";
     assert_eq!(faulty(Length, stream).unwrap(), expected);
+}
+
+#[test]
+fn thinking_is_no_part_of_json_and_each_message_is_one_document() {
+    let content = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": r#"{"a":1}"#}]);
+    let body = parsed(faulty(Schema, &completion(json!({"content": content}), "stop")));
+    assert_eq!(body["choices"][0]["message"]["content"][0]["thinking"][0]["text"], "hm");
+    assert_eq!(body["choices"][0]["message"]["content"][1]["text"], "{}");
+    let outputs =
+        [json!("Let me see."), json!(r#"{"a":1}"#)].map(|text| json!({"type": "message.output", "content": text}));
+    let body = parsed(faulty(Schema, &json!({"outputs": outputs}).to_string()));
+    assert_eq!(body["outputs"][0]["content"], "Let me see.");
+    assert_eq!(body["outputs"][1]["content"], "{}");
+}
+
+#[test]
+fn only_what_the_schema_requires_is_removed() {
+    let body = |content: &str| completion(json!({"content": content}), "stop");
+    let schema = |schema: Value| json!({"response_format": {"json_schema": {"schema": schema}}});
+    let changed = |content: &str, of: Value| {
+        let changed = inject_for(Schema, &body(content), &schema(of))?;
+        let changed: Value = serde_json::from_str(&changed).unwrap();
+        Some(changed["choices"][0]["message"]["content"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(changed(r#"{"a":1}"#, json!({"properties": {"a": {}}})), None);
+    assert_eq!(changed(r#"{"a":1}"#, json!({"required": []})), None);
+    let by_reference = json!({"$ref": "#/$defs/P", "$defs": {"P": {"required": ["b"]}}});
+    assert_eq!(changed(r#"{"a":1,"b":2}"#, by_reference).unwrap(), r#"{"a":1}"#);
+    let nested = json!({"properties": {"list": {"items": {"required": ["b"]}}}});
+    assert_eq!(
+        changed(r#"{"list":[{"a":1},{"b":2}]}"#, nested).unwrap(),
+        r#"{"list":[{"a":1},{}]}"#
+    );
+    let endless = json!({"$ref": "#"});
+    assert_eq!(changed(r#"{"a":1}"#, endless), None);
+}
+
+#[test]
+fn arguments_are_cut_only_if_the_rest_is_not_json() {
+    let arguments = |arguments: Value| {
+        let message = json!({"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]});
+        let changed = faulty(ToolJson, &completion(message, "tool_calls"))?;
+        let changed: Value = serde_json::from_str(&changed).unwrap();
+        Some(changed["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].clone())
+    };
+    assert_eq!(arguments(json!("{\"a\":1}        ")).unwrap(), "{\"a");
+    for unfit in [json!("1234"), json!(12), json!(""), json!(" ")] {
+        assert_eq!(arguments(unfit.clone()), None, "{unfit}");
+    }
+}
+
+#[test]
+fn calls_with_one_index_and_several_ids_are_several_calls() {
+    let call =
+        |id: &str, name: &str| json!({"index": 0, "id": id, "function": {"name": name, "arguments": "{\"a\":1}"}});
+    let message = json!({"tool_calls": [call("a", "first"), call("b", "second")]});
+    let body = parsed(faulty(UnknownTool, &completion(message, "tool_calls")));
+    let calls = &body["choices"][0]["message"]["tool_calls"];
+    assert_eq!(calls[0]["function"]["name"], "unknown_first");
+    assert_eq!(calls[1]["function"]["name"], "second");
+}
+
+#[test]
+fn an_answer_without_a_reason_gets_one() {
+    for choice in [
+        json!({"message": {"content": "aabb"}}),
+        json!({"message": {"content": "aabb"}, "finish_reason": null}),
+    ] {
+        let body = parsed(faulty(Length, &json!({"choices": [choice]}).to_string()));
+        assert_eq!(body["choices"][0]["finish_reason"], "length");
+    }
+}
+
+#[test]
+fn events_of_any_form_are_changed() {
+    let delta = |content: &str| format!("{{\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}}}}]}}");
+    let stream = format!(
+        "\u{feff}data: {}\n\ndata:{}\r\rdata: [DONE]\r\r",
+        delta("aa"),
+        delta("bb")
+    );
+    let last = "{\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"length\"}]}";
+    let expected = format!("\u{feff}data: {}\n\ndata: {last}\r\rdata: [DONE]\r\r", delta("aa"));
+    assert_eq!(faulty(Length, &stream).unwrap(), expected);
+    let call = "event:function.call.delta\ndata: {\"type\":\"function.call.delta\",\"id\":\"x\",\"name\":\"f\",\"arguments\":\"{}\"}\n\n";
+    assert!(
+        faulty(Refusal, call)
+            .unwrap()
+            .starts_with("event: message.output.delta\n")
+    );
+}
+
+#[test]
+fn a_stream_with_an_event_that_cannot_be_read_cannot_have_a_fault() {
+    let unreadable = text_stream().replacen("\"p\":\"ab\"", "\"p\":123456789012345678901234567890", 1);
+    assert_eq!(faulty(Refusal, &unreadable), None);
+    let error = inapplicable(Refusal, unreadable.as_bytes(), Some(StreamFormat::Events));
+    assert!(error.message().contains("an integer of more than 64 bits"), "{error}");
 }

@@ -173,7 +173,8 @@ impl Recorder {
             Fault::Status(status) => (Some(status), Ok(fault_responses::error_response(status))),
             Fault::Reset => (None, Err(fault_responses::connection_error(Fault::Reset))),
             Fault::Answer(fault) if exchange.injection.is_required => {
-                return Some(Err(answer_faults::inapplicable(fault)));
+                let reason = "a realtime session is not an answer of a chat model";
+                return Some(Err(answer_faults::not_injected(Fault::Answer(fault), reason)));
             }
             Fault::Answer(_) => return None,
             // They come later.
