@@ -105,8 +105,12 @@ pub(crate) struct Extras<'a> {
 impl ProxyArguments {
     /// Whether the proxy runs in mode `record`, by option or variable.
     pub(crate) fn records(&self) -> Result<bool> {
-        let mode = self.mode.map_or_else(Mode::from_env, Ok)?;
-        Ok(mode == Mode::Record)
+        Ok(self.mode()? == Mode::Record)
+    }
+
+    /// The mode, by option or variable.
+    pub(crate) fn mode(&self) -> Result<Mode> {
+        self.mode.map_or_else(Mode::from_env, Ok)
     }
 
     /// Opens the engine in which the proxy records.

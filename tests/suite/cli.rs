@@ -1681,6 +1681,25 @@ async fn repeated_runs_name_the_requests_that_differ_and_the_setting_that_ignore
     assert!(summary.contains("matching:\n  ignore: [/run_id]"), "{summary}");
     // Only the first run asks the upstream.
     assert_eq!(server.calls().len(), 2);
+    // One request of two is sent in the first run only.
+    let question = |text: &str| send(&json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string());
+    let first_run_only = format!("{}; [ -e ran ] || {}; touch ran", question("Always"), question("Once"));
+    let done = repeat(&first_run_only);
+    assert_eq!(done.code(), 1, "{}", reported(&done));
+    let (_, summary) = done
+        .stderr
+        .split_once("1 request not the same as in the first run:")
+        .unwrap();
+    assert!(
+        summary.contains("in 2 of 2 further runs: POST /v1/chat/completions (chat-completions/once-"),
+        "{summary}"
+    );
+    assert!(
+        summary.ends_with("    sent 1 time in the first run, and 0 times in this one\n"),
+        "{summary}"
+    );
+    let done = project.run(&["run", "--repeat", "2", "--mode", "live", "--", "true"]);
+    assert_eq!(done.code(), 2, "{}", reported(&done));
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ def _start(config: pytest.Config, given: Any) -> None:
     if config.pluginmanager.has_plugin(_PLUGIN) or given.help or given.version:
         return
     if is_under_run():
-        run = Run("off under `mistral-cassette run`")
+        run = Run("off under `mistral-cassette run`, which does not find what the plugin has recorded: start pytest directly")
     else:
         options = PluginOptions.of(config, given)
         try:

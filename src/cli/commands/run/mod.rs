@@ -7,9 +7,10 @@ mod usage;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 
 use self::child::{run_child, status_code};
-use self::repeat::Ended;
+use self::repeat::{Counter, Ended};
 use self::usage::UsageWatch;
 use crate::cli::intercept::{Environment, INTERCEPTION, Variable};
 use crate::cli::output::{SUCCESS, count, findings, print_message};
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Scope;
 use crate::mode::Mode;
 use crate::proxy::{Interception, Proxy};
-use crate::recorder::Summary;
+use crate::recorder::{RequestListener, Summary};
 
 /// When the recordings of a run are saved.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,6 +81,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(times) = arguments.repeat else {
         return once(arguments).map(|ended| ended.exit);
     };
+    if arguments.proxy.mode()? == Mode::Live {
+        return Err(Error::new(
+            ErrorKind::Settings,
+            "--repeat compares runs with recordings, and mode live makes none",
+        )
+        .with_hint("use mode replay"));
+    }
     let mut strict = arguments.clone();
     // What differs is not recorded: the next run would find it.
     strict.proxy.mode = Some(Mode::Strict);
@@ -102,10 +110,13 @@ fn once(arguments: &Arguments) -> Result<Ended> {
         let is_staged = arguments.save_on == SaveOn::Success;
         let (engine, staged) = StagedEngine::stage_if(is_staged, arguments.proxy.engine()?)?;
         let mut ui = arguments.ui.open().await?;
+        // --repeat and --ui exclude each other.
+        let counter = Arc::new(Counter::default());
+        let counting = || -> Arc<dyn RequestListener> { counter.clone() };
         let extras = Extras {
             usage_log: Some(usage_log),
             interception: interception.clone(),
-            listener: ui.listener(),
+            listener: ui.listener().or_else(|| arguments.repeat.map(|_| counting())),
             ..Extras::default()
         };
         let proxy = arguments.proxy.start(engine.clone(), extras).await?;
@@ -144,6 +155,7 @@ fn once(arguments: &Arguments) -> Result<Ended> {
             exit,
             is_success: exit == SUCCESS,
             failures: recorder.session().failures(),
+            sent: counter.take(),
         })
     })
 }

@@ -1,10 +1,13 @@
 //! `run --repeat`: finds requests that differ from run to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
+use crate::cassette::RecordedRequest;
 use crate::cli::output::{SUCCESS, count, findings, print_message};
 use crate::error::{Error, ErrorKind, Result};
+use crate::recorder::{AnsweredRequest, RequestListener, RequestOutcome};
 
 /// A run that has ended.
 pub(super) struct Ended {
@@ -12,6 +15,39 @@ pub(super) struct Ended {
     pub(super) is_success: bool,
     /// The misses and failures of the proxy.
     pub(super) failures: Vec<Error>,
+    /// How often each request was sent, by method, target and recording.
+    pub(super) sent: Sent,
+}
+
+/// How often each request was sent.
+pub(super) type Sent = BTreeMap<String, usize>;
+
+/// Counts the requests of a run that have a recording.
+#[derive(Debug, Default)]
+pub(super) struct Counter(Mutex<Sent>);
+
+impl Counter {
+    /// The counts so far, which begin again.
+    pub(super) fn take(&self) -> Sent {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl RequestListener for Counter {
+    fn answered(&self, answered: &AnsweredRequest, _: Option<&RecordedRequest>, _: Option<&Error>) {
+        let has_recording = matches!(
+            answered.outcome,
+            RequestOutcome::Replayed { .. }
+                | RequestOutcome::Shared
+                | RequestOutcome::Recorded
+                | RequestOutcome::Injected(_)
+        );
+        if let Some(key) = answered.key.as_ref().filter(|_| has_recording) {
+            let request = format!("{} ({})", answered.line, key.file_name());
+            let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *sent.entry(request).or_default() += 1;
+        }
+    }
 }
 
 /// Runs a command several times against the same recordings, and reports the requests that differ. `once` runs it the first
@@ -29,6 +65,10 @@ pub(super) fn run(times: u16, once: impl Fn() -> Result<Ended>, again: impl Fn()
         let ended = again()?;
         let misses = ended.failures.iter().filter(|error| error.kind() == ErrorKind::Miss);
         let mut of_run: BTreeMap<String, String> = misses.map(described).collect();
+        if of_run.is_empty() {
+            // A changed request is a miss, and is missing beside it. So the counts say something only without a miss.
+            of_run.extend(other_counts(&first.sent, &ended.sent));
+        }
         if !ended.is_success && of_run.is_empty() {
             return Ok(ended.exit);
         }
@@ -53,6 +93,25 @@ pub(super) fn run(times: u16, once: impl Fn() -> Result<Ended>, again: impl Fn()
     }
     print_message(&text);
     Ok(findings())
+}
+
+/// The requests that two runs have not sent equally often, and how often each run has.
+fn other_counts(first: &Sent, further: &Sent) -> Vec<(String, String)> {
+    let requests: BTreeSet<&String> = first.keys().chain(further.keys()).collect();
+    let times = |sent: &Sent, request: &String| sent.get(request).copied().unwrap_or_default();
+    requests
+        .into_iter()
+        .map(|request| (request, times(first, request), times(further, request)))
+        .filter(|(_, before, now)| before != now)
+        .map(|(request, before, now)| {
+            let text = format!(
+                "{request}\n    sent {} in the first run, and {} in this one",
+                count(before, "time"),
+                count(now, "time")
+            );
+            (request.clone(), text)
+        })
+        .collect()
 }
 
 /// What differs in the request of a miss, and a text with the differences and the setting that ignores them.
@@ -82,6 +141,28 @@ fn described(miss: &Error) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_counted_whatever_their_order() {
+        let sent = |requests: &[(&str, usize)]| -> Sent {
+            let sent = requests.iter().map(|(request, times)| ((*request).to_owned(), *times));
+            sent.collect()
+        };
+        let first = sent(&[("a", 1), ("b", 2), ("c", 1)]);
+        assert_eq!(other_counts(&first, &first), []);
+        let texts: Vec<String> = other_counts(&first, &sent(&[("b", 3), ("c", 1), ("d", 1)]))
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "a\n    sent 1 time in the first run, and 0 times in this one",
+                "b\n    sent 2 times in the first run, and 3 times in this one",
+                "d\n    sent 0 times in the first run, and 1 time in this one",
+            ]
+        );
+    }
 
     #[test]
     fn what_differs_does_not_depend_on_the_values() {
