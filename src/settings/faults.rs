@@ -114,7 +114,7 @@ impl Faults {
     /// The same faults; a response that cannot have its fault is an error.
     pub(crate) fn required(self) -> Self {
         Self {
-            is_required: true,
+            is_required: !self.faults.is_empty(),
             ..self
         }
     }

@@ -17,6 +17,7 @@ from .runner import Runner
 from .runtime import Runtime
 from .totals import Totals
 
+_UNDER_RUN = "off under `mistral-cassette run`, which does not find its recordings: start pytest directly"
 _PLUGIN = "mistral_cassette_run"
 
 
@@ -42,7 +43,7 @@ def _start(config: pytest.Config, given: Any) -> None:
     if config.pluginmanager.has_plugin(_PLUGIN) or given.help or given.version:
         return
     if is_under_run():
-        run = Run("off under `mistral-cassette run`, which does not find what the plugin has recorded: start pytest directly")
+        run = Run(_UNDER_RUN)
     else:
         options = PluginOptions.of(config, given)
         try:
