@@ -2,52 +2,23 @@
 //! the connection, and sends nothing to the upstream.
 #![no_main]
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mistral_cassette::fuzzing::serve;
-use mistral_cassette::{DirectoryEngine, Mode, Recorder, Settings, Upstream};
+use mistral_cassette_fuzz::Environment;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Runtime;
-
-/// The environment that all connections share.
-struct Environment {
-    runtime: Runtime,
-    directory: tempfile::TempDir,
-    listener: TcpListener,
-    upstream: Upstream,
-}
 
 static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cassettes/chat-completions");
-    let to = directory.path().join("chat-completions");
-    std::fs::create_dir(&to).expect("a folder");
-    for file in std::fs::read_dir(from).expect("the recordings of the examples") {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cassettes/chat-completions");
+    let files = std::fs::read_dir(folder).expect("the recordings of the examples");
+    Environment::new(files.map(|file| {
         let file = file.expect("a recording");
-        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.set_nonblocking(true).expect("a listener that does not wait");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    Environment {
-        // The clock is paused and advances when every task waits, so that the target never waits.
-        runtime: tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime"),
-        directory,
-        listener,
-        upstream: Upstream::builder()
-            .base_url(url)
-            .api_key("sk-fuzz-0123456789")
-            .build()
-            .expect("an upstream"),
-    }
+        let name = format!("chat-completions/{}", file.file_name().display());
+        (name, std::fs::read(file.path()).expect("a document"))
+    }))
 });
 
 fuzz_target!(|sent: &[u8]| {
@@ -61,23 +32,13 @@ fuzz_target!(|sent: &[u8]| {
     if is_complete_request(sent) {
         assert!(!received.is_empty(), "the request has no response");
     }
-    let reached = environment.listener.accept();
-    assert!(
-        reached.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-        "a request reached the upstream"
-    );
+    environment.assert_upstream_not_reached();
 });
 
 /// Sends these bytes, waits for the end of the responses, closes the connection, and returns the received bytes.
 async fn exchange(environment: &Environment, sent: &[u8]) -> Vec<u8> {
-    let engine = DirectoryEngine::new(environment.directory.path());
-    let recorder = Recorder::builder(engine)
-        .mode(Mode::Strict)
-        .settings(Settings::default())
-        .build()
-        .expect("a recorder");
     let (near, far) = tokio::io::duplex(1 << 20);
-    let serving = tokio::spawn(serve(far, recorder, environment.upstream.clone()));
+    let serving = tokio::spawn(serve(far, environment.recorder(), environment.upstream.clone()));
     let (mut responses, mut requests) = tokio::io::split(near);
     let (mut received, mut piece) = (Vec::new(), vec![0; 1 << 16]);
     // The server can close the connection before it has read everything.

@@ -2,15 +2,13 @@
 //! never panics, sends only complete and valid frames, ends the connection, and sends nothing to the upstream.
 #![no_main]
 
-use std::net::TcpListener;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mistral_cassette::fuzzing::serve;
-use mistral_cassette::{DirectoryEngine, Mode, Recorder, Settings, Upstream};
+use mistral_cassette_fuzz::Environment;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Runtime;
 
 const SESSION: &[u8] = include_bytes!("../corpus/cassette/session.yaml");
 
@@ -21,34 +19,7 @@ const HANDSHAKE: &[u8] = b"GET /v1/audio/transcriptions/realtime?model=voxtral-m
     host: 127.0.0.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// The environment that all connections share.
-struct Environment {
-    runtime: Runtime,
-    directory: tempfile::TempDir,
-    listener: TcpListener,
-    upstream: Upstream,
-}
-
-static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let file = directory.path().join(FILE);
-    std::fs::create_dir(file.parent().expect("a folder")).expect("a new folder");
-    std::fs::write(file, SESSION).expect("a recorded session");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.set_nonblocking(true).expect("a listener that does not wait");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    Environment {
-        // The clock is paused and advances when every task waits, so that the target never waits.
-        runtime: tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime"),
-        directory,
-        listener,
-        upstream: Upstream::builder().base_url(url).build().expect("an upstream"),
-    }
-});
+static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| Environment::new([(FILE.to_owned(), SESSION.to_vec())]));
 
 fuzz_target!(|sent: &[u8]| {
     let environment = &*ENVIRONMENT;
@@ -57,22 +28,13 @@ fuzz_target!(|sent: &[u8]| {
     assert!(received.starts_with(b"HTTP/1.1 101 "), "{text}");
     let head = received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
     check_frames(&received[head.expect("the end of the response head") + 4..]);
-    let reached = environment.listener.accept();
-    assert!(
-        reached.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-        "a request reached the upstream"
-    );
+    environment.assert_upstream_not_reached();
 });
 
 /// Opens a WebSocket, sends these bytes and then nothing more, and returns the received bytes up to the end.
 async fn exchange(environment: &Environment, sent: &[u8]) -> Vec<u8> {
-    let recorder = Recorder::builder(DirectoryEngine::new(environment.directory.path()))
-        .mode(Mode::Strict)
-        .settings(Settings::default())
-        .build()
-        .expect("a recorder");
     let (near, far) = tokio::io::duplex(1 << 20);
-    let serving = tokio::spawn(serve(far, recorder, environment.upstream.clone()));
+    let serving = tokio::spawn(serve(far, environment.recorder(), environment.upstream.clone()));
     let (mut messages, mut requests) = tokio::io::split(near);
     requests.write_all(HANDSHAKE).await.expect("a handshake");
     let mut received = Vec::new();

@@ -1,10 +1,14 @@
-//! Generators that several targets share: JSON, forms, requests and responses.
+//! What several targets share: generators of JSON, forms, requests and responses, and the environment of a proxy.
+
+mod environment;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use mistral_cassette::Request;
 use serde_json::{Map, Number, Value};
+
+pub use self::environment::Environment;
 
 /// The maximum nesting. The crate treats JSON that is nested much deeper as text.
 const MAX_DEPTH: usize = 6;

@@ -1668,12 +1668,16 @@ async fn repeated_runs_name_the_requests_that_differ_and_the_setting_that_ignore
         "{}",
         same.stderr
     );
-    let done = repeat(&send(body));
-    assert_eq!(done.code(), 1, "{}", reported(&done));
-    let (_, summary) = done
-        .stderr
-        .split_once("1 request not the same as in the first run:")
-        .unwrap();
+    let difference = |script: &str| {
+        let done = repeat(script);
+        assert_eq!(done.code(), 1, "{}", reported(&done));
+        let (_, difference) = done
+            .stderr
+            .split_once("1 request not the same as in the first run:")
+            .unwrap();
+        difference.to_owned()
+    };
+    let summary = difference(&send(body));
     assert!(
         summary.contains("in 2 of 2 further runs: POST /v1/chat/completions\n    @ /run_id\n"),
         "{summary}"
@@ -1682,14 +1686,10 @@ async fn repeated_runs_name_the_requests_that_differ_and_the_setting_that_ignore
     // Only the first run asks the upstream.
     assert_eq!(server.calls().len(), 2);
     // One request of two is sent in the first run only.
-    let question = |text: &str| send(&json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string());
+    let question =
+        |text: &str| send(&json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string());
     let first_run_only = format!("{}; [ -e ran ] || {}; touch ran", question("Always"), question("Once"));
-    let done = repeat(&first_run_only);
-    assert_eq!(done.code(), 1, "{}", reported(&done));
-    let (_, summary) = done
-        .stderr
-        .split_once("1 request not the same as in the first run:")
-        .unwrap();
+    let summary = difference(&first_run_only);
     assert!(
         summary.contains("in 2 of 2 further runs: POST /v1/chat/completions (chat-completions/once-"),
         "{summary}"
