@@ -1308,6 +1308,38 @@ fn completions_contain_every_subcommand() {
     assert_eq!(project.run(&["completions", "no-such-shell"]).code(), 2);
 }
 
+#[test]
+fn bash_completes_the_options_of_a_subcommand() {
+    let project = Project::new();
+    project.write("completions.bash", &project.run(&["completions", "bash"]).stdout);
+    let completed = |words: &[&str]| {
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let script = format!(
+            r#"
+            source completions.bash
+            COMP_WORDS=({}); COMP_CWORD={}
+            _mistral__cassette mistral-cassette '{last}' '{before}'
+            printf '%s\n' "${{COMPREPLY[@]}}"
+            "#,
+            words.join(" "),
+            words.len() - 1
+        );
+        let bash = done(
+            Command::new("bash")
+                .args(["--norc", "-c", &script])
+                .current_dir(project.path()),
+        );
+        assert_eq!((bash.status.success(), bash.stderr.as_str()), (true, ""));
+        bash.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let options = completed(&["mistral-cassette", "list", "--"]);
+    assert!(options.iter().any(|option| option == "--sort"), "{options:?}");
+    let orders = completed(&["mistral-cassette", "list", "--sort", "re"]);
+    assert_eq!(orders, ["recorded", "responses"]);
+    let commands = completed(&["mistral-cassette", "sh"]);
+    assert_eq!(commands, ["show"]);
+}
+
 // Modes.
 
 /// The mode in effect, derived from the responses to an unrecorded request that is sent twice.
