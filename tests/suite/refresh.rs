@@ -431,6 +431,33 @@ async fn a_summary_shows_the_changes_by_their_meaning() {
     );
 }
 
+/// Each number of an embedding differs a little with each version of a model: one line says so, not one for each number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_embedding_is_one_line() {
+    let server = Server::start(|number, _| {
+        let shift = if number < 1 { 0.0 } else { 0.25 };
+        let vector: Vec<f64> = (0..1024).map(|at| f64::from(at) + shift).collect();
+        Reply::json(json!({ "object": "list", "data": [{ "index": 0, "embedding": vector }] }).to_string())
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    commit(&project);
+    let done = refresh(&project, &server.url, &["--summary", "summary.md"]);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    let summary = std::fs::read_to_string(project.path().join("summary.md")).unwrap();
+    let row = "| numbers | `/data/0/embedding` | – | 1024 of 1024 numbers differ (by 0.25 at most) |";
+    assert!(summary.contains(row), "{summary}");
+    let shown = project.run(&["diff", "HEAD", "--show"]).stdout;
+    let line = "    @ /data/0/embedding: 1024 of 1024 numbers differ (by 0.25 at most)";
+    assert_eq!(shown.lines().nth(1), Some(line), "{shown}");
+    assert!(shown.lines().next().unwrap().ends_with(".yaml: numbers"), "{shown}");
+    let document = project.run(&["diff", "HEAD", "--format", "json"]).stdout;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let difference = &document["cassettes"][0]["differences"][0];
+    assert_eq!((&difference["old"][1], &difference["new"][1]), (&json!(1.0), &json!(1.25)));
+}
+
 /// Echoes the request with a price of a dollar for a thousand requests; the text changes after the first `same` calls.
 fn priced(same: usize) -> impl Fn(usize, &crate::support::server::Call) -> Reply {
     move |number, _| {

@@ -92,13 +92,15 @@ pub(super) fn markdown(all: &[RefreshResult], sent: usize) -> String {
             Outcome::Refreshed { change, .. } => {
                 *kinds.entry(change.kind).or_default() += 1;
                 for difference in &change.differences {
+                    let (old, new) = match difference.numbers() {
+                        Some(numbers) => ("–".to_owned(), numbers),
+                        None => (value(&difference.old), value(&difference.new)),
+                    };
                     changed.push_str(&format!(
-                        "| `{}` | {} | `{}` | {} | {} |\n",
+                        "| `{}` | {} | `{}` | {old} | {new} |\n",
                         cell(&result.name),
                         change.kind,
                         cell(&difference.pointer),
-                        value(&difference.old),
-                        value(&difference.new)
                     ));
                 }
             }
