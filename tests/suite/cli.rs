@@ -364,8 +364,17 @@ fn list_of_an_empty_directory_is_empty() {
 #[test]
 fn a_missing_directory_is_an_error_that_names_it() {
     let project = Project::new();
-    for command in [&["list"][..], &["verify"], &["show", "x"]] {
-        let done = project.run(&[command, &["--dir", "no/such/folder"]].concat());
+    for command in [
+        &["list", "--dir"][..],
+        &["verify", "--dir"],
+        &["show", "x", "--dir"],
+        &["stats", "--dir"],
+        &["review", "--dir"],
+        &["refresh", "--upstream", "http://127.0.0.1:9", "--dir"],
+        &["export", "--to", "har", "--out", "out.har", "--dir"],
+        &["copy", "--", "no/such/folder"],
+    ] {
+        let done = project.run(&[command, &["no/such/folder"]].concat());
         assert_eq!((done.code(), done.stdout.as_str()), (2, ""), "{command:?}");
         assert_eq!(
             done.stderr,

@@ -455,7 +455,10 @@ async fn a_changed_embedding_is_one_line() {
     let document = project.run(&["diff", "HEAD", "--format", "json"]).stdout;
     let document: Value = serde_json::from_str(&document).unwrap();
     let difference = &document["cassettes"][0]["differences"][0];
-    assert_eq!((&difference["old"][1], &difference["new"][1]), (&json!(1.0), &json!(1.25)));
+    assert_eq!(
+        (&difference["old"][1], &difference["new"][1]),
+        (&json!(1.0), &json!(1.25))
+    );
 }
 
 /// Echoes the request with a price of a dollar for a thousand requests; the text changes after the first `same` calls.
