@@ -158,7 +158,10 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings, 4 unchanged, 4 requests sent, $0.00 spent\n"),
+        (
+            0,
+            "4 recordings, 0 changed, 4 unchanged, 4 requests sent, $0.00 spent\n"
+        ),
         "{}",
         done.stderr
     );
@@ -652,7 +655,16 @@ async fn new_recordings_wait_for_a_review() {
         done.stdout
     );
     assert_eq!(unchanged(&project), 3);
+    for decision in ["accepted\n", "rejected\n", "skipped\n", "quit\n"] {
+        let echo = format!("[q]uit: {decision}");
+        assert_eq!(done.stdout.matches(&echo).count(), 1, "{decision}: {}", done.stdout);
+    }
     let done = review(&project, &[], "x\nd\nw\na\n");
+    assert!(
+        done.stdout.contains("\nthe keys are a or y (accept), "),
+        "{}",
+        done.stdout
+    );
     assert!(done.stdout.contains("\n- Paris\n+ Lyon\n"), "{}", done.stdout);
     assert!(
         done.stdout.contains("1 of 2  chat-completions/three-"),

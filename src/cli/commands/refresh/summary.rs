@@ -43,11 +43,14 @@ fn change_of(outcome: &Outcome) -> Option<&Change> {
 
 pub(super) fn text(all: &[RefreshResult], sent: usize, show: bool) -> String {
     let mut text = String::new();
-    let mut unchanged = 0;
+    let (mut changed, mut unchanged) = (0, 0);
     for refreshed in all {
         match &refreshed.outcome {
             Outcome::Refreshed { is_changed: false, .. } => unchanged += 1,
-            outcome => text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome))),
+            outcome => {
+                changed += usize::from(matches!(outcome, Outcome::Refreshed { .. }));
+                text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome)));
+            }
         }
         if let (true, Some(change)) = (show, change_of(&refreshed.outcome)) {
             for line in change.differences.iter().flat_map(Difference::lines) {
@@ -61,7 +64,7 @@ pub(super) fn text(all: &[RefreshResult], sent: usize, show: bool) -> String {
         left => format!(", {left} left as they were"),
     };
     text.push_str(&format!(
-        "{}, {unchanged} unchanged{left}, {} sent, {} spent\n",
+        "{}, {changed} changed, {unchanged} unchanged{left}, {} sent, {} spent\n",
         count(all.len(), "recording"),
         count(sent, "request"),
         format_dollars(spent(all))
