@@ -412,6 +412,33 @@ async fn show_prints_a_chat_with_tool_calls() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat_with_tool(None), chat_with_tool(Some("21 °C"))]).await;
     insta::assert_snapshot!(reported(&project.run(&["show", "chat-completions"])));
+    let cut = project.run(&["show", "chat-completions"]).stdout;
+    assert!(!cut.contains("parameters:"), "{cut}");
+    let whole = project.run(&["show", "chat-completions", "--full"]).stdout;
+    let tools = "tools: weather\n\n[tools]\n- type: function\n  function:\n    name: weather\n";
+    assert_eq!(whole.matches(tools).count(), 2, "{whole}");
+    assert_eq!(whole.matches("    parameters:\n").count(), 2, "{whole}");
+}
+
+/// What `list` shows of a key on a terminal finds the recording.
+#[tokio::test(flavor = "multi_thread")]
+async fn show_finds_a_recording_by_the_digits_of_its_key() {
+    let project = recorded(&[chat(FRANCE), embeddings()]).await;
+    for wanted in ["83d8b2b9", "chat-completions/83d8b2b9", "83d8"] {
+        let shown = project.run(&["show", wanted]);
+        assert_eq!(shown.code(), 0, "{wanted}: {}", shown.stderr);
+        assert_eq!(
+            shown.stdout.matches("\n# ").count() + 1,
+            1,
+            "{wanted}: {}",
+            shown.stdout
+        );
+        assert!(
+            shown
+                .stdout
+                .starts_with("# chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml\n")
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
