@@ -345,10 +345,10 @@ mod tests {
     fn a_changed_vector_is_one_line() {
         let vector = |step: f64| -> Value { (0..1024).map(|at| f64::from(at) * step).collect() };
         let response =
-            |step: f64| json!({ "data": [{ "embedding": vector(step) }, { "embedding": vector(2.0 * step) }] });
+            |step: f64| json!({ "data": [{ "embedding": vector(step) }, { "embedding": vector(3.0 * step) }] });
         insta::assert_snapshot!(lines(response(0.5), response(0.25)), @r"
         @ /data/0/embedding: 1023 of 1024 numbers differ (by 260 at most)
-        @ /data/1/embedding: 1023 of 1024 numbers differ (by 510 at most)
+        @ /data/1/embedding: 1023 of 1024 numbers differ (by 770 at most)
         ");
         let found = differences(&vector(0.5), &vector(0.25));
         assert_eq!(
