@@ -18,6 +18,9 @@ const LONGEST_SHOWN: usize = 160;
 /// The maximum number of changes within one text that are shown.
 const MOST_CHANGES: usize = 4;
 
+/// If more numbers of an array differ, its numbers are not compared one by one: two vectors differ in every number.
+const MOST_NUMBERS: usize = 8;
+
 /// The maximum time for the comparison of arrays and texts. After it the result is less exact.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -31,7 +34,8 @@ pub(crate) struct Difference {
 }
 
 /// Returns the differences between two values, in the order of the new value. Array items are matched by their content,
-/// so that an additional message at the beginning is one difference.
+/// so that an additional message at the beginning is one difference. Two arrays of equally many numbers, such as embeddings, are one
+/// difference if more than a few of their numbers differ.
 pub(crate) fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(String::new(), old, new, Instant::now() + TIMEOUT, &mut found);
@@ -71,6 +75,18 @@ fn compare_arrays(pointer: &str, old: &[Value], new: &[Value], deadline: Instant
     let texts = |items: &[Value]| items.iter().map(Value::to_string).collect::<Vec<_>>();
     let (old_texts, new_texts) = (texts(old), texts(new));
     let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_texts, &new_texts, Some(deadline));
+    if are_vectors(old, new) {
+        let changed = ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. }));
+        let changed: usize = changed.map(|op| op.old_range().len().max(op.new_range().len())).sum();
+        if changed > MOST_NUMBERS {
+            found.push(Difference {
+                pointer: pointer.to_owned(),
+                old: Some(Value::from(old)),
+                new: Some(Value::from(new)),
+            });
+            return;
+        }
+    }
     for op in ops.iter().filter(|op| !matches!(op, DiffOp::Equal { .. })) {
         let (olds, news) = (op.old_range(), op.new_range());
         let both = olds.len().min(news.len());
@@ -96,18 +112,24 @@ fn compare_arrays(pointer: &str, old: &[Value], new: &[Value], deadline: Instant
     }
 }
 
+/// Whether both arrays have numbers only, and equally many.
+fn are_vectors(old: &[Value], new: &[Value]) -> bool {
+    old.len() == new.len() && old.iter().chain(new).all(Value::is_number)
+}
+
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
 impl Difference {
     /// Returns the difference as lines: the pointer, then the old value after a `-` and the new value after a `+`. Of two
-    /// texts only the changed words and the words around them are shown.
+    /// texts only the changed words and the words around them are shown. Two vectors are one line.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "@ {}",
-            if self.pointer.is_empty() { "/" } else { &self.pointer }
-        )];
+        let pointer = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        if let Some(numbers) = self.numbers() {
+            return vec![format!("@ {pointer}: {numbers}")];
+        }
+        let mut lines = vec![format!("@ {pointer}")];
         if let (Some(Value::String(old)), Some(Value::String(new))) = (&self.old, &self.new) {
             lines.extend(changed_words(old, new));
         } else {
@@ -115,6 +137,42 @@ impl Difference {
             lines.extend(self.new.iter().map(|new| format!("+ {}", on_one_line(new))));
         }
         lines
+    }
+
+    /// How many numbers of two vectors differ, and by how much: `1024 of 1024 numbers differ (by 0.17 at most)`. `None` if the
+    /// values are not vectors of one length.
+    pub(crate) fn numbers(&self) -> Option<String> {
+        let (Some(Value::Array(old)), Some(Value::Array(new))) = (&self.old, &self.new) else {
+            return None;
+        };
+        if !are_vectors(old, new) || old.is_empty() {
+            return None;
+        }
+        let changed = old.iter().zip(new).filter(|(old, new)| old != new);
+        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        // `max` ignores a number that is not finite.
+        let most = changed
+            .clone()
+            .map(|(old, new)| (number(old) - number(new)).abs())
+            .fold(0.0, f64::max);
+        let (changed, all) = (changed.count(), old.len());
+        Some(format!(
+            "{changed} of {all} numbers differ (by {} at most)",
+            rounded(most)
+        ))
+    }
+}
+
+/// A number with two significant digits: `0.17`, `0.000012`, `1200`.
+fn rounded(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return number.to_string();
+    }
+    let two: f64 = format!("{number:.1e}").parse().unwrap_or(number);
+    if (1e-9..1e15).contains(&two) {
+        two.to_string()
+    } else {
+        format!("{two:e}")
     }
 }
 
@@ -281,6 +339,34 @@ mod tests {
         @ /0
         + {"role":"user","content":"zero"}
         "#);
+    }
+
+    #[test]
+    fn a_changed_vector_is_one_line() {
+        let vector = |step: f64| -> Value { (0..1024).map(|at| f64::from(at) * step).collect() };
+        let response =
+            |step: f64| json!({ "data": [{ "embedding": vector(step) }, { "embedding": vector(3.0 * step) }] });
+        insta::assert_snapshot!(lines(response(0.5), response(0.25)), @r"
+        @ /data/0/embedding: 1023 of 1024 numbers differ (by 260 at most)
+        @ /data/1/embedding: 1023 of 1024 numbers differ (by 770 at most)
+        ");
+        let found = differences(&vector(0.5), &vector(0.25));
+        assert_eq!(
+            (&found[0].old, &found[0].new),
+            (&Some(vector(0.5)), &Some(vector(0.25)))
+        );
+        // A few changed numbers are shown one by one, and so is an array of another length.
+        let mut other = vector(0.5);
+        other[7] = json!(-1);
+        assert_eq!(lines(vector(0.5), other), "@ /7\n- 3.5\n+ -1");
+        let longer: Value = (0..1025).map(|at| f64::from(at) * 0.5).collect();
+        assert_eq!(lines(vector(0.5), longer), "@ /1024\n+ 512.0");
+    }
+
+    #[test]
+    fn numbers_have_two_significant_digits() {
+        let shown = [0.171_3, 0.000_012_34, 1234.0, 1.0, 0.0, 1.2e-12].map(rounded);
+        assert_eq!(shown, ["0.17", "0.000012", "1200", "1", "0", "1.2e-12"]);
     }
 
     #[test]

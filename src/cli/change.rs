@@ -17,7 +17,9 @@ pub(crate) enum ChangeKind {
     Same,
     /// Only ids, times, padding or token counts differ.
     Volatile,
-    /// The text of the model differs, or the numbers that it computes.
+    /// Only numbers differ, such as those of an embedding.
+    Numbers,
+    /// The text of the model differs.
     Wording,
     /// Another tool is called, or with other arguments.
     ToolCall,
@@ -33,6 +35,7 @@ impl ChangeKind {
         match self {
             Self::Same => "same",
             Self::Volatile => "only volatile fields",
+            Self::Numbers => "numbers",
             Self::Wording => "wording",
             Self::ToolCall => "tool call",
             Self::Ending => "ending",
@@ -154,6 +157,8 @@ fn kind_of(difference: &Difference) -> ChangeKind {
         return ChangeKind::ToolCall;
     }
     match (&difference.old, &difference.new) {
+        (Some(Value::Number(_)), Some(Value::Number(_))) => ChangeKind::Numbers,
+        _ if difference.numbers().is_some() => ChangeKind::Numbers,
         (Some(old), Some(new)) if json_type(old) == json_type(new) => ChangeKind::Wording,
         // An added or removed item: a page, a chunk, a vector.
         (None, Some(item)) | (Some(item), None)
@@ -386,8 +391,10 @@ mod tests {
         assert_eq!(kind(says("a"), says("b")), ChangeKind::Wording);
         assert_eq!(
             kind(json(r#"{"data":[0.1,0.2]}"#), json(r#"{"data":[0.1,0.3]}"#)),
-            ChangeKind::Wording
+            ChangeKind::Numbers
         );
+        let vector = |first: u8| json(&json!({ "data": (first..first + 100).collect::<Vec<_>>() }).to_string());
+        assert_eq!(kind(vector(0), vector(100)), ChangeKind::Numbers);
         assert_eq!(
             kind(
                 json(r#"{"pages":[{"a":"b"}]}"#),

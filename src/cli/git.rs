@@ -7,6 +7,12 @@ use std::process::Command;
 
 /// Runs git in a folder: its output, or the reason of its failure.
 pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    git_with_message(folder, arguments)
+        .map_err(|why| why.unwrap_or_else(|| format!("git {} failed without a message", arguments.join(" "))))
+}
+
+/// Runs git in a folder: its output, or its error message if it has printed one.
+pub(super) fn git_with_message(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, Option<String>> {
     let output = Command::new("git")
         .arg("--no-optional-locks")
         .args(arguments)
@@ -22,10 +28,7 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> 
         return Ok(output.stdout);
     }
     let message = String::from_utf8_lossy(&output.stderr);
-    Err(match message.lines().next() {
-        Some(message) => message.to_owned(),
-        None => format!("git {} ended with {}", arguments.join(" "), output.status),
-    })
+    Err(message.lines().next().map(str::to_owned))
 }
 
 /// The state in git of the files of a directory.

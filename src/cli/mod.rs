@@ -73,7 +73,7 @@ enum Command {
     Show(commands::show::Arguments),
     /// Check that each cassette can be read, matches its key and its name, and contains no secret.
     Verify(commands::verify::Arguments),
-    /// Compare cassettes, and classify each change: wording, tool call, ending, shape.
+    /// Compare cassettes, and classify each change: numbers, wording, tool call, ending, shape.
     Diff(commands::diff::Arguments),
     /// Write an HTML page that shows the recordings: conversations, streams at their speed, images, changes.
     Report(commands::report::Arguments),

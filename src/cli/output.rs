@@ -71,9 +71,11 @@ pub(crate) fn view() -> View {
     }
 }
 
-/// Whether output to a terminal is colored: unless `NO_COLOR` is set.
+/// Whether output to a terminal is colored: unless `NO_COLOR` is set, or `TERM` says that the terminal has no colors.
 fn is_colored(is_terminal: bool) -> bool {
-    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    is_terminal
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
 /// Writes to stdout. Ignores a closed pipe, such as that of `| head`.
@@ -90,7 +92,7 @@ pub(crate) fn write_out(text: &str) -> Result<()> {
     }
 }
 
-/// Colors the lines of differences on a terminal, unless `NO_COLOR` is set.
+/// Colors the lines of differences on a terminal that has colors.
 fn colored(text: &str, is_terminal: bool) -> String {
     if !is_colored(is_terminal) {
         return text.to_owned();

@@ -190,7 +190,19 @@ fn wrapped(parts: &[Part], width: usize) -> Vec<Vec<Part>> {
     if lines.len() > 1 && lines.last().is_some_and(Vec::is_empty) {
         lines.pop();
     }
+    lines.iter_mut().for_each(trim_end);
     lines
+}
+
+/// Removes the spaces at the end of a line: that after a last word as wide as the column would move the next column.
+fn trim_end(line: &mut Vec<Part>) {
+    while let Some((_, text)) = line.last_mut() {
+        text.truncate(text.trim_end_matches(' ').len());
+        if !text.is_empty() {
+            break;
+        }
+        line.pop();
+    }
 }
 
 fn push(lines: &mut [Vec<Part>], is_same: bool, text: &str) {
@@ -272,6 +284,17 @@ mod tests {
         }
         assert_eq!(shown.matches('x').count(), 2 * 130);
         assert!(shown.contains("ワード三十"));
+    }
+
+    #[test]
+    fn the_sign_is_always_in_the_same_column() {
+        // The columns are 48 wide, as are seven words without the space after the last one.
+        let old = "123456 ".repeat(30);
+        let shown = shown(&old, &old.replacen("123456", "654321", 1), Some(100), false);
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+        for line in shown.lines() {
+            assert_eq!(line.find('|'), Some(49), "{shown}");
+        }
     }
 
     #[test]

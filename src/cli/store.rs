@@ -69,6 +69,14 @@ impl Store {
         })
     }
 
+    /// Checks that a directory exists. [`list`](Self::list) does so too.
+    pub(super) fn check_exists(&self) -> Result<()> {
+        match &self.directory {
+            Some(directory) => directory.check_exists(),
+            None => Ok(()),
+        }
+    }
+
     /// The settings of the store.
     pub(super) async fn settings(&self) -> Result<Settings> {
         if let Some(directory) = &self.directory {

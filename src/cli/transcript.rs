@@ -162,6 +162,11 @@ impl Page {
                 .filter_map(|tool| tool["function"]["name"].as_str().or_else(|| tool["type"].as_str()))
                 .collect();
             self.line(&format!("tools: {}", names.join(", ")));
+            if self.extent == Extent::Whole && !tools.is_empty() {
+                // Their descriptions and parameters.
+                self.heading("tools");
+                self.block(&yaml::display(&Value::Array(tools)));
+            }
         }
         match messages {
             Some((_, Value::Array(entries))) if entries.iter().all(Value::is_object) => {

@@ -364,8 +364,17 @@ fn list_of_an_empty_directory_is_empty() {
 #[test]
 fn a_missing_directory_is_an_error_that_names_it() {
     let project = Project::new();
-    for command in [&["list"][..], &["verify"], &["show", "x"]] {
-        let done = project.run(&[command, &["--dir", "no/such/folder"]].concat());
+    for command in [
+        &["list", "--dir"][..],
+        &["verify", "--dir"],
+        &["show", "x", "--dir"],
+        &["stats", "--dir"],
+        &["review", "--dir"],
+        &["refresh", "--upstream", "http://127.0.0.1:9", "--dir"],
+        &["export", "--to", "har", "--out", "out.har", "--dir"],
+        &["copy", "--", "no/such/folder"],
+    ] {
+        let done = project.run(&[command, &["no/such/folder"]].concat());
         assert_eq!((done.code(), done.stdout.as_str()), (2, ""), "{command:?}");
         assert_eq!(
             done.stderr,
@@ -403,6 +412,33 @@ async fn show_prints_a_chat_with_tool_calls() {
     let _redacted = without_what_varies();
     let project = recorded(&[chat_with_tool(None), chat_with_tool(Some("21 °C"))]).await;
     insta::assert_snapshot!(reported(&project.run(&["show", "chat-completions"])));
+    let cut = project.run(&["show", "chat-completions"]).stdout;
+    assert!(!cut.contains("parameters:"), "{cut}");
+    let whole = project.run(&["show", "chat-completions", "--full"]).stdout;
+    let tools = "tools: weather\n\n[tools]\n- type: function\n  function:\n    name: weather\n";
+    assert_eq!(whole.matches(tools).count(), 2, "{whole}");
+    assert_eq!(whole.matches("    parameters:\n").count(), 2, "{whole}");
+}
+
+/// What `list` shows of a key on a terminal finds the recording.
+#[tokio::test(flavor = "multi_thread")]
+async fn show_finds_a_recording_by_the_digits_of_its_key() {
+    let project = recorded(&[chat(FRANCE), embeddings()]).await;
+    for wanted in ["83d8b2b9", "chat-completions/83d8b2b9", "83d8"] {
+        let shown = project.run(&["show", wanted]);
+        assert_eq!(shown.code(), 0, "{wanted}: {}", shown.stderr);
+        assert_eq!(
+            shown.stdout.matches("\n# ").count() + 1,
+            1,
+            "{wanted}: {}",
+            shown.stdout
+        );
+        assert!(
+            shown
+                .stdout
+                .starts_with("# chat-completions/capital-of-france-83d8b2b94cb13f9b.yaml\n")
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1306,6 +1342,38 @@ fn completions_contain_every_subcommand() {
     );
     assert_eq!((bash.status.success(), bash.stderr.as_str()), (true, ""));
     assert_eq!(project.run(&["completions", "no-such-shell"]).code(), 2);
+}
+
+#[test]
+fn bash_completes_the_options_of_a_subcommand() {
+    let project = Project::new();
+    project.write("completions.bash", &project.run(&["completions", "bash"]).stdout);
+    let completed = |words: &[&str]| {
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let script = format!(
+            r#"
+            source completions.bash
+            COMP_WORDS=({}); COMP_CWORD={}
+            _mistral__cassette mistral-cassette '{last}' '{before}'
+            printf '%s\n' "${{COMPREPLY[@]}}"
+            "#,
+            words.join(" "),
+            words.len() - 1
+        );
+        let bash = done(
+            Command::new("bash")
+                .args(["--norc", "-c", &script])
+                .current_dir(project.path()),
+        );
+        assert_eq!((bash.status.success(), bash.stderr.as_str()), (true, ""));
+        bash.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let options = completed(&["mistral-cassette", "list", "--"]);
+    assert!(options.iter().any(|option| option == "--sort"), "{options:?}");
+    let orders = completed(&["mistral-cassette", "list", "--sort", "re"]);
+    assert_eq!(orders, ["recorded", "responses"]);
+    let commands = completed(&["mistral-cassette", "sh"]);
+    assert_eq!(commands, ["show"]);
 }
 
 // Modes.

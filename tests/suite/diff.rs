@@ -127,12 +127,9 @@ async fn a_git_revision_is_compared_with_the_working_tree() {
     );
     let unknown = project.run(&["diff", "no-such-thing"]);
     assert_eq!(unknown.code(), 2);
-    assert!(
-        unknown
-            .stderr
-            .contains("is not a cassette, a directory or a git revision"),
-        "{}",
-        unknown.stderr
+    assert_eq!(
+        unknown.stderr,
+        "error: \"no-such-thing\" is not a cassette, a directory or a git revision\n"
     );
 }
 

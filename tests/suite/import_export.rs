@@ -642,6 +642,20 @@ async fn an_export_is_imported_unchanged() {
     let one = project.run(&["export", "--to", "jsonl", "--out", "-", "--scope", "suite/weather"]);
     assert_eq!(one.stdout.lines().count(), 1, "{one:?}");
     assert_eq!(one.stderr, "1 interaction in 1 cassette exported\n");
+    let none = project.run(&[
+        "export",
+        "--to",
+        "jsonl",
+        "--out",
+        "no.jsonl",
+        "--scope",
+        "suite/wether",
+    ]);
+    assert_eq!(none.code(), 2, "{none:?}");
+    let message = "error: no cassette in cassettes is in the scope suite/wether\nhint: there are cassettes in ";
+    assert!(none.stderr.starts_with(message), "{none:?}");
+    assert!(none.stderr.contains("suite/weather"), "{none:?}");
+    assert!(!project.path().join("no.jsonl").exists());
 }
 
 #[test]

@@ -158,7 +158,10 @@ async fn equivalent_responses_leave_the_file_unchanged() {
     assert_eq!(project.git(&["status", "--porcelain", "--ignored"]), "");
     assert_eq!(
         (done.code(), done.stdout.as_str()),
-        (0, "4 recordings, 4 unchanged, 4 requests sent, $0.00 spent\n"),
+        (
+            0,
+            "4 recordings, 0 changed, 4 unchanged, 4 requests sent, $0.00 spent\n"
+        ),
         "{}",
         done.stderr
     );
@@ -431,6 +434,36 @@ async fn a_summary_shows_the_changes_by_their_meaning() {
     );
 }
 
+/// Each number of an embedding differs a little with each version of a model: one line says so, not one for each number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_embedding_is_one_line() {
+    let server = Server::start(|number, _| {
+        let shift = if number < 1 { 0.0 } else { 0.25 };
+        let vector: Vec<f64> = (0..1024).map(|at| f64::from(at) + shift).collect();
+        Reply::json(json!({ "object": "list", "data": [{ "index": 0, "embedding": vector }] }).to_string())
+    })
+    .await;
+    let project = Project::new();
+    ask(&project, &server.url, &chat("one")).await;
+    commit(&project);
+    let done = refresh(&project, &server.url, &["--summary", "summary.md"]);
+    assert_eq!(done.code(), 1, "{}{}", done.stdout, done.stderr);
+    let summary = std::fs::read_to_string(project.path().join("summary.md")).unwrap();
+    let row = "| numbers | `/data/0/embedding` | – | 1024 of 1024 numbers differ (by 0.25 at most) |";
+    assert!(summary.contains(row), "{summary}");
+    let shown = project.run(&["diff", "HEAD", "--show"]).stdout;
+    let line = "    @ /data/0/embedding: 1024 of 1024 numbers differ (by 0.25 at most)";
+    assert_eq!(shown.lines().nth(1), Some(line), "{shown}");
+    assert!(shown.lines().next().unwrap().ends_with(".yaml: numbers"), "{shown}");
+    let document = project.run(&["diff", "HEAD", "--format", "json"]).stdout;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let difference = &document["cassettes"][0]["differences"][0];
+    assert_eq!(
+        (&difference["old"][1], &difference["new"][1]),
+        (&json!(1.0), &json!(1.25))
+    );
+}
+
 /// Echoes the request with a price of a dollar for a thousand requests; the text changes after the first `same` calls.
 fn priced(same: usize) -> impl Fn(usize, &crate::support::server::Call) -> Reply {
     move |number, _| {
@@ -622,7 +655,16 @@ async fn new_recordings_wait_for_a_review() {
         done.stdout
     );
     assert_eq!(unchanged(&project), 3);
+    for decision in ["accepted\n", "rejected\n", "skipped\n", "quit\n"] {
+        let echo = format!("[q]uit: {decision}");
+        assert_eq!(done.stdout.matches(&echo).count(), 1, "{decision}: {}", done.stdout);
+    }
     let done = review(&project, &[], "x\nd\nw\na\n");
+    assert!(
+        done.stdout.contains("\nthe keys are a or y (accept), "),
+        "{}",
+        done.stdout
+    );
     assert!(done.stdout.contains("\n- Paris\n+ Lyon\n"), "{}", done.stdout);
     assert!(
         done.stdout.contains("1 of 2  chat-completions/three-"),

@@ -576,7 +576,9 @@ async fn a_chain_that_cannot_be_followed_stays_as_it_was() {
             && done
                 .stdout
                 .contains("not saved: it belongs to the chain of p/batch-jobs/")
-            && done.stdout.contains("4 recordings, 0 unchanged, 3 left as they were"),
+            && done
+                .stdout
+                .contains("4 recordings, 1 changed, 0 unchanged, 3 left as they were"),
         "{}",
         done.stdout
     );

@@ -19,6 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (from, to) = (Store::open(&arguments.from)?, Store::open(&arguments.to)?);
+    from.check_exists()?;
     let mut progress = Progress::new(0, "cassettes");
     let copied = runtime()?.block_on(copy(&*from.engine, &*to.engine, |copied| {
         progress.set_number(copied.total);

@@ -1,12 +1,13 @@
 //! `export`: writes recordings to a file for other tools.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;
 
 use crate::cli::arguments::Directory;
 use crate::cli::import_export::{Frame, OrderedTexts, TargetFormat, frame, interactions_of, recorded_at, write_one};
-use crate::cli::output::{count, print, print_message, success_if};
+use crate::cli::output::{count, print, print_message, scope_names, success_if};
 use crate::cli::runtime::runtime;
 use crate::cli::store::{Document, Store};
 use crate::engine::Listed;
@@ -69,11 +70,25 @@ impl Exported {
     }
 }
 
+/// The error for a scope without cassettes.
+fn unknown_scope(store: &Store, wanted: &Scope, scopes: BTreeSet<Scope>) -> Error {
+    let message = format!("no cassette in {} is in the scope {wanted}", store.location());
+    let error = Error::new(ErrorKind::Settings, message);
+    if scopes.is_empty() {
+        return error;
+    }
+    error.with_hint(format!("there are cassettes in {}", scope_names(scopes.iter())))
+}
+
 /// Reads the cassettes, all or those of a scope; the second list has the errors of those that cannot be exported.
 async fn read(store: &Store, wanted: Option<&Scope>, format: TargetFormat) -> Result<(Exported, Vec<Error>)> {
     let scope_of = |listed: &Listed| listed.key.as_ref().map(|key| key.scope().clone()).unwrap_or_default();
-    let is_wanted = |listed: &Listed| wanted.is_none_or(|wanted| *wanted == scope_of(listed));
-    let listed: Vec<Listed> = store.list().await?.into_iter().filter(is_wanted).collect();
+    let is_wanted = |listed: &&Listed| wanted.is_none_or(|wanted| *wanted == scope_of(listed));
+    let all = store.list().await?;
+    let listed: Vec<Listed> = all.iter().filter(is_wanted).cloned().collect();
+    if let (true, Some(wanted)) = (listed.is_empty(), wanted) {
+        return Err(unknown_scope(store, wanted, all.iter().map(scope_of).collect()));
+    }
     let between = frame(format, false).between;
     let work = async |document: Document| {
         let scope = scope_of(&document.listed);

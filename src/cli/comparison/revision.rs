@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use bytes::Bytes;
 
 use crate::cassette::{Blob, Cassette, yaml};
-use crate::cli::git::git;
+use crate::cli::git::{git, git_with_message};
 use crate::cli::parallel::{in_order, processors};
 use crate::cli::progress::Progress;
 use crate::engine::{Listed, decode_stored_body, layout};
@@ -37,8 +37,14 @@ impl Revision {
         }
         let error = |what: &str, why: &str| Error::new(ErrorKind::Settings, format!("{name:?} {what}: {why}"));
         let commit = format!("{name}^{{commit}}");
-        run_git(&["rev-parse", "--verify", "--quiet", &commit])
-            .map_err(|why| error("is not a cassette, a directory or a git revision", &why))?;
+        // A name that is no revision gives no message.
+        git_with_message(Path::new("."), &["rev-parse", "--verify", "--quiet", &commit]).map_err(|why| {
+            const NO_SIDE: &str = "is not a cassette, a directory or a git revision";
+            match why {
+                Some(why) => error(NO_SIDE, &why),
+                None => Error::new(ErrorKind::Settings, format!("{name:?} {NO_SIDE}")),
+            }
+        })?;
         let folder = dir.display().to_string();
         let listed =
             run_git(&["ls-tree", "-r", "-z", name, "--", &folder]).map_err(|why| error("cannot be read", &why))?;

@@ -22,7 +22,7 @@ const MEDIA_PREFIX: usize = 64;
 /// The page omits a larger text body, in bytes without its media.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 
-/// How many differences of a recording the page shows: two vectors differ in every number.
+/// How many differences of a recording the page shows.
 const MAX_DIFFERENCES: usize = 100;
 
 /// The page truncates a longer value in a difference, in characters of its JSON.
@@ -183,6 +183,10 @@ fn difference_value(difference: &Difference) -> Value {
             ChangeTag::Insert => 1,
         };
         value["pieces"] = pieces.into_iter().map(|(tag, text)| json!([sign(tag), text])).collect();
+        return value;
+    }
+    if let Some(numbers) = difference.numbers() {
+        value["numbers"] = json!(numbers);
         return value;
     }
     for (side, text) in [("old", &difference.old), ("new", &difference.new)] {

@@ -97,6 +97,15 @@ impl DirectoryEngine {
         Ok(Some(content))
     }
 
+    /// Checks that the directory exists, for commands that would take a wrong name for an empty directory.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_exists(&self) -> Result<()> {
+        match std::fs::read_dir(&self.root) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed("read", &self.root, error)),
+        }
+    }
+
     /// Lists every cassette file below the directory, sorted by name.
     pub(crate) fn list(&self) -> Result<Vec<Listed>> {
         let mut found = Vec::new();

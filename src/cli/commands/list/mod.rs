@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     errors.iter().for_each(print_error);
     sort.sort(&mut rows);
     print(&match listing.output.format {
-        Format::Text => table::text(&rows, width_of_terminal()),
+        Format::Text => table::text(&rows, *sort, width_of_terminal()),
         Format::Json => document(&rows),
     })?;
     Ok(success_if(errors.is_empty()))

@@ -66,6 +66,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let key = api_key()?;
     let store = arguments.directory.open()?;
+    store.check_exists()?;
     runtime()?.block_on(async {
         let mut refresher = arguments.refresher(key, &store).await?;
         if let Some(journal) = refresher.journal.as_ref().filter(|journal| journal.is_resumed) {

@@ -43,11 +43,14 @@ fn change_of(outcome: &Outcome) -> Option<&Change> {
 
 pub(super) fn text(all: &[RefreshResult], sent: usize, show: bool) -> String {
     let mut text = String::new();
-    let mut unchanged = 0;
+    let (mut changed, mut unchanged) = (0, 0);
     for refreshed in all {
         match &refreshed.outcome {
             Outcome::Refreshed { is_changed: false, .. } => unchanged += 1,
-            outcome => text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome))),
+            outcome => {
+                changed += usize::from(matches!(outcome, Outcome::Refreshed { .. }));
+                text.push_str(&format!("{}: {}\n", refreshed.name, description(outcome)));
+            }
         }
         if let (true, Some(change)) = (show, change_of(&refreshed.outcome)) {
             for line in change.differences.iter().flat_map(Difference::lines) {
@@ -61,7 +64,7 @@ pub(super) fn text(all: &[RefreshResult], sent: usize, show: bool) -> String {
         left => format!(", {left} left as they were"),
     };
     text.push_str(&format!(
-        "{}, {unchanged} unchanged{left}, {} sent, {} spent\n",
+        "{}, {changed} changed, {unchanged} unchanged{left}, {} sent, {} spent\n",
         count(all.len(), "recording"),
         count(sent, "request"),
         format_dollars(spent(all))
@@ -92,13 +95,15 @@ pub(super) fn markdown(all: &[RefreshResult], sent: usize) -> String {
             Outcome::Refreshed { change, .. } => {
                 *kinds.entry(change.kind).or_default() += 1;
                 for difference in &change.differences {
+                    let (old, new) = match difference.numbers() {
+                        Some(numbers) => ("–".to_owned(), numbers),
+                        None => (value(&difference.old), value(&difference.new)),
+                    };
                     changed.push_str(&format!(
-                        "| `{}` | {} | `{}` | {} | {} |\n",
+                        "| `{}` | {} | `{}` | {old} | {new} |\n",
                         cell(&result.name),
                         change.kind,
                         cell(&difference.pointer),
-                        value(&difference.old),
-                        value(&difference.new)
                     ));
                 }
             }

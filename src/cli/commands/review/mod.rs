@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             format!("review needs a cassette directory, but {} is a cache", store.location()),
         ));
     };
+    store.check_exists()?;
     let Some(journal) = Journal::load(directory.root())? else {
         print("there is nothing to review\n")?;
         return Ok(SUCCESS);

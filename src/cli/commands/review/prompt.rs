@@ -17,6 +17,24 @@ pub(super) enum Decision {
     Quit,
 }
 
+impl Decision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accepted",
+            Self::Reject => "rejected",
+            Self::Skip => "skipped",
+            Self::Quit => "quit",
+        }
+    }
+}
+
+/// The answer to another key.
+const KEYS: &str =
+    "the keys are a or y (accept), r or n (reject), s (skip), d (differences), w (whole answers) and q (quit)";
+
+/// What a terminal sends for Ctrl-D, which ends an input.
+const END_OF_INPUT: char = '\u{4}';
+
 /// Asks for a decision about a chain: a key press on a terminal, otherwise a line on stdin.
 pub(super) fn prompt(chain: &Chain) -> Result<Decision> {
     let together = match chain.len() {
@@ -41,11 +59,11 @@ pub(super) fn prompt(chain: &Chain) -> Result<Decision> {
                 continue;
             }
             Some(_) => {
-                print("\n")?;
+                print(&format!("\n{KEYS}\n"))?;
                 continue;
             }
         };
-        print("\n")?;
+        print(&format!("{}\n", decision.name()))?;
         return Ok(decision);
     }
 }
@@ -55,6 +73,7 @@ fn read_key() -> Result<Option<char>> {
     let failed = |error| Error::new(ErrorKind::Io, "cannot read the decision").with_source(error);
     if io::stdin().is_terminal() {
         return match Term::stdout().read_key().map_err(failed)? {
+            Key::Char(END_OF_INPUT) => Ok(None),
             Key::Char(key) => Ok(Some(key)),
             Key::Escape | Key::CtrlC => Ok(None),
             _ => Ok(Some(' ')),

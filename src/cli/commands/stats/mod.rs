@@ -55,12 +55,12 @@ async fn read(store: &Store, prices: &Prices, used: Option<&Used>) -> Result<(St
         counts: store.engine.extensions().counts().await?,
         ..Stats::default()
     };
-    let listed = match &store.directory {
-        // Nothing is recorded yet.
-        Some(directory) if !directory.root().exists() => Vec::new(),
-        _ => store.list().await?,
-    };
-    let listed: Vec<Listed> = listed.into_iter().filter(|listed| listed.key.is_some()).collect();
+    let listed: Vec<Listed> = store
+        .list()
+        .await?
+        .into_iter()
+        .filter(|listed| listed.key.is_some())
+        .collect();
     let (mut costs, mut bodies, mut errors) = (Costs::default(), BTreeSet::new(), Vec::new());
     let work = async |document: Document| one(store, document, prices).await;
     store.each_of(&listed, work, |read| match read {

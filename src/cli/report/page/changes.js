@@ -37,7 +37,8 @@ function changes(one, recording) {
   return [section];
 }
 
-function field({ pointer, old, new: now, pieces }) {
+function field({ pointer, old, new: now, pieces, numbers }) {
+  if (numbers) return make("div", "field", make("code", "", pointer || "/"), make("p", "note", numbers));
   const marked = (tag, sign) => {
     const text = make("div", `text ${tag}`);
     pieces.forEach(([kind, piece], at) => {
