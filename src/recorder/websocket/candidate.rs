@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub(super) index: usize,
     inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
+    /// How many of the outputs the client has got.
+    delivered: usize,
     /// The end, if the API has closed the session.
     pub(super) close: Option<Closing>,
 }
@@ -100,19 +102,47 @@ impl Candidate {
             index,
             inputs,
             outputs,
+            delivered: 0,
             close,
             document,
         }
     }
 
-    /// The message that the client gets next, if it has got this many and has sent what comes before it.
-    pub(super) fn due(&self, delivered: usize, position: Position) -> Option<&Output> {
-        self.outputs.get(delivered).filter(|output| output.after <= position)
+    /// The message that the client gets next, if it has sent what comes before it.
+    pub(super) fn due(&self, position: Position) -> Option<&Output> {
+        self.outputs
+            .get(self.delivered)
+            .filter(|output| output.after <= position)
+    }
+
+    /// Notes that the client has got the next message.
+    pub(super) fn deliver(&mut self) {
+        self.delivered += 1;
+    }
+
+    /// Notes that the client has got a message of another session. It counts if it is like the next one of this session. Within
+    /// a run of audio, it does not matter how much of the run came before it: that differs from one recording to the next.
+    pub(super) fn follow(&mut self, other: &Output, position: Position) {
+        let is_next = |own: &&Output| {
+            let is_in_run = own.after.messages == position.messages;
+            (own.after <= position || is_in_run) && own.is_like(other)
+        };
+        self.delivered += usize::from(self.outputs.get(self.delivered).filter(is_next).is_some());
+    }
+
+    /// Whether the client has got half of the messages, which is where faults come.
+    pub(super) fn is_half_delivered(&self) -> bool {
+        self.delivered >= self.outputs.len() / 2
+    }
+
+    /// Whether the client has got everything.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.delivered >= self.outputs.len()
     }
 
     /// Whether the client has sent everything when it is at this position.
     pub(super) fn is_complete(&self, position: Position) -> bool {
-        position.at_message().messages >= self.inputs.len()
+        position.at_message().messages >= self.inputs.len() && self.is_audio_complete(position)
     }
 
     /// Whether a message is the next one of the session, after what the client has sent.

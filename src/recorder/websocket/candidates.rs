@@ -14,21 +14,32 @@ use crate::settings::expiry::Freshness;
 pub(super) struct Candidates {
     sessions: Vec<Candidate>,
     pub(super) position: Position,
-    /// How many messages the client has got.
-    delivered: usize,
+    /// Whether the client has got a message of the first session about which the others disagreed.
+    is_guessed: bool,
 }
 
-/// What the client gets next. Unless it `is_certain`, the sessions that are left disagree about it.
+/// What the client gets next.
 pub(super) enum Next<'a> {
     Output {
         session: &'a Candidate,
         output: &'a Output,
-        is_certain: bool,
+        certainty: Certainty,
     },
     /// The end of the session.
-    Close { closing: Closing, is_certain: bool },
+    Close { closing: Closing, certainty: Certainty },
     /// Nothing before it sends more.
     Nothing,
+}
+
+/// How certain it is that the client gets something next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Certainty {
+    /// The sessions that are left agree.
+    Certain,
+    /// They disagree.
+    Guess,
+    /// It contradicts the session that was guessed before, or it is an end after which the others send more.
+    Unlikely,
 }
 
 /// What a message of the client means.
@@ -87,7 +98,7 @@ impl Candidates {
         Ok(Self {
             sessions,
             position: Position::default(),
-            delivered: 0,
+            is_guessed: false,
         })
     }
 
@@ -100,50 +111,84 @@ impl Candidates {
         self.sessions.first()
     }
 
-    /// How many messages the client has got.
-    pub(super) fn delivered(&self) -> usize {
-        self.delivered
-    }
-
-    /// The message of a session that the client gets next.
-    fn due<'a>(&self, session: &'a Candidate) -> Option<&'a Output> {
-        session.due(self.delivered, self.position)
+    /// The session that the client has repeated when it ends one here: of those that are left, the one that it has completed.
+    pub(super) fn ended(&self) -> Option<&Candidate> {
+        let is_complete = |session: &&Candidate| session.is_complete(self.position);
+        let mut complete = self.sessions.iter().filter(is_complete);
+        complete.next().or_else(|| self.sessions.first())
     }
 
     /// What the client gets next.
     pub(super) fn next(&self) -> Next<'_> {
-        let next = self
-            .sessions
-            .iter()
-            .find_map(|session| Some((session, self.due(session)?)));
-        if let Some((session, output)) = next {
-            let agrees = |other| self.due(other).is_some_and(|its| its.is_like(output));
+        let position = self.position;
+        let mut due = self.sessions.iter().enumerate();
+        if let Some((at, session, output)) = due.find_map(|(at, it)| Some((at, it, it.due(position)?))) {
+            let agrees = |other: &Candidate| other.due(position).is_some_and(|its| its.is_like(output));
+            let certainty = match self.sessions.iter().all(agrees) {
+                true => Certainty::Certain,
+                false if self.is_guessed && at > 0 => Certainty::Unlikely,
+                false => Certainty::Guess,
+            };
             return Next::Output {
                 session,
                 output,
-                is_certain: self.sessions.iter().all(agrees),
+                certainty,
             };
         }
         let end = |session: &Candidate| {
-            let is_at_end = session.outputs.len() <= self.delivered && session.is_complete(self.position);
+            let is_at_end = session.is_delivered() && session.is_complete(position);
             session.close.clone().filter(|_| is_at_end)
         };
         match self.sessions.iter().find_map(end) {
+            Some(closing) if self.sessions.len() == 1 => Next::Close {
+                closing,
+                certainty: Certainty::Certain,
+            },
             Some(closing) => Next::Close {
                 closing,
-                is_certain: self.sessions.len() == 1,
+                certainty: Certainty::Unlikely,
             },
             None => Next::Nothing,
         }
     }
 
+    /// Whether this is the place for a fault: the client has got half of the messages of the session that is replayed. While that
+    /// is not known, half of each session that is left.
+    pub(super) fn is_half_delivered(&self, next: &Next<'_>) -> bool {
+        match next {
+            Next::Output { certainty, .. } if *certainty == Certainty::Certain && !self.is_guessed => {
+                self.sessions.iter().all(Candidate::is_half_delivered)
+            }
+            Next::Output { session, .. } => session.is_half_delivered(),
+            Next::Close { .. } => true,
+            Next::Nothing => self.is_silent(),
+        }
+    }
+
+    /// Whether the client gets no message in any session that is left.
+    pub(super) fn is_silent(&self) -> bool {
+        self.sessions.iter().all(|session| session.outputs.is_empty())
+    }
+
     /// Notes that the client has got the next message: the session that has it comes first from now on.
     pub(super) fn set_delivered(&mut self) {
-        let at = self.sessions.iter().position(|session| self.due(session).is_some());
-        if let Some(at) = at {
-            self.sessions[..=at].rotate_right(1);
+        let position = self.position;
+        let Next::Output { certainty, .. } = self.next() else {
+            return;
+        };
+        let Some(at) = self.sessions.iter().position(|session| session.due(position).is_some()) else {
+            return;
+        };
+        self.sessions[..=at].rotate_right(1);
+        if let Some((first, others)) = self.sessions.split_first_mut()
+            && let Some(output) = first.due(position)
+        {
+            for other in others {
+                other.follow(output, position);
+            }
+            first.deliver();
         }
-        self.delivered += 1;
+        self.is_guessed |= certainty != Certainty::Certain;
     }
 
     /// Leaves the sessions that have a message of the client. If there are none, nothing changes.
@@ -166,6 +211,8 @@ impl Candidates {
                     .unwrap_or_default(),
             });
         }
+        // The messages of a wrong guess do not count for the sessions that are left.
+        self.is_guessed &= accepted[0];
         let mut accepted = accepted.into_iter();
         self.sessions.retain(|_| accepted.next().unwrap_or_default());
         self.position = match sent {

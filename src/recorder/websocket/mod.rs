@@ -327,7 +327,8 @@ impl<U: WebSocketTransport> Context<U> {
             ended => {
                 let injected = match ended {
                     Replayed::Injected(fault) => Some(fault),
-                    _ => exchange.injection.fault.filter(|fault| *fault == Fault::Malformed),
+                    // A client that leaves early has got no damaged message.
+                    _ => exchanged.is_damaged.then_some(Fault::Malformed),
                 };
                 self.count_replayed(&candidates, injected);
                 Ok(None)
@@ -336,7 +337,7 @@ impl<U: WebSocketTransport> Context<U> {
     }
 
     fn count_replayed(&self, candidates: &Candidates, injected: Option<Fault>) {
-        let Some(first) = candidates.first() else { return };
+        let Some(first) = candidates.ended() else { return };
         let recorder = &self.recorder;
         let response = &first.document.responses[first.index];
         let prepared = self.prepared(first.document.request.clone(), Some(first.key.clone()));
