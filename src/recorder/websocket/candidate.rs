@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::position::Position;
 use super::transcript::type_of;
-use crate::cassette::{Blob, Content, Message, Peer, SentMessage, is_alike};
+use crate::cassette::{Blob, Content, Message, Peer, RecordedResponse, SentMessage, is_alike};
 use crate::diff::{Difference, differences};
 use crate::error::Result;
 use crate::http::{Closing, WebSocketMessage};
@@ -63,40 +63,8 @@ pub(super) enum Sent {
 
 impl Candidate {
     pub(super) fn new(key: RequestKey, document: Arc<Document>, index: usize, matching: &Matching) -> Self {
-        let response = &document.responses[index];
-        let (mut inputs, mut outputs, mut close) = (Vec::new(), Vec::new(), None);
-        let (mut position, mut frame) = (Position::default(), 0);
-        let time = |frame: usize| response.timing_ms.get(frame).copied().unwrap_or_default();
-        for message in &response.messages {
-            match message {
-                Message::Audio(audio) => {
-                    if let Some(run) = audio.run.as_ref().filter(|run| !run.is_empty()) {
-                        inputs.push(Input::Audio(run.clone()));
-                    }
-                    position = position.after_audio(audio.frames.iter().sum());
-                }
-                Message::Sent(content) => {
-                    inputs.push(Input::Message(canonical(content, matching)));
-                    position = position.after_message();
-                }
-                Message::Received(content) => outputs.push(Output {
-                    after: if outputs.is_empty() && is_greeting(content) {
-                        Position::default()
-                    } else {
-                        position
-                    },
-                    content: content.clone(),
-                    delay_ms: time(frame).saturating_sub(time(frame.saturating_sub(1))),
-                }),
-                Message::Closed(end) => {
-                    close = (end.by == Peer::Server).then(|| Closing {
-                        code: end.code,
-                        reason: end.reason.clone(),
-                    });
-                }
-            }
-            frame += message.frames();
-        }
+        let inputs = inputs_of(&document.responses[index], matching);
+        let (outputs, close) = outputs_of(&document.responses[index]);
         Self {
             key,
             index,
@@ -106,6 +74,18 @@ impl Candidate {
             close,
             document,
         }
+    }
+
+    /// Continues with another session of the same cassette, in which the client sends the same. What the client has got counts as
+    /// far as it is the same.
+    pub(super) fn set_index(&mut self, index: usize) {
+        if index == self.index {
+            return;
+        }
+        let (outputs, close) = outputs_of(&self.document.responses[index]);
+        let delivered = self.outputs[..self.delivered].iter().zip(&outputs);
+        self.delivered = delivered.take_while(|(old, new)| old.is_like(new)).count();
+        (self.index, self.outputs, self.close) = (index, outputs, close);
     }
 
     /// The message that the client gets next, if it has sent what comes before it.
@@ -250,6 +230,46 @@ impl Candidate {
             },
         }
     }
+}
+
+/// What the client sends in a session.
+fn inputs_of(response: &RecordedResponse, matching: &Matching) -> Vec<Input> {
+    let inputs = response.messages.iter().filter_map(|message| match message {
+        Message::Audio(audio) => audio.run.clone().filter(|run| !run.is_empty()).map(Input::Audio),
+        Message::Sent(content) => Some(Input::Message(canonical(content, matching))),
+        Message::Received(_) | Message::Closed(_) => None,
+    });
+    inputs.collect()
+}
+
+/// What the client gets in a session, and its end if the API has closed it.
+fn outputs_of(response: &RecordedResponse) -> (Vec<Output>, Option<Closing>) {
+    let (mut outputs, mut close) = (Vec::new(), None);
+    let (mut position, mut frame) = (Position::default(), 0);
+    let time = |frame: usize| response.timing_ms.get(frame).copied().unwrap_or_default();
+    for message in &response.messages {
+        match message {
+            Message::Audio(audio) => position = position.after_audio(audio.frames.iter().sum()),
+            Message::Sent(_) => position = position.after_message(),
+            Message::Received(content) => outputs.push(Output {
+                after: if outputs.is_empty() && is_greeting(content) {
+                    Position::default()
+                } else {
+                    position
+                },
+                content: content.clone(),
+                delay_ms: time(frame).saturating_sub(time(frame.saturating_sub(1))),
+            }),
+            Message::Closed(end) => {
+                close = (end.by == Peer::Server).then(|| Closing {
+                    code: end.code,
+                    reason: end.reason.clone(),
+                });
+            }
+        }
+        frame += message.frames();
+    }
+    (outputs, close)
 }
 
 fn end_of_recording(position: Position) -> String {

@@ -2,17 +2,26 @@
 
 use super::candidate::{Candidate, Mismatch, Output, Sent};
 use super::position::Position;
-use crate::error::{ErrorKind, Result};
+use super::turn::Turn;
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::Closing;
 use crate::key::CanonicalRequest;
+use crate::mode::OnMiss;
 use crate::recorder::Recorder;
 use crate::recorder::exchange::Exchange;
 use crate::recorder::store::Store;
+use crate::settings::Exhausted;
 use crate::settings::expiry::Freshness;
 
 /// The sessions that have everything that the client has sent, in the order of their names.
 pub(super) struct Candidates {
     sessions: Vec<Candidate>,
+    /// Those that were replayed as often as they are recorded, with `exhausted: fail`.
+    exhausted: Vec<Candidate>,
+    /// The turn of the first session, if it is the only one or was guessed.
+    turn: Option<Turn>,
+    recorder: Recorder,
+    when_exhausted: Exhausted,
     pub(super) position: Position,
     /// Whether the client has got a message of the first session about which the others disagreed.
     is_guessed: bool,
@@ -45,6 +54,8 @@ pub(super) enum Certainty {
 /// What a message of the client means.
 pub(super) enum Step {
     Continues,
+    /// Only sessions have it that were replayed as often as they are recorded.
+    Exhausted,
     /// No session has it: the name of the nearest one, and the difference.
     Differs {
         location: String,
@@ -64,7 +75,7 @@ impl Candidates {
         let mut keys = store.engine().keys().await?;
         keys.retain(|key| key.scope() == exchange.key().scope() && key.endpoint() == exchange.key().endpoint());
         keys.sort_by_key(|key| key.name());
-        let mut sessions = Vec::new();
+        let (mut sessions, mut exhausted) = (Vec::new(), Vec::new());
         for key in keys {
             let document = match store.read(&key).await {
                 Ok(Some(document)) => document,
@@ -90,16 +101,82 @@ impl Candidates {
             }
             // The name of a key from a list has only a part of the hash.
             let key = key.with_hash(&document.key);
-            let taken = recorder.session().turns_taken(&key);
-            if let Some(index) = settings.exhausted.index(taken, document.responses.len()) {
-                sessions.push(Candidate::new(key, document, index, &settings.matching));
+            if exchange.plan.on_miss == OnMiss::Fail {
+                store.check_once(&key, settings, &document).await?;
+            }
+            let turn = recorder.session().next_turn(&key);
+            match settings.exhausted.index(turn, document.responses.len()) {
+                Some(index) => sessions.push(Candidate::new(key, document, index, &settings.matching)),
+                None => exhausted.push(Candidate::new(key, document, 0, &settings.matching)),
             }
         }
-        Ok(Self {
+        let mut candidates = Self {
             sessions,
+            exhausted,
+            turn: None,
+            recorder: recorder.clone(),
+            when_exhausted: settings.exhausted,
             position: Position::default(),
             is_guessed: false,
-        })
+        };
+        candidates.take_certain_turn();
+        Ok(candidates)
+    }
+
+    /// Takes the turn of the session that is left, if it is only one. Other sessions at the same time get the next turns.
+    fn take_certain_turn(&mut self) {
+        if self.sessions.len() == 1 {
+            self.take_turn();
+        }
+    }
+
+    /// Takes a turn for the first session, if it has none. Returns whether it had one.
+    fn take_turn(&mut self) -> bool {
+        let first = &mut self.sessions[0];
+        if self.turn.as_ref().is_some_and(|turn| turn.is_of(&first.key)) {
+            return true;
+        }
+        let turn = Turn::take(&self.recorder, &first.key);
+        match self.when_exhausted.index(turn.number, first.document.responses.len()) {
+            Some(index) => {
+                first.set_index(index);
+                self.turn = Some(turn);
+            }
+            // Others have taken the last one meanwhile.
+            None => self.exhausted.push(self.sessions.remove(0)),
+        }
+        false
+    }
+
+    /// Puts the session that has the next message first, although others disagree, and takes its turn. Returns whether it had a
+    /// turn: otherwise the next message may be another one.
+    pub(super) fn guess(&mut self) -> bool {
+        let due = |session: &Candidate| session.due(self.position).is_some();
+        let Some(at) = self.sessions.iter().position(due) else {
+            return false;
+        };
+        self.sessions[..=at].rotate_right(1);
+        self.is_guessed = true;
+        self.take_turn()
+    }
+
+    /// Uses the turn of the session that the client has repeated. Returns whether there was one.
+    pub(super) fn use_turn(&mut self) -> bool {
+        let Some(at) = self.ended_at() else { return false };
+        self.sessions[..=at].rotate_right(1);
+        self.take_turn();
+        let turn = self
+            .turn
+            .as_mut()
+            .filter(|turn| self.sessions.first().is_some_and(|first| turn.is_of(&first.key)));
+        turn.map(Turn::set_used).is_some()
+    }
+
+    /// The error of a session that was replayed as often as it is recorded; `None` if there is none.
+    pub(super) fn exhausted(&self) -> Option<Error> {
+        let session = self.exhausted.last()?;
+        let turn = self.recorder.session().next_turn(&session.key);
+        Some(self.recorder.exhausted(&session.key, &session.document, turn))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -113,9 +190,13 @@ impl Candidates {
 
     /// The session that the client has repeated when it ends one here: of those that are left, the one that it has completed.
     pub(super) fn ended(&self) -> Option<&Candidate> {
-        let is_complete = |session: &&Candidate| session.is_complete(self.position);
-        let mut complete = self.sessions.iter().filter(is_complete);
-        complete.next().or_else(|| self.sessions.first())
+        self.sessions.get(self.ended_at()?)
+    }
+
+    fn ended_at(&self) -> Option<usize> {
+        let mut sessions = self.sessions.iter();
+        let complete = sessions.position(|session| session.is_complete(self.position));
+        complete.or_else(|| (!self.sessions.is_empty()).then_some(0))
     }
 
     /// What the client gets next.
@@ -196,11 +277,13 @@ impl Candidates {
     /// # Errors
     /// The audio of a session cannot be read.
     pub(super) async fn advance(&mut self, sent: &Sent, store: &Store) -> Result<Step> {
-        let mut accepted = Vec::with_capacity(self.sessions.len());
-        for session in &mut self.sessions {
-            accepted.push(session.accepts(sent, self.position, store).await?);
-        }
+        let accepted = accepting(&mut self.sessions, sent, self.position, store).await?;
+        let has_exhausted = accepting(&mut self.exhausted, sent, self.position, store).await?;
         if !accepted.contains(&true) {
+            if has_exhausted.contains(&true) {
+                retain(&mut self.exhausted, has_exhausted);
+                return Ok(Step::Exhausted);
+            }
             let nearest = self.sessions.first();
             return Ok(Step::Differs {
                 location: nearest
@@ -211,14 +294,35 @@ impl Candidates {
                     .unwrap_or_default(),
             });
         }
-        // The messages of a wrong guess do not count for the sessions that are left.
-        self.is_guessed &= accepted[0];
-        let mut accepted = accepted.into_iter();
-        self.sessions.retain(|_| accepted.next().unwrap_or_default());
+        if !accepted[0] {
+            // The messages of a wrong guess do not count for the sessions that are left.
+            self.is_guessed = false;
+            self.turn = None;
+        }
+        retain(&mut self.sessions, accepted);
+        retain(&mut self.exhausted, has_exhausted);
         self.position = match sent {
             Sent::Audio(audio) => self.position.after_audio(audio.len()),
             Sent::Message(_) => self.position.after_message(),
         };
-        Ok(Step::Continues)
+        self.take_certain_turn();
+        Ok(match self.sessions.is_empty() {
+            true => Step::Exhausted,
+            false => Step::Continues,
+        })
     }
+}
+
+/// Which of the sessions have a message of the client.
+async fn accepting(sessions: &mut [Candidate], sent: &Sent, position: Position, store: &Store) -> Result<Vec<bool>> {
+    let mut accepted = Vec::with_capacity(sessions.len());
+    for session in sessions {
+        accepted.push(session.accepts(sent, position, store).await?);
+    }
+    Ok(accepted)
+}
+
+fn retain(sessions: &mut Vec<Candidate>, accepted: Vec<bool>) {
+    let mut accepted = accepted.into_iter();
+    sessions.retain(|_| accepted.next().unwrap_or_default());
 }

@@ -13,6 +13,7 @@ mod relay;
 mod replay;
 mod save;
 mod transcript;
+mod turn;
 
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ use super::outcome::Outcome;
 use super::prepared::PreparedRequest;
 use super::usage_log::Use;
 use crate::cassette::RecordedRequest;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
@@ -301,7 +302,7 @@ impl<U: WebSocketTransport> Context<U> {
         let (recorder, exchange) = (&self.recorder, &self.exchange);
         let fails_on_miss = exchange.plan.on_miss == OnMiss::Fail;
         if candidates.is_empty() {
-            return Err(recorder.missed(exchange).await);
+            return Err(self.missed(&candidates).await);
         }
         if !exchange.injection.delay.is_zero() {
             recorder.session().count(|summary| summary.delayed += 1);
@@ -323,16 +324,28 @@ impl<U: WebSocketTransport> Context<U> {
             Replayed::Differs { location, mismatch } if fails_on_miss => {
                 Err(recorder.session_missed(exchange, &location, &mismatch.summary, &mismatch.diff))
             }
-            Replayed::Differs { .. } => Ok(Some(exchanged)),
+            Replayed::Exhausted if fails_on_miss => Err(self.missed(&candidates).await),
+            Replayed::Differs { .. } | Replayed::Exhausted => Ok(Some(exchanged)),
             ended => {
                 let injected = match ended {
                     Replayed::Injected(fault) => Some(fault),
                     // A client that leaves early has got no damaged message.
                     _ => exchanged.is_damaged.then_some(Fault::Malformed),
                 };
+                if injected.is_none() && !candidates.use_turn() {
+                    return Err(self.missed(&candidates).await);
+                }
                 self.count_replayed(&candidates, injected);
                 Ok(None)
             }
+        }
+    }
+
+    /// The error of a session that is not recorded, or was replayed as often as it is recorded.
+    async fn missed(&self, candidates: &Candidates) -> Error {
+        match candidates.exhausted() {
+            Some(error) => error,
+            None => self.recorder.missed(&self.exchange).await,
         }
     }
 
@@ -348,7 +361,6 @@ impl<U: WebSocketTransport> Context<U> {
                 Outcome::Injected(fault.to_string())
             }
             None => {
-                recorder.session().take_turn(&first.key);
                 recorder.count_hit(response, response.received_tokens());
                 Outcome::Replayed {
                     index: first.index,

@@ -50,6 +50,8 @@ pub(super) enum Replayed {
     Closed,
     /// A fault has ended it.
     Injected(Fault),
+    /// Only recordings have the last message of the client that were replayed as often as they are recorded.
+    Exhausted,
     /// No recording has the last message of the client: that of the nearest one, and the difference.
     Differs { location: String, mismatch: Mismatch },
 }
@@ -66,6 +68,7 @@ pub(super) struct Exchanged {
 
 /// What has become of the next message for the client.
 enum Delivery {
+    /// It was sent, or it is another one now.
     Sent,
     /// There is none: the session ends.
     Closes(Closing),
@@ -138,8 +141,10 @@ impl Replay<'_> {
                     if self.keeps_messages {
                         exchanged.sent.push(message);
                     }
-                    if let Step::Differs { location, mismatch } = candidates.advance(&sent, self.store).await? {
-                        return Ok(Replayed::Differs { location, mismatch });
+                    match candidates.advance(&sent, self.store).await? {
+                        Step::Continues => {}
+                        Step::Exhausted => return Ok(Replayed::Exhausted),
+                        Step::Differs { location, mismatch } => return Ok(Replayed::Differs { location, mismatch }),
                     }
                 }
             }
@@ -153,6 +158,11 @@ impl Replay<'_> {
         candidates: &mut Candidates,
         exchanged: &mut Exchanged,
     ) -> Result<Delivery> {
+        let is_guess =
+            |next: &Next<'_>| matches!(next, Next::Output { certainty, .. } if *certainty != Certainty::Certain);
+        if is_guess(&candidates.next()) && !candidates.guess() {
+            return Ok(Delivery::Sent);
+        }
         let next = candidates.next();
         let is_half_delivered = candidates.is_half_delivered(&next);
         if let Some(fault) = self.ending_fault().filter(|_| is_half_delivered) {
