@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::StatusCode;
 use jiff::Timestamp;
 use lru::LruCache;
 
@@ -43,8 +42,8 @@ struct State {
     failures: Vec<Error>,
     /// Whether the warning that the engine is unavailable was printed.
     warned_unavailable: bool,
-    /// The transient errors that were warned about: status, and scope and test.
-    warned_transient: BTreeSet<(u16, String)>,
+    /// The transient errors that were warned about: the kind of error, and scope and test.
+    warned_transient: BTreeSet<(String, String)>,
     /// The names of the cassettes that another session has recorded meanwhile.
     warned_collisions: BTreeSet<String>,
     /// The SHA-256 of each API key that the upstream has refused.
@@ -75,6 +74,7 @@ impl Turns {
         })
     }
 
+    #[cfg(feature = "realtime")]
     fn give_back(&mut self, turn: usize) {
         if turn < self.taken {
             self.returned.insert(turn);
@@ -266,11 +266,11 @@ impl Session {
         }
     }
 
-    /// Whether this is the first transient error with this status from this scope and test.
-    pub(super) fn is_first_transient(&self, status: StatusCode, origin: &str) -> bool {
+    /// Whether this is the first transient error of this kind from this scope and test.
+    pub(super) fn is_first_transient(&self, kind: &str, origin: &str) -> bool {
         self.state()
             .warned_transient
-            .insert((status.as_u16(), origin.to_owned()))
+            .insert((kind.to_owned(), origin.to_owned()))
     }
 
     /// Whether this is the first time that another session has recorded this key too.

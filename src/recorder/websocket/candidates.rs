@@ -1,10 +1,13 @@
 //! The recorded sessions that a client may repeat. Each message of the client leaves only those that have it.
 
+use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+
 use super::candidate::{Candidate, Mismatch, Output, Sent};
 use super::position::Position;
 use super::turn::Turn;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Closing;
+use crate::http::{Closing, header_value};
 use crate::key::CanonicalRequest;
 use crate::mode::OnMiss;
 use crate::recorder::Recorder;
@@ -183,9 +186,13 @@ impl Candidates {
         self.sessions.is_empty()
     }
 
-    /// The session that is replayed, as far as that is known.
-    pub(super) fn first(&self) -> Option<&Candidate> {
-        self.sessions.first()
+    /// The subprotocol of a recording that the client offers.
+    pub(super) fn protocol(&self, offered: &[HeaderValue]) -> Option<HeaderValue> {
+        let recorded = self.sessions.iter().filter_map(|session| {
+            let response = &session.document.responses[session.index];
+            header_value(response.header(SEC_WEBSOCKET_PROTOCOL.as_str())?)
+        });
+        recorded.into_iter().find(|protocol| offered.contains(protocol))
     }
 
     /// The session that the client has repeated when it ends one here: of those that are left, the one that it has completed.

@@ -25,7 +25,7 @@ use self::candidates::Candidates;
 use self::relay::{Relayed, relay};
 use self::replay::{Exchanged, Replay, Replayed};
 #[cfg(feature = "cli")]
-pub(crate) use self::save::recorded_session;
+pub(crate) use self::save::{recorded_session, session_headers};
 use self::transcript::Transcript;
 use super::Recorder;
 use super::answer_faults;
@@ -36,7 +36,7 @@ use super::prepared::PreparedRequest;
 use super::usage_log::Use;
 use crate::cassette::RecordedRequest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value};
+use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
 use crate::redaction::secret_scan::mask;
@@ -114,21 +114,17 @@ impl Recorder {
             true => self.recorded_sessions(&mut exchange).await?,
             false => None,
         };
-        let offered = request.header_map().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let offered = offered_protocols(&request);
         let (source, protocol) =
             match candidates.filter(|found| !found.is_empty() || exchange.plan.on_miss == OnMiss::Fail) {
                 Some(candidates) => {
                     if let Some(refused) = self.refuse_by_fault(&exchange) {
                         return refused.map(Opening::Refused);
                     }
-                    let protocol = match candidates.first() {
-                        Some(first) => {
-                            let response = &first.document.responses[first.index];
-                            let recorded = response.header(header::SEC_WEBSOCKET_PROTOCOL.as_str());
-                            recorded.and_then(header_value)
-                        }
+                    let protocol = match candidates.is_empty() {
                         // So that the client sees the reason in the close frame.
-                        None => offered.and_then(first_of),
+                        true => offered.first().cloned(),
+                        false => candidates.protocol(&offered),
                     };
                     (Source::Recordings(candidates), protocol)
                 }
@@ -221,10 +217,15 @@ impl Recorder {
     }
 }
 
-/// The first item of a list in a header.
-fn first_of(value: &HeaderValue) -> Option<HeaderValue> {
-    let first = value.to_str().ok()?.split(',').next()?.trim();
-    HeaderValue::from_str(first).ok()
+/// The subprotocols that the client offers. It may get only one of these.
+fn offered_protocols(request: &Request) -> Vec<HeaderValue> {
+    let lists = request.header_map().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','));
+    names
+        .filter_map(|name| HeaderValue::from_str(name.trim()).ok())
+        .collect()
 }
 
 impl<U: WebSocketTransport> WebSocketSession<U> {
