@@ -272,7 +272,7 @@ impl Candidates {
             && let Some(output) = first.due(position)
         {
             for other in others {
-                other.follow(output, position);
+                other.follow(output);
             }
             first.deliver();
         }
