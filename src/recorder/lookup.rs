@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hash::sha256_hex;
 use crate::key::RequestKey;
 use crate::mode::OnMiss;
+use crate::settings::Settings;
 use crate::settings::expiry::Freshness;
 
 /// What the store has for a request.
@@ -84,8 +85,25 @@ impl Store {
             // As in most cases. Then the key need not be computed.
             return Ok(());
         }
-        let key = exchange.key();
-        let settings = &exchange.settings.settings;
+        self.check_key(exchange.key(), &exchange.settings.settings, document)
+            .await
+    }
+
+    /// Checks that the request in a document has the key of the document, unless it was checked before.
+    ///
+    /// # Errors
+    /// The same as [`check_request`](Self::check_request).
+    #[cfg(feature = "realtime")]
+    pub(super) async fn check_once(&self, key: &RequestKey, settings: &Settings, document: &Document) -> Result<()> {
+        if !document.is_checked() {
+            // Boxed, because it is done once for each document.
+            Box::pin(self.check_key(key, settings, document)).await?;
+            document.set_checked();
+        }
+        Ok(())
+    }
+
+    async fn check_key(&self, key: &RequestKey, settings: &Settings, document: &Document) -> Result<()> {
         let location = self.location_of(key);
         let found = engine::key_of(self.engine(), document, key.scope(), settings, &location).await?;
         if found == *key {

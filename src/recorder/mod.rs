@@ -80,7 +80,7 @@ pub(crate) use self::websocket::Opening;
 #[cfg(feature = "proxy")]
 pub(crate) use self::websocket::WebSocketSession;
 #[cfg(feature = "cli")]
-pub(crate) use self::websocket::recorded_session;
+pub(crate) use self::websocket::{recorded_session, session_headers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{BackgroundTransport, Request, Response, Transport, is_websocket};
 use crate::key::{RequestKey, Scope};

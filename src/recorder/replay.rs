@@ -14,6 +14,7 @@ use super::usage_log::Use;
 use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Response;
+use crate::key::RequestKey;
 use crate::settings::faults::Fault;
 use crate::settings::pace::Pace;
 
@@ -35,7 +36,7 @@ impl Recorder {
         }
         let turn = exchange
             .turn
-            .unwrap_or_else(|| self.session().turns_taken(exchange.key()));
+            .unwrap_or_else(|| self.session().next_turn(exchange.key()));
         let (mut index, mut body) = self.recorded_body(exchange, document, turn).await?;
         if let Some(injected) = fault
             && let Some(damaged) = self.damaged(exchange, injected, &document.responses[index], &body)?
@@ -118,7 +119,7 @@ impl Recorder {
         let recorded = document.responses.len();
         let exhausted = exchange.settings.settings.exhausted;
         let Some(index) = exhausted.index(turn, recorded) else {
-            return Err(self.exhausted(exchange, document, turn));
+            return Err(self.exhausted(exchange.key(), document, turn));
         };
         let body = &document.responses[index].body;
         if let (Blob::External { sha256 }, Some((loaded, bytes))) = (body, &exchange.body)
@@ -129,7 +130,8 @@ impl Recorder {
         Ok((index, self.shared.store.load_body(body, exchange.key()).await?))
     }
 
-    fn exhausted(&self, exchange: &Exchange, cassette: &Cassette, turn: usize) -> Error {
+    /// Why a request at this turn has no recorded response.
+    pub(super) fn exhausted(&self, key: &RequestKey, cassette: &Cassette, turn: usize) -> Error {
         Error::new(
             ErrorKind::Miss,
             format!(
@@ -137,7 +139,7 @@ impl Recorder {
                 cassette.request.line(),
                 turn + 1,
                 cassette.responses.len(),
-                self.shared.store.location_of(exchange.key())
+                self.shared.store.location_of(key)
             ),
         )
         .with_hint("record it again with MISTRAL_CASSETTE_MODE=record, or set exhausted: repeat in settings.yaml")

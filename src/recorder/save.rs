@@ -125,7 +125,12 @@ impl Recorder {
             _ => "to record such responses set save_errors; to test with one inject it",
         };
         let message = format!("transient error not recorded: {reason} for {}{origin}", mask(&line));
-        if self.session().is_first_transient(status, &origin) {
+        // The status of all WebSocket sessions is the same.
+        let kind = match status {
+            StatusCode::SWITCHING_PROTOCOLS => reason,
+            _ => status.as_str(),
+        };
+        if self.session().is_first_transient(kind, &origin) {
             tracing::warn!("{message}; unless a retry is recorded, a strict run will miss this request ({advice})");
         } else {
             tracing::info!("{message}");

@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::StatusCode;
 use jiff::Timestamp;
 use lru::LruCache;
 
@@ -43,8 +42,8 @@ struct State {
     failures: Vec<Error>,
     /// Whether the warning that the engine is unavailable was printed.
     warned_unavailable: bool,
-    /// The transient errors that were warned about: status, and scope and test.
-    warned_transient: BTreeSet<(u16, String)>,
+    /// The transient errors that were warned about: the kind of error, and scope and test.
+    warned_transient: BTreeSet<(String, String)>,
     /// The names of the cassettes that another session has recorded meanwhile.
     warned_collisions: BTreeSet<String>,
     /// The SHA-256 of each API key that the upstream has refused.
@@ -62,6 +61,30 @@ struct Turns {
     requests: usize,
     /// How many of these requests took a recorded response. An injected fault takes none.
     taken: usize,
+    /// Those of the turns before `taken` that were given back.
+    returned: BTreeSet<usize>,
+}
+
+impl Turns {
+    /// Takes the first turn that is free.
+    fn take(&mut self) -> usize {
+        self.returned.pop_first().unwrap_or_else(|| {
+            self.taken += 1;
+            self.taken - 1
+        })
+    }
+
+    #[cfg(feature = "realtime")]
+    fn give_back(&mut self, turn: usize) {
+        if turn < self.taken {
+            self.returned.insert(turn);
+        }
+    }
+
+    /// The turn that is taken next.
+    fn next(&self) -> usize {
+        self.returned.first().copied().unwrap_or(self.taken)
+    }
 }
 
 impl State {
@@ -201,29 +224,33 @@ impl Session {
         let turns = state.turns(key);
         let injection = inject(turns.requests);
         turns.requests += 1;
-        let turn = injection.fault.is_none().then_some(turns.taken);
-        turns.taken += usize::from(turn.is_some());
+        let turn = injection.fault.is_none().then(|| turns.take());
         (injection, turn)
     }
 
     /// Takes the next turn under this key. Returns how many were taken before.
     pub(super) fn take_turn(&self, key: &RequestKey) -> usize {
-        let mut state = self.state();
-        let turns = state.turns(key);
-        turns.taken += 1;
-        turns.taken - 1
+        self.state().turns(key).take()
     }
 
-    /// How many turns were taken under this key.
-    pub(super) fn turns_taken(&self, key: &RequestKey) -> usize {
-        self.state().turns(key).taken
+    /// Gives a turn back that was not used. It is the next one that is taken.
+    #[cfg(feature = "realtime")]
+    pub(super) fn give_turn_back(&self, key: &RequestKey, turn: usize) {
+        self.state().turns(key).give_back(turn);
+    }
+
+    /// The turn under this key that is taken next: how many were taken, if none was given back.
+    pub(super) fn next_turn(&self, key: &RequestKey) -> usize {
+        self.state().turns(key).next()
     }
 
     /// Starts the key again, as in a new session with this number of requests. Returns the number of turns so far.
     pub(super) fn restart(&self, key: &RequestKey, requests: usize) -> u64 {
         let mut state = self.state();
         state.saved.pop(key);
-        std::mem::replace(&mut state.turns(key).taken, requests) as u64
+        let turns = state.turns(key);
+        turns.returned.clear();
+        std::mem::replace(&mut turns.taken, requests) as u64
     }
 
     /// Warns once that the engine is unavailable.
@@ -239,11 +266,11 @@ impl Session {
         }
     }
 
-    /// Whether this is the first transient error with this status from this scope and test.
-    pub(super) fn is_first_transient(&self, status: StatusCode, origin: &str) -> bool {
+    /// Whether this is the first transient error of this kind from this scope and test.
+    pub(super) fn is_first_transient(&self, kind: &str, origin: &str) -> bool {
         self.state()
             .warned_transient
-            .insert((status.as_u16(), origin.to_owned()))
+            .insert((kind.to_owned(), origin.to_owned()))
     }
 
     /// Whether this is the first time that another session has recorded this key too.

@@ -3,9 +3,11 @@
 mod clients;
 mod commands;
 mod endings;
+mod forks;
 mod incomplete;
 mod protocol;
 mod replays;
+mod turns;
 mod typed;
 
 use std::path::Path;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -20,7 +21,7 @@ use crate::engine::{self, CacheEngine, read_body};
 use crate::error::Result;
 use crate::http::{Request, is_event_stream, media_type, strip_response_headers};
 use crate::key::{RequestKey, Scope};
-use crate::recorder::{Assessment, RequestLine, assess};
+use crate::recorder::{Assessment, RequestLine, assess, session_headers};
 use crate::redaction::Redactor;
 use crate::redaction::secret_scan::{WrittenNames, mask, scan_exchange};
 use crate::settings::matching::PLACEHOLDER;
@@ -256,6 +257,9 @@ impl Import<'_> {
             timing_ms: Vec::new(),
             messages,
         };
+        if !response.messages.is_empty() {
+            response.headers = session_headers(valid.response_headers.get(SEC_WEBSOCKET_PROTOCOL));
+        }
         response.timing_ms = match interaction.timing {
             _ if !response.messages.is_empty() => frame_times,
             Timing::Pieces(pieces) => pieces,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::position::Position;
 use super::transcript::type_of;
-use crate::cassette::{Blob, Content, Message, Peer, SentMessage, is_alike};
+use crate::cassette::{Blob, Content, Message, Peer, RecordedResponse, SentMessage, is_alike};
 use crate::diff::{Difference, differences};
 use crate::error::Result;
 use crate::http::{Closing, WebSocketMessage};
@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub(super) index: usize,
     inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
+    /// How many of the outputs the client has got.
+    delivered: usize,
     /// The end, if the API has closed the session.
     pub(super) close: Option<Closing>,
 }
@@ -61,58 +63,64 @@ pub(super) enum Sent {
 
 impl Candidate {
     pub(super) fn new(key: RequestKey, document: Arc<Document>, index: usize, matching: &Matching) -> Self {
-        let response = &document.responses[index];
-        let (mut inputs, mut outputs, mut close) = (Vec::new(), Vec::new(), None);
-        let (mut position, mut frame) = (Position::default(), 0);
-        let time = |frame: usize| response.timing_ms.get(frame).copied().unwrap_or_default();
-        for message in &response.messages {
-            match message {
-                Message::Audio(audio) => {
-                    if let Some(run) = audio.run.as_ref().filter(|run| !run.is_empty()) {
-                        inputs.push(Input::Audio(run.clone()));
-                    }
-                    position = position.after_audio(audio.frames.iter().sum());
-                }
-                Message::Sent(content) => {
-                    inputs.push(Input::Message(canonical(content, matching)));
-                    position = position.after_message();
-                }
-                Message::Received(content) => outputs.push(Output {
-                    after: if outputs.is_empty() && is_greeting(content) {
-                        Position::default()
-                    } else {
-                        position
-                    },
-                    content: content.clone(),
-                    delay_ms: time(frame).saturating_sub(time(frame.saturating_sub(1))),
-                }),
-                Message::Closed(end) => {
-                    close = (end.by == Peer::Server).then(|| Closing {
-                        code: end.code,
-                        reason: end.reason.clone(),
-                    });
-                }
-            }
-            frame += message.frames();
-        }
+        let inputs = inputs_of(&document.responses[index], matching);
+        let (outputs, close) = outputs_of(&document.responses[index]);
         Self {
             key,
             index,
             inputs,
             outputs,
+            delivered: 0,
             close,
             document,
         }
     }
 
-    /// The message that the client gets next, if it has got this many and has sent what comes before it.
-    pub(super) fn due(&self, delivered: usize, position: Position) -> Option<&Output> {
-        self.outputs.get(delivered).filter(|output| output.after <= position)
+    /// Continues with another session of the same cassette, in which the client sends the same. What the client has got counts as
+    /// far as it is the same.
+    pub(super) fn set_index(&mut self, index: usize) {
+        if index == self.index {
+            return;
+        }
+        let (outputs, close) = outputs_of(&self.document.responses[index]);
+        let delivered = self.outputs[..self.delivered].iter().zip(&outputs);
+        self.delivered = delivered.take_while(|(old, new)| old.is_like(new)).count();
+        (self.index, self.outputs, self.close) = (index, outputs, close);
+    }
+
+    /// The message that the client gets next, if it has sent what comes before it.
+    pub(super) fn due(&self, position: Position) -> Option<&Output> {
+        self.outputs
+            .get(self.delivered)
+            .filter(|output| output.after <= position)
+    }
+
+    /// Notes that the client has got the next message.
+    pub(super) fn deliver(&mut self) {
+        self.delivered += 1;
+    }
+
+    /// Notes that the client has got a message of another session. If it is like the next one of this session, the client does not
+    /// get it again, although it may have sent less than in this recording: how much the API gets before it answers differs
+    /// from one recording to the next.
+    pub(super) fn follow(&mut self, other: &Output) {
+        let is_next = self.outputs.get(self.delivered).is_some_and(|own| own.is_like(other));
+        self.delivered += usize::from(is_next);
+    }
+
+    /// Whether the client has got half of the messages, which is where faults come.
+    pub(super) fn is_half_delivered(&self) -> bool {
+        self.delivered >= self.outputs.len() / 2
+    }
+
+    /// Whether the client has got everything.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.delivered >= self.outputs.len()
     }
 
     /// Whether the client has sent everything when it is at this position.
     pub(super) fn is_complete(&self, position: Position) -> bool {
-        position.at_message().messages >= self.inputs.len()
+        position.at_message().messages >= self.inputs.len() && self.is_audio_complete(position)
     }
 
     /// Whether a message is the next one of the session, after what the client has sent.
@@ -220,6 +228,46 @@ impl Candidate {
             },
         }
     }
+}
+
+/// What the client sends in a session.
+fn inputs_of(response: &RecordedResponse, matching: &Matching) -> Vec<Input> {
+    let inputs = response.messages.iter().filter_map(|message| match message {
+        Message::Audio(audio) => audio.run.clone().filter(|run| !run.is_empty()).map(Input::Audio),
+        Message::Sent(content) => Some(Input::Message(canonical(content, matching))),
+        Message::Received(_) | Message::Closed(_) => None,
+    });
+    inputs.collect()
+}
+
+/// What the client gets in a session, and its end if the API has closed it.
+fn outputs_of(response: &RecordedResponse) -> (Vec<Output>, Option<Closing>) {
+    let (mut outputs, mut close) = (Vec::new(), None);
+    let (mut position, mut frame) = (Position::default(), 0);
+    let time = |frame: usize| response.timing_ms.get(frame).copied().unwrap_or_default();
+    for message in &response.messages {
+        match message {
+            Message::Audio(audio) => position = position.after_audio(audio.frames.iter().sum()),
+            Message::Sent(_) => position = position.after_message(),
+            Message::Received(content) => outputs.push(Output {
+                after: if outputs.is_empty() && is_greeting(content) {
+                    Position::default()
+                } else {
+                    position
+                },
+                content: content.clone(),
+                delay_ms: time(frame).saturating_sub(time(frame.saturating_sub(1))),
+            }),
+            Message::Closed(end) => {
+                close = (end.by == Peer::Server).then(|| Closing {
+                    code: end.code,
+                    reason: end.reason.clone(),
+                });
+            }
+        }
+        frame += message.frames();
+    }
+    (outputs, close)
 }
 
 fn end_of_recording(position: Position) -> String {

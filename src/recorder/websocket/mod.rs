@@ -13,6 +13,7 @@ mod relay;
 mod replay;
 mod save;
 mod transcript;
+mod turn;
 
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use self::candidates::Candidates;
 use self::relay::{Relayed, relay};
 use self::replay::{Exchanged, Replay, Replayed};
 #[cfg(feature = "cli")]
-pub(crate) use self::save::recorded_session;
+pub(crate) use self::save::{recorded_session, session_headers};
 use self::transcript::Transcript;
 use super::Recorder;
 use super::answer_faults;
@@ -34,8 +35,8 @@ use super::outcome::Outcome;
 use super::prepared::PreparedRequest;
 use super::usage_log::Use;
 use crate::cassette::RecordedRequest;
-use crate::error::{ErrorKind, Result};
-use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport, header_value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Closing, Handshake, Request, Response, WebSocket, WebSocketTransport};
 use crate::key::{CanonicalRequest, RequestKey};
 use crate::mode::OnMiss;
 use crate::redaction::secret_scan::mask;
@@ -113,21 +114,17 @@ impl Recorder {
             true => self.recorded_sessions(&mut exchange).await?,
             false => None,
         };
-        let offered = request.header_map().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let offered = offered_protocols(&request);
         let (source, protocol) =
             match candidates.filter(|found| !found.is_empty() || exchange.plan.on_miss == OnMiss::Fail) {
                 Some(candidates) => {
                     if let Some(refused) = self.refuse_by_fault(&exchange) {
                         return refused.map(Opening::Refused);
                     }
-                    let protocol = match candidates.first() {
-                        Some(first) => {
-                            let response = &first.document.responses[first.index];
-                            let recorded = response.header(header::SEC_WEBSOCKET_PROTOCOL.as_str());
-                            recorded.and_then(header_value)
-                        }
+                    let protocol = match candidates.is_empty() {
                         // So that the client sees the reason in the close frame.
-                        None => offered.and_then(first_of),
+                        true => offered.first().cloned(),
+                        false => candidates.protocol(&offered),
                     };
                     (Source::Recordings(candidates), protocol)
                 }
@@ -221,10 +218,15 @@ impl Recorder {
     }
 }
 
-/// The first item of a list in a header.
-fn first_of(value: &HeaderValue) -> Option<HeaderValue> {
-    let first = value.to_str().ok()?.split(',').next()?.trim();
-    HeaderValue::from_str(first).ok()
+/// The subprotocols that the client offers. It may get only one of these.
+fn offered_protocols(request: &Request) -> Vec<HeaderValue> {
+    let lists = request.header_map().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','));
+    names
+        .filter_map(|name| HeaderValue::from_str(name.trim()).ok())
+        .collect()
 }
 
 impl<U: WebSocketTransport> WebSocketSession<U> {
@@ -302,7 +304,7 @@ impl<U: WebSocketTransport> Context<U> {
         let (recorder, exchange) = (&self.recorder, &self.exchange);
         let fails_on_miss = exchange.plan.on_miss == OnMiss::Fail;
         if candidates.is_empty() {
-            return Err(recorder.missed(exchange).await);
+            return Err(self.missed(&candidates).await);
         }
         if !exchange.injection.delay.is_zero() {
             recorder.session().count(|summary| summary.delayed += 1);
@@ -324,20 +326,33 @@ impl<U: WebSocketTransport> Context<U> {
             Replayed::Differs { location, mismatch } if fails_on_miss => {
                 Err(recorder.session_missed(exchange, &location, &mismatch.summary, &mismatch.diff))
             }
-            Replayed::Differs { .. } => Ok(Some(exchanged)),
+            Replayed::Exhausted if fails_on_miss => Err(self.missed(&candidates).await),
+            Replayed::Differs { .. } | Replayed::Exhausted => Ok(Some(exchanged)),
             ended => {
                 let injected = match ended {
                     Replayed::Injected(fault) => Some(fault),
-                    _ => exchange.injection.fault.filter(|fault| *fault == Fault::Malformed),
+                    // A client that leaves early has got no damaged message.
+                    _ => exchanged.is_damaged.then_some(Fault::Malformed),
                 };
+                if injected.is_none() && !candidates.use_turn() {
+                    return Err(self.missed(&candidates).await);
+                }
                 self.count_replayed(&candidates, injected);
                 Ok(None)
             }
         }
     }
 
+    /// The error of a session that is not recorded, or was replayed as often as it is recorded.
+    async fn missed(&self, candidates: &Candidates) -> Error {
+        match candidates.exhausted() {
+            Some(error) => error,
+            None => self.recorder.missed(&self.exchange).await,
+        }
+    }
+
     fn count_replayed(&self, candidates: &Candidates, injected: Option<Fault>) {
-        let Some(first) = candidates.first() else { return };
+        let Some(first) = candidates.ended() else { return };
         let recorder = &self.recorder;
         let response = &first.document.responses[first.index];
         let prepared = self.prepared(first.document.request.clone(), Some(first.key.clone()));
@@ -348,7 +363,6 @@ impl<U: WebSocketTransport> Context<U> {
                 Outcome::Injected(fault.to_string())
             }
             None => {
-                recorder.session().take_turn(&first.key);
                 recorder.count_hit(response, response.received_tokens());
                 Outcome::Replayed {
                     index: first.index,

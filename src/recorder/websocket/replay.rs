@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::candidate::{Mismatch, Sent};
-use super::candidates::{Candidates, Next, Step};
+use super::candidates::{Candidates, Certainty, Next, Step};
 use super::limits::{IDLE, STOP_GRACE};
 use super::transcript::kind_of;
 use crate::cassette::SentMessage;
@@ -26,6 +26,11 @@ use crate::settings::pace::Pace;
 /// How long a client that sends nothing waits for a message about which the recorded sessions disagree. What it sends
 /// meanwhile may show which one it repeats.
 const UNDECIDED: Duration = Duration::from_millis(50);
+
+/// How long such a client waits for a message of another session than the one that was guessed, or for the end of the session
+/// while others go on. A client that waits for
+/// that long may wait for just this.
+const UNLIKELY: Duration = Duration::from_secs(1);
 
 /// What a replay needs besides the recordings.
 pub(super) struct Replay<'a> {
@@ -45,6 +50,8 @@ pub(super) enum Replayed {
     Closed,
     /// A fault has ended it.
     Injected(Fault),
+    /// Only recordings have the last message of the client that were replayed as often as they are recorded.
+    Exhausted,
     /// No recording has the last message of the client: that of the nearest one, and the difference.
     Differs { location: String, mismatch: Mismatch },
 }
@@ -55,6 +62,18 @@ pub(super) struct Exchanged {
     pub(super) sent: Vec<WebSocketMessage>,
     /// The types of the messages that it has got.
     pub(super) received: Vec<Option<String>>,
+    /// Whether the client has got a damaged message.
+    pub(super) is_damaged: bool,
+}
+
+/// What has become of the next message for the client.
+enum Delivery {
+    /// It was sent, or it is another one now.
+    Sent,
+    /// There is none: the session ends.
+    Closes(Closing),
+    /// A fault takes its place, which ends the session.
+    Fails(Fault),
 }
 
 impl Replay<'_> {
@@ -76,16 +95,15 @@ impl Replay<'_> {
         };
         let mut stopped = std::pin::pin!(stopped);
         loop {
-            if let Some(fault) = self.due_fault(candidates) {
-                self.inject(fault, client).await;
-                return Ok(Replayed::Injected(fault));
-            }
             let due = match candidates.next() {
-                Next::Output { is_certain: false, .. } | Next::Close { is_certain: false, .. } => {
-                    last_input + UNDECIDED
-                }
-                Next::Output { output, .. } => last_frame + self.pace.delay(output.delay_ms),
+                Next::Output { output, certainty, .. } => match certainty {
+                    Certainty::Certain => last_frame + self.pace.delay(output.delay_ms),
+                    Certainty::Guess => last_input + UNDECIDED,
+                    Certainty::Unlikely => last_input + UNLIKELY,
+                },
+                Next::Close { certainty, .. } if certainty != Certainty::Certain => last_input + UNLIKELY,
                 Next::Close { .. } => Instant::now(),
+                Next::Nothing if self.ending_fault().is_some() && candidates.is_silent() => Instant::now(),
                 Next::Nothing => last_input.max(last_frame) + IDLE,
             };
             let is_due = due <= Instant::now();
@@ -101,12 +119,17 @@ impl Replay<'_> {
             };
             last_frame = Instant::now();
             match message {
-                None => {
-                    if let Some(closing) = self.deliver(client, candidates, exchanged).await? {
+                None => match self.deliver(client, candidates, exchanged).await? {
+                    Delivery::Sent => {}
+                    Delivery::Closes(closing) => {
                         client.close(closing).await;
                         return Ok(Replayed::Closed);
                     }
-                }
+                    Delivery::Fails(fault) => {
+                        self.inject(fault, client).await;
+                        return Ok(Replayed::Injected(fault));
+                    }
+                },
                 Some(None | Some(Err(_) | Ok(WebSocketMessage::Close(_)))) => {
                     // Sends the reply to the close frame.
                     let _ = client.outgoing.close().await;
@@ -118,49 +141,58 @@ impl Replay<'_> {
                     if self.keeps_messages {
                         exchanged.sent.push(message);
                     }
-                    if let Step::Differs { location, mismatch } = candidates.advance(&sent, self.store).await? {
-                        return Ok(Replayed::Differs { location, mismatch });
+                    match candidates.advance(&sent, self.store).await? {
+                        Step::Continues => {}
+                        Step::Exhausted => return Ok(Replayed::Exhausted),
+                        Step::Differs { location, mismatch } => return Ok(Replayed::Differs { location, mismatch }),
                     }
                 }
             }
         }
     }
 
-    /// Sends the next message to the client. If there is none, the session ends like this.
+    /// Sends the next message to the client. If there is none, or a fault takes its place, the session ends like this.
     async fn deliver(
         &self,
         client: &mut WebSocket,
         candidates: &mut Candidates,
         exchanged: &mut Exchanged,
-    ) -> Result<Option<Closing>> {
-        let (session, output) = match candidates.next() {
-            Next::Output { session, output, .. } => (session, output),
-            Next::Close { closing, .. } => return Ok(Some(closing)),
-            Next::Nothing => return Ok(Some(Closing::new(1001, "nothing was sent for 300 seconds"))),
+    ) -> Result<Delivery> {
+        let is_guess =
+            |next: &Next<'_>| matches!(next, Next::Output { certainty, .. } if *certainty != Certainty::Certain);
+        if is_guess(&candidates.next()) && !candidates.guess() {
+            return Ok(Delivery::Sent);
+        }
+        let next = candidates.next();
+        let is_half_delivered = candidates.is_half_delivered(&next);
+        if let Some(fault) = self.ending_fault().filter(|_| is_half_delivered) {
+            return Ok(Delivery::Fails(fault));
+        }
+        let mut message = match next {
+            Next::Output { session, output, .. } => output.message(&session.key, self.store).await?,
+            Next::Close { closing, .. } => return Ok(Delivery::Closes(closing)),
+            Next::Nothing => {
+                let closing = Closing::new(1001, "nothing was sent for 300 seconds");
+                return Ok(Delivery::Closes(closing));
+            }
         };
-        let message = output.message(&session.key, self.store).await?;
         if self.keeps_messages {
             exchanged.received.push(kind_of(&message));
         }
-        let is_malformed = self.fault == Some(Fault::Malformed) && candidates.delivered() == session.outputs.len() / 2;
         candidates.set_delivered();
-        let message = if is_malformed { half(message) } else { message };
+        let is_damaged = self.fault == Some(Fault::Malformed) && is_half_delivered && !exchanged.is_damaged;
+        if is_damaged && let Some(half) = half(&message) {
+            message = half;
+            exchanged.is_damaged = true;
+        }
         // A client that has left sends nothing more, which the next step sees.
         let _ = client.outgoing.send(message).await;
-        Ok(None)
+        Ok(Delivery::Sent)
     }
 
-    /// The fault that ends the session here: after half of what the client gets.
-    fn due_fault(&self, candidates: &Candidates) -> Option<Fault> {
-        let fault = self
-            .fault
-            .filter(|fault| matches!(fault, Fault::Cut | Fault::Close(_)))?;
-        let outputs = candidates.first()?.outputs.len();
-        let is_next = matches!(
-            candidates.next(),
-            Next::Output { is_certain: true, .. } | Next::Close { .. }
-        );
-        (candidates.delivered() >= outputs / 2 && (is_next || outputs == 0)).then_some(fault)
+    /// The fault that ends a session, if that is to be injected.
+    fn ending_fault(&self) -> Option<Fault> {
+        self.fault.filter(|fault| matches!(fault, Fault::Cut | Fault::Close(_)))
     }
 
     async fn inject(&self, fault: Fault, client: &mut WebSocket) {
@@ -185,15 +217,14 @@ impl Replay<'_> {
     }
 }
 
-/// Half of a message, so that its JSON cannot be parsed.
-fn half(message: WebSocketMessage) -> WebSocketMessage {
+/// Half of a message, so that its JSON cannot be parsed; `None` of an empty one.
+fn half(message: &WebSocketMessage) -> Option<WebSocketMessage> {
     match message {
-        WebSocketMessage::Text(text) => match first_half(text.as_ref()).try_into() {
-            Ok(half) => WebSocketMessage::Text(half),
+        WebSocketMessage::Text(text) if !text.is_empty() => {
             // It ends at the boundary of a character.
-            Err(_) => WebSocketMessage::Text(text),
-        },
-        WebSocketMessage::Binary(bytes) => WebSocketMessage::Binary(first_half(&bytes)),
-        close @ WebSocketMessage::Close(_) => close,
+            first_half(text.as_ref()).try_into().ok().map(WebSocketMessage::Text)
+        }
+        WebSocketMessage::Binary(bytes) if !bytes.is_empty() => Some(WebSocketMessage::Binary(first_half(bytes))),
+        _ => None,
     }
 }

@@ -53,15 +53,9 @@ impl<U: WebSocketTransport> Context<U> {
             recorder.session_not_recorded(&prepared, handshake, reason);
             return Ok(());
         }
-        let protocol = protocol.and_then(|value| {
-            Some((
-                header::SEC_WEBSOCKET_PROTOCOL.to_string(),
-                value.to_str().ok()?.to_owned(),
-            ))
-        });
         let response = RecordedResponse {
             status: STATUS,
-            headers: protocol.into_iter().collect(),
+            headers: session_headers(protocol.as_ref()),
             body: Blob::Inline(bytes::Bytes::new()),
             timing_ms,
             messages,
@@ -69,6 +63,13 @@ impl<U: WebSocketTransport> Context<U> {
         let origin = self.upstream.origin();
         recorder.save_session(self.exchange, prepared, response, origin).await
     }
+}
+
+/// Returns the headers of a response that a recording keeps of a session: the subprotocol.
+pub(crate) fn session_headers(protocol: Option<&HeaderValue>) -> Vec<(String, String)> {
+    let protocol = protocol.and_then(|value| value.to_str().ok());
+    let name = header::SEC_WEBSOCKET_PROTOCOL.to_string();
+    protocol.map(|value| (name, value.to_owned())).into_iter().collect()
 }
 
 impl Recorder {

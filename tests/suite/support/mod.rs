@@ -28,6 +28,8 @@ pub mod redis;
 pub mod resources;
 #[cfg(feature = "object-store")]
 pub mod s3;
+#[cfg(feature = "cli")]
+pub mod scripted_websocket;
 pub mod server;
 pub mod skip;
 #[cfg(feature = "cli")]
