@@ -29,14 +29,14 @@ const DIGITS: usize = 8;
 /// The number of columns between two cells.
 const GAP: usize = 2;
 
-/// A longer cell does not widen its column.
+/// A longer cell does not widen its column, except on a terminal.
 const MAX_WIDTH: usize = 100;
 
 /// The table, with a header if there are rows, and the totals. On a terminal of this width, each line fits, and a cassette is
 /// named by its folder and the start of its key, which `show` and `remove` find.
 pub(super) fn text(rows: &[Row], order: Order, terminal: Option<usize>) -> String {
     let mut cells: Vec<[String; COLUMNS]> = rows.iter().map(|row| cells_of(row, terminal.is_some())).collect();
-    let mut natural = natural_widths(&cells);
+    let mut natural = natural_widths(&cells, terminal.is_some());
     let [_, _, bytes, ..] = &mut natural;
     if order != Order::Size {
         *bytes = 0;
@@ -59,11 +59,14 @@ pub(super) fn text(rows: &[Row], order: Order, terminal: Option<usize>) -> Strin
     text
 }
 
-/// The widths that the columns need.
-fn natural_widths(cells: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
+/// The widths that the columns need. A terminal shortens what is too long.
+fn natural_widths(cells: &[[String; COLUMNS]], is_terminal: bool) -> [usize; COLUMNS] {
     std::array::from_fn(|column| {
         let widths = cells.iter().map(|row| measure_text_width(&row[column]));
-        let widest = widths.filter(|width| *width <= MAX_WIDTH).max().unwrap_or_default();
+        let widest = widths
+            .filter(|width| is_terminal || *width <= MAX_WIDTH)
+            .max()
+            .unwrap_or_default();
         widest.max(HEADER[column].len())
     })
 }
