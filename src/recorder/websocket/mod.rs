@@ -79,7 +79,7 @@ struct Context<U> {
 /// Where the messages for the client come from.
 enum Source {
     Upstream(WebSocket),
-    Recordings(Candidates),
+    Recordings(Box<Candidates>),
 }
 
 impl Recorder {
@@ -126,7 +126,7 @@ impl Recorder {
                         true => offered.first().cloned(),
                         false => candidates.protocol(&offered),
                     };
-                    (Source::Recordings(candidates), protocol)
+                    (Source::Recordings(Box::new(candidates)), protocol)
                 }
                 None => match self.connect_upstream(&mut exchange, &request, &upstream).await? {
                     Handshake::Accepted(connection) => {
@@ -266,7 +266,7 @@ impl<U: WebSocketTransport> Context<U> {
             Source::Upstream(upstream) => return self.relay(client, upstream, Exchanged::default()).await,
             Source::Recordings(candidates) => candidates,
         };
-        match self.replay(&mut client, candidates).await {
+        match self.replay(&mut client, *candidates).await {
             Ok(None) => Ok(()),
             Ok(Some(exchanged)) => {
                 let connected = self

@@ -137,8 +137,6 @@ async fn an_event_that_comes_at_another_byte_of_the_same_audio_comes_once() {
 /// Records a session, and a longer one that begins with it, in this order of their names. Returns the second message of the
 /// longer one.
 async fn record_beginning(is_first: bool, settings: &str) -> (TempDir, &'static str) {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("settings.yaml"), settings).unwrap();
     let server = Scripted::start(|_, text| {
         let numbers = match text {
             "" => 0..0,
@@ -148,24 +146,29 @@ async fn record_beginning(is_first: bool, settings: &str) -> (TempDir, &'static 
         numbers.map(|number| format!("answer {number}")).collect()
     })
     .await;
-    // A name has the messages, and then a hash in hexadecimal.
-    let second = if is_first { "why" } else { "00" };
-    record(directory.path(), &server, async |url| {
-        for is_long in [false, true] {
-            let mut client = Client::open(&url, TARGET).await;
-            say(&mut client, "question").await;
-            texts(&mut client, 1).await;
-            if is_long {
-                say(&mut client, second).await;
-                texts(&mut client, 5).await;
+    // The names have the words of the client, and then a hash in hexadecimal.
+    for second in [" why", " 00"] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("settings.yaml"), settings).unwrap();
+        record(directory.path(), &server, async |url| {
+            for is_long in [false, true] {
+                let mut client = Client::open(&url, TARGET).await;
+                say(&mut client, "question").await;
+                texts(&mut client, 1).await;
+                if is_long {
+                    say(&mut client, second).await;
+                    texts(&mut client, 5).await;
+                }
+                client.close().await;
             }
-            client.close().await;
+        })
+        .await;
+        let first = &cassettes(directory.path())[0].1;
+        if first.contains("answer 6") != is_first {
+            return (directory, second);
         }
-    })
-    .await;
-    let first = &cassettes(directory.path())[0].1;
-    assert_eq!(first.contains("answer 6"), !is_first, "{first}");
-    (directory, second)
+    }
+    panic!("one of the messages leads to the order")
 }
 
 #[tokio::test(flavor = "multi_thread")]
