@@ -1,14 +1,15 @@
 //! `list`: prints a line for each cassette.
 
+mod order;
 mod row;
 mod table;
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use console::Term;
 use serde_json::json;
 
+use self::order::Order;
 use self::row::{Row, Totals};
 use crate::cli::arguments::{Format, Listing};
 use crate::cli::output::{print, print_error, success_if};
@@ -23,32 +24,6 @@ pub(crate) struct Arguments {
     /// The order of the cassettes.
     #[arg(long, value_enum, value_name = "ORDER", default_value_t)]
     sort: Order,
-}
-
-/// An order of the cassettes. Equal ones are in the order of their names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Order {
-    /// By name, and so by scope and endpoint.
-    #[default]
-    Name,
-    /// The last recorded first.
-    Recorded,
-    /// The largest file first.
-    Size,
-    /// The one with the most responses first.
-    Responses,
-}
-
-impl Order {
-    fn sort(self, rows: &mut [Row]) {
-        use std::cmp::Reverse;
-        match self {
-            Self::Name => {}
-            Self::Recorded => rows.sort_by_cached_key(|row| Reverse((row.recorded.time(), row.recorded.at.clone()))),
-            Self::Size => rows.sort_by_key(|row| Reverse(row.size)),
-            Self::Responses => rows.sort_by_key(|row| Reverse(row.responses.len())),
-        }
-    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {

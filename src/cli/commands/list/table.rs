@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use console::{measure_text_width, truncate_str};
 
-use super::Order;
+use super::order::Order;
 use super::row::{Row, Totals};
 use crate::escape::escape_controls;
 
