@@ -37,32 +37,28 @@ pub(crate) fn both(old: &str, new: &str, view: View) -> String {
 
 fn rows(old: &str, new: &str) -> Vec<Row> {
     let diff = TextDiff::from_lines(old, new);
-    let plain = |line: Option<&str>| vec![(true, line.unwrap_or_default().trim_end_matches('\n').to_owned())];
-    let changed = |line: Option<&str>| vec![(false, line.unwrap_or_default().trim_end_matches('\n').to_owned())];
+    let text = |line: Option<&str>| line.unwrap_or_default().trim_end_matches('\n').to_owned();
     let mut rows = Vec::new();
     for op in diff.ops() {
         let (olds, news) = (op.old_range(), op.new_range());
         if let DiffOp::Equal { .. } = op {
             rows.extend(olds.zip(news).map(|(old, new)| Row {
-                old: Some(plain(diff.old_slice(old))),
-                new: Some(plain(diff.new_slice(new))),
+                old: Some(vec![(true, text(diff.old_slice(old)))]),
+                new: Some(vec![(true, text(diff.new_slice(new)))]),
             }));
             continue;
         }
         let paired = olds.len().min(news.len());
         for (old, new) in olds.clone().zip(news.clone()) {
-            rows.push(changed_words(
-                diff.old_slice(old).unwrap_or_default().trim_end_matches('\n'),
-                diff.new_slice(new).unwrap_or_default().trim_end_matches('\n'),
-            ));
+            rows.push(changed_words(&text(diff.old_slice(old)), &text(diff.new_slice(new))));
         }
         rows.extend(olds.skip(paired).map(|old| Row {
-            old: Some(changed(diff.old_slice(old))),
+            old: Some(vec![(false, text(diff.old_slice(old)))]),
             new: None,
         }));
         rows.extend(news.skip(paired).map(|new| Row {
             old: None,
-            new: Some(changed(diff.new_slice(new))),
+            new: Some(vec![(false, text(diff.new_slice(new)))]),
         }));
     }
     rows

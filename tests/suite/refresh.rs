@@ -708,20 +708,20 @@ async fn a_chain_is_reviewed_as_one() {
     assert_eq!(before.len(), project.tree().len());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_single_key_press_is_enough_at_a_terminal() {
-    let (project, server) = (Project::new(), Server::start(priced(1)).await);
-    ask(&project, &server.url, &chat("one")).await;
-    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
-    let terminal = "import fcntl, os, pty, struct, sys, termios\n\
+/// `review` at a terminal of 120 columns, where each of these keys is pressed at a prompt, as soon as the command reads keys and
+/// not lines: the terminal itself would take Ctrl-D.
+fn review_at_terminal(project: &Project, keys: &str, environment: &[(&str, &str)]) -> Done {
+    let terminal = "import fcntl, os, pty, signal, struct, sys, termios\n\
+         signal.alarm(60)\n\
          pid, terminal = pty.fork()\n\
          if pid == 0:\n    \
              fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 120, 0, 0))\n    \
-             os.execv(sys.argv[1], sys.argv[1:])\n\
+             os.execv(sys.argv[1], [sys.argv[1], 'review'])\n\
          said = b''\n\
-         for prompt, key in enumerate([b'w', b'a']):\n    \
+         for prompt, key in enumerate(sys.argv[2]):\n    \
              while said.count(b'uit: ') <= prompt: said += os.read(terminal, 4096)\n    \
-             os.write(terminal, key)\n\
+             while termios.tcgetattr(terminal)[3] & termios.ICANON: os.sched_yield()\n    \
+             os.write(terminal, key.encode())\n\
          try:\n    \
              while True: said += os.read(terminal, 4096) or exit(9)\n\
          except OSError: pass\n\
@@ -729,12 +729,33 @@ async fn a_single_key_press_is_enough_at_a_terminal() {
          sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
     let binary = env!("CARGO_BIN_EXE_mistral-cassette");
     let mut python = std::process::Command::new("python3");
-    let done = crate::support::project::done(
-        python
-            .args(["-c", terminal, binary, "review"])
-            .env("PAGER", "sed 's/^/paged: /'")
-            .current_dir(project.path()),
+    python.args(["-c", terminal, binary, keys]).current_dir(project.path());
+    python.env("TERM", "xterm").envs(environment.iter().copied());
+    crate::support::project::done(&mut python)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_key_press_is_enough_at_a_terminal() {
+    let (project, server) = (Project::new(), Server::start(priced(1)).await);
+    ask(&project, &server.url, &chat("one")).await;
+    assert_eq!(refresh(&project, &server.url, &["--review"]).code(), 1);
+
+    let done = review_at_terminal(&project, "x\u{4}", &[]);
+    assert_eq!(done.code(), 1, "{}", done.stdout);
+    assert!(done.stdout.contains("the keys are a or y (accept)"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("0 accepted, 0 rejected, 1 left"),
+        "{}",
+        done.stdout
     );
+    let done = review_at_terminal(&project, "w\u{4}", &[("TERM", "dumb"), ("PAGER", "")]);
+    assert!(
+        done.stdout.contains("Lyon") && !done.stdout.contains("\u{1b}[3"),
+        "{:?}",
+        done.stdout
+    );
+
+    let done = review_at_terminal(&project, "wa", &[("PAGER", "sed 's/^/paged: /'")]);
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.contains("1 accepted"), "{}", done.stdout);
     // In colour, since it is a terminal.

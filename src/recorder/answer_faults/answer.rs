@@ -221,7 +221,7 @@ impl Answer {
         if texts.0.iter().all(|slot| slot.document == texts.0[0].document) {
             // Several messages in one document: the first one gets the text.
             texts.set(values, "");
-            Slots(texts.0[..1].to_vec()).set(values, text);
+            Slots(texts.0.into_iter().take(1).collect()).set(values, text);
         } else {
             texts.set(values, text);
         }

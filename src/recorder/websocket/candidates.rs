@@ -160,7 +160,10 @@ impl Candidates {
         };
         self.sessions[..=at].rotate_right(1);
         self.is_guessed = true;
-        self.take_turn()
+        let had_turn = self.take_turn();
+        // The guessed session may have had no turn left.
+        self.take_certain_turn();
+        had_turn
     }
 
     /// Uses the turn of the session that the client has repeated. Returns whether there was one.
@@ -188,11 +191,11 @@ impl Candidates {
 
     /// The subprotocol of a recording that the client offers.
     pub(super) fn protocol(&self, offered: &[HeaderValue]) -> Option<HeaderValue> {
-        let recorded = self.sessions.iter().filter_map(|session| {
+        let mut recorded = self.sessions.iter().filter_map(|session| {
             let response = &session.document.responses[session.index];
             header_value(response.header(SEC_WEBSOCKET_PROTOCOL.as_str())?)
         });
-        recorded.into_iter().find(|protocol| offered.contains(protocol))
+        recorded.find(|protocol| offered.contains(protocol))
     }
 
     /// The session that the client has repeated when it ends one here: of those that are left, the one that it has completed.

@@ -28,8 +28,7 @@ use crate::settings::pace::Pace;
 const UNDECIDED: Duration = Duration::from_millis(50);
 
 /// How long such a client waits for a message of another session than the one that was guessed, or for the end of the session
-/// while others go on. A client that waits for
-/// that long may wait for just this.
+/// while others go on. A client that waits for that long may wait for just this.
 const UNLIKELY: Duration = Duration::from_secs(1);
 
 /// What a replay needs besides the recordings.
@@ -50,7 +49,7 @@ pub(super) enum Replayed {
     Closed,
     /// A fault has ended it.
     Injected(Fault),
-    /// Only recordings have the last message of the client that were replayed as often as they are recorded.
+    /// The recordings of what the client has sent were all replayed as often as they are recorded.
     Exhausted,
     /// No recording has the last message of the client: that of the nearest one, and the difference.
     Differs { location: String, mismatch: Mismatch },
@@ -95,6 +94,9 @@ impl Replay<'_> {
         };
         let mut stopped = std::pin::pin!(stopped);
         loop {
+            if candidates.is_empty() {
+                return Ok(Replayed::Exhausted);
+            }
             let due = match candidates.next() {
                 Next::Output { output, certainty, .. } => match certainty {
                     Certainty::Certain => last_frame + self.pace.delay(output.delay_ms),

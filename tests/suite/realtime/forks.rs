@@ -1,6 +1,7 @@
 //! Sessions that begin like others: which one is replayed, and what the client gets before that is known.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -236,4 +237,41 @@ async fn a_fault_that_did_not_happen_is_not_counted() {
         let summary = replaying.stop().await.unwrap();
         assert_eq!((summary.injected, summary.replayed), (0, 1), "{fault}, {is_early}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_also_gets_what_contradicts_the_guess() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Scripted::start(|session, text| match text {
+        "" => Vec::new(),
+        _ => vec![format!("answer {session} to {text}")],
+    })
+    .await;
+    record(directory.path(), &server, async |url| {
+        for end in ["one", "two"] {
+            let mut client = Client::open(&url, TARGET).await;
+            for text in ["hello", end] {
+                say(&mut client, text).await;
+                texts(&mut client, 1).await;
+            }
+            client.close().await;
+        }
+    })
+    .await;
+    drop(server);
+    replay(directory.path(), async |url| {
+        let mut client = Client::open(&url, TARGET).await;
+        say(&mut client, "hello").await;
+        let mut answers = texts(&mut client, 1).await;
+        let guessed = Instant::now();
+        answers.extend(texts(&mut client, 1).await);
+        assert!(
+            guessed.elapsed() > Duration::from_millis(500),
+            "the guess is given up at once"
+        );
+        answers.sort();
+        assert_eq!(answers, ["answer 0 to hello", "answer 1 to hello"]);
+        client.close().await;
+    })
+    .await;
 }

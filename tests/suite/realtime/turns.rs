@@ -85,6 +85,58 @@ async fn strict_refuses_a_session_whose_recording_was_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strict_refuses_a_session_whose_key_is_another_one_with_the_settings() {
+    let (directory, server) = (tempfile::tempdir().unwrap(), Realtime::start().await);
+    record(directory.path(), &server, async |url| spoken(&url, &["Bonjour"]).await).await;
+    drop(server);
+    std::fs::write(directory.path().join("settings.yaml"), "matching:\n  ignore: [/text]\n").unwrap();
+    let replaying = proxy(directory.path(), Mode::Strict, NOWHERE).await;
+    let opened = Client::open_with(&replaying.url(), &format!("{SPEECH}?model=voxtral-tts"), &[]).await;
+    assert!(matches!(opened, Err(tungstenite::Error::Http(_))));
+    let error = replaying.stop().await.unwrap_err().to_string();
+    assert!(error.contains("rekey"), "{error}");
+}
+
+/// Each of two sessions that begin alike is recorded once, so the third client finds none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_leaves_the_other_sessions_to_other_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("settings.yaml"), "exhausted: fail\n").unwrap();
+    let server = Scripted::start(|session, text| match text {
+        "" => Vec::new(),
+        _ => vec![format!("answer {session} to {text}")],
+    })
+    .await;
+    let recording = proxy(directory.path(), Mode::Record, &server.url).await;
+    for end in ["one", "two"] {
+        let mut client = Client::open(&recording.url(), TARGET).await;
+        asked(&mut client, "hello").await;
+        asked(&mut client, end).await;
+        client.close().await;
+    }
+    recording.stop().await.unwrap();
+    drop(server);
+    let replaying = proxy(directory.path(), Mode::Strict, NOWHERE).await;
+    let (mut answers, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let mut client = Client::open(&replaying.url(), TARGET).await;
+        answers.push(asked(&mut client, "hello").await);
+        clients.push(client);
+    }
+    answers.sort();
+    assert_eq!(answers, ["answer 0 to hello", "answer 1 to hello"]);
+    let mut third = Client::open(&replaying.url(), TARGET).await;
+    third.send(Message::text("hello")).await;
+    let (code, reason) = third.closing().await.unwrap();
+    assert!(
+        code == 4404 && reason.contains("and is recorded 1 time"),
+        "{code} {reason}"
+    );
+    drop(clients);
+    assert!(replaying.stop().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_gets_a_recorded_subprotocol_only_if_it_offers_it() {
     const NAME: &str = "sec-websocket-protocol";
     let (project, server) = (Project::new(), Realtime::start().await);

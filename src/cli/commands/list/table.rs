@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_any_length_counts_on_a_terminal() {
+        let cells = [row([150, 10, 0, 19, 60, 60]), row([30, 10, 0, 19, 60, 60])];
+        assert_eq!(natural_widths(&cells, true)[0], 150);
+        assert_eq!(natural_widths(&cells, false)[0], 30);
+    }
+
+    #[test]
     fn a_long_name_keeps_the_digits_of_its_key() {
         let name = "tests/test_agents.py/test_a_long_conversation/chat-completions/5f64e09a";
         assert_eq!(elided(name, 100), name);

@@ -110,13 +110,13 @@ fn once(arguments: &Arguments) -> Result<Ended> {
         let is_staged = arguments.save_on == SaveOn::Success;
         let (engine, staged) = StagedEngine::stage_if(is_staged, arguments.proxy.engine()?)?;
         let mut ui = arguments.ui.open().await?;
-        // --repeat and --ui exclude each other.
-        let counter = Arc::new(Counter::default());
-        let counting = || -> Arc<dyn RequestListener> { counter.clone() };
+        let counter = arguments.repeat.map(|_| Arc::new(Counter::default()));
+        let counting = || counter.clone().map(|counter| counter as Arc<dyn RequestListener>);
         let extras = Extras {
             usage_log: Some(usage_log),
             interception: interception.clone(),
-            listener: ui.listener().or_else(|| arguments.repeat.map(|_| counting())),
+            // --repeat and --ui exclude each other.
+            listener: ui.listener().or_else(counting),
             ..Extras::default()
         };
         let proxy = arguments.proxy.start(engine.clone(), extras).await?;
@@ -155,7 +155,7 @@ fn once(arguments: &Arguments) -> Result<Ended> {
             exit,
             is_success: exit == SUCCESS,
             failures: recorder.session().failures(),
-            sent: counter.take(),
+            sent: counter.map(|counter| counter.take()).unwrap_or_default(),
         })
     })
 }
