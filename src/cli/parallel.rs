@@ -4,10 +4,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 /// How many items a thread works on before it hands over their results.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
 
 /// How many batches of a thread wait to be taken. The thread then waits, too, so that memory does not grow.
-const WAITING: usize = 2;
+const WAITING: usize = 5;
 
 /// The number of processors that this process may use.
 pub(crate) fn processors() -> usize {

@@ -14,6 +14,10 @@ const LONGEST: usize = 200;
 /// How many events of a stream are read. Later ones are not among the first words, or the model has thought for long.
 const EVENTS: usize = 40;
 
+/// How many are read at first, and with how many characters these suffice: a list reads many streams.
+const FIRST_EVENTS: usize = 16;
+const ENOUGH: usize = 60;
+
 /// The first words of a prompt, or of what else describes a request best; `None` when nothing does.
 pub(crate) fn prompt_of(request: &RecordedRequest) -> Option<String> {
     match &request.body {
@@ -32,11 +36,22 @@ pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
-    let value = match response.stream_format() {
-        Some(StreamFormat::Events) => assembled_start(bytes, EVENTS)?,
-        Some(format) => assembled(&format.parse(bytes))?,
-        None => serde_json::from_slice(bytes).ok()?,
-    };
+    match response.stream_format() {
+        Some(StreamFormat::Events) => start_of_answer(bytes),
+        Some(format) => answer_in(&assembled(&format.parse(bytes))?),
+        None => answer_in(&serde_json::from_slice(bytes).ok()?),
+    }
+}
+
+/// The first words of an answer in the first events of a stream.
+fn start_of_answer(stream: &[u8]) -> Option<String> {
+    let words = |events| answer_in(&assembled_start(stream, events)?);
+    let is_enough = |words: &String| words.chars().count() >= ENOUGH;
+    words(FIRST_EVENTS).filter(is_enough).or_else(|| words(EVENTS))
+}
+
+/// The first words of an answer in the JSON of a response.
+pub(crate) fn answer_in(value: &Value) -> Option<String> {
     let messages = value["choices"].as_array().into_iter().flatten();
     let outputs = value["outputs"].as_array().into_iter().flatten();
     None.or_else(|| messages.map(|choice| &choice["message"]).find_map(of_message))

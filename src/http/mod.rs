@@ -57,6 +57,8 @@ pub(crate) use request::API_KEY_VARIABLE;
 #[cfg(feature = "cli")]
 pub(crate) use request::DUMMY_KEY;
 pub(crate) use response::total_tokens;
+#[cfg(feature = "cli")]
+pub(crate) use sse::parse_events_with;
 pub(crate) use sse::{Event, EventSplitter, is_done, is_event_stream, parse_events};
 pub(crate) use stream::{StreamFormat, StreamSplitter};
 #[cfg(feature = "cli")]

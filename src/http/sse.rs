@@ -56,6 +56,9 @@ impl EventSplitter {
                 _ => {
                     self.line_has_content = true;
                     self.event_has_content = true;
+                    // The rest of the line changes nothing.
+                    let rest = &self.buffer[self.scanned..];
+                    self.scanned += memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
                 }
             }
         }
@@ -95,7 +98,8 @@ impl Event {
     pub(crate) fn parse(block: &str) -> Option<Self> {
         let block = block.strip_prefix('\u{feff}').unwrap_or(block);
         let (mut name, mut data) = (None, None::<String>);
-        for line in block.split("\r\n").flat_map(|line| line.split(['\n', '\r'])) {
+        // The empty line within `\r\n` is no field.
+        for line in block.split(['\n', '\r']) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
@@ -129,11 +133,17 @@ pub(crate) fn is_done(block: &[u8]) -> bool {
 
 /// Parses the events of a complete stream.
 pub(crate) fn parse_events(body: &[u8]) -> Vec<Event> {
+    parse_events_with(body, |_| true)
+}
+
+/// Parses the events of a complete stream whose bytes meet a condition. The others are not parsed.
+pub(crate) fn parse_events_with(body: &[u8], condition: impl Fn(&[u8]) -> bool) -> Vec<Event> {
     let mut splitter = EventSplitter::default();
     let mut blocks = splitter.push(body);
     blocks.extend(splitter.rest());
     blocks
         .iter()
+        .filter(|block| condition(block))
         .filter_map(|block| Event::parse(&String::from_utf8_lossy(block)))
         .collect()
 }

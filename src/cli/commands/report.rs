@@ -1,17 +1,19 @@
 //! `report`: writes an HTML page that shows the recordings.
 
+use std::convert::Infallible;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::arguments::{Directory, PriceTable};
 use crate::cli::comparison::{Row, Status, compare_sides, read_side, side_of};
 use crate::cli::output::{count, print, print_error, success_if};
-use crate::cli::report::{Change, GENERATOR_TAG, Page, Recording};
+use crate::cli::parallel::{in_order, processors};
+use crate::cli::report::{Change, Entry, GENERATOR_TAG, Page, Recording};
 use crate::cli::runtime::runtime;
-use crate::cli::store::without_password;
-use crate::engine::write_file;
+use crate::cli::store::{Document, Store, without_password};
+use crate::engine::write_file_with;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
@@ -40,33 +42,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !to_stdout && !arguments.force {
         check(out)?;
     }
-    let (page, errors) = read(arguments)?;
+    let Report {
+        page,
+        entries,
+        contents,
+        errors,
+    } = read(arguments)?;
     errors.iter().for_each(print_error);
-    let html = page.html();
-    let summary = format!("{} in {}, {} bytes\n", contents(&page), arguments.out, html.len());
     if to_stdout {
-        print(&html)?;
-    } else {
-        write_file(out, html.as_bytes())?;
-        print(&summary)?;
+        page.write(entries, print)?;
+        return Ok(success_if(errors.is_empty()));
     }
+    let bytes = write_file_with(out, |file| {
+        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", out.display())).with_source(error);
+        let mut file = BufWriter::new(file);
+        let bytes = page.write(entries, |text| file.write_all(text.as_bytes()).map_err(failed))?;
+        file.flush().map_err(failed)?;
+        Ok(bytes)
+    })?;
+    print(&format!("{contents} in {}, {bytes} bytes\n", arguments.out))?;
     Ok(success_if(errors.is_empty()))
 }
 
-/// How many recordings a page has, as its header counts them.
-fn contents(page: &Page) -> String {
-    let is_gone = |recording: &&Recording| {
-        recording
-            .change
-            .as_ref()
-            .is_some_and(|change| change.kind == Status::Gone.name())
-    };
-    let gone = page.recordings.iter().filter(is_gone).count();
-    let present = count(page.recordings.len() - gone, "recording");
-    match gone {
-        0 => present,
-        gone => format!("{present} and {gone} gone"),
-    }
+/// What is reported.
+struct Report {
+    page: Page,
+    entries: Vec<Entry>,
+    /// How many recordings there are, as the header of the page counts them.
+    contents: String,
+    /// The errors of unreadable cassettes.
+    errors: Vec<Error>,
 }
 
 /// Refuses to replace a file that is not a report.
@@ -88,37 +93,100 @@ fn check(out: &Path) -> Result<()> {
     }
 }
 
-/// Reads the recordings for the page; the errors are those of unreadable cassettes.
-fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
+fn read(arguments: &Arguments) -> Result<Report> {
     let store = arguments.directory.open()?;
+    let page = Page {
+        location: store.location().to_owned(),
+        since: arguments
+            .since
+            .as_deref()
+            .map(|since| without_password(since).to_owned()),
+        problems: Vec::new(),
+        prices: arguments.prices.read()?,
+        with_media: arguments.with_media,
+    };
+    match &arguments.since {
+        None => read_all(&store, page),
+        Some(since) => {
+            let (recordings, old_errors) = read_changes(&store, since, &arguments.directory.dir)?;
+            Ok(report_changes(page, &recordings, old_errors))
+        }
+    }
+}
+
+/// Reads the recordings, and makes the entry of each when it is read: all together may not fit into memory.
+fn read_all(store: &Store, page: Page) -> Result<Report> {
+    let (mut entries, mut errors) = (Vec::new(), Vec::new());
+    let work = async |document: Document| {
+        let (listed, cassette) = store.with_bodies(document).await;
+        let recording = Recording {
+            name: listed.name,
+            cassette,
+            change: None,
+        };
+        (page.entry(&recording), recording.cassette.err())
+    };
+    runtime()?.block_on(store.each(work, |(entry, error)| {
+        entries.push(entry);
+        errors.extend(error);
+    }))?;
+    Ok(Report {
+        contents: count(entries.len(), "recording"),
+        page,
+        entries,
+        errors,
+    })
+}
+
+/// The report of recordings that were compared with earlier ones, some of which could not be read.
+fn report_changes(page: Page, recordings: &[Recording], old_errors: Vec<Error>) -> Report {
+    let page = Page {
+        problems: old_errors.iter().map(Error::report).collect(),
+        ..page
+    };
+    let mut entries = Vec::new();
+    let Ok(()) = in_order(
+        recordings,
+        processors(),
+        |recording| page.entry(recording),
+        |entry| {
+            entries.push(entry);
+            Ok::<_, Infallible>(())
+        },
+    );
+    let is_gone = |recording: &&Recording| {
+        let change = recording.change.as_ref();
+        change.is_some_and(|change| change.kind == Status::Gone.name())
+    };
+    let gone = recordings.iter().filter(is_gone).count();
+    let present = count(recordings.len() - gone, "recording");
+    let errors = recordings
+        .iter()
+        .filter_map(|recording| recording.cassette.as_ref().err().cloned());
+    Report {
+        contents: match gone {
+            0 => present,
+            gone => format!("{present} and {gone} gone"),
+        },
+        errors: errors.chain(old_errors).collect(),
+        page,
+        entries,
+    }
+}
+
+/// Reads the recordings and compares them with earlier ones, sorted by name. The errors are those of earlier ones.
+fn read_changes(store: &Store, since: &str, directory: &str) -> Result<(Vec<Recording>, Vec<Error>)> {
     let runtime = runtime()?;
     let (found, damaged) = runtime.block_on(store.read_with_bodies())?;
     let mut old_errors = Vec::new();
-    let mut recordings: Vec<Recording> = match &arguments.since {
-        None => found
-            .into_iter()
-            .map(|(name, cassette)| Recording {
-                name,
-                cassette: Ok(cassette),
-                change: None,
-            })
-            .collect(),
-        Some(since) => {
-            let old = runtime.block_on(read_side(since, &arguments.directory.dir, &mut old_errors))?;
-            let matching = runtime.block_on(store.settings())?.matching;
-            let is_damaged = |row: &Row| damaged.iter().any(|(name, _)| *name == row.name);
-            // A damaged cassette is missing on the new side, but it still exists.
-            let rows = compare_sides(old, side_of(found), &matching).into_iter();
-            rows.filter(|row| row.status != Status::Gone || !is_damaged(row))
-                .filter_map(recording)
-                .collect()
-        }
-    };
-    let problems = old_errors.iter().map(Error::report).collect();
-    let errors = damaged
-        .iter()
-        .map(|(_, error)| error.clone())
-        .chain(old_errors)
+    let old = runtime.block_on(read_side(since, directory, &mut old_errors))?;
+    let matching = runtime.block_on(store.settings())?.matching;
+    let is_damaged = |row: &Row| damaged.iter().any(|(name, _)| *name == row.name);
+    // A damaged cassette is missing on the new side, but it still exists.
+    let mut recordings: Vec<Recording> = compare_sides(old, side_of(found), &matching)
+        .into_iter()
+        .filter(|row| row.status != Status::Gone || !is_damaged(row))
+        .filter_map(recording)
         .collect();
     recordings.extend(damaged.into_iter().map(|(name, error)| Recording {
         name,
@@ -126,18 +194,7 @@ fn read(arguments: &Arguments) -> Result<(Page, Vec<Error>)> {
         change: None,
     }));
     recordings.sort_by(|a, b| a.name.cmp(&b.name));
-    let page = Page {
-        location: store.location().to_owned(),
-        since: arguments
-            .since
-            .as_deref()
-            .map(|since| without_password(since).to_owned()),
-        problems,
-        recordings,
-        prices: arguments.prices.read()?,
-        with_media: arguments.with_media,
-    };
-    Ok((page, errors))
+    Ok((recordings, old_errors))
 }
 
 fn recording(row: Row) -> Option<Recording> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::messages::event_with_usage;
-use crate::http::{Event, parse_json};
+use crate::http::{StreamFormat, parse_events_with, parse_json};
 
 /// The usage of one or more responses, as counted by the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -166,13 +166,13 @@ fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
-    let Some(events) = response.events(bytes) else {
-        return parse_json(bytes);
+    let events = match response.stream_format() {
+        None => return parse_json(bytes),
+        Some(StreamFormat::Events) => parse_events_with(bytes, may_have_usage),
+        Some(format) => format.parse(bytes),
     };
     let has_usage = |value: &Value| value["usage"].is_object() || value["usage_info"].is_object();
-    // Most events have no usage. The name of a member can be written with escapes.
-    let may_have_usage = |event: &&Event| event.data.contains("usage") || event.data.contains("\\u");
-    events.iter().rev().filter(may_have_usage).find_map(|event| {
+    events.iter().rev().find_map(|event| {
         let event = parse_json(event.data.as_bytes())?;
         // The last event of the Responses API has the response as a member.
         let inner = &event["response"];
@@ -182,6 +182,11 @@ fn json_with_usage(response: &RecordedResponse) -> Option<Value> {
             Some(event).filter(has_usage)
         }
     })
+}
+
+/// Whether an event may have usage. Most have none. The name of a member can be written with escapes.
+fn may_have_usage(event: &[u8]) -> bool {
+    memchr::memmem::find(event, b"usage").is_some() || memchr::memmem::find(event, b"\\u").is_some()
 }
 
 #[cfg(test)]

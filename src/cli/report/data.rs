@@ -139,22 +139,30 @@ fn body_value(bytes: &[u8], with_media: bool) -> Value {
     let Ok(text) = std::str::from_utf8(bytes) else {
         let base64 = STANDARD.encode(bytes);
         return match with_media || base64.len() <= MAX_MEDIA {
-            true => json!({ "base64": base64 }),
+            true => object("base64", base64.into()),
             false => json!({ "omitted": bytes.len(), "base64": &base64[..MEDIA_PREFIX] }),
         };
     };
-    if with_media {
-        return json!({ "text": text });
-    }
-    let text = without_media(text);
-    match text.len() <= MAX_TEXT {
-        true => json!({ "text": text }),
+    let text = match with_media {
+        true => text.to_owned(),
+        false => without_media(text),
+    };
+    match with_media || text.len() <= MAX_TEXT {
+        true => object("text", text.into()),
         false => json!({ "omitted": bytes.len() }),
     }
 }
 
+/// An object with one member, which is not copied.
+fn object(name: &str, value: Value) -> Value {
+    Value::Object([(name.to_owned(), value)].into_iter().collect())
+}
+
 /// Replaces each long run of base64 with a note.
 fn without_media(text: &str) -> String {
+    if text.len() <= MAX_MEDIA {
+        return text.to_owned();
+    }
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     let mut shorter = String::new();
     let mut copied = 0;

@@ -1,7 +1,5 @@
 //! Builds the HTML page of `report` and of the live view from its frame, style, scripts and data.
 
-use std::convert::Infallible;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,8 +7,8 @@ use serde_json::{Value, json};
 use super::data;
 use super::recording::Recording;
 use super::summary::summary;
-use crate::cli::parallel::{in_order, processors};
 use crate::cli::prices::Prices;
+use crate::error::Result;
 use crate::hash::sha256;
 
 const FRAME: &str = include_str!("page/page.html");
@@ -36,10 +34,13 @@ const SCRIPT: &str = concat!(
     include_str!("page/start.js"),
 );
 
+/// The id of the element with the list of the recordings.
+const INDEX: &str = "index";
+
 /// A tag near the beginning of each page, by which `report` recognises its own files.
 pub(crate) const GENERATOR_TAG: &str = "<meta name=\"generator\" content=\"mistral-cassette";
 
-/// The content of a page.
+/// A page, except its recordings.
 pub(crate) struct Page {
     /// The location of the recordings, as text.
     pub(crate) location: String,
@@ -47,28 +48,33 @@ pub(crate) struct Page {
     pub(crate) since: Option<String>,
     /// The errors in what the recordings are compared with.
     pub(crate) problems: Vec<String>,
-    /// Sorted by name.
-    pub(crate) recordings: Vec<Recording>,
     pub(crate) prices: Prices,
     /// Whether the page includes large media.
     pub(crate) with_media: bool,
 }
 
+/// A recording as the page contains it.
+pub(crate) struct Entry {
+    summary: Value,
+    /// The escaped JSON of the details.
+    details: String,
+}
+
 impl Page {
-    /// Returns the page as one document that loads nothing.
-    pub(crate) fn html(&self) -> String {
-        let (mut summaries, mut details) = (Vec::new(), String::new());
-        let work = |(number, recording): &(usize, &Recording)| {
-            let details = data::details(recording, self.with_media);
-            let summary = summary(recording, &self.prices);
-            (summary, block(&format!("r{number}"), &details))
-        };
-        let numbered: Vec<(usize, &Recording)> = self.recordings.iter().enumerate().collect();
-        let Ok(()) = in_order(&numbered, processors(), work, |(summary, text)| {
-            summaries.push(summary);
-            details.push_str(&text);
-            Ok::<_, Infallible>(())
-        });
+    pub(crate) fn entry(&self, recording: &Recording) -> Entry {
+        Entry {
+            summary: summary(recording, &self.prices),
+            details: escaped(&data::details(recording, self.with_media)),
+        }
+    }
+
+    /// Writes the page as one document that loads nothing; returns its number of bytes. The entries are sorted by name.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub(crate) fn write(&self, entries: Vec<Entry>, mut write: impl FnMut(&str) -> Result<()>) -> Result<usize> {
+        let (summaries, details): (Vec<Value>, Vec<String>) =
+            entries.into_iter().map(|entry| (entry.summary, entry.details)).unzip();
         let index = json!({
             "location": self.location,
             "since": self.since,
@@ -78,7 +84,24 @@ impl Page {
             "prices": { "date": self.prices.date, "source": self.prices.source },
             "recordings": summaries,
         });
-        document(&index, &details, &policy())
+        let mut bytes = 0;
+        let mut add = |text: &str| {
+            bytes += text.len();
+            write(text)
+        };
+        add(&start(&policy()))?;
+        let index = (INDEX.to_owned(), escaped(&index));
+        let details = details.into_iter().enumerate();
+        for (id, json) in [index]
+            .into_iter()
+            .chain(details.map(|(number, json)| (format!("r{number}"), json)))
+        {
+            add(&start_of_element(&id))?;
+            add(&json)?;
+            add(END_OF_ELEMENT)?;
+        }
+        add(&end())?;
+        Ok(bytes)
     }
 }
 
@@ -109,7 +132,14 @@ impl LivePage<'_> {
             "prices": { "date": self.prices.date, "source": self.prices.source },
             "recordings": self.recordings,
         });
-        document(&index, "", &live_policy())
+        [
+            start(&live_policy()),
+            start_of_element(INDEX),
+            escaped(&index),
+            END_OF_ELEMENT.to_owned(),
+            end(),
+        ]
+        .concat()
     }
 }
 
@@ -133,31 +163,32 @@ pub(crate) fn live_policy() -> String {
     policy() + "; connect-src 'self'"
 }
 
-fn document(index: &Value, details: &str, policy: &str) -> String {
-    let recordings = block("index", index) + details;
-    fill_frame(&[
-        ("{policy}", policy),
-        ("{style}", STYLE),
-        ("{recordings}", &recordings),
-        ("{script}", SCRIPT),
-    ])
+/// Starts a `script` element that the browser does not run.
+fn start_of_element(id: &str) -> String {
+    format!("<script type=\"application/json\" id=\"{id}\">")
 }
 
-/// Writes a value as a `script` element that the browser does not run. Escapes the characters that could end the
-/// element, and the line separators of JavaScript.
-fn block(id: &str, value: &Value) -> String {
-    let mut text = format!("<script type=\"application/json\" id=\"{id}\">");
-    let json = value.to_string();
-    let mut copied = 0;
-    for (at, character) in json.char_indices() {
-        if matches!(character, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') {
-            text.push_str(&json[copied..at]);
-            text.push_str(&format!("\\u{:04x}", u32::from(character)));
-            copied = at + character.len_utf8();
+const END_OF_ELEMENT: &str = "</script>\n";
+
+/// Writes JSON with escapes for the characters that could end an element, and for the line separators of JavaScript.
+fn escaped(value: &Value) -> String {
+    let mut json = value.to_string();
+    for (character, escape) in [('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")] {
+        if json.contains(character) {
+            json = json.replace(character, escape);
         }
     }
+    let mut text = String::new();
+    let mut copied = 0;
+    for at in memchr::memchr3_iter(b'<', b'>', b'&', json.as_bytes()) {
+        text.push_str(&json[copied..at]);
+        text.push_str(&format!("\\u{:04x}", json.as_bytes()[at]));
+        copied = at + 1;
+    }
+    if copied == 0 {
+        return json;
+    }
     text.push_str(&json[copied..]);
-    text.push_str("</script>\n");
     text
 }
 
@@ -166,9 +197,26 @@ fn csp_hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(sha256(text.as_bytes())))
 }
 
-/// Replaces the placeholders of the frame, each once and in this order, so that a placeholder in a text stays as it is.
-fn fill_frame(texts: &[(&str, &str)]) -> String {
-    let (mut page, mut rest) = (String::new(), FRAME);
+/// The page before its recordings.
+fn start(policy: &str) -> String {
+    let (start, _) = halves();
+    fill(start, &[("{policy}", policy), ("{style}", STYLE)])
+}
+
+/// The page after its recordings.
+fn end() -> String {
+    let (_, end) = halves();
+    fill(end, &[("{script}", SCRIPT)])
+}
+
+/// The frame before and after the recordings.
+fn halves() -> (&'static str, &'static str) {
+    FRAME.split_once("{recordings}").unwrap_or((FRAME, ""))
+}
+
+/// Replaces placeholders, each once and in this order, so that a placeholder in a text stays as it is.
+fn fill(frame: &str, texts: &[(&str, &str)]) -> String {
+    let (mut page, mut rest) = (String::new(), frame);
     for (placeholder, text) in texts {
         if let Some((before, after)) = rest.split_once(placeholder) {
             page.push_str(before);
@@ -187,13 +235,9 @@ mod tests {
     #[test]
     fn recorded_text_cannot_end_its_element() {
         let value = json!({ "</script>": "<!-- & \u{2028}\u{2029} \u{fffd} {script}" });
-        let text = block("r0", &value);
-        let inside = text
-            .strip_prefix("<script type=\"application/json\" id=\"r0\">")
-            .and_then(|rest| rest.strip_suffix("</script>\n"))
-            .unwrap();
-        assert!(!inside.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
-        assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), value);
+        let text = escaped(&value);
+        assert!(!text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 
     #[test]
@@ -202,11 +246,15 @@ mod tests {
             location: "{script}".to_owned(),
             since: None,
             problems: Vec::new(),
-            recordings: Vec::new(),
             prices: Prices::new(None).unwrap(),
             with_media: false,
         };
-        let html = page.html();
+        let mut html = String::new();
+        let bytes = page.write(Vec::new(), |text| {
+            html.push_str(text);
+            Ok(())
+        });
+        assert_eq!(bytes.unwrap(), html.len());
         let between = |before: &str, after: &str| {
             let (_, rest) = html.split_once(before).unwrap();
             rest.split_once(after).unwrap().0.to_owned()

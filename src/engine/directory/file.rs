@@ -49,6 +49,16 @@ pub(super) fn read_file_and_state(path: &Path) -> Result<Option<(Bytes, Option<F
 /// # Errors
 /// [`Error::engine`]: the file cannot be written.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_file_with(path, |file| {
+        file.write_all(bytes).map_err(|error| failed("write", path, error))
+    })
+}
+
+/// Does the same with a file that `write` writes. After an error of `write`, nothing is left.
+///
+/// # Errors
+/// Also those of `write`.
+pub(crate) fn write_file_with<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> Result<T>) -> Result<T> {
     let folder = path.parent().map_or(Path::new("."), or_current);
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
@@ -64,9 +74,9 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         created = builder.tempfile_in(folder);
     }
     let mut file = created.map_err(|error| failed("write to", folder, error))?;
-    file.write_all(bytes).map_err(|error| failed("write", path, error))?;
+    let written = write(file.as_file_mut())?;
     file.persist(path).map_err(|error| failed("write", path, error.error))?;
-    Ok(())
+    Ok(written)
 }
 
 /// Checks that files can be created in a directory, or in its nearest existing ancestor if it does not exist.

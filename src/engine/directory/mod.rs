@@ -16,6 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::cache::FileCache;
+#[cfg(feature = "cli")]
+pub(crate) use self::file::write_file_with;
 use self::file::{check_writable, failed, read_file_and_state, remove_abandoned, walk};
 pub(crate) use self::file::{read_file, write_file};
 use self::lock::Attempt;

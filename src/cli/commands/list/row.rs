@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cassette::{Blob, Form, Recorded, RecordedBody, RecordedResponse};
 use crate::cli::output::count;
 use crate::cli::store::Document;
-use crate::cli::texts::{answer_of, prompt_of};
+use crate::cli::texts::{answer_in, answer_of, prompt_of};
 use crate::engine::Listed;
 use crate::error::Result;
 
@@ -36,18 +36,24 @@ impl Row {
     pub(super) fn of(document: Document, with_texts: bool) -> Result<Self> {
         let cassette = document.cassette?;
         let request = &cassette.request;
-        let (mut prompt, mut answer) = (String::new(), String::new());
+        let (mut prompt, mut answer) = (String::new(), None);
         if with_texts {
             prompt = prompt_of(request).unwrap_or_else(|| request.line());
-            answer = cassette.responses.first().and_then(answer_of).unwrap_or_default();
+        }
+        let mut responses = Vec::new();
+        for response in &cassette.responses {
+            let body = BodyForm::of(response);
+            if with_texts && responses.is_empty() {
+                answer = match &body {
+                    BodyForm::Inline(Form::Json(value, _)) => answer_in(value),
+                    _ => answer_of(response),
+                };
+            }
+            responses.push((response.status.as_u16(), body.name()));
         }
         Ok(Self {
             request_body: if with_texts { "" } else { request_form(&request.body) },
-            responses: cassette
-                .responses
-                .iter()
-                .map(|response| (response.status.as_u16(), form_of(response)))
-                .collect(),
+            responses,
             listed: document.listed,
             key: cassette.key,
             method: cassette.request.method,
@@ -56,7 +62,7 @@ impl Row {
             recorded: cassette.recorded,
             size: document.bytes.len(),
             prompt,
-            answer,
+            answer: answer.unwrap_or_default(),
         })
     }
 
@@ -90,11 +96,27 @@ impl Row {
 }
 
 /// The form in which a cassette stores the body of a response.
-fn form_of(response: &RecordedResponse) -> &'static str {
-    match &response.body {
-        _ if !response.messages.is_empty() => "session",
-        Blob::Inline(bytes) => Form::of(bytes, response.is_event_stream()).name(),
-        Blob::External { .. } => "file",
+enum BodyForm<'a> {
+    Session,
+    Inline(Form<'a>),
+    File,
+}
+
+impl<'a> BodyForm<'a> {
+    fn of(response: &'a RecordedResponse) -> Self {
+        match &response.body {
+            _ if !response.messages.is_empty() => Self::Session,
+            Blob::Inline(bytes) => Self::Inline(Form::of(bytes, response.is_event_stream())),
+            Blob::External { .. } => Self::File,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Inline(form) => form.name(),
+            Self::File => "file",
+        }
     }
 }
 
