@@ -17,6 +17,7 @@ pub(crate) struct RequestLine {
     pub(crate) status: Option<u16>,
     pub(crate) milliseconds: u64,
     /// `replayed`, `recorded`, `not_recorded`, `passed_on`, `injected`, `missed` or `failed`.
+    // The live view also has `refused`, which is no request of a session.
     pub(crate) outcome: &'static str,
     /// More about the outcome: `1 of 3`, or a reason.
     pub(crate) detail: String,

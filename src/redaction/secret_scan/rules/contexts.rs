@@ -44,7 +44,8 @@ pub(super) const KEYS: &[Rule] = &[
     },
     Rule {
         kind: "a Mistral API key",
-        literals: &["key", "authorization", "api"],
+        // Other keys than `--key` are behind `api`.
+        literals: &["--key", "authorization", "api"],
         pattern: r"(?i:api[ _-]?(?:key|token|secret)|\bauthorization|--key|\bcl(?:\xC3\xA9|e)s?\s(?:d')?api|\bapi[ _-]?schl(?:\xC3\xBC|ue|u)ssel)(?s:.){0,60}?[^A-Za-z0-9_./+-]([A-Za-z0-9]{32})(?:[^A-Za-z0-9_/+=-]|$)",
         check: looks_like_mistral_key,
         source: Context,
@@ -271,7 +272,23 @@ pub(super) const OTHERS: &[Rule] = &[
     },
     Rule {
         kind: "a possible password or token",
-        literals: &["token", "secret", "passw", "pwd", "passphrase", "key", "credential"],
+        literals: &[
+            "token",
+            "secret",
+            "passw",
+            "pwd",
+            "passphrase",
+            "apikey",
+            "api_key",
+            "api-key",
+            "accesskey",
+            "access_key",
+            "access-key",
+            "privatekey",
+            "private_key",
+            "private-key",
+            "credential",
+        ],
         pattern: concat!(
             r#"(?i)([a-z0-9_.-]{0,40}(?:token|secret|passw(?:or)?d|pwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|credential))"#,
             assignment!(),
