@@ -18,7 +18,7 @@ const LONGEST_SHOWN: usize = 160;
 /// The maximum number of changes within one text that are shown.
 const MOST_CHANGES: usize = 4;
 
-/// If more numbers of an array differ, its numbers are not compared one by one: two vectors differ in every number.
+/// If more numbers of an array differ, it is one difference: two embeddings of a text may differ in every number.
 const MOST_NUMBERS: usize = 8;
 
 /// The maximum time for the comparison of arrays and texts. After it the result is less exact.
@@ -33,9 +33,9 @@ pub(crate) struct Difference {
     pub(crate) new: Option<Value>,
 }
 
-/// Returns the differences between two values, in the order of the new value. Array items are matched by their content,
-/// so that an additional message at the beginning is one difference. Two arrays of equally many numbers, such as embeddings, are one
-/// difference if more than a few of their numbers differ.
+/// Returns the differences between two values, in the order of the new value. Array items are matched by their content, so that
+/// an additional message at the beginning is one difference. Two arrays of equally many numbers, such as embeddings, are one
+/// difference if more than a few numbers differ.
 pub(crate) fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(String::new(), old, new, Instant::now() + TIMEOUT, &mut found);

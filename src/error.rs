@@ -34,7 +34,7 @@ struct Inner {
 
 #[derive(Clone)]
 struct ApiResponse {
-    /// `None` if the response is not an error, but cannot be parsed.
+    /// `None` if the API did not respond with an error, but the response cannot be parsed.
     status: Option<u16>,
     body: Arc<[u8]>,
 }

@@ -27,8 +27,8 @@
 //!   store that a team shares ([`engine`]), or your own type. At the end of the session, its
 //!   [verdict](Session::verdict) is an error if a request was missed or failed.
 //! - A **front end** passes requests to the recorder: the typed [`client`], [`CassetteMiddleware`] for programs on
-//!   `reqwest`, the `layer` for `hyper` and `tower`, the localhost `proxy` for every other language, or your own code that calls [`Recorder::answer`] with
-//!   a [`Transport`].
+//!   `reqwest`, the `layer` for `hyper` and `tower`, the localhost `proxy` for every other language, or your own code that
+//!   calls [`Recorder::answer`] with a [`Transport`].
 //!
 //! In a test, [`cassette!`] starts a session that is named after the test and checks the verdict when the test ends:
 //!

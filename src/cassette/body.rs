@@ -69,7 +69,7 @@ pub(crate) enum Form<'a> {
     Base64(&'a [u8]),
 }
 
-/// An event stream with `\n\n` after each event, except perhaps the last.
+/// An event stream with `\n\n` after each event, except after the last one of a truncated stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Events<'a> {
     pub(crate) entries: Vec<&'a str>,

@@ -20,7 +20,7 @@ pub(crate) fn is_equivalent(request: &RecordedRequest, old: &RecordedResponse, n
         return false;
     };
     let same_head = old.status == new.status && old.header("content-type") == new.header("content-type");
-    // The last two are the completions of Google Cloud.
+    // The last two are completions on Google Cloud.
     let endpoints = [
         "completions",
         "embeddings",

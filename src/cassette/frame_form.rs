@@ -47,7 +47,7 @@ impl FrameForm {
         let mut headers = Vec::with_capacity(frame.headers.len());
         for (name, value) in &frame.headers {
             match value {
-                // In a map, each name is there once.
+                // A map in YAML cannot contain a name twice.
                 FrameValue::Text(text) if !headers.iter().any(|(known, _)| known == name) => {
                     headers.push((name.clone(), text.clone()));
                 }

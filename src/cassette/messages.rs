@@ -1,7 +1,7 @@
 //! The messages of a WebSocket session, as they are recorded.
 //!
-//! Clients cut audio into frames as they like, so consecutive frames of audio are one run: its bytes are stored once, with
-//! the first of its frames, and what the API sends in between does not end it.
+//! Clients split audio into frames as they like, so consecutive frames of audio are one run: its bytes are stored once, with
+//! the first of its frames. What the API sends in between does not end it.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -86,7 +86,8 @@ impl Message {
     }
 }
 
-/// A message of the client without what does not count: how its audio is cut, and when it was sent.
+/// A message of the client as it counts for the key: without the frames into which its audio was split, and without
+/// times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SentMessage {
     Text(Bytes),
@@ -107,7 +108,7 @@ pub(crate) fn sent_messages(messages: &[Message]) -> Vec<SentMessage> {
     sent.collect()
 }
 
-/// Whether two messages are equal but for the ids that the API makes for each session.
+/// Whether two messages are equal apart from the ids that the API makes for each session.
 pub(crate) fn is_alike(one: &Content, other: &Content) -> bool {
     one == other
         || match (one, other) {
@@ -118,7 +119,7 @@ pub(crate) fn is_alike(one: &Content, other: &Content) -> bool {
         }
 }
 
-/// Whether the client gets the same in two sessions, but for ids and for when it has sent what.
+/// Whether the client gets the same messages in two sessions, apart from ids and from what it has sent before each.
 pub(super) fn are_equivalent(old: &[Message], new: &[Message]) -> bool {
     let (old_received, new_received) = (received(old), received(new));
     // The last entry is the close.

@@ -87,7 +87,8 @@ impl Recorded {
         }
     }
 
-    /// Returns when the response of a turn was complete, of this number of responses. If that is not known, `at` counts.
+    /// Returns when the response of a turn was complete. `responses` is the number of all responses. If the time is not known,
+    /// returns `at`.
     pub(crate) fn time_of(&self, turn: usize, responses: usize) -> Option<Timestamp> {
         let earlier = (self.earlier_us.len() + 1 == responses)
             .then(|| self.earlier_us.get(turn))
@@ -104,7 +105,7 @@ impl Recorded {
         let (Some(from), Some(to)) = (self.time(), next.time()) else {
             return next;
         };
-        // A clock that was set back orders nothing.
+        // If the clock was set back, no time has passed.
         let passed = microseconds(from, to).unwrap_or_default();
         let earlier = self.earlier_us.iter().map(|before| before.saturating_add(passed));
         Self {
@@ -113,7 +114,7 @@ impl Recorded {
         }
     }
 
-    /// Returns these values without the times of earlier responses, if they are about another number of responses.
+    /// Returns these values, without the times of earlier responses unless they are those of this number of responses.
     #[must_use]
     pub(crate) fn with_times_of(mut self, responses: usize) -> Self {
         if self.earlier_us.len() + 1 != responses {
@@ -122,7 +123,7 @@ impl Recorded {
         self
     }
 
-    /// Returns these values for the first responses only, of all that they are about.
+    /// Returns these values for the first responses only. `responses` is the number of those.
     #[must_use]
     pub(crate) fn of_first(&self, responses: usize) -> Self {
         let all = self.earlier_us.len() + 1;
@@ -153,7 +154,7 @@ impl Recorded {
 /// A recorded request: redacted, without headers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RecordedRequest {
-    /// The host, of a request to another host than those of the API, as in a URL (with the port, if it is not the default).
+    /// The host as in a URL, with the port if it is not the default. `None` for a request to the API.
     pub(crate) host: Option<String>,
     pub(crate) method: String,
     pub(crate) path: String,
@@ -243,8 +244,8 @@ impl RecordedResponse {
         counts.filter(|tokens| *tokens > 0).take(1).sum()
     }
 
-    /// Returns the content encoding if the body is still encoded. A body of text was decoded by a client that has not
-    /// removed the header.
+    /// Returns the content encoding if the body is still encoded. A body of text is decoded, whatever the header says:
+    /// some clients decode a body and leave the header.
     pub(crate) fn content_encoding(&self) -> Option<&str> {
         let Blob::Inline(bytes) = &self.body else { return None };
         let encoding = self.header("content-encoding")?.trim();

@@ -39,7 +39,7 @@ impl CallOptions {
     /// Returns the deadline for a call that starts now.
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let limit = self.total_timeout?;
-        // A deadline beyond what a clock can show is none.
+        // A time that the clock cannot represent is no deadline.
         let at = Instant::now().checked_add(limit)?;
         Some(Deadline { at, limit })
     }

@@ -221,10 +221,10 @@ fn join(calls: &mut Vec<ToolCall>, piece: ToolCall) {
         // The SDKs treat "null" as absent.
         call.id.as_deref().filter(|id| !id.is_empty() && *id != "null")
     }
-    let goes_on_with = calls.iter_mut().rfind(|call| {
+    let continued = calls.iter_mut().rfind(|call| {
         call.extra.get("index") == piece.extra.get("index") && (id(&piece).is_none() || id(&piece) == id(call))
     });
-    match goes_on_with {
+    match continued {
         Some(call) => {
             call.function.name.push_str(&piece.function.name);
             match (&mut call.function.arguments, piece.function.arguments) {

@@ -222,7 +222,7 @@ pub enum ConversationEntry {
     /// A call of your function.
     #[serde(rename = "function.call")]
     FunctionCall(FunctionCallEntry),
-    /// The result.
+    /// The result of a call of your function.
     #[serde(rename = "function.result")]
     FunctionResult(FunctionResultEntry),
     /// A tool that the API ran.
@@ -309,7 +309,7 @@ pub struct FunctionResultEntry {
     pub tool_call_id: String,
     /// The result.
     pub result: String,
-    /// The id.
+    /// The id of the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// All other members.

@@ -224,9 +224,9 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// Creates a client without a recorder, with the key in `MISTRAL_API_KEY` and the base URL in `MISTRAL_SERVER_URL`.
-    /// The default is the public API. A client without a key can still replay; a request that would be sent to the public
-    /// API without a key is an error ([`ErrorKind::Request`](crate::ErrorKind::Request)).
+    /// Creates a client without a recorder, with the key in `MISTRAL_API_KEY` and the base URL in `MISTRAL_SERVER_URL`. The
+    /// default is the public API. A client without a key can still replay; a request that would be sent to the public API
+    /// without a key is an error ([`ErrorKind::Settings`](crate::ErrorKind::Settings)).
     ///
     /// # Errors
     /// The errors of [`UpstreamBuilder::build`].

@@ -96,7 +96,7 @@ impl Moderation {
     pub fn flagged(&self) -> impl Iterator<Item = &str> {
         let categories = self.categories.iter().flatten();
         categories
-            .filter(|(_, is_of_it)| **is_of_it == Value::Bool(true))
+            .filter(|(_, belongs)| **belongs == Value::Bool(true))
             .map(|(name, _)| name.as_str())
     }
 

@@ -102,7 +102,7 @@ pub struct OcrPage {
     /// The images on the page.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub images: Nullable<Vec<OcrImage>>,
-    /// The size in pixels at a resolution.
+    /// The size of the page in pixels, and its resolution.
     #[serde(default, skip_serializing_if = "Nullable::is_absent")]
     pub dimensions: Nullable<OcrDimensions>,
     /// All other members (`tables`, `hyperlinks`, `header`, `footer`, `blocks`, `confidence_scores`).

@@ -36,9 +36,9 @@ open_enum! {
 open_enum! {
     /// The capacity that serves a request.
     ServiceTier {
-        /// The best that the account has.
+        /// The best capacity that the account has.
         Auto = "auto",
-        /// Only the standard one.
+        /// Only the standard capacity.
         StandardOnly = "standard_only",
     }
 }

@@ -36,7 +36,7 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// Sets the maximum time. The next poll after it is not sent.
+    /// Sets the maximum time. No poll is sent after it.
     pub fn at_most(time: Duration) -> Self {
         Self {
             at_most: time,
@@ -52,7 +52,7 @@ impl Polling {
         self
     }
 
-    /// Sets the maximum delay.
+    /// Sets the maximum delay: at least a millisecond.
     #[must_use]
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = interval.max(Duration::from_millis(1));

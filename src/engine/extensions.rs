@@ -21,7 +21,7 @@ use crate::settings::Settings;
 /// | [`get_body`](Self::get_body), [`set_body`](Self::set_body) | the large bodies of committed cassettes, and those that `copy` brings, are stored once each, outside the documents |
 /// | [`set_expiring`](Self::set_expiring) | the store removes expired entries itself |
 /// | [`lock`](Self::lock) | of many processes that miss a key, one sends the request |
-/// | [`size`](Self::size) | the limit `max_bytes` of the settings applies |
+/// | [`size`](Self::size) | the limit `limits.total_bytes` of the settings applies |
 /// | [`add_counts`](Self::add_counts), [`counts`](Self::counts) | hits and misses of all processes are counted |
 /// | [`check_writable`](Self::check_writable) | a read-only store is reported before a request is sent |
 /// | [`set_timeout`](Self::set_timeout) | connecting has the time limit that the recorder has for each call |

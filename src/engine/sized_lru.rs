@@ -4,8 +4,8 @@ use lru::LruCache;
 
 use crate::key::RequestKey;
 
-/// Values under request keys, up to a number of bytes: those that were not used for longest are removed first. A value that
-/// is larger than the limit is the only one.
+/// Values under request keys, up to a number of bytes: the least recently used are removed first. A value that is larger than
+/// the limit is stored alone.
 #[derive(Debug)]
 pub(crate) struct SizedLru<V> {
     entries: LruCache<RequestKey, Entry<V>>,

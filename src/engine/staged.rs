@@ -35,7 +35,7 @@ impl fmt::Debug for StagedEngine {
     }
 }
 
-/// An engine, and the stage that it is, if it is one.
+/// An engine, and the same engine as a [`StagedEngine`] if its writes are staged.
 #[cfg(feature = "cli")]
 pub(crate) type MaybeStaged = (Arc<dyn CacheEngine>, Option<Arc<StagedEngine>>);
 
@@ -55,7 +55,7 @@ impl StagedEngine {
         })
     }
 
-    /// This engine, with a stage before it if that is wanted.
+    /// This engine, with its writes staged if that is wanted.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -68,7 +68,7 @@ impl StagedEngine {
         Ok((staged.clone(), Some(staged)))
     }
 
-    /// Copies the staged cassettes to the engine below, each after its bodies. Returns their number.
+    /// Copies the staged bodies and then the staged cassettes to the engine below. Returns the number of cassettes.
     ///
     /// # Errors
     /// An engine failed.
@@ -166,7 +166,7 @@ impl EngineExtensions for StagedEngine {
         Ok(is_stored)
     }
 
-    /// Nothing expires before it is committed.
+    /// Staged entries do not expire, and [`commit`](StagedEngine::commit) stores them without a TTL.
     async fn set_expiring(&self, _key: &RequestKey, _cassette: &Bytes, _ttl: Duration) -> Result<bool> {
         Ok(false)
     }

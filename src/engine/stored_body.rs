@@ -1,8 +1,9 @@
 //! Large bodies as files that editors, formatters and git hooks do not damage.
 //!
-//! Such tools change the end of a file, the ends of its lines and blanks before them, if they take it for text. A file is the
-//! body itself if they could only add a line break at its end or convert its line breaks, which is undone when the file is
-//! read: its name, the SHA-256 of the body, shows what the body is. Any other text is stored in Base64.
+//! If such tools take a file for text, they remove white space at the ends of lines, convert line breaks, and add or remove
+//! line breaks at the end of the file. A body is stored unchanged if it is binary, or if they could only convert its line
+//! breaks and add one at its end: [`decode`] undoes both, and checks the result with the SHA-256 in the name of the file. Any
+//! other text is stored in Base64.
 
 use std::borrow::Cow;
 
@@ -80,9 +81,9 @@ fn is_binary(bytes: &[u8]) -> bool {
     memchr::memchr(0, &bytes[..bytes.len().min(SNIFFED)]).is_some()
 }
 
-/// Whether tools that take these bytes for text at most add a line break at the end: text without white space before a line
-/// break or at its end, but for one line break, without a byte-order mark, and without `#!`, after which some formatters take
-/// it for a program.
+/// Whether tools that take these bytes for text only convert line breaks and add one at the end. This is text in UTF-8 with
+/// `\n` as line break, without white space at the end of a line, with at most one line break at the end, without a byte-order
+/// mark, and without `#!` at the start, by which some formatters recognize a program.
 fn is_stable_text(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;

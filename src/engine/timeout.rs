@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long connecting may take, unless the user of the engine sets another time.
 const DEFAULT: Duration = Duration::from_secs(5);
 
-/// How long the store may take for one operation, at least: enough for 50 MB over a slow connection.
+/// The minimum time limit of one operation: enough for 50 MB over a slow connection.
 #[cfg(any(feature = "redis", feature = "sql"))]
 const RESPONSE: Duration = Duration::from_secs(30);
 
@@ -35,7 +35,7 @@ impl Timeout {
 
     /// Returns how long connecting may take. No attempt of an operation starts later than this after the first one.
     pub(super) fn connect(&self) -> Duration {
-        // Timers cannot represent all of time.
+        // Timers cannot represent much longer times.
         const LONGEST: u64 = 366 * 86_400_000;
         Duration::from_millis(self.milliseconds.load(Ordering::Relaxed).min(LONGEST))
     }

@@ -9,7 +9,8 @@ use super::sse::Event;
 /// The member in the last chunk of a stream that has its tokens.
 pub(crate) const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
-/// Returns a frame as an event of the API, as far as it has the same meaning; else its name and its content.
+/// Returns a frame as the event of the API that has the same meaning. If there is none, returns its name and its
+/// content.
 pub(crate) fn event(frame: &Frame) -> Event {
     let content = frame.content();
     let name = frame

@@ -198,8 +198,8 @@ impl Frame {
         self.chunk().map_or_else(|| self.payload.clone(), Bytes::from)
     }
 
-    /// Returns this frame with its texts changed: those of its headers, its payload, and the chunk in it instead of the
-    /// base64. The lengths and checksums of a frame fit its content whenever it is written.
+    /// Returns this frame with its texts changed: those of its headers, its payload, and the decoded chunk instead of
+    /// its base64. [`write`](Self::write) computes the lengths and checksums.
     pub(crate) fn map(&self, mut change: impl FnMut(&Bytes) -> Bytes) -> Self {
         let mut frame = self.clone();
         for (_, value) in &mut frame.headers {

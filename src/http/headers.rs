@@ -60,13 +60,14 @@ pub(crate) fn strip_response_headers(headers: &mut HeaderMap, method: &str) {
     }
 }
 
-/// The first of the private-use characters that stand for the bytes 0x80 to 0xFF of a header value that is not UTF-8.
-const BYTES: u32 = 0xf700;
+/// A byte from 0x80 on of a header value that is not UTF-8 is represented by the private-use character U+F700 plus the
+/// byte.
+const BYTE_BASE: u32 = 0xf700;
 
 /// A header value as text, without loss: UTF-8 as it is. In a value that is not UTF-8, which is usually Latin-1, each byte
 /// from 0x80 on becomes the private-use character U+F700 plus the byte.
 pub(crate) fn header_text(value: &HeaderValue) -> Cow<'_, str> {
-    let is_byte = |character: char| (BYTES + 0x80..=BYTES + 0xff).contains(&u32::from(character));
+    let is_byte = |character: char| (BYTE_BASE + 0x80..=BYTE_BASE + 0xff).contains(&u32::from(character));
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) if !text.contains(is_byte) => Cow::Borrowed(text),
         _ => Cow::Owned(value.as_bytes().iter().map(|byte| text_of(*byte)).collect()),
@@ -74,7 +75,7 @@ pub(crate) fn header_text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 fn text_of(byte: u8) -> char {
-    let code = if byte.is_ascii() { 0 } else { BYTES };
+    let code = if byte.is_ascii() { 0 } else { BYTE_BASE };
     char::from_u32(code + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
@@ -82,7 +83,7 @@ fn text_of(byte: u8) -> char {
 pub(crate) fn header_value(text: &str) -> Option<HeaderValue> {
     let mut bytes = Vec::with_capacity(text.len());
     for character in text.chars() {
-        match u32::from(character).checked_sub(BYTES) {
+        match u32::from(character).checked_sub(BYTE_BASE) {
             Some(byte @ 0x80..=0xff) => bytes.push(u8::try_from(byte).ok()?),
             _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }

@@ -30,8 +30,8 @@ pub(crate) fn multipart_boundary(content_type: &str) -> Option<String> {
     (parsed.kind == "multipart/form-data").then(|| boundary.to_owned())
 }
 
-/// Parses a body into its parts, in order; `None` when it is not well-formed, or has more than parts with headers that are
-/// understood completely.
+/// Parses a body into its parts, in order; `None` when it is not well-formed, has text after the last part, or has a part whose
+/// headers are not understood completely.
 pub(crate) fn parse_multipart(body: &Bytes, boundary: &str) -> Option<Vec<Part>> {
     let delimiter = format!("\r\n--{boundary}");
     let find = memmem::Finder::new(delimiter.as_bytes());

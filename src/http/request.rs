@@ -20,10 +20,9 @@ pub(crate) const DUMMY_KEY: &str = "mistral-cassette-needs-no-key";
 
 /// A request to the Mistral API: method, path, query, headers and the complete body.
 ///
-/// It has no host: the [`Transport`](crate::Transport) knows the upstream. (The proxy notes the host of a request that it
-/// has intercepted, if it is none of the API's own.) The path begins with a slash
-/// (`/v1/chat/completions`). A doubled version (`/v1/v1/…`) is replaced by a single one: clients send it when their base
-/// URL already ends in `/v1`.
+/// It has no host: the [`Transport`](crate::Transport) knows the upstream. (Only the proxy sets a host, when it intercepts a
+/// request to a host that is not one of the API.) The path begins with a slash (`/v1/chat/completions`). A doubled version
+/// (`/v1/v1/…`) is replaced by a single one: clients send it when their base URL already ends in `/v1`.
 ///
 /// ```
 /// use mistral_cassette::Request;

@@ -32,8 +32,9 @@ pub trait Transport: Send {
         None
     }
 
-    /// Returns a transport for a second request in the background, which outlives this one. By default there is none; a
-    /// stale recording is then refreshed before the caller gets a response.
+    /// Returns a transport that sends a request in the background and does not depend on the caller. By default there
+    /// is none: then a stale recording is refreshed before the caller gets a response, and in the session of a test, a
+    /// request that its caller cancels before the response is not recorded.
     fn for_background(&self) -> Option<BackgroundTransport> {
         None
     }

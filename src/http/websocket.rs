@@ -129,7 +129,7 @@ impl WebSocket {
 }
 
 impl WebSocket {
-    /// Closes the connection, and waits a moment for the reply.
+    /// Closes the connection, and waits for the reply, for at most a second.
     pub(crate) async fn close(&mut self, closing: Closing) {
         let is_sent = self.outgoing.send(WebSocketMessage::Close(closing)).await.is_ok();
         if is_sent && self.has_replies {
@@ -139,7 +139,7 @@ impl WebSocket {
 
     /// Both ends of a connection within this process.
     pub(crate) fn pair() -> (Self, Self) {
-        /// How many messages are on their way to a peer.
+        /// How many messages may be on their way to a peer.
         const CAPACITY: usize = 16;
         let end = |sender: mpsc::Sender<WebSocketMessage>, receiver: mpsc::Receiver<WebSocketMessage>| {
             let incoming = futures_util::stream::unfold(receiver, async |mut receiver| {
@@ -159,7 +159,7 @@ impl WebSocket {
     }
 }
 
-/// Waits a moment until the peer has closed the connection.
+/// Waits until the peer has closed the connection, for at most a second.
 pub(crate) async fn wait_for_reply(incoming: &mut Incoming) {
     const REPLY: Duration = Duration::from_secs(1);
     let reply = async { while let Some(Ok(_)) = incoming.next().await {} };
@@ -214,7 +214,7 @@ fn broken(error: tungstenite::Error) -> Error {
     Error::new(ErrorKind::Upstream, what).with_source(error)
 }
 
-/// What came of a handshake with the upstream.
+/// The result of a handshake with the upstream.
 pub(crate) enum Handshake {
     Accepted(WebSocket),
     /// The upstream has answered like an HTTP server, for example with 401.
@@ -226,7 +226,7 @@ pub(crate) trait WebSocketTransport: Transport + Clone + Sync + 'static {
     /// The base URL, as it is recorded.
     fn origin(&self) -> Option<String>;
 
-    /// Sends a request for a WebSocket, whose headers for the handshake this function makes.
+    /// Sends a request for a WebSocket, and adds the headers of the handshake.
     fn connect(&self, request: Request) -> impl Future<Output = Result<Handshake>> + Send;
 }
 

@@ -14,13 +14,14 @@
 //! - `body`, unless it is empty: an object with one member. `json` holds the value; `multipart` the list of
 //!   [parts](CanonicalPart), ordered by name, with parts of one name in their order; `text` the text; `sha256` the hash of
 //!   bytes that are not UTF-8; `messages`, of a WebSocket session, the list of what the client sends: each an object with
-//!   `json`, `text`, `sha256` (a binary frame) or `audio`, the SHA-256 of consecutive frames of audio. A body is JSON when it is a JSON object or array, whatever its content type is, and no object
-//!   in it has two members of one name. A form that cannot be parsed completely counts as text or bytes.
+//!   `json`, `text`, `sha256` (a binary frame) or `audio`, the SHA-256 of consecutive frames of audio. A body is JSON when it
+//!   is a JSON object or array in which no object has two members of one name, whatever its content type is. A form that cannot
+//!   be parsed completely counts as text or bytes.
 //!
-//! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as
-//! the object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar
-//! sign. Everything that [`Matching`] ignores or replaces is ignored or replaced before; in the path after it is encoded, and
-//! not in the version at its beginning.
+//! RFC 8785 writes every number as the nearest double and would merge integers above 2^53. Such an integer is written as the
+//! object `{"$integer":"<its digits>"}` instead, and a member named `$integer` (`$$integer`, …) gets one more dollar sign. What
+//! [`Matching`] ignores or replaces is ignored or replaced first. In the path, that is done after the encoding, and never in
+//! the version at its beginning.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};

@@ -1,4 +1,4 @@
-//! The canonical form of a part of a form.
+//! The canonical form of one part of a multipart body.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::settings::matching::Matching;
 /// Values of `Content-Transfer-Encoding` that change nothing.
 const NO_ENCODINGS: [&str; 3] = ["7bit", "8bit", "binary"];
 
-/// A part of a form. What most parts do not have is omitted.
+/// One part of a multipart body. Members that most parts do not have are omitted when they are empty.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct CanonicalPart {
     pub(crate) name: String,
@@ -73,7 +73,7 @@ impl CanonicalPart {
     }
 }
 
-/// What the header says besides name and file name.
+/// What `Content-Disposition` says besides name and file name.
 fn disposition(part: &RecordedPart) -> Vec<(String, String)> {
     let raw = part
         .headers

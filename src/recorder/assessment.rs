@@ -12,7 +12,7 @@ use crate::http::{
     parse_frames,
 };
 
-/// What a response is to a recorder.
+/// How a recorder treats a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Assessment {
     /// The complete response to the request. It is recorded.
@@ -55,8 +55,9 @@ impl<'a> RequestLine<'a> {
 ///
 /// The last events, from the reference of the API: `[DONE]` for the completions of chat, FIM and agents;
 /// `conversation.response.done`; `response.completed` or `response.incomplete`; `transcription.done`; `speech.audio.done`.
-/// Streams of workflows have none. Of Amazon Bedrock: `metadata` for the Converse API; for a Mistral model, a chunk with a reason
-/// to stop, or with the metrics of the call. At other paths, chunks of completions must end with `[DONE]` or a `finish_reason`.
+/// Streams of workflows have none. For Amazon Bedrock: `metadata` for the Converse API; for a Mistral model, a chunk with a
+/// reason to stop, or with the metrics of the call. At other paths, chunks of completions must end with `[DONE]` or a
+/// `finish_reason`.
 pub(crate) fn assess(request: RequestLine<'_>, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Assessment {
     if is_transient(status) {
         return Assessment::Transient(status.to_string());
@@ -94,10 +95,10 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401..=403 | 407 | 408 | 425 | 429 | 499 | 500..)
 }
 
-/// Endpoints by the end of their streams.
+/// Endpoints, grouped by the event that ends their streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
-    /// Chat, FIM and agents, and the same of other vendors.
+    /// Chat, FIM and agents, and the same endpoints of other vendors.
     Completions,
     Conversations,
     Responses,

@@ -1,4 +1,4 @@
-//! A runtime of the session, on which requests continue when the runtime of their caller stands still.
+//! A runtime of the session, on which requests continue while the runtime of their caller is blocked.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ pub(super) struct BackgroundRuntime {
 }
 
 impl BackgroundRuntime {
-    /// `None` if the system refuses a thread; requests then run where their caller does.
+    /// `None` if no thread can be started; requests then run on the runtime of their caller.
     pub(super) fn handle(&self) -> Option<Handle> {
         self.handle
             .get_or_init(|| {

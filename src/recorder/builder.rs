@@ -27,7 +27,7 @@ use crate::redaction::is_dummy;
 use crate::settings::Settings;
 use crate::settings::playback::Playback;
 
-/// How long a lock lasts that nobody renews.
+/// How long a lock lasts unless it is renewed.
 const LOCK_TTL: Duration = Duration::from_secs(30);
 
 /// Configures a [`Recorder`].
@@ -125,7 +125,7 @@ impl RecorderBuilder {
         self
     }
 
-    /// Keeps what happens to each request, and makes hints fit the runner of a test.
+    /// Collects the outcome of each request, and adapts the hints to a test runner.
     #[cfg(feature = "cli")]
     pub(crate) fn test_runner(mut self) -> Self {
         self.user = User::TestRunner;
@@ -168,9 +168,9 @@ impl RecorderBuilder {
         self
     }
 
-    /// Bounds each call to a cache (any engine but a directory): 5 seconds by default. If a call fails or takes longer,
-    /// mode `replay` answers from the upstream and records nothing, and mode `strict` fails. After three failures in a row
-    /// no call is made for 5 seconds, so that requests do not wait.
+    /// Sets the time limit of each call to a cache (any engine but a directory): 5 seconds by default. If a call fails or takes
+    /// longer, mode `replay` answers from the upstream and records nothing, and mode `strict` fails. After three failures in a
+    /// row no call is made for 5 seconds, so that requests do not wait.
     #[must_use]
     pub fn engine_timeout(mut self, limit: Duration) -> Self {
         self.engine_timeout = limit;
@@ -219,7 +219,7 @@ impl RecorderBuilder {
         let is_cache = !self.engine.extensions().is_committed();
         let settings = match self.settings {
             Some(settings) => Some(settings),
-            // A store is asked before the first request.
+            // The settings of a cache are read before the first request.
             None if is_cache => None,
             None => Some(self.engine.extensions().settings()?),
         };

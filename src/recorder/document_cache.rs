@@ -15,7 +15,7 @@ use crate::key::RequestKey;
 /// How many bytes of documents are cached.
 const CAPACITY_BYTES: usize = 16 << 20;
 
-/// A parsed document, and what each replay of its responses has in common.
+/// A parsed document, and what all replays of a response share.
 pub(super) struct Document {
     pub(super) cassette: Cassette,
     replayed: Vec<OnceLock<Replayed>>,

@@ -35,7 +35,7 @@ pub(super) struct Exchange {
     pub(super) save_errors: Option<SaveErrors>,
     /// What the mode means for this request.
     pub(super) plan: Plan,
-    /// What happens to the response when it is replayed.
+    /// The delay and the fault to inject into the replayed response.
     pub(super) injection: Injection,
     /// How many requests of this session took a response under this key before this one. `None` while an injected fault
     /// takes the place of the response.

@@ -29,7 +29,7 @@ struct Open {
     in_background: bool,
 }
 
-/// One of them; it ends when this is dropped.
+/// One request in progress. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct RequestInProgress {
     all: Arc<InProgress>,
@@ -57,23 +57,23 @@ impl InProgress {
         self.requests().open.values().map(|open| open.line.clone()).collect()
     }
 
-    /// Blocks until the requests that can make progress meanwhile have ended.
+    /// Blocks until all requests that can make progress meanwhile have ended, or the limit is reached.
     pub(super) fn block(&self, limit: Duration) {
-        // The other threads of such a runtime continue.
+        // On a multi-thread runtime, the other threads continue, and so do all requests.
         let all = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let is_awaited = |requests: &mut Requests| requests.open.values().any(|open| all || open.in_background);
         let wait = || drop(self.ended.wait_timeout_while(self.requests(), limit, is_awaited));
         if !all {
             return wait();
         }
-        // On a thread of the runtime, another one takes over its tasks and its timers meanwhile. In a `LocalSet` that is not
-        // possible, and tokio panics before it waits.
+        // `block_in_place` moves the tasks and timers of this thread to another thread. In a `LocalSet` that is not possible,
+        // and tokio panics before it waits.
         if catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(wait))).is_err() {
             wait();
         }
     }
 
-    /// Waits until all have ended.
+    /// Waits until all requests have ended, or the limit is reached.
     pub(super) async fn wait(&self, limit: Duration) {
         let since = Instant::now();
         loop {

@@ -20,7 +20,7 @@ use crate::settings::expiry::Freshness;
 pub(super) enum Lookup {
     /// A recording to replay.
     Found(Arc<Document>),
-    /// An old recording that may be replayed once more while the upstream is asked.
+    /// A recording after its TTL, which is replayed while a new response is requested (`stale_while_revalidate`).
     Stale(Arc<Document>),
     /// Nothing to replay. An expired recording is in [`Exchange::expired`].
     Missing,
@@ -43,7 +43,7 @@ impl Store {
             }
             Err(error) => return Lookup::Unavailable(error),
         };
-        // If the upstream cannot be asked, an old recording is better than none.
+        // If the request cannot be sent, an expired recording is better than none.
         if exchange.plan.on_miss == OnMiss::Fail {
             if !document.is_checked() {
                 // Boxed, because it is done once for each document.
@@ -82,7 +82,7 @@ impl Store {
     /// [`ErrorKind::Cassette`] if it has another one, or if a part of the request is missing.
     async fn check_request(&self, exchange: &Exchange, document: &Document) -> Result<()> {
         if is_same(&document.request, &exchange.prepared.request) {
-            // As in most cases. Then the key need not be computed.
+            // The usual case, in which the key need not be computed.
             return Ok(());
         }
         self.check_key(exchange.key(), &exchange.settings.settings, document)

@@ -72,8 +72,8 @@ impl Turn {
         self.responses
     }
 
-    /// How often the last response is repeated. Coalesced requests count as requests: one by one, the n-th gets the n-th
-    /// response.
+    /// How often the last response must be repeated before the new one is added: once for each further request that it
+    /// answered. Requests that were coalesced are sent one by one in a replay, and the n-th gets the n-th response.
     fn repetitions(&self) -> usize {
         match self.last {
             Some(_) => self.saved.requests.saturating_sub(self.responses),
@@ -89,9 +89,9 @@ impl Turn {
     }
 }
 
-/// Merges a new response behind those of this session and in place of those of an earlier one. Returns a cassette with the
-/// responses that come behind the first [`Turn::responses`] on file, and what this session has then saved. `history` is
-/// that on file.
+/// Adds a new response after those of this session and in place of those of an earlier one. Returns a cassette with only the
+/// responses that follow the first [`Turn::responses`] ones on file, and what this session has then saved. `history` is the
+/// history on file.
 pub(super) fn merge(
     history: Option<History>,
     new: NewResponse,

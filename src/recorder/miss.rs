@@ -26,7 +26,7 @@ const MAX_COMPARED: usize = 32;
 /// How many of the nearest recordings are named.
 const MAX_NAMED: usize = 3;
 
-/// The similarity above which a second recording is named.
+/// The minimum similarity of the recordings that are named besides the nearest one.
 const ALSO_NEAR: f32 = 0.5;
 
 /// The most lines of a diff.
@@ -68,7 +68,7 @@ impl Recorder {
     pub(super) fn session_missed(&self, exchange: &Exchange, nearest: &str, summary: &str, diff: &[String]) -> Error {
         self.shared.store.count(|counts| counts.misses += 1);
         self.log_use(exchange.key(), Use::Missed);
-        // The beginning is all that fits in a close frame.
+        // A close frame has room for the beginning of the message only, so the difference comes first.
         let mut message = format!(
             "not recorded: {summary}: the session {} ({})\nthe nearest recording is {nearest}",
             exchange.prepared.request.line(),

@@ -306,7 +306,7 @@ impl Recorder {
                     Lookup::Found(document) => {
                         return self.replay_or_bypass(&exchange, &document, request, upstream).await;
                     }
-                    // A stale recording is sent again, as before the wait.
+                    // A stale recording changes nothing: the request is sent, as was decided before the wait.
                     Lookup::Stale(_) | Lookup::Missing => {}
                     Lookup::Unavailable(error) => return self.bypass(error, exchange.plan, request, upstream).await,
                 }

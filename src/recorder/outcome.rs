@@ -80,10 +80,10 @@ pub(crate) struct AnsweredRequest {
     pub(crate) key: Option<RequestKey>,
 }
 
-/// Gets each request of a session when its outcome is known, also those that no recorder could take.
+/// Gets each request of a session when its outcome is known, including requests that did not reach a recorder.
 pub(crate) trait RequestListener: fmt::Debug + Send + Sync {
-    /// Takes a request, as it is recorded, unless it could not be read; and the error that the caller got. The caller waits for
-    /// this function.
+    /// `request` is the redacted request, or `None` if there is none, for example because it could not be read. `error` is the
+    /// error that the caller got. The caller waits until this function returns.
     fn answered(&self, answered: &AnsweredRequest, request: Option<&RecordedRequest>, error: Option<&Error>);
 }
 

@@ -75,13 +75,13 @@ impl PacedBody {
         self
     }
 
-    /// The response with this body, when its time has come.
+    /// Waits until the response is due, and returns it with this body.
     pub(super) async fn into_response(self, status: StatusCode, headers: HeaderMap) -> Response {
         self.begin().await;
         Response::new(status, self.into_body()).headers(headers)
     }
 
-    /// Waits for the time at which the answer came.
+    /// Waits until the recorded time of the first event, or of a plain body.
     async fn begin(&self) {
         self.wait_until(self.events[0].1).await;
     }

@@ -55,7 +55,8 @@ impl Recorder {
         // `FinishOnDrop` reports a panic, here as in a task.
         let recording = AssertUnwindSafe(self.shared.recordings.track_future(recording)).catch_unwind();
         let mut recording = Box::pin(recording);
-        // A complete body is saved at once, which is faster than a new task. Events go to the caller first.
+        // A body that is complete already is saved here, which is faster than in a new task. A stream is returned to
+        // the caller first.
         if is_stream || poll_immediate(&mut recording).await.is_none() {
             tokio::spawn(recording);
         }
@@ -101,7 +102,7 @@ impl Recorder {
             Err(error) => Err(error),
         };
         let result = match result {
-            // A cache that cannot store a response does not spoil it.
+            // The caller still gets a response that a cache cannot store.
             Err(error) if self.is_tolerated(&error, records_each_request) => {
                 self.skip_unavailable(&prepared, started, response.status, &error);
                 Ok(())

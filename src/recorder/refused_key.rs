@@ -10,8 +10,8 @@ use crate::http::{API_KEY_VARIABLE, Request, Transport};
 use crate::redaction::secret_scan::mask;
 
 impl Recorder {
-    /// Notes the key with which a request is sent, unless a refusal does not matter: in a mode that does not only record, and
-    /// where the error is to be recorded.
+    /// Stores the SHA-256 of the API key with which a request is sent, so that a refusal ends the session. Does nothing in
+    /// modes other than `record`, and where status 401 is to be recorded.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] if the upstream has refused this key, or needs one and there is none.

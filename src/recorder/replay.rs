@@ -39,9 +39,9 @@ impl Recorder {
             .unwrap_or_else(|| self.session().next_turn(exchange.key()));
         let (mut index, mut body) = self.recorded_body(exchange, document, turn).await?;
         if let Some(injected) = fault
-            && let Some(damaged) = self.damaged(exchange, injected, &document.responses[index], &body)?
+            && let Some(faulty) = self.faulty_body(exchange, injected, &document.responses[index], &body)?
         {
-            body = damaged;
+            body = faulty;
         } else if fault.take().is_some() {
             let turn = self.session().take_turn(exchange.key());
             (index, body) = self.recorded_body(exchange, document, turn).await?;
@@ -70,11 +70,11 @@ impl Recorder {
         Ok(Box::pin(paced.into_response(response.status, headers)).await)
     }
 
-    /// The body with this fault. `None` if it cannot have the fault, and then is replayed unchanged.
+    /// The body with this fault. `None` if it cannot have the fault: then it is replayed unchanged.
     ///
     /// # Errors
     /// [`ErrorKind::Request`] if the request asks for a fault that its response cannot have.
-    fn damaged(
+    fn faulty_body(
         &self,
         exchange: &Exchange,
         fault: Fault,
@@ -86,7 +86,7 @@ impl Recorder {
         match fault {
             Fault::Answer(fault) => match answer_faults::inject(fault, body, format, &exchange.prepared.request) {
                 None if is_required => Err(answer_faults::inapplicable(fault, body, format)),
-                damaged => Ok(damaged),
+                faulty => Ok(faulty),
             },
             Fault::Close(_) => {
                 let reason = "only a WebSocket session can be closed with a code";

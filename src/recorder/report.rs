@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::key::RequestKey;
 use crate::redaction::secret_scan::mask;
 
-/// A web page can send any number of requests that the proxy refuses: so many of a session are reported.
+/// How many refused requests of a session are reported. A web page can send any number of them.
 #[cfg(feature = "proxy")]
 const MAX_REFUSED: usize = 100;
 

@@ -84,7 +84,7 @@ impl Recorder {
                     return Ok(());
                 }
                 self.session().count(|summary| summary.passed_on += 1);
-                // A refused key was reported.
+                // A refused key was reported already.
                 let is_refusal = response.status == StatusCode::UNAUTHORIZED && self.shared.mode.ends_without_key();
                 if !is_refusal {
                     self.warn_transient(response.status, &reason, exchange);
@@ -125,7 +125,7 @@ impl Recorder {
             _ => "to record such responses set save_errors; to test with one inject it",
         };
         let message = format!("transient error not recorded: {reason} for {}{origin}", mask(&line));
-        // The status of all WebSocket sessions is the same.
+        // All WebSocket sessions have status 101, so the reason takes its place.
         let kind = match status {
             StatusCode::SWITCHING_PROTOCOLS => reason,
             _ => status.as_str(),
@@ -215,7 +215,7 @@ impl Recorder {
         }
         if let (Some(Damage::Response(index)), Some(on_file)) = (exchange.damage, &on_file)
             && let OnFile::Read { document, .. } = on_file
-            && let Some(cassette) = healed(document, index, &exchange, &response)
+            && let Some(cassette) = repaired(document, index, &exchange, &response)
         {
             return self.write(&exchange, cassette, on_file.unchanged()).await;
         }
@@ -296,8 +296,8 @@ impl Recorder {
         }))
     }
 
-    /// What takes the place of a document that is not the one this session has written: its own one, so that the responses
-    /// of two sessions are not mixed.
+    /// The cassette to add to if the document on file is not the one that this session has written last: that of this session,
+    /// so that the responses of two sessions are not mixed.
     fn replaced(&self, key: &RequestKey, found: Bytes, written: &Written) -> Result<OnFile> {
         let store = &self.shared.store;
         let document = store.parse(key, found)?;
@@ -337,7 +337,8 @@ impl Recorder {
             return Ok(false);
         }
         let document = engine::write_cassette(store.engine(), key, &mut cassette, existing, settings).await?;
-        // In mode `replay` a cache answers from what it has, so a request is not recorded twice.
+        // In mode `replay` a cache answers repeated requests from the recording, so nothing is appended to this
+        // document.
         let written = document
             .filter(|_| !store.is_cache() || exchange.records_each_request())
             .and_then(|document| Written::new(document, &cassette, cassette.responses.len()));
@@ -413,9 +414,9 @@ impl OnFile {
     }
 }
 
-/// The cassette with a new response at the place of the one whose body is missing or damaged. The others stay, and so does
-/// the age.
-fn healed(on_file: &Cassette, index: usize, exchange: &Exchange, response: &RecordedResponse) -> Option<Cassette> {
+/// The cassette with a new response in place of the one whose body is missing or damaged. The other responses and the recording
+/// time stay.
+fn repaired(on_file: &Cassette, index: usize, exchange: &Exchange, response: &RecordedResponse) -> Option<Cassette> {
     let mut cassette = on_file.clone();
     *cassette.responses.get_mut(index)? = response.clone();
     cassette.request = exchange.prepared.request.clone();

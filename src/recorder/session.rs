@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RequestKey, Scope};
 use crate::settings::faults::Injection;
 
-/// A session over a cache may last for months, so it counts the turns of this many requests. The request that was not sent
-/// for longest starts again with its first response.
+/// A session over a cache may last for months, so it counts the turns of this many requests. Beyond that, the least recently
+/// sent request starts again with its first response.
 const CACHE_SESSION_CAPACITY: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// How many failures are stored with their text. All failures are counted.
@@ -150,7 +150,7 @@ pub(super) struct SavedResponses {
     pub(super) earlier: Arc<Vec<RecordedResponse>>,
     /// When the saved responses were recorded.
     pub(super) recorded: Option<Recorded>,
-    /// When they were recorded, and for which request. `None` as soon as a new response differs.
+    /// When the earlier responses were recorded, and for which request. `None` as soon as a new response differs.
     pub(super) earlier_head: Option<Arc<(Recorded, RecordedRequest)>>,
     /// How many requests since the last saved response read the same state again, and how many writes came before the last
     /// of them.
@@ -213,8 +213,8 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request with this key. `inject` draws what is injected from the number of requests before this one. Returns
-    /// that and the turn of the request, or no turn if a fault takes the place of the response.
+    /// Counts a request with this key. `inject` decides what to inject; its argument is the number of requests before this one.
+    /// Returns the injection, and the turn of the request, or no turn if a fault takes the place of the response.
     pub(super) fn next_request(
         &self,
         key: &RequestKey,
@@ -320,10 +320,10 @@ impl Session {
         }
     }
 
-    /// What this session has saved under this key, before a new state is saved. If the program has sent a write since the
-    /// last equal state, the new state may be its effect: the equal ones count as saved, so that in a replay as many
-    /// requests get the old state. If not, the state changes by itself, and a program that waits for that need not wait as
-    /// long in a replay.
+    /// What this session has saved under this key, before a response with a new state is added. If the program has sent a write
+    /// since the last request that got the old state, the new state may be the effect of that write. The requests that got the
+    /// old state again then count, so that in a replay as many requests get it. Otherwise the state has changed by itself, and
+    /// a program that polls for the change need not poll as often in a replay.
     pub(super) fn saved_before_change(&self, key: &RequestKey) -> Option<SavedResponses> {
         let mut state = self.state();
         let writes = state.writes.get(key.scope()).copied().unwrap_or_default();
@@ -363,7 +363,7 @@ impl Session {
         self.listener = Some(listener);
     }
 
-    /// Whether somebody gets more of a request than its entry.
+    /// Whether there is a listener, which gets the request itself besides its entry.
     pub(super) fn has_listener(&self) -> bool {
         self.listener.is_some()
     }

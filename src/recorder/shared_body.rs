@@ -12,7 +12,7 @@ use crate::http::Body;
 
 /// The chunks that have arrived so far, and how the body ended.
 ///
-/// A body that is too large to be recorded is not held in memory either: a chunk is dropped when every reader has it, and
+/// A body that is too large to be recorded is not held in memory either: a chunk is dropped when every reader has read it, and
 /// the writer waits for the slowest reader.
 #[derive(Debug, Default)]
 pub(super) struct SharedBody {
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl State {
-    /// Drops the chunks that every reader has.
+    /// Drops the chunks that every reader has read.
     fn drop_read_chunks(&mut self) {
         let slowest = self.readers.values().copied().min().unwrap_or(usize::MAX);
         while self.first < slowest

@@ -13,7 +13,7 @@ use crate::http::{Request, Response, Transport};
 use crate::redaction::secret_scan::mask;
 
 impl Recorder {
-    /// Records a response: in the session of a test on the runtime of the session, if the transport can leave its caller.
+    /// Records a response: in the session of a test on the runtime of the session, if the transport can run without its caller.
     pub(super) async fn record_in_session(
         &self,
         mut exchange: Exchange,
@@ -50,7 +50,8 @@ impl Recorder {
         receiver.await.unwrap_or_else(panicked)
     }
 
-    /// Runs a task: in the session of a test on the runtime of the session, so that its end can wait for the task.
+    /// Runs a task: in the session of a test on the runtime of the session, so that the task continues while the
+    /// session ends.
     #[cfg(feature = "realtime")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let runtime = self.shared.background.as_ref().and_then(|runtime| runtime.handle());

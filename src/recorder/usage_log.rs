@@ -36,10 +36,10 @@ fn named_by(variable: impl Fn(&'static str) -> Option<OsString>) -> Option<PathB
         .map(PathBuf::from)
 }
 
-/// The longest line in bytes. Systems write this much in one piece.
+/// The longest line in bytes. Operating systems append this much in one piece, so lines of processes are not mixed.
 const MAX_LINE_BYTES: usize = 4000;
 
-/// The beginning of every line. A line is found even behind half a line that a full disk has left.
+/// The beginning of every line. It finds a line that follows an incomplete one, which a full disk may leave.
 #[cfg(feature = "cli")]
 const LINE_START: &str = "{\"ledger\":1,";
 

@@ -1,5 +1,5 @@
-//! What this process has written: a further response to the same request is added to it without parsing and writing all
-//! earlier ones as YAML again, and a change by another session is noticed.
+//! The documents that this process has written. A further response to the same request is appended without parsing and
+//! writing the earlier ones again. A change by another session is noticed, because the document on file then differs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +25,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// `cassette` has the last responses of the document, which has as many in all.
+    /// `cassette` has the last responses of the document, and `responses` is the number of all of them.
     pub(super) fn new(document: Bytes, cassette: &Cassette, responses: usize) -> Option<Self> {
         Some(Self {
             responses_at: yaml::responses_at(&document)?,

@@ -1,7 +1,7 @@
 //! Tells dummy API keys from real ones.
 //!
-//! A test suite often sets a dummy (`test-api-key`), because SDKs do not start without a key. To replace it in prompts would
-//! give a request one key on a machine with the dummy and another one elsewhere.
+//! A test suite often sets a dummy (`test-api-key`), because SDKs do not start without a key. If a dummy were redacted, a
+//! prompt that contains it would have one request key on a machine with the dummy and another one elsewhere.
 
 /// The minimum length of a secret in bytes. A shorter token is always a dummy.
 pub(super) const MIN_SECRET_LENGTH: usize = 8;
@@ -10,10 +10,10 @@ pub(super) const MIN_SECRET_LENGTH: usize = 8;
 const LONGEST_WORD: usize = 16;
 const LONGEST_NUMBER: usize = 4;
 
-/// A credential of more words than this may be a passphrase, unless it says what it is.
+/// A credential of more words than this may be a passphrase, unless one of its words shows that it is a dummy.
 const MOST_WORDS: usize = 3;
 
-/// Words that say that a credential is a dummy. With one of them it may have numbers.
+/// Words that show that a credential is a dummy. With one of them it may have numbers.
 const DUMMIES: [&str; 20] = [
     "anything",
     "changeme",
@@ -37,7 +37,7 @@ const DUMMIES: [&str; 20] = [
     "your",
 ];
 
-/// Words that occur in dummies of many words.
+/// Words that occur in dummies of many words. They do not allow numbers.
 const SIGNS: [&str; 9] = [
     "api", "cassette", "empty", "key", "mistral", "needed", "not", "sk", "token",
 ];
@@ -60,10 +60,10 @@ pub(crate) fn is_dummy(credential: &str) -> bool {
         };
         pieces.iter().any(is_one)
     };
-    let says_so = has(&DUMMIES);
+    let has_dummy_word = has(&DUMMIES);
     pieces.iter().all(|piece| is_word(piece))
-        && (says_so || !credential.contains(|character: char| character.is_ascii_digit()))
-        && (pieces.len() <= MOST_WORDS || says_so || has(&SIGNS))
+        && (has_dummy_word || !credential.contains(|character: char| character.is_ascii_digit()))
+        && (pieces.len() <= MOST_WORDS || has_dummy_word || has(&SIGNS))
 }
 
 /// Whether this is `word`, `Word`, `WORD`, each perhaps with a short number after it, or a short number.

@@ -293,7 +293,7 @@ impl Redactor {
             return body.clone();
         }
         let written: Option<Vec<Vec<u8>>> = redacted.iter().map(Frame::write).collect();
-        // A frame that becomes too large is left out with all others, which is better than a secret in a file.
+        // If a frame becomes too large, the body is left out: that is better than a secret in a file.
         written.map_or_else(Bytes::new, |frames| frames.concat().into())
     }
 
@@ -365,7 +365,7 @@ impl Redactor {
     }
 }
 
-/// The content type of a body that is not JSON, if it says anything.
+/// The content type to record: that of a body that is not JSON, unless it is `application/octet-stream`.
 fn recorded_type(request: &Request) -> Option<&str> {
     let kind = request.content_type()?.trim();
     let is = |other: &str| {

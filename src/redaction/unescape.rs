@@ -70,7 +70,7 @@ impl Level {
         self.text.extend_from_slice(&source[end..range.end]);
     }
 
-    /// The range in the text above that was decoded to this range.
+    /// The range in the text of the level above that was decoded to this range.
     fn origin(&self, range: &Range<usize>) -> Range<usize> {
         let start = self.piece_at(range.start);
         let end = self.piece_at(range.end.saturating_sub(1).max(range.start));

@@ -1,4 +1,4 @@
-//! The parts of a request that do not count for its key, and the replacements in text.
+//! The parts of a request that its key ignores, and the replacements in text.
 
 use std::str::FromStr;
 

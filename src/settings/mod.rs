@@ -69,7 +69,7 @@ pub struct Settings {
     pub polling: Vec<String>,
     /// Whether a cassette is rewritten even if the new response is equivalent to the recorded one.
     pub rewrite_unchanged: bool,
-    /// The maximum size of a body within the cassette. Larger bodies are stored in separate files.
+    /// The maximum size of a body within the cassette, in bytes. Larger bodies are stored in separate files.
     pub inline_body_bytes: usize,
     /// The parts of a request that the request key ignores.
     pub matching: Matching,
@@ -80,7 +80,7 @@ pub struct Settings {
     pub secrets: Secrets,
     /// Which response headers are recorded.
     pub headers: Headers,
-    /// How long recordings are used; by default without an end.
+    /// How long recordings are used; by default they do not expire.
     pub expiry: Expiry,
     /// Size limits of what is recorded.
     pub limits: Limits,

@@ -23,7 +23,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// The delay after the request of a piece that was recorded `milliseconds` after its request.
+    /// How long after its request a piece is sent that was recorded `milliseconds` after its request.
     pub(crate) fn delay(self, milliseconds: u64) -> Duration {
         match self {
             Self::Instant => Duration::ZERO,

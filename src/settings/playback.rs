@@ -74,6 +74,7 @@ impl Playback {
     /// | `cut:0.05` | the connection closes after half of the body |
     /// | `malformed:0.05` | the JSON, or one event of the stream, is truncated; the response is otherwise complete |
     /// | `reset:0.05` | the connection closes before the response, here an [`Upstream`](ErrorKind::Upstream) error |
+    /// | `close:1011:0.05` | only a WebSocket session: it is closed with this code after half of the messages for the client |
     /// | `tool-json:0.1` | the arguments of a tool call are not valid JSON |
     /// | `unknown-tool:0.1` | a tool call names a tool that does not exist |
     /// | `schema:0.1` | the JSON of the content, or else of a tool call, lacks a required member |
@@ -103,8 +104,8 @@ impl Playback {
         }
     }
 
-    /// Removes the `mistral-cassette-…` headers of a request, and returns what they select, besides this playback; `None`
-    /// when there are none.
+    /// Removes the `mistral-cassette-…` headers of a request, and returns this playback with what they select; `None` when
+    /// there are none.
     pub(crate) fn take_headers(&self, headers: &mut HeaderMap) -> Result<Option<HeaderControls>> {
         let names = control_headers(headers);
         if names.is_empty() {

@@ -11,8 +11,8 @@ use crate::key::Scope;
 const LONGEST_FOLDER: usize = 80;
 const LONGEST_SCOPE: usize = 180;
 
-/// Whether a function is in a documentation test. Its path has a number that other documentation tests change, or is the same
-/// for all of them.
+/// Whether a function is in a documentation test. Its path contains a number that depends on the other documentation tests, or
+/// is the same for all of them.
 pub(super) fn is_in_doctest(function: &str) -> bool {
     let name_of_crate = function.split("::").next().unwrap_or_default();
     name_of_crate == "rust_out" || name_of_crate.starts_with("doctest_bundle_")

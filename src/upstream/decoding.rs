@@ -13,7 +13,7 @@ use http::{HeaderMap, header};
 use tokio::io::{AsyncBufRead, AsyncRead, BufReader, ReadBuf};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The content codings that are decoded, for `accept-encoding`.
+/// The content encodings that are decoded, for `accept-encoding`.
 pub(super) const ACCEPTED: &str = if cfg!(feature = "cli") {
     "gzip, br, zstd, deflate"
 } else {
@@ -22,9 +22,9 @@ pub(super) const ACCEPTED: &str = if cfg!(feature = "cli") {
 
 type Input = Pin<Box<dyn AsyncBufRead + Send>>;
 
-/// A content coding.
+/// A content encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum Encoding {
     Gzip,
     #[cfg(feature = "cli")]
     Brotli,
@@ -34,7 +34,7 @@ pub(super) enum Coding {
     Zstd,
 }
 
-impl Coding {
+impl Encoding {
     fn named(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Some(Self::Gzip),
@@ -49,39 +49,39 @@ impl Coding {
     }
 }
 
-/// Takes the codings of a body out of its headers, in the order in which they were applied. Empty if there are none, or
+/// Takes the encodings of a body out of its headers, in the order in which they were applied. Empty if there are none, or
 /// if one of them cannot be decoded: then the headers stay, and the body remains encoded.
-pub(super) fn take_codings(headers: &mut HeaderMap) -> Vec<Coding> {
+pub(super) fn take_encodings(headers: &mut HeaderMap) -> Vec<Encoding> {
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let names: Vec<&str> = values
         .flat_map(|value| value.to_str().unwrap_or("unknown").split(','))
         .map(str::trim)
         .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
         .collect();
-    let Some(codings) = names.into_iter().map(Coding::named).collect::<Option<Vec<_>>>() else {
+    let Some(encodings) = names.into_iter().map(Encoding::named).collect::<Option<Vec<_>>>() else {
         return Vec::new();
     };
     headers.remove(header::CONTENT_ENCODING);
-    if !codings.is_empty() {
+    if !encodings.is_empty() {
         headers.remove(header::CONTENT_LENGTH);
     }
-    codings
+    encodings
 }
 
 /// Decodes a body: all members of gzip and all frames of zstd. A body that is truncated, or that is followed by other
 /// bytes, ends with an error. An empty body stays empty.
 pub(super) fn decoded<E>(
     body: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
-    codings: &[Coding],
+    encodings: &[Encoding],
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     E: std::error::Error + Send + Sync + 'static,
 {
     let body = body.map(|piece| piece.map_err(io::Error::other));
     let mut input: Input = Box::pin(StreamReader::new(Box::pin(body)));
-    for coding in codings.iter().rev() {
+    for encoding in encodings.iter().rev() {
         input = Box::pin(BufReader::new(Layer {
-            decoder: Decoder::new(*coding, input),
+            decoder: Decoder::new(*encoding, input),
             has_begun: false,
         }));
     }
@@ -99,19 +99,19 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn new(coding: Coding, input: Input) -> Self {
-        match coding {
-            Coding::Gzip => {
+    fn new(encoding: Encoding, input: Input) -> Self {
+        match encoding {
+            Encoding::Gzip => {
                 let mut decoder = GzipDecoder::new(input);
                 decoder.multiple_members(true);
                 Self::Gzip(decoder)
             }
             #[cfg(feature = "cli")]
-            Coding::Brotli => Self::Brotli(BrotliDecoder::new(input)),
+            Encoding::Brotli => Self::Brotli(BrotliDecoder::new(input)),
             #[cfg(feature = "cli")]
-            Coding::Deflate => Self::Deflate(ZlibDecoder::new(input)),
+            Encoding::Deflate => Self::Deflate(ZlibDecoder::new(input)),
             #[cfg(feature = "cli")]
-            Coding::Zstd => {
+            Encoding::Zstd => {
                 let mut decoder = ZstdDecoder::new(input);
                 decoder.multiple_members(true);
                 Self::Zstd(decoder)
@@ -144,7 +144,7 @@ impl Decoder {
     }
 }
 
-/// One coding of a body.
+/// One encoding of a body.
 struct Layer {
     decoder: Decoder,
     has_begun: bool,
@@ -191,10 +191,10 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    async fn decode(bytes: &[u8], codings: &[Coding], piece: usize) -> io::Result<Vec<u8>> {
+    async fn decode(bytes: &[u8], encodings: &[Encoding], piece: usize) -> io::Result<Vec<u8>> {
         let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
         let body = stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
-        let decoded = decoded(body, codings);
+        let decoded = decoded(body, encodings);
         Box::pin(decoded)
             .try_fold(Vec::new(), |mut all, piece| async move {
                 all.extend_from_slice(&piece);
@@ -208,24 +208,24 @@ mod tests {
         let (first, second) = (gzip(b"one, "), gzip(b"two"));
         let both = [first.clone(), second].concat();
         for piece in [1, 3, first.len(), 4096] {
-            assert_eq!(decode(&both, &[Coding::Gzip], piece).await.unwrap(), b"one, two");
+            assert_eq!(decode(&both, &[Encoding::Gzip], piece).await.unwrap(), b"one, two");
             for cut in (1..both.len()).filter(|cut| *cut != first.len()) {
-                assert!(decode(&both[..cut], &[Coding::Gzip], piece).await.is_err(), "{cut}");
+                assert!(decode(&both[..cut], &[Encoding::Gzip], piece).await.is_err(), "{cut}");
             }
             let followed = [both.clone(), b"rest".to_vec()].concat();
-            assert!(decode(&followed, &[Coding::Gzip], piece).await.is_err());
+            assert!(decode(&followed, &[Encoding::Gzip], piece).await.is_err());
             let twice = gzip(&gzip(b"deep"));
             assert_eq!(
-                decode(&twice, &[Coding::Gzip, Coding::Gzip], piece).await.unwrap(),
+                decode(&twice, &[Encoding::Gzip, Encoding::Gzip], piece).await.unwrap(),
                 b"deep"
             );
         }
-        assert_eq!(decode(b"", &[Coding::Gzip], 1).await.unwrap(), b"");
+        assert_eq!(decode(b"", &[Encoding::Gzip], 1).await.unwrap(), b"");
     }
 
     #[cfg(feature = "cli")]
     #[tokio::test]
-    async fn every_coding_is_decoded_completely() {
+    async fn every_encoding_is_decoded_completely() {
         let text = "text ".repeat(1000).into_bytes();
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), Compression::default());
         zlib.write_all(&text).unwrap();
@@ -238,38 +238,45 @@ mod tests {
         .unwrap();
         let zstd = zstd::encode_all(text.as_slice(), 0).unwrap();
         let two = zstd.repeat(2);
-        assert_eq!(decode(&two, &[Coding::Zstd], 7).await.unwrap(), text.repeat(2));
-        for (coding, encoded) in [
-            (Coding::Deflate, zlib.finish().unwrap()),
-            (Coding::Brotli, brotli),
-            (Coding::Zstd, zstd),
+        assert_eq!(decode(&two, &[Encoding::Zstd], 7).await.unwrap(), text.repeat(2));
+        for (encoding, encoded) in [
+            (Encoding::Deflate, zlib.finish().unwrap()),
+            (Encoding::Brotli, brotli),
+            (Encoding::Zstd, zstd),
         ] {
             for piece in [1, 4096] {
-                assert_eq!(decode(&encoded, &[coding], piece).await.unwrap(), text, "{coding:?}");
+                assert_eq!(
+                    decode(&encoded, &[encoding], piece).await.unwrap(),
+                    text,
+                    "{encoding:?}"
+                );
                 let cut = &encoded[..encoded.len() - 1];
-                assert!(decode(cut, &[coding], piece).await.is_err(), "{coding:?}");
+                assert!(decode(cut, &[encoding], piece).await.is_err(), "{encoding:?}");
                 let followed = [encoded.clone(), b"rest".to_vec()].concat();
-                assert!(decode(&followed, &[coding], piece).await.is_err(), "{coding:?}");
+                assert!(decode(&followed, &[encoding], piece).await.is_err(), "{encoding:?}");
             }
         }
     }
 
     #[test]
-    fn codings_are_named_in_any_case_and_unknown_ones_stay() {
-        let codings = |values: &[&'static str]| {
+    fn encodings_are_named_in_any_case_and_unknown_ones_stay() {
+        let encodings = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(value));
             }
             (
-                take_codings(&mut headers),
+                take_encodings(&mut headers),
                 headers.contains_key(header::CONTENT_ENCODING),
             )
         };
-        assert_eq!(codings(&["GZip"]), (vec![Coding::Gzip], false));
-        assert_eq!(codings(&["x-gzip, identity", "gzip"]), (vec![Coding::Gzip; 2], false));
-        assert_eq!(codings(&["identity"]), (vec![], false));
-        assert_eq!(codings(&["gzip, compress"]), (vec![], true));
-        assert_eq!(codings(&[]), (vec![], false));
+        assert_eq!(encodings(&["GZip"]), (vec![Encoding::Gzip], false));
+        assert_eq!(
+            encodings(&["x-gzip, identity", "gzip"]),
+            (vec![Encoding::Gzip; 2], false)
+        );
+        assert_eq!(encodings(&["identity"]), (vec![], false));
+        assert_eq!(encodings(&["gzip, compress"]), (vec![], true));
+        assert_eq!(encodings(&[]), (vec![], false));
     }
 }

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use self::base_url::{is_local, is_public_api, origin_of, parse_base_url};
 use self::completeness::Completeness;
-use self::decoding::take_codings;
+use self::decoding::take_encodings;
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::http::BackgroundTransport;
 use crate::http::tls;
@@ -55,7 +55,7 @@ struct Shared {
     client: Arc<OnceLock<reqwest::Client>>,
     #[cfg(feature = "realtime")]
     websocket_client: Arc<OnceLock<reqwest::Client>>,
-    /// Whether the client was given, with a configuration of its own.
+    /// Whether the builder was given a client, which has its own configuration.
     #[cfg(feature = "realtime")]
     is_client_given: bool,
     timeout: Duration,
@@ -265,7 +265,8 @@ impl Upstream {
         // The body is already complete.
         headers.remove(header::EXPECT);
         headers.remove(header::ACCEPT_ENCODING);
-        // A length and a range are those of the body without a coding.
+        // The length in a response to `HEAD` and a range are those of the body without content encoding, so none is
+        // accepted.
         if request.method() != Method::HEAD && !headers.contains_key(header::RANGE) {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decoding::ACCEPTED));
         }
@@ -352,15 +353,15 @@ impl Transport for Upstream {
         let has_length_or_chunks = version > http::Version::HTTP_11
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        let codings = if request.method() == Method::HEAD {
+        let encodings = if request.method() == Method::HEAD {
             Vec::new()
         } else {
-            take_codings(&mut headers)
+            take_encodings(&mut headers)
         };
         let origin = self.origin().to_owned();
         let pieces = response.bytes_stream();
-        if !codings.is_empty() {
-            let pieces = decoding::decoded(pieces, &codings).map_err(move |error| self.not_decoded(error));
+        if !encodings.is_empty() {
+            let pieces = decoding::decoded(pieces, &encodings).map_err(move |error| self.not_decoded(error));
             return Ok(Response::new(status, Body::from_stream(pieces))
                 .headers(headers)
                 .origin(origin));

@@ -78,7 +78,7 @@ pub(super) struct BodyFields {
 }
 
 impl BodyFields {
-    /// The body, unless it is a form.
+    /// The body, unless it is multipart.
     pub(super) fn into_blob(self) -> Result<Blob, String> {
         match BodyIn::try_from(self)?.0 {
             RecordedBody::Blob(blob) => Ok(blob),

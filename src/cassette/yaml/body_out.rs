@@ -238,9 +238,9 @@ struct Key<'a>(&'a str);
 
 impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The YAML crate quotes strings that YAML 1.1 or 1.2 reads as a number, a boolean, a date or null. It does not
-        // quote strings of these characters only, which ruamel.yaml and the npm package yaml misread, and strings that end in
-        // white space other than a blank, which tools remove at the end of a line.
+        // The YAML crate quotes strings that YAML 1.1 or 1.2 reads as a number, a boolean, a date or null. It does not quote
+        // strings of these characters only, which ruamel.yaml and the npm package yaml misread, and strings that start or end
+        // with white space other than a blank, which tools remove at the end of a line.
         let is_punctuation = |character: char| matches!(character, '-' | '+' | '_' | '.' | ',' | ':');
         let is_trimmed = !self.0.ends_with(char::is_whitespace) && !self.0.starts_with(char::is_whitespace);
         if !is_printable_text(self.0) || !is_trimmed || self.0.chars().all(is_punctuation) {
@@ -277,11 +277,11 @@ fn is_printable_text(text: &str) -> bool {
 
 /// Whether every YAML reader accepts a character unescaped. Line breaks are excluded.
 fn is_printable(character: char) -> bool {
-    let is_break = matches!(
+    let is_excluded = matches!(
         character,
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
     );
-    !is_break && !character.is_control()
+    !is_excluded && !character.is_control()
 }
 
 /// A string as a literal block, or in double quotes if a reader would lose a part of the block.

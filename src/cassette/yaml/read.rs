@@ -107,7 +107,7 @@ fn parse_with<T>(
             .map(|location| location.line())
             .filter(|line| *line > 0);
         let message = error.to_string();
-        // The error message has the line at its beginning already.
+        // `unreadable` writes the line at the beginning of the message.
         let what = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(what, _)| what);

@@ -243,7 +243,7 @@ pub(super) fn check(messages: &[Message], times: usize) -> Result<(), &'static s
                     }
                     rest = match run {
                         Blob::Inline(bytes) => bytes.len(),
-                        // The bytes are not here.
+                        // The number of bytes is not known here.
                         Blob::External { .. } => usize::MAX,
                     };
                 }

@@ -42,7 +42,7 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
             content_type: cassette.request.content_type.as_deref().map(Text),
             body: match &cassette.request.body {
                 RecordedBody::Blob(blob) if blob.is_empty() => None,
-                // It is computed from the session.
+                // The body is computed from the session.
                 RecordedBody::Messages(_) => None,
                 body => Some(RequestBodyOut(body)),
             },
@@ -58,8 +58,8 @@ pub(crate) fn write(cassette: &Cassette) -> Result<Bytes> {
     Ok(text.0.into())
 }
 
-/// Returns where the responses of a document begin that [`write`] has returned. A line that begins with the name of a member
-/// is that member: everything else is indented.
+/// Returns the offset of the first response in a document that [`write`] has returned. Only the members of the document are not
+/// indented, so a line `responses:` is that member.
 pub(crate) fn responses_at(document: &[u8]) -> Option<usize> {
     const MEMBER: &[u8] = b"\nresponses:\n";
     Some(memchr::memmem::find(document, MEMBER)? + MEMBER.len())

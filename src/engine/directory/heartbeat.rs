@@ -1,5 +1,5 @@
-//! Shows that this process runs: a thread updates the times of the files that it has locked. A process that is suspended
-//! keeps its locks, and does not.
+//! Shows that this process runs: a thread updates the times of the files that it has locked. A suspended process keeps its
+//! locks, but no longer updates the times.
 
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -60,7 +60,7 @@ impl Heartbeat {
     }
 
     fn run(&self) {
-        /// How long it waits without a file, and for a new one at most.
+        /// The longest wait. A new file ends it.
         const LONG: Duration = Duration::from_secs(3600);
         let mut state = self.state();
         loop {

@@ -16,7 +16,7 @@ use crate::key::RequestKey;
 
 const FOLDER: &str = "mistral-cassette-locks";
 
-/// How many times an owner shows within the TTL that it runs.
+/// How many times within the TTL an owner updates the time of its file.
 const BEATS: u32 = 3;
 
 /// Returns the name of the lock of a key. It is the same for every spelling of the path of the directory, and whether or
@@ -82,7 +82,7 @@ pub(super) fn folder(temporary: &Path) -> io::Result<PathBuf> {
 #[derive(Debug)]
 pub(super) enum Attempt {
     Lock(Lock),
-    /// Another process has the lock, and has not run for longer than the TTL.
+    /// Another process has the lock, and has not updated the time of the file for longer than the TTL.
     Suspended,
 }
 
@@ -139,12 +139,12 @@ pub(super) fn acquire(path: &Path, ttl: Duration, takes_over: bool) -> io::Resul
     }
 }
 
-/// Returns whether the owner of a locked file has not shown for the TTL that it runs.
+/// Returns whether the owner of a locked file has not updated its time for longer than the TTL.
 fn is_suspended(file: &fs::File, ttl: Duration) -> bool {
     let Ok(shown) = file.metadata().and_then(|metadata| metadata.modified()) else {
         return false;
     };
-    // A time in the future means that the clock was set back: the owner soon sets the time again.
+    // A time in the future means that the clock was set back. An owner that runs soon sets the time again.
     let age = SystemTime::now()
         .duration_since(shown)
         .unwrap_or_else(|future| future.duration());

@@ -32,7 +32,7 @@ use crate::settings::Settings;
 /// Larger cassettes are written by another thread.
 const SMALL_BYTES: usize = 64 * 1024;
 
-/// How long an owner of a lock may take to show that it runs.
+/// How long an owner may take between locking a file and setting its time.
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// Stores each cassette in a file of its own.
@@ -194,7 +194,7 @@ impl DirectoryEngine {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the file of a key that has another name than the computed one.
+    /// Returns the file of a key if it does not have the computed name, because a person has renamed it.
     fn renamed(&self, key: &RequestKey) -> Result<Option<PathBuf>> {
         let folder = self.folder_of(key);
         let known = self.folders().get(&folder).cloned();
@@ -344,7 +344,7 @@ impl EngineExtensions for DirectoryEngine {
         if let Attempt::Lock(lock) = acquire(false)? {
             return Ok(lock);
         }
-        // An owner that has just locked the file shows a moment later that it runs.
+        // An owner that has just locked the file sets its time a moment later.
         tokio::time::sleep(MOMENT).await;
         if let Attempt::Lock(lock) = acquire(false)? {
             return Ok(lock);

@@ -197,7 +197,7 @@ impl EngineExtensions for RedisEngine {
         Ok(Some(size))
     }
 
-    /// Sent only once, because a retry might count twice.
+    /// Sent again only if it was not executed, because another retry might count twice.
     async fn add_counts(&self, counts: Counts) -> Result<()> {
         let at = self.store.key("counts");
         let mut transaction = pipe();

@@ -163,7 +163,7 @@ impl Store {
         }
     }
 
-    /// Removes some of the expired entries after every 64th write.
+    /// Removes some of the expired entries after the first write and after every 64th write that follows.
     pub(super) async fn sweep(&self) {
         if !self
             .writes

@@ -23,7 +23,7 @@ pub(super) struct Answer {
 /// A tool call.
 #[derive(Debug, Default)]
 pub(super) struct Call {
-    /// The id of the API; `None` until an event has it.
+    /// The id that the API gave the call; `None` until an event contains it.
     id: Option<String>,
     /// The position among the calls of the answer, as a stream numbers them.
     index: u64,
@@ -39,7 +39,7 @@ impl Call {
         name.unwrap_or_default().to_owned()
     }
 
-    /// Adds what one event or message has of the call.
+    /// Adds the part of the call that one event or message contains.
     fn add(&mut self, function: &Value, at: &Slot, owner: &Slot) {
         self.owners.push(owner.clone());
         if function["name"].as_str().is_some_and(|name| !name.is_empty()) {
@@ -124,7 +124,7 @@ impl Answer {
 
     /// The call with this id. Events without an id continue the last call with their index.
     fn call_at(&mut self, id: Option<&str>, index: u64) -> &mut Call {
-        // The API sends `null` as a text, too.
+        // For a missing id, the API also sends the text "null".
         let id = id.filter(|id| !id.is_empty() && *id != "null");
         let is_it = |call: &Call| match (id, &call.id) {
             (Some(id), Some(own)) => own == id,
@@ -144,14 +144,14 @@ impl Answer {
         call
     }
 
-    /// The places of the text, with that of thinking.
+    /// The places of the text, thinking included.
     fn texts(&self, values: &[Value]) -> Slots {
         places(&self.messages, values, &["text", "thinking"])
     }
 
     /// The texts that a program reads as the answer, without thinking: one, or several if a conversation has several
     /// messages.
-    pub(super) fn said(&self, values: &[Value]) -> Vec<Slots> {
+    pub(super) fn answer_texts(&self, values: &[Value]) -> Vec<Slots> {
         let is_stream = self.messages.iter().any(|message| message.document > 0);
         let messages = match is_stream {
             true => vec![&self.messages[..]],

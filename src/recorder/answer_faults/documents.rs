@@ -8,7 +8,7 @@ use crate::http::{Event, JsonLayout, JsonSpacing, StreamFormat, parse_exact_json
 /// The documents of one response.
 pub(super) struct Documents {
     blocks: Vec<Block>,
-    /// The documents, in order; not JSON: null.
+    /// The documents, in order. Null for an event whose data is not JSON.
     values: Vec<Value>,
     is_stream: bool,
 }
@@ -74,7 +74,8 @@ impl Documents {
 }
 
 impl Block {
-    /// `None` for an object that cannot be read: it might contain a part of the answer.
+    /// Parses an event. `None` if its data begins like an object and cannot be parsed: it might contain a part of the
+    /// answer.
     fn of_event(bytes: Bytes) -> Option<Self> {
         let event = std::str::from_utf8(&bytes).ok().and_then(Event::parse);
         let data = event.map(|event| event.data).unwrap_or_default();
@@ -94,8 +95,8 @@ impl Block {
         })
     }
 
-    /// Writes the event with another document, and with its type if it had that of the document. Its other lines keep
-    /// their bytes.
+    /// Writes the event with another document. If the type of the event was the member `type` of the old document, it
+    /// becomes that of the new one. All other lines keep their bytes.
     fn write_event(&self, value: &Value, out: &mut Vec<u8>) {
         let mut data = Some(self.layout.write(value));
         let had_kind = self.original["type"].as_str().map(str::as_bytes);

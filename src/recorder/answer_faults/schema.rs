@@ -10,7 +10,7 @@ use crate::http::parse_json;
 pub(super) fn break_schema(answer: &Answer, values: &mut [Value], request: &Value) -> bool {
     let schema = content_schema(request);
     if answer
-        .said(values)
+        .answer_texts(values)
         .iter()
         .any(|text| remove_required(text, values, schema))
     {
@@ -23,7 +23,8 @@ pub(super) fn break_schema(answer: &Answer, values: &mut [Value], request: &Valu
     remove_required(&call.arguments, values, schema)
 }
 
-/// Removes a required member from the JSON object in this text; the first member if there is no schema. Whether there is one.
+/// Removes a required member from the JSON object in this text; the first member if there is no schema. Returns whether a
+/// member was removed.
 fn remove_required(text: &Slots, values: &mut [Value], schema: Option<&Value>) -> bool {
     let Some(Value::Object(mut object)) = parse_json(text.text(values).as_bytes()) else {
         return false;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// One place of a text: a string, or any JSON value whose text is meant.
+/// One place of a text: a string, or another JSON value, whose JSON text counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     /// The index of the document.

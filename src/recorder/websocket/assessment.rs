@@ -1,4 +1,4 @@
-//! Decides whether a session is complete and worth keeping.
+//! Decides whether a session is complete and worth recording.
 
 use super::relay::Ended;
 use super::transcript::Events;

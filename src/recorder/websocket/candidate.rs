@@ -39,7 +39,7 @@ enum Input {
 
 /// What the client gets.
 pub(super) struct Output {
-    /// When: as soon as the client has sent this.
+    /// The client gets it as soon as its messages have reached this position.
     after: Position,
     content: Content,
     /// The milliseconds since the frame before it.
@@ -76,8 +76,8 @@ impl Candidate {
         }
     }
 
-    /// Continues with another session of the same cassette, in which the client sends the same. What the client has got counts as
-    /// far as it is the same.
+    /// Switches to another session of the same cassette, in which the client sends the same messages. Those that it has got
+    /// count as delivered as far as both sessions have the same ones.
     pub(super) fn set_index(&mut self, index: usize) {
         if index == self.index {
             return;
@@ -108,7 +108,7 @@ impl Candidate {
         self.delivered += usize::from(is_next);
     }
 
-    /// Whether the client has got half of the messages, which is where faults come.
+    /// Whether the client has got half of the messages: then faults are injected.
     pub(super) fn is_half_delivered(&self) -> bool {
         self.delivered >= self.outputs.len() / 2
     }
@@ -130,7 +130,7 @@ impl Candidate {
     pub(super) async fn accepts(&mut self, sent: &Sent, position: Position, store: &Store) -> Result<bool> {
         self.load_audio(position, store).await?;
         Ok(match sent {
-            // It does not count in the key either.
+            // Empty audio does not count in the key either.
             Sent::Audio(audio) if audio.is_empty() => true,
             Sent::Audio(audio) => self
                 .audio_at(position)
@@ -168,7 +168,7 @@ impl Candidate {
         let expected = self.inputs.get(position.at_message().messages);
         let diff = match (sent, expected) {
             (Sent::Message(message), Some(Input::Message(expected))) if self.is_audio_complete(position) => {
-                let lines = differences(&inner(expected), &inner(message));
+                let lines = differences(&compared_value(expected), &compared_value(message));
                 lines.iter().flat_map(Difference::lines).collect()
             }
             _ => Vec::new(),
@@ -278,7 +278,7 @@ fn end_of_recording(position: Position) -> String {
 }
 
 impl Output {
-    /// Whether another recording has an equal message here, but for ids.
+    /// Whether two messages are equal apart from ids.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         is_alike(&self.content, &other.content)
     }
@@ -298,8 +298,8 @@ impl Output {
     }
 }
 
-/// Whether the API sends this message before the client has sent anything. A client that does not wait for it may have been
-/// faster.
+/// Whether the API sends this message before the client has sent anything. In a recording it may come later, because the client
+/// did not wait for it.
 fn is_greeting(content: &Content) -> bool {
     matches!(content, Content::Text(Blob::Inline(text)) if type_of(text).as_deref() == Some("session.created"))
 }
@@ -312,7 +312,7 @@ fn canonical(content: &Content, matching: &Matching) -> CanonicalMessage {
     CanonicalMessage::of(&message, matching)
 }
 
-fn inner(message: &CanonicalMessage) -> Value {
+fn compared_value(message: &CanonicalMessage) -> Value {
     match message {
         CanonicalMessage::Json(value) => value.clone(),
         other => other.to_value(),

@@ -1,4 +1,4 @@
-//! The recorded sessions that a client may repeat. Each message of the client leaves only those that have it.
+//! The recorded sessions that a client may repeat. Each message of the client rules out those that do not contain it.
 
 use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -16,7 +16,7 @@ use crate::recorder::store::Store;
 use crate::settings::Exhausted;
 use crate::settings::expiry::Freshness;
 
-/// The sessions that have everything that the client has sent, in the order of their names.
+/// The sessions that contain everything that the client has sent: by name at first, later with the likely one in front.
 pub(super) struct Candidates {
     sessions: Vec<Candidate>,
     /// Those that were replayed as often as they are recorded, with `exhausted: fail`.
@@ -57,9 +57,9 @@ pub(super) enum Certainty {
 /// What a message of the client means.
 pub(super) enum Step {
     Continues,
-    /// Only sessions have it that were replayed as often as they are recorded.
+    /// The only sessions that contain it were already replayed as often as they are recorded.
     Exhausted,
-    /// No session has it: the name of the nearest one, and the difference.
+    /// No session contains it: the name of the nearest one, and the difference.
     Differs {
         location: String,
         mismatch: Mismatch,
@@ -83,7 +83,7 @@ impl Candidates {
             let document = match store.read(&key).await {
                 Ok(Some(document)) => document,
                 Ok(None) => continue,
-                // A damaged entry of a cache is one that is missing. A damaged file is for a person to look at.
+                // A damaged entry of a cache counts as missing. A damaged file is for a person to look at.
                 Err(error) if error.kind() == ErrorKind::Cassette && store.is_cache() => continue,
                 Err(error) => return Err(error),
             };
@@ -152,7 +152,7 @@ impl Candidates {
     }
 
     /// Puts the session that has the next message first, although others disagree, and takes its turn. Returns whether it had a
-    /// turn: otherwise the next message may be another one.
+    /// turn already: if not, the next message may be another one now.
     pub(super) fn guess(&mut self) -> bool {
         let due = |session: &Candidate| session.due(self.position).is_some();
         let Some(at) = self.sessions.iter().position(due) else {
@@ -282,7 +282,7 @@ impl Candidates {
         self.is_guessed |= certainty != Certainty::Certain;
     }
 
-    /// Leaves the sessions that have a message of the client. If there are none, nothing changes.
+    /// Removes the sessions that do not contain a message of the client. If none contains it, they stay.
     ///
     /// # Errors
     /// The audio of a session cannot be read.
@@ -323,7 +323,7 @@ impl Candidates {
     }
 }
 
-/// Which of the sessions have a message of the client.
+/// Which of the sessions contain a message of the client.
 async fn accepting(sessions: &mut [Candidate], sent: &Sent, position: Position, store: &Store) -> Result<Vec<bool>> {
     let mut accepted = Vec::with_capacity(sessions.len());
     for session in sessions {

@@ -1,8 +1,8 @@
 //! WebSocket sessions: recorded from the API, or replayed to a client that sends the same messages.
 //!
-//! A session is a request whose body arrives bit by bit, and whose response depends on how much of it has arrived. So its
-//! key is known only at its end. A replay begins with all recorded sessions that have the same path and query, and each
-//! message of the client leaves only those that have it too.
+//! A session is a request whose body arrives message by message, and whose response depends on what has arrived so far. So its
+//! key is known only at its end. A replay begins with all recorded sessions that have the same path and query, and each message
+//! of the client rules out those that do not contain it.
 
 mod assessment;
 mod candidate;
@@ -48,7 +48,7 @@ const MISSED: u16 = 4404;
 /// The code of the close frame after an error of this program or of a recording.
 const FAILED: u16 = 1011;
 
-/// What becomes of a request for a WebSocket.
+/// The result of a request for a WebSocket.
 pub(crate) enum Opening<U> {
     /// The client gets a connection, on which [`WebSocketSession::serve`] serves it.
     Accepted(Box<WebSocketSession<U>>),
@@ -72,7 +72,7 @@ struct Context<U> {
     recorder: Recorder,
     upstream: U,
     request: Request,
-    /// That of the handshake, which has no body.
+    /// The exchange of the handshake, which has no body.
     exchange: Exchange,
 }
 
@@ -122,7 +122,8 @@ impl Recorder {
                         return refused.map(Opening::Refused);
                     }
                     let protocol = match candidates.is_empty() {
-                        // So that the client sees the reason in the close frame.
+                        // Accepts the first subprotocol, so that the client gets the reason for the miss in a close
+                        // frame.
                         true => offered.first().cloned(),
                         false => candidates.protocol(&offered),
                     };
@@ -174,7 +175,7 @@ impl Recorder {
                 return Some(Err(answer_faults::not_injected(Fault::Answer(fault), reason)));
             }
             Fault::Answer(_) => return None,
-            // They come later.
+            // These faults are injected later, during the session.
             Fault::Cut | Fault::Malformed | Fault::Close(_) => return None,
         };
         self.count_injected(exchange, exchange.injection.fault?, status);
@@ -331,7 +332,7 @@ impl<U: WebSocketTransport> Context<U> {
             ended => {
                 let injected = match ended {
                     Replayed::Injected(fault) => Some(fault),
-                    // A client that leaves early has got no damaged message.
+                    // A client that leaves early may not have got the damaged message.
                     _ => exchanged.is_damaged.then_some(Fault::Malformed),
                 };
                 if injected.is_none() && !candidates.use_turn() {
@@ -384,7 +385,8 @@ impl<U: WebSocketTransport> Context<U> {
         }
     }
 
-    /// Passes messages between the client and the API, and saves the session. The client has sent and got something before.
+    /// Passes messages between the client and the API, and saves the session. `before` is what the client has sent and got in a
+    /// replay.
     async fn relay(self, mut client: WebSocket, upstream: WebSocket, before: Exchanged) -> Result<()> {
         let path = self.exchange.prepared.request.path.clone();
         let limit = self.exchange.settings.settings.limits.max_response_bytes();

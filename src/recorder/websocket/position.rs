@@ -1,7 +1,7 @@
 //! How far a client has come in a session.
 
 /// What a client has sent: the number of complete messages, and how many bytes of audio after them. The audio of a run is one
-/// message, however it is cut.
+/// message, however it is split into frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) messages: usize,

@@ -16,7 +16,7 @@ use crate::http::{Closing, Incoming, Outgoing, WebSocket, WebSocketMessage, wait
 /// How long the API may take to close a session that the client has closed.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Why a session ends that the program stops.
+/// The reason for the end of a session when the program stops.
 const STOPS: &str = "the proxy stops";
 
 /// How a session with the API ended.
@@ -48,15 +48,15 @@ struct State {
 
 struct Relay {
     state: Mutex<State>,
-    /// Whether the endpoint says with an event that a session is complete.
+    /// Whether the endpoint ends a complete session with an event.
     has_final_event: bool,
     /// Whether the client is in this process, and leaves a session by dropping it.
     is_client_local: bool,
     stop: CancellationToken,
 }
 
-/// Passes messages until the session ends. The client has got messages of these types already: the first ones of the API that
-/// are of the same types are not passed on.
+/// Passes messages until the session ends. `received` are the types of the messages that the client has already got from a
+/// recording: the first messages of the API are not passed on as long as they have these types.
 pub(super) async fn relay(
     client: WebSocket,
     upstream: WebSocket,
@@ -118,7 +118,7 @@ impl Relay {
             let forward = self.forward(&mut client.incoming, &mut to_upstream);
             let back = self.back(&mut from_upstream, &mut client.outgoing, received);
             tokio::select! {
-                // What the API has sent before is passed on, and counts.
+                // What the API has already sent comes first, so that it is part of the session.
                 biased;
                 ended = back => {
                     if client.has_replies && matches!(ended, Ended::Closed(..)) {
@@ -174,7 +174,7 @@ impl Relay {
                     if received.next().is_some_and(|kind| *kind == kind_of(&message)) {
                         continue;
                     }
-                    // From here on, everything is passed on.
+                    // After the first message that is new to the client, everything is passed on.
                     received = [].iter();
                     // A client that has left ends the other direction.
                     let _ = client.send(message).await;
@@ -221,7 +221,8 @@ impl Relay {
         }
     }
 
-    /// Returns why the session must end: nothing happens, or the program stops.
+    /// Waits until the session must end, and returns the reason: neither side has sent anything for a long time, or the
+    /// program stops.
     async fn idle(&self) -> &'static str {
         let idle = async {
             loop {
@@ -238,7 +239,7 @@ impl Relay {
         }
     }
 
-    /// The program stops, and the peers have had a moment to end the session.
+    /// Waits until the program stops, and then gives the peers [`STOP_GRACE`] to end the session.
     async fn stopped(&self) {
         self.stop.cancelled().await;
         tokio::time::sleep(STOP_GRACE).await;

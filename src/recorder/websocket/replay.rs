@@ -1,4 +1,4 @@
-//! Replays a session: sends to the client what it gets after what it has sent.
+//! Replays a session: sends to the client what the recording contains after the messages that the client has sent.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) struct Replay<'a> {
     pub(super) matching: &'a Matching,
     pub(super) pace: Pace,
     pub(super) fault: Option<Fault>,
-    /// Whether the messages of the client are kept, to be sent to the API if no recording is left.
+    /// Whether the messages are collected, so that the API can continue the session if no recording is left.
     pub(super) keeps_messages: bool,
     pub(super) stop: &'a CancellationToken,
 }
@@ -51,7 +51,7 @@ pub(super) enum Replayed {
     Injected(Fault),
     /// The recordings of what the client has sent were all replayed as often as they are recorded.
     Exhausted,
-    /// No recording has the last message of the client: that of the nearest one, and the difference.
+    /// No recording contains the last message of the client: the location of the nearest one, and the difference.
     Differs { location: String, mismatch: Mismatch },
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Exchanged {
     pub(super) is_damaged: bool,
 }
 
-/// What has become of the next message for the client.
+/// What has happened to the next message for the client.
 enum Delivery {
     /// It was sent, or it is another one now.
     Sent,
@@ -153,7 +153,8 @@ impl Replay<'_> {
         }
     }
 
-    /// Sends the next message to the client. If there is none, or a fault takes its place, the session ends like this.
+    /// Sends the next message to the client. If there is none, or a fault takes its place, returns how the session
+    /// ends.
     async fn deliver(
         &self,
         client: &mut WebSocket,

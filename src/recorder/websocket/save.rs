@@ -65,7 +65,7 @@ impl<U: WebSocketTransport> Context<U> {
     }
 }
 
-/// Returns the headers of a response that a recording keeps of a session: the subprotocol.
+/// Returns the response headers that are recorded for a session: only the subprotocol.
 pub(crate) fn session_headers(protocol: Option<&HeaderValue>) -> Vec<(String, String)> {
     let protocol = protocol.and_then(|value| value.to_str().ok());
     let name = header::SEC_WEBSOCKET_PROTOCOL.to_string();
@@ -125,7 +125,7 @@ impl Recorder {
         let recorded = Recorded::now(origin.as_deref().map(redacted), self.test.as_deref().map(redacted));
         let records_each_request = exchange.records_each_request();
         let saved = match self.save(exchange, response, recorded, 1).await {
-            // A cache that cannot store a session does not spoil it.
+            // A session that a cache cannot store does not fail.
             Err(error) if self.is_tolerated(&error, records_each_request) => {
                 self.skip_unavailable(&prepared, started, STATUS, &error);
                 return Ok(());
@@ -143,7 +143,7 @@ impl Recorder {
     }
 }
 
-/// Returns what a recording keeps of a session that another tool has recorded: its messages and their times.
+/// Converts a session that another tool has recorded: returns the messages and times for a cassette.
 ///
 /// # Errors
 /// The session is not complete, or ends with an error.

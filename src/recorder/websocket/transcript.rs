@@ -54,7 +54,7 @@ impl Transcript {
         self.bytes > self.limit
     }
 
-    /// Counts the bytes of a message. Returns whether it is kept.
+    /// Counts the bytes of a message. Returns whether the session is still within the limit.
     fn admit(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.is_too_large() {
@@ -111,7 +111,7 @@ impl Transcript {
                 self.timing_ms.push(at_ms);
                 return;
             }
-            // Audio of no bytes is not a run that something can continue.
+            // Empty audio does not begin a run that later frames could continue.
             (Some((_, run)), _) if !run.is_empty() => run.extend_from_slice(audio),
             _ => self.run = Some((self.messages.len(), audio.to_vec())),
         }

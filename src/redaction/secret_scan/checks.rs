@@ -52,7 +52,7 @@ pub(super) fn looks_random_and_mixed_case(captures: &Captures<'_>) -> Option<Con
     (is_mixed_case(value) && is_random(value, 10, 4) && !is_placeholder(value)).then_some(Confidence::Certain)
 }
 
-/// Whether the value has lower case and upper case, and is as random as a key of the Mistral API. One of 280 has no digit.
+/// Whether the value has lower case and upper case, and is as random as a key of the Mistral API. One key in 280 has no digit.
 pub(super) fn looks_like_mistral_key(captures: &Captures<'_>) -> Option<Confidence> {
     const MIN_CHANGES_OF_LETTERS: usize = 14;
     let value = secret_in(captures);
@@ -283,7 +283,8 @@ fn is_random(value: &[u8], distinct: usize, changes: usize) -> bool {
 }
 
 /// Whether a value is a placeholder, such as `your-key-here`, `AKIAIOSFODNN7EXAMPLE` or `0123456789abcdef`. A random token may
-/// contain a short word or a short sequence by chance, so one in a long value counts only as far as it reaches.
+/// contain a short word or a short sequence by chance. So a long value that contains one is a placeholder only if little else
+/// remains.
 fn is_placeholder(value: &[u8]) -> bool {
     const WORDS: [&str; 8] = [
         "example",

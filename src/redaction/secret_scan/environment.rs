@@ -27,8 +27,8 @@ const NAME_WORDS: [&str; 5] = ["PWD", "PASS", "PAT", "AUTH", "JWT"];
 /// The last words in the names of variables whose value a person chooses.
 const PASSWORD_WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "PASSPHRASE", "PASSCODE", "PWD", "PASS"];
 
-/// Variables that are no credentials: the API key is replaced, and Python's container images set the fingerprint of a public
-/// key.
+/// Variables that are not searched for: the API key is redacted already, `GPG_KEY` is the fingerprint of a public key in
+/// Python's container images, and the others are folders.
 const OTHER_NAMES: [&str; 4] = [crate::http::API_KEY_VARIABLE, "GPG_KEY", "PWD", "OLDPWD"];
 
 /// The last words in the names of variables that describe a credential.
@@ -67,7 +67,7 @@ const DESCRIPTIONS: [&str; 29] = [
 /// The minimum length of a random part that makes a value a credential although its variable describes one.
 const MIN_RANDOM_IN_DESCRIPTION: usize = 20;
 
-/// The same for an address without a user.
+/// The same for a value that is a URL without a user.
 const MIN_RANDOM_IN_ADDRESS: usize = 16;
 
 const MIN_LENGTH: usize = 8;
@@ -165,7 +165,7 @@ fn is_credential(name: &str, value: &str) -> bool {
         return false;
     }
     let last = words.next_back().unwrap_or_default();
-    // Vault calls a secret so.
+    // In HashiCorp Vault, a secret has this name.
     if DESCRIPTIONS.contains(&last) && !upper.ends_with("SECRET_ID") {
         return has_random_part(value, MIN_RANDOM_IN_DESCRIPTION);
     }

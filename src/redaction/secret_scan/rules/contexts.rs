@@ -1,4 +1,4 @@
-//! Secrets that are recognized by what stands around them: names, headers, commands, URLs and PEM.
+//! Secrets that are recognized by their context: names, headers, commands, URLs and PEM.
 
 use super::rule::Rule;
 use super::rule::Source::{Context, Gitleaks};

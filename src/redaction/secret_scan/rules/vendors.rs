@@ -12,7 +12,7 @@ macro_rules! token {
         Rule {
             kind: $kind,
             literals: &[$($literal),+],
-            // Behind a name (`token_`), an escape of source code, or a colour of a terminal.
+            // A token may follow a name (`token_`), an escape in source code (`\n`), or a terminal color (`[31m`).
             pattern: concat!(r"(?:\b|_|\\[nrt]|\[[0-9;]{0,12}m)(", $pattern, ")"),
             check: $check,
             source: $source,
