@@ -85,19 +85,19 @@ impl FileChanges {
     }
 }
 
-/// The variable that names a table of prices.
+/// The variable that names a price table.
 const PRICES_VARIABLE: &str = "MISTRAL_CASSETTE_PRICES";
 
-/// The table of prices of a command.
+/// The price table of a command.
 #[derive(Args)]
 pub(crate) struct PriceTable {
-    /// Use this table of prices instead of the built-in one.
+    /// Use this price table instead of the built-in one.
     #[arg(long, value_name = "FILE", env = PRICES_VARIABLE)]
     prices: Option<PathBuf>,
 }
 
 impl PriceTable {
-    /// The table of a command that has no option for it.
+    /// The price table of a command that has no option for it.
     pub(crate) fn from_environment() -> Self {
         let prices = std::env::var_os(PRICES_VARIABLE).filter(|file| !file.is_empty());
         Self {

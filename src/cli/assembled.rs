@@ -6,7 +6,7 @@ use crate::http::{Event, parse_events, parse_json};
 
 /// The beginning of the response in a stream, from this number of events.
 pub(crate) fn assembled_start(body: &[u8], events: usize) -> Option<Value> {
-    // An event has one blank line at least, and blank lines that are no ends of events only make the start shorter.
+    // Each event ends with a blank line. Additional blank lines only make the start shorter.
     let end = memchr::memmem::find_iter(body, "\n\n").nth(events);
     assembled(&parse_events(&body[..end.unwrap_or(body.len())]))
 }

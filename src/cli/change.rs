@@ -166,7 +166,7 @@ fn kind_of(difference: &Difference) -> ChangeKind {
         {
             ChangeKind::Wording
         }
-        // The model has thought only once.
+        // Only one of the responses has thinking.
         _ if names.last() == Some(&"thinking") => ChangeKind::Wording,
         _ => ChangeKind::Shape,
     }

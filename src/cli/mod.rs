@@ -85,7 +85,8 @@ enum Command {
     Stats(commands::stats::Arguments),
     /// Copy all cassettes to another location, without those that it already has.
     Copy(commands::copy::Arguments),
-    /// Import recordings of other tools: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, JSON lines.
+    /// Import recordings of other tools: VCR.py, VCR, go-vcr, rvcr, Polly.js, HAR, httpmock, WireMock, nock, cassetter, JSON
+    /// lines.
     Import(commands::import::Arguments),
     /// Export recordings as HAR or JSON lines.
     Export(commands::export::Arguments),

@@ -42,13 +42,13 @@ pub(crate) struct ProxyArguments {
     /// The address to listen on; port 0 selects a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
-    /// Record transient errors too (401, 403, 408, 429, 5xx).
+    /// Record transient errors too, such as 401, 408, 429 and 5xx.
     #[arg(long)]
     save_errors: bool,
     /// Record responses that still contain a secret after redaction.
     #[arg(long)]
     allow_secrets: bool,
-    /// Allow mode record where the variable CI is set.
+    /// Allow mode record although the variable CI is set.
     #[arg(long)]
     allow_ci: bool,
     /// Allow a listen address that other machines can reach: they could use your key and read your recordings.
@@ -66,7 +66,7 @@ pub(crate) struct ProxyArguments {
     /// The timeout for connecting to the upstream, and between two parts of a response.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::upstream::DEFAULT_TIMEOUT.as_secs())]
     timeout: u64,
-    /// The timeout of a cache; after it, responses come from the upstream.
+    /// The timeout of a cache. In mode replay, the response then comes from the upstream.
     #[arg(long, value_name = "SECONDS", default_value_t = crate::recorder::ENGINE_TIMEOUT.as_secs())]
     engine_timeout: u64,
     /// Read settings from this file instead of the one in the cassette directory.

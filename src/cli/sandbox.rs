@@ -1,7 +1,7 @@
 //! `run --sandbox`: the command in a network namespace whose only way out is the proxy.
 //!
 //! `unshare` starts this program again in new user and network namespaces. There it enables the loopback interface, listens
-//! on the address of the proxy, hands that listener to the proxy outside, and becomes the command.
+//! on the address of the proxy, hands that listener to the proxy outside, and replaces itself with the command (`exec`).
 
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
@@ -103,7 +103,7 @@ fn check() -> Result<()> {
     ))
 }
 
-/// Becomes the command, in the namespace.
+/// Replaces this process with the command, in the namespace.
 pub(crate) fn run(arguments: &Arguments) -> Result<std::process::ExitCode> {
     let failed = |what: &str, error: std::io::Error| {
         Error::new(ErrorKind::Settings, format!("--sandbox cannot {what}")).with_source(error)

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 /// How many cassettes of a cache are read at once.
 const AT_ONCE: usize = 16;
 
-/// How long a command waits for a connection. `proxy` and `run` have a flag for it.
+/// How long a command waits for a connection. `proxy`, `run` and `serve` replace it by `--engine-timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The store of a command's cassettes.

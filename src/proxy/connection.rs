@@ -205,7 +205,8 @@ impl Server {
             });
         } else {
             let upstream = match interceptor.network.connect(&host).await {
-                // Programs handle a connection that fails, and seldom an error of a proxy: this one fails in its handshake.
+                // Programs handle a failed connection, but seldom an error response of a proxy. So the tunnel is accepted and
+                // closed, and fails in the TLS handshake.
                 Err(refusal) if refusal.error.kind() == ErrorKind::Upstream => {
                     tracing::info!("{}", refusal.error.in_one_line());
                     None

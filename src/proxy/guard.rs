@@ -81,7 +81,7 @@ impl Guard {
     }
 
     fn check_host(&self, head: &Parts) -> Result<(), Refusal> {
-        // The target of CONNECT is another host, and a later check refuses the request with a hint.
+        // The target of CONNECT is another host. A later check refuses the request, with a hint.
         if head.method == Method::CONNECT {
             return Ok(());
         }

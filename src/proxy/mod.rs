@@ -123,8 +123,8 @@ impl ProxyBuilder {
         self
     }
 
-    /// Takes requests to these sessions, which their owner opens and closes. The recorder of the proxy has only what belongs
-    /// to none of them.
+    /// Answers requests in these sessions, which their owner opens and closes. The recorder of the proxy answers only requests
+    /// that belong to none of them.
     #[cfg(feature = "cli")]
     pub(crate) fn sessions(mut self, sessions: OpenSessions) -> Self {
         self.sessions = Some(sessions);
@@ -309,7 +309,7 @@ async fn resolve(listen: &str) -> Result<SocketAddr> {
     })
 }
 
-/// After a connection was not accepted: usually the process has no free file descriptor. A connection that closes frees one.
+/// Waits after an error of `accept`: usually the process has no free file descriptor, until a connection closes.
 async fn wait_for_descriptors(error: &std::io::Error) {
     tracing::warn!("cannot accept a connection: {error}");
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -317,7 +317,7 @@ async fn wait_for_descriptors(error: &std::io::Error) {
 
 /// Accepts connections until `stop` is notified, then waits for the requests in progress.
 async fn accept(listener: TcpListener, server: Arc<Server>, idle_timeout: Duration, stop: Arc<Notify>) {
-    // While this timer is due before the timers of all connections, setting one of those does not wake a thread.
+    // This timer is due before those of the connections. So when a connection sets its timer, tokio need not wake a thread.
     let mut heartbeat = tokio::time::interval(idle_timeout / 2);
     loop {
         let accepted = tokio::select! {

@@ -19,10 +19,10 @@ use crate::key::{Scope, is_version};
 /// The prefix of a path with a scope: `/c/<scope>/v1/…`.
 const SCOPE_PREFIX: &str = "/c/";
 
-/// The characters that are encoded in the name of a scope: `/`, and others that it does not contain.
+/// The characters that are encoded in the name of a scope in a URL: `/`, and those that no name contains.
 const SCOPE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// The header that names the scope of a request. It overrides any other.
+/// The header that names the scope of a request. It overrides the scope in the path and that of the proxy user.
 const SCOPE_HEADER: HeaderName = HeaderName::from_static("x-mistral-cassette-scope");
 
 /// A request and its scope.
@@ -123,7 +123,7 @@ fn scope_of_header(headers: &mut HeaderMap) -> Result<Option<Scope>> {
     Ok(Some(scope))
 }
 
-/// Returns the scope that a client names to the proxy as its user: `http://SCOPE@127.0.0.1:PORT`.
+/// Returns the scope that a client names as the user of the proxy: `http://SCOPE:x@127.0.0.1:PORT`.
 ///
 /// # Errors
 /// [`ErrorKind::Request`] if the user is not a valid scope.
@@ -141,7 +141,8 @@ pub(super) fn scope_of_user(headers: &HeaderMap) -> Result<Option<Scope>> {
     let Some(encoded) = basic else { return Ok(None) };
     let decoded = BASE64.decode(encoded).map_err(|_| invalid("it is not Base64"))?;
     let text = String::from_utf8(decoded).map_err(|_| invalid("it is not UTF-8"))?;
-    // Some clients send no user without a password, so any word is one. Anything else is a part of a name with a colon.
+    // Some clients send no user without a password, so any word is accepted as one. Other characters mean that the colon is
+    // part of an invalid name, such as `tests/t.py::test_a`.
     let is_word = |password: &str| {
         password
             .chars()
@@ -200,7 +201,7 @@ pub(super) fn scope_name(scope: &Scope) -> percent_encoding::PercentEncode<'_> {
     percent_encoding::utf8_percent_encode(scope.as_str(), SCOPE_NAME)
 }
 
-/// Where the version begins (`/v1`), if folders precede it: they were probably meant as a part of the scope.
+/// Where the version begins (`/v1`), if folders precede it. They were probably meant as a part of the scope.
 fn folders_before_version(target: &str) -> Option<usize> {
     let path = target.split(['?', '#']).next().unwrap_or_default();
     let mut starts = path.match_indices('/').map(|(at, _)| at);

@@ -47,7 +47,7 @@ impl Service {
         &self.sessions
     }
 
-    /// The recorder of what belongs to no session of a runner.
+    /// The recorder of requests that belong to no session of a test runner.
     pub(super) fn recorder(&self) -> &Recorder {
         &self.sessions.own.recorder
     }
@@ -137,7 +137,7 @@ impl Service {
     }
 }
 
-/// Adds the scope to locations at the API, which are paths, so that a client that follows them stays in its scope.
+/// Adds the scope to locations that are paths: these lead to the API, and a client that follows them must stay in its scope.
 fn add_scope(headers: &mut HeaderMap, scope: &Scope) {
     for name in LOCATION_HEADERS {
         let location = headers.get(&name).and_then(|value| value.to_str().ok());

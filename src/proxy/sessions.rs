@@ -21,7 +21,7 @@ pub(super) struct Selected {
 pub(super) struct Sessions {
     /// The session of requests that belong to no other one.
     pub(super) own: Selected,
-    /// The sessions that the owner of the proxy opens and closes while it runs; without, all requests belong to `own`.
+    /// The sessions that the owner of the proxy opens and closes while it runs. If `None`, all requests belong to `own`.
     pub(super) opened: Option<OpenSessions>,
 }
 
@@ -112,7 +112,7 @@ impl OpenSessions {
         number
     }
 
-    /// Says to which session requests belong that name no scope.
+    /// Sets the current session: requests that name no scope belong to it.
     pub(crate) fn set_current(&self, number: Option<u64>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).current = number;
     }
@@ -166,7 +166,7 @@ impl OpenSessions {
                 None => Err(not_open("the request names no scope, and no session is current")),
             };
         };
-        // Of two sessions with one scope, the last one; else that of the nearest scope above.
+        // Of several sessions with this scope, the one that was opened last; else the one of the nearest scope above.
         let nearest = table
             .sessions
             .values()

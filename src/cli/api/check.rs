@@ -63,7 +63,7 @@ impl Api {
 struct Comparison<'a> {
     api: &'a Api,
     compared: Compared,
-    /// What is in `compared` already.
+    /// The disagreements that are in `compared` already.
     seen: Vec<(Part, Steps, Kind)>,
 }
 
@@ -141,7 +141,7 @@ impl Comparison<'_> {
                         Blob::Inline(bytes) if part.filename.is_none() => std::str::from_utf8(bytes).ok(),
                         _ => None,
                     };
-                    // The content of a file is anything.
+                    // The content of a file is not compared: the placeholder matches any schema.
                     let value = text.map_or_else(|| Redacted::anything().into(), Value::from);
                     Field::add(&mut fields, &part.name, value);
                 }

@@ -20,7 +20,8 @@ const BUILT_IN_DATE: &str = "2026-08-21";
 /// The members whose values are not schemas: a `$ref` in them refers to nothing.
 const DATA: [&str; 5] = ["const", "default", "enum", "example", "examples"];
 
-/// The members whose members have names, which can be those of other members: a property `example`, the response `default`.
+/// The members whose keys are chosen by the author, so that they may look like keywords: a property `example`, the response
+/// `default`.
 const NAMED: [&str; 11] = [
     "$defs",
     "content",

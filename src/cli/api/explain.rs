@@ -21,7 +21,7 @@ pub(super) fn explain<'a>(errors: impl Iterator<Item = ValidationError<'a>>, red
         .filter(is_type)
         .map(|difference| difference.at.clone())
         .collect();
-    // A value of another type is none of the values of an `enum`, either.
+    // A value of the wrong type also violates `enum` and other keywords: only the type is reported.
     all.retain(|difference| is_type(&difference) || !types.contains(&difference.at));
     all
 }
@@ -73,10 +73,10 @@ fn explain_one(error: &ValidationError<'_>, redacted: &Redacted) -> Vec<Differen
     vec![Difference { at, kind }]
 }
 
-/// The differences of the branch of a union that was meant, by those of each branch.
+/// Chooses the branch of a union that was meant, given the differences of each branch.
 fn of_union(at: &Steps, branches: Vec<Vec<Difference>>) -> Vec<Difference> {
     if branches.iter().any(Vec::is_empty) {
-        // All of its errors were of redacted values.
+        // This branch has only errors of redacted values, so the value matches it.
         return Vec::new();
     }
     let is_other_type = |difference: &Difference| difference.at == *at && matches!(difference.kind, Kind::Type { .. });
@@ -116,7 +116,7 @@ fn of_union(at: &Steps, branches: Vec<Vec<Difference>>) -> Vec<Difference> {
         .unwrap_or_default()
 }
 
-/// One difference for several of the same kind at one place: what all of them expect.
+/// Merges differences of one kind at one place into one, which lists everything that they expect.
 fn merged(differences: impl Iterator<Item = Difference>) -> Option<Difference> {
     differences.reduce(|mut all, more| {
         if let (

@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
             }
         }
         let query = self.query(variants);
-        // `default` is in lower case.
+        // Ranges such as `2XX` are in upper case, and `default` is in lower case.
         let responses = responses.into_iter().map(|(status, contents)| {
             let status = if status == "DEFAULT" {
                 "default".to_owned()

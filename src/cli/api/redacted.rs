@@ -1,16 +1,16 @@
-//! Texts of recordings that redaction has written.
+//! The texts that redaction has put into recordings.
 
 use crate::settings::Settings;
 use crate::settings::matching::PLACEHOLDER;
 
-/// The texts that stand for something else in recordings.
+/// The texts that replace other texts in recordings.
 pub(super) struct Redacted(Vec<String>);
 
 impl Redacted {
     pub(super) fn new(settings: &Settings) -> Self {
         // `REDACTED` is in the placeholder of a URL, too.
         let mut texts = vec![Self::anything().trim_matches(['[', ']']).to_owned()];
-        // The part of a replacement before its first group is in all of its texts.
+        // A replacement with a capture group (`$1`) has no fixed text: only the part before the group is always the same.
         let replacements = settings
             .redaction
             .iter()
@@ -19,12 +19,12 @@ impl Redacted {
         Self(texts)
     }
 
-    /// A text that stands for anything.
+    /// A text that matches any schema.
     pub(super) fn anything() -> &'static str {
         PLACEHOLDER
     }
 
-    /// Whether a text is, or has a part, that stands for something else.
+    /// Whether a text contains a replaced part.
     pub(super) fn is_in(&self, text: &str) -> bool {
         self.0.iter().any(|redacted| text.contains(redacted))
     }

@@ -19,10 +19,10 @@ pub(crate) fn run(arguments: &Arguments, mut command: clap::Command) -> Result<E
     Ok(SUCCESS)
 }
 
-/// The script with one name for each subcommand. The bash script of clap_complete takes the hyphen in the name of the binary for
-/// the start of a subcommand in the labels of its second `case`, but not in its first one, which selects the label. Then no
-/// subcommand is completed (<https://github.com/clap-rs/clap/issues/6421>). It does not matter if a later version agrees on
-/// either name: both become one here.
+/// Returns the script with one name for each subcommand. In a bash script of clap_complete, the first `case` selects a label
+/// and the second one has the labels. Only the second one takes the hyphen in the name of this binary for the start of a
+/// subcommand, so the labels differ and no subcommand is completed (<https://github.com/clap-rs/clap/issues/6421>). If a later
+/// version uses either name in both places, the result here is the same.
 fn with_equal_names(script: &str) -> String {
     script.replace("mistral__subcmd__cassette", "mistral__cassette")
 }

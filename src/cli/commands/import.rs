@@ -96,7 +96,7 @@ async fn import(arguments: &Arguments, store: &Store, scope: Option<Scope>, sour
     import.run(sources).await
 }
 
-/// Reads all sources; the errors are those of files of unknown format in folders.
+/// Reads all sources. The second list has the errors of files in folders; the error of a named file ends the import.
 fn read_sources(arguments: &Arguments) -> Result<(Vec<Source>, Vec<Error>)> {
     let (mut sources, mut unknown) = (Vec::new(), Vec::new());
     for source in &arguments.sources {

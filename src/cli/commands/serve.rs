@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     control: Control,
 }
 
-/// How long the end of the process waits for requests. The runner has waited for them before, or has gone.
+/// How long the end of the process waits for requests. The sessions of the runner have been waited for before.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 
 fn still_in_progress() -> Error {

@@ -180,7 +180,7 @@ impl Objects {
 
 impl Drop for Objects {
     fn drop(&mut self) {
-        // It ends with its input.
+        // git ends when its standard input is closed.
         self.names = None;
         let _ = self.process.wait();
     }

@@ -21,7 +21,7 @@ pub(crate) type Side = BTreeMap<Identity, (String, Cassette)>;
 /// The cassettes of one side, without their content.
 pub(super) type Index = BTreeMap<Identity, Indexed>;
 
-/// What an index has of a cassette.
+/// The entry of a cassette in an index.
 pub(super) struct Indexed {
     pub(super) name: String,
     listed: Listed,

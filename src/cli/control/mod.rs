@@ -20,7 +20,7 @@ use super::signals::Signals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proxy::{OpenSessions, Proxy};
 
-/// How long `verdict` and `close` wait for requests in progress, unless the command says so.
+/// How long `verdict`, `discard` and `close` wait for requests in progress, unless the command has `wait_ms`.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The sessions of a runner, and what they need.
@@ -29,7 +29,7 @@ pub(crate) struct Controller<'a> {
     proxy: &'a Proxy,
     environment: &'a Environment,
     prices: Prices,
-    /// The sessions that the proxy takes requests to.
+    /// The open sessions, as the proxy sees them.
     open: OpenSessions,
     sessions: BTreeMap<u64, ControlledSession>,
     /// The session of requests that belong to no other one.
@@ -200,7 +200,7 @@ impl<'a> Controller<'a> {
         })
     }
 
-    /// Ends the sessions of a runner that has ended without closing them, after this wait for all of their requests.
+    /// Ends the sessions that the runner has not closed, after waiting this long for their requests.
     async fn end(&mut self, wait: Duration, signals: &mut Signals) -> Result<()> {
         let complete = async {
             for number in self.sessions.keys() {

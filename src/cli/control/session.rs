@@ -28,7 +28,7 @@ pub(super) struct ControlledSession {
 }
 
 impl ControlledSession {
-    /// Starts a session, with the options of the process where the command names none.
+    /// Starts a session. Where the command has no option, that of the process applies.
     pub(super) fn open(
         command: &Open,
         arguments: &ProxyArguments,
@@ -84,7 +84,7 @@ impl ControlledSession {
         })
     }
 
-    /// Forgets what was recorded. Returns the number of cassettes.
+    /// Discards what was recorded. Returns the number of cassettes.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] if recordings are saved at once.

@@ -42,7 +42,7 @@ pub(super) async fn verdict(
     })
 }
 
-/// The cassettes in the scopes of the session that no request has used; nothing for a cache.
+/// The cassettes in the scopes of the session that no request has used; none if the session uses a cache.
 fn unused(session: &ControlledSession, requests: &[AnsweredRequest]) -> Result<Vec<String>> {
     let Some(directory) = &session.directory else {
         return Ok(Vec::new());
@@ -97,7 +97,7 @@ async fn saved_dollars(session: &ControlledSession, requests: &[AnsweredRequest]
     dollars
 }
 
-/// A cassette; `None` if it cannot be read any more, since the amount is an estimate.
+/// A cassette; `None` if it cannot be read any more: the amount is only an estimate.
 async fn read(engine: &dyn CacheEngine, key: &RequestKey) -> Option<Cassette> {
     let document = engine.get(key).await.ok()??;
     let location = engine.location_of(key);

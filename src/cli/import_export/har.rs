@@ -1,7 +1,7 @@
 //! Reads HAR 1.2 as browsers and proxies write it, and writes it for `export`.
 //!
-//! For what HAR has no member for, `export` adds members whose names begin with an underscore, as the format allows:
-//! `_timing_ms`, `_from`, `_scope`, `_test`.
+//! HAR has no member for some of what a cassette has. `export` adds members whose names begin with an underscore, as the
+//! format allows: `_timing_ms`, `_from`, `_host`, `_scope`, `_test`.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -148,7 +148,8 @@ pub(super) fn check_size(content: &Value, in_file: usize) -> Result<(), String> 
     }
 }
 
-/// Fails when an empty body stands for one that is not in the file. What this tool exported says so only by the size.
+/// Fails when an empty body stands for one that is not in the file. In an export of this tool, only the member `size` shows
+/// that.
 fn check_not_missing(response: &Value, headers: &Headers, is_own_export: bool) -> Result<(), String> {
     let content = &response["content"];
     // A compressed empty body has a few bytes.

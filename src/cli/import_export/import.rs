@@ -358,7 +358,7 @@ impl Import<'_> {
     }
 }
 
-/// Sorts the interactions of each sequence, on the places that they have among the others.
+/// Sorts the interactions of each sequence. Together they keep the positions that they have among the other interactions.
 fn put_in_order(interactions: &mut Vec<ValidInteraction>) {
     let mut sequences: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
     for (at, one) in interactions.iter().enumerate() {

@@ -4,9 +4,10 @@
 //! {"request":{"method":"POST","url":"https://…","headers":{},"body":"…","body_encoding":"utf-8"},"response":{"status":200,"headers":{},"body":"…"}}
 //! ```
 //!
-//! The response of a WebSocket has `session`: a list of frames (`type` is `send` or `receive`, `opcode`, `data`, `time_ms`), and
-//! at its end one of the type `close` (`by`, `code`, `reason`). A request can have `path` instead of `url`. A body is text, or base64 when `body_encoding` says so. A line with an
-//! unknown member is an error, so that a misspelt name does not lose a body.
+//! The response of a WebSocket has `session`: a list of frames (`type` is `send` or `receive`, `opcode`, `data`, `time_ms`),
+//! and at its end one of the type `close` (`by`, `code`, `reason`). A request can have `path` instead of `url`. A body is
+//! text, or base64 when `body_encoding` says so. A line with an unknown member is an error, so that a misspelt name does not
+//! lose a body.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};

@@ -64,7 +64,7 @@ impl OrderedTexts {
     /// their bytes.
     ///
     /// # Errors
-    /// The file cannot be read, or that of `write`.
+    /// The file cannot be read, or `write` fails.
     pub(crate) fn write(mut self, between: &str, mut write: impl FnMut(&str) -> Result<()>) -> Result<()> {
         self.file.flush().map_err(failed)?;
         let file = self.file.get_mut();

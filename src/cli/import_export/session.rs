@@ -74,7 +74,7 @@ impl Session {
     /// Returns the messages of a cassette and their times.
     ///
     /// # Errors
-    /// The session is not one that a recording would keep.
+    /// A recording would not save such a session, for example because it is incomplete.
     pub(super) fn recorded(&self, path: &str, redactor: &Redactor) -> Result<(Vec<Message>, Vec<u64>), String> {
         let frames = self
             .frames

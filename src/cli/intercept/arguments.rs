@@ -11,11 +11,11 @@ use crate::proxy::Interception;
 /// The help heading of these options.
 pub(crate) const INTERCEPTION: &str = "Interception of unmodified programs (docs/interception.md)";
 
-/// The options of `proxy` and `run` for interception.
+/// The options of `proxy`, `run` and `serve` for interception.
 #[derive(Args, Clone)]
 pub(crate) struct InterceptArguments {
     /// Intercept HTTPS connections to the hosts of the API, and to HOST: a name with an optional port, or *.DOMAIN;
-    /// repeatable. URL is the upstream of the host, by default the host itself. `run` always intercepts the hosts of the API.
+    /// repeatable. URL is the upstream of the host, by default the host itself. `run` and `serve` always intercept the API.
     #[arg(long, value_name = "HOST[=URL]", num_args = 0..=1, default_missing_value = "", help_heading = INTERCEPTION)]
     intercept: Vec<String>,
     /// Write the certificate that clients must trust to this file.

@@ -14,7 +14,8 @@ pub(crate) struct Environment {
     trust: Option<Trust>,
 }
 
-/// A key for clients that cannot be made without one: offline in any case, because it is not sent.
+/// A dummy API key, for clients that cannot be created without one. Offline, it also replaces a real key, so that a client
+/// that bypasses the proxy cannot use that key.
 fn dummy_key(mode: Mode) -> Option<Variable> {
     let has_key = std::env::var(API_KEY_VARIABLE).is_ok_and(|key| !key.is_empty());
     (mode.is_offline() || !has_key).then(|| (API_KEY_VARIABLE, DUMMY_KEY.into()))

@@ -121,7 +121,7 @@ fn other_roots() -> Vec<CertificateDer<'static>> {
             "the system has no root certificates: the command can check the certificates of intercepted hosts only"
         );
     }
-    // Often, all variables name the same file.
+    // Often, several variables name the same file, which is read once.
     let mut read: BTreeSet<_> = env::var_os("SSL_CERT_FILE").into_iter().collect();
     for name in USER_BUNDLES {
         let path = env::var_os(name).filter(|path| !path.is_empty() && read.insert(path.clone()));

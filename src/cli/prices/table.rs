@@ -1,4 +1,4 @@
-//! The table of prices, and the estimated cost of recordings.
+//! The price table, and the estimated cost of recordings.
 
 use serde::Deserialize;
 

@@ -20,8 +20,8 @@ pub(super) struct Chain {
     pub(super) steps: Vec<Step>,
     /// For each recording, the positions of those whose values its request or its response repeats.
     pub(super) uses: Vec<BTreeSet<usize>>,
-    /// Whether each recording deletes or cancels an object that no other one has created. Its id may be that of another object
-    /// by now.
+    /// Whether each recording deletes or cancels an object that no recording has created: by now, its id may belong to another
+    /// object.
     pub(super) ends_unknown: Vec<bool>,
 }
 
@@ -189,15 +189,15 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Puts one node before another one because of what a response does not have. If the times say otherwise, there is another
-    /// reason: an item of a list is on another page.
+    /// Puts one node before another one because a response lacks a value. If the times of recording contradict that, the value
+    /// is missing for another reason, such as an item that is on another page of a list.
     fn suggest_before(&mut self, earlier: usize, later: usize) {
         if !self.index.is_known_before(later, earlier) {
             self.put_before(earlier, later);
         }
     }
 
-    /// Puts the nodes up to the last one before a node, and the others after it.
+    /// Puts the nodes up to `last` before the node `at`, and the others after it.
     fn put_around(&mut self, nodes: impl IntoIterator<Item = usize>, at: usize, last: Option<usize>) {
         for node in nodes {
             match last.is_some_and(|last| node <= last) {
@@ -244,8 +244,8 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The first source of a value that no write has made, such as the output of a job. A response to a later request than one
-    /// that sends the value is not its source: a job with this input, a list with the file name of an upload.
+    /// The first source of a value that no write has made, such as the output of a job. If a request that sends the value comes
+    /// before a response, the response only repeats it: a job with this input, a list with the file name of an upload.
     fn first_reader(&self, places: &Places) -> Option<usize> {
         let index = self.index;
         let before = |node: usize| self.before[node].iter().copied();
@@ -256,8 +256,8 @@ impl<'a> Graph<'a> {
         index.first(readers.filter(|node| !reaches(*node, before, sends)))
     }
 
-    /// A value of a `GET` that a later turn no longer returns: it may have expired by then, as a signed URL does, so that its
-    /// uses come first.
+    /// A value of a `GET` that a later turn no longer returns, such as a signed URL: it may have expired by then, so its uses
+    /// come before that turn.
     fn order_by_expiry(&mut self, value: &str, origin: usize, places: &Places) {
         let index = self.index;
         let source = index.recording_of(origin);
@@ -282,10 +282,10 @@ impl<'a> Graph<'a> {
         let (at, returned) = (index.first_node(recording), index.responses_with(id));
         for other in (0..index.recordings.len()).filter(|other| *other != recording) {
             let nodes = index.nodes_of(other);
-            // What was read of the object, such as its URL, ends with it.
+            // What was read of the object, such as its URL, is invalid after the end.
             let is_read = |source: &usize| !index.is_write(*source) && index.texts[*source].contain(id);
             if index.texts[other].contain(id) {
-                // A later end puts itself after this one.
+                // The rule for a later end of the same object puts that one after this one.
                 let is_later_end =
                     end_of(index.request(other)).is_some_and(|other_end| (other_end, other) > (end, recording));
                 if !is_later_end {
@@ -295,14 +295,14 @@ impl<'a> Graph<'a> {
             } else if self.uses[other].iter().any(is_read) {
                 nodes.for_each(|node| self.put_before(node, at));
             } else if let Some(last) = nodes.clone().rfind(|node| returned.contains(node)) {
-                // A list has the id until the end. A write returns it once only, which means nothing.
+                // A list has the id until the end. A write returns the id only once, so its absence later means nothing.
                 let nodes: Vec<usize> = nodes.filter(|node| *node <= last || !index.is_write(other)).collect();
                 self.put_around(nodes, at, Some(last));
             }
         }
     }
 
-    /// Whether a node that names an object shows it before its end. What was cancelled can still be read.
+    /// Whether a node that names an object shows the object before its end. A cancelled object can still be read.
     fn is_before_end(&self, node: usize, at: usize, end: End) -> bool {
         let index = self.index;
         let is_cancelled = || {
@@ -436,7 +436,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// How a request ends an object, in the order in which a program does it.
+/// How a request ends an object, in the order in which a program sends such requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Cancel,

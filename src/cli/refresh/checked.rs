@@ -17,9 +17,9 @@ use crate::hash::sha256_hex;
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    /// That of the recording.
+    /// The name of the recording.
     name: String,
-    /// Of the cassette with its bodies, so that a recording that has changed since does not count as checked.
+    /// The digest of the cassette with its bodies, so that a recording that has changed since does not count as checked.
     sha256: String,
     /// The base URL of the upstream.
     from: String,
@@ -28,7 +28,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// A check of this recording, which this upstream has made now.
+    /// A check of this recording against this upstream, as of now.
     ///
     /// # Errors
     /// When the YAML crate fails, which is a defect.

@@ -9,7 +9,7 @@ use crate::cassette::Cassette;
 use crate::key::{RequestKey, Scope};
 use crate::settings::matching::Matching;
 
-/// A recording of the old side, and that of the new side whose request differs only by values of earlier responses.
+/// A recording of the old side, and the one of the new side whose request differs only by values of earlier responses.
 pub(crate) struct Followed {
     /// The name of the old recording.
     pub(crate) old: String,
@@ -28,8 +28,8 @@ pub(crate) struct Pairs {
     pub(crate) substitutions: Vec<Substitutions>,
 }
 
-/// Follows the chains of the old recordings on the new side, as a refresh would that got its responses. `find` returns the new
-/// recording with a key.
+/// Follows the chains of the old recordings on the new side, as a refresh would if it got the new responses. `find` returns
+/// the new recording with a key.
 pub(crate) fn follow<'a>(
     old: Vec<Recording>,
     matching: &Matching,
@@ -74,7 +74,7 @@ fn follow_chain<'a>(
         });
         found[step.recording] = Some(new);
         if let Some(response) = new.and_then(|new| new.responses.get(step.turn)) {
-            // What does not fit has no pair.
+            // If the new response does not fit, later recordings of the chain find no pair.
             let _ = substitutions.add(&recording.cassette.responses[step.turn], response, &step.needed);
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Index<'a> {
     /// The texts in the request of each recording.
     pub(super) texts: Vec<RequestTexts>,
     pub(super) values: BTreeMap<String, Places>,
-    /// For each recording, the writes that return a value which its request repeats where an id is expected.
+    /// For each recording, the writes that return a value that its request repeats in a place of an id.
     writes_before: Vec<BTreeSet<usize>>,
     /// For each recording, the last segment of its path that is an id.
     ids: Vec<Option<String>>,
@@ -109,8 +109,8 @@ impl<'a> Index<'a> {
         nodes.min_by_key(|node| self.rank[*node])
     }
 
-    /// Whether one node was recorded before another one, for certain. Recordings of earlier builds have only the second of their
-    /// last response.
+    /// Whether it is certain that one node was recorded before another one. Recordings of earlier builds have only the time of
+    /// their last response, to the second.
     pub(super) fn is_known_before(&self, earlier: usize, later: usize) -> bool {
         let is_exact = |node: usize| self.recordings[self.recording_of(node)].cassette.has_exact_times();
         self.rank[earlier] < self.rank[later] && is_exact(earlier) && is_exact(later)
@@ -128,8 +128,8 @@ impl<'a> Index<'a> {
         nodes.filter(|node| !places.requests.contains(&self.recording_of(*node)))
     }
 
-    /// The sources of a value that are writes: one of them has made it. A write to an object that was made with the value
-    /// returns it, too, and has not made it.
+    /// The writes that may have made a value. A write to an object that was made with the value also returns it, but has not
+    /// made it.
     pub(super) fn writers<'b>(&'b self, places: &'b Places) -> impl Iterator<Item = usize> + 'b {
         let before = |recording: usize| self.writes_before[recording].iter().copied();
         let sends = |recording: usize| places.requests.contains(&recording);

@@ -87,7 +87,7 @@ pub(crate) struct Entry {
     /// The check of a recording that does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checked: Option<Check>,
-    /// The number of its line: the recordings of a chain have the same one.
+    /// The number of its line, which is the same for all recordings of a chain.
     #[serde(skip)]
     pub(crate) line: usize,
 }
@@ -239,7 +239,7 @@ impl Journal {
         let path = folder.join(JOURNAL);
         let failed = |error| io_error("write", &path, error);
         fs::create_dir_all(&folder).map_err(failed)?;
-        // The state of a refresh belongs in no commit.
+        // The state of a refresh must not be committed.
         fs::write(folder.join(IGNORED), "*\n").map_err(failed)?;
         let mut file = OpenOptions::new()
             .create(true)

@@ -79,8 +79,8 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Keeps all recordings of a chain if only ids and times differ, so that `git diff` shows real changes only. A mix of old
-    /// and new ids would not replay.
+    /// Leaves all recordings of a chain unchanged if they differ only in ids and times, so that `git diff` shows real changes
+    /// only. A mix of old and new ids would not replay.
     pub(super) fn keep_equivalent(&mut self, new: &mut [Option<NewRecording>]) {
         let is_equivalent =
             |new: &Option<NewRecording>| new.as_ref().is_some_and(|new| new.change.kind <= ChangeKind::Volatile);
@@ -90,8 +90,8 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Checks that each new request repeats the new values of the responses that the old one repeats. Else the chain would not
-    /// replay.
+    /// Checks that each new request repeats the new values of those responses whose old values the old request repeats.
+    /// Otherwise, the chain would not replay.
     pub(super) fn check(&self, new: &[Option<NewRecording>]) -> Result<(), (usize, String)> {
         for (at, new) in new.iter().enumerate() {
             let Some((_, cassette)) = new.as_ref().and_then(|new| new.replacement.as_ref()) else {

@@ -136,7 +136,7 @@ impl Refresher {
                 continue;
             }
             if let Err(outcome) = self.take(step, &mut progress).await {
-                // What is not sent is left in the budget.
+                // The budget gets back the requests that are not sent.
                 self.budget().requests += progress.steps_left();
                 return self.left_as_it_was(progress, step.recording, outcome);
             }
@@ -186,7 +186,7 @@ impl Refresher {
         let Some(response) = new.responses.pop() else {
             return Err(Outcome::NotSent("the upstream returned no response".to_owned()));
         };
-        // A program that has met no error would fail in a replay of one.
+        // The program did not get an error when this was recorded, so it would fail in a replay of one.
         if old.status.as_u16() < 400 && response.status.as_u16() >= 400 {
             let message = format!("the upstream returned {}", response.status);
             return Err(Outcome::Failed(Error::new(ErrorKind::Upstream, message)));

@@ -299,11 +299,11 @@ struct Replacer<'a> {
 }
 
 impl<'a> Replacer<'a> {
-    /// `counts_within` says which values are replaced within other texts, of those that can be.
+    /// `counts_within` selects the values that are also replaced within other texts.
     fn new(values: &'a HashMap<String, String>, counts_within: impl Fn(&str) -> bool) -> Self {
         let is_within = |(old, _): &(&String, &String)| is_part(old) && counts_within(old);
         let parts: Vec<(&String, &String)> = values.iter().filter(is_within).collect();
-        // A URL may contain an id: the longest value counts.
+        // A URL may contain an id: the longest match is replaced.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(parts.iter().map(|(old, _)| old))

@@ -9,7 +9,7 @@ use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
 use crate::cli::change::{is_random, normalized_content};
 use crate::http::parse_json;
 
-/// The minimum length of a value that stands where nothing says what it is. A shorter text could be any word.
+/// The minimum length of a value whose member name does not say that it is an id. A shorter text could be any word.
 const MIN_UNNAMED: usize = 6;
 
 /// The maximum length of a value that a member names, such as `id`.
@@ -116,7 +116,7 @@ pub(super) fn is_part(value: &str) -> bool {
     is_random(value) || is_words(value) || is_mixed(value)
 }
 
-/// Whether a value has small letters before capitals: a random id of nine letters and digits may have no digit.
+/// Whether a value has lower-case letters before capitals. A random id of nine letters and digits may have no digit.
 fn is_mixed(value: &str) -> bool {
     const MIN_LENGTH: usize = 8;
     let letters = value.as_bytes();

@@ -47,7 +47,7 @@ impl Ui {
     /// Serves the page of a proxy that records in this engine. Returns its address.
     ///
     /// # Errors
-    /// The store or the table of prices cannot be opened.
+    /// The store or the price table cannot be opened.
     pub(crate) fn serve(
         &mut self,
         proxy: &Proxy,

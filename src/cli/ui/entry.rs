@@ -9,13 +9,13 @@ use crate::diff::cut;
 use crate::error::Error;
 use crate::recorder::AnsweredRequest;
 
-/// The title of a request with a larger body is its request line: the caller waits while the prompt is read.
+/// The prompt of a larger body is not read, because the caller waits meanwhile: the title is then the request line.
 const MAX_READ: usize = 1 << 20;
 
-/// The page truncates a longer path or reason, in characters.
+/// The length limit of a path or a reason, in characters.
 const MAX_LINE: usize = 500;
 
-/// The page truncates a longer error, in characters. The diff of a miss has at most 40 lines.
+/// The length limit of an error, in characters. The diff of a miss has at most 40 lines.
 const MAX_ERROR: usize = 20_000;
 
 /// Returns a request as JSON: its line as in the control channel, its `title`, and the `error` that the caller got.

@@ -1,7 +1,8 @@
 //! Which requests the page answers: those of its own page, at an address that only this process and the user know.
 //!
-//! Every page in a browser on this machine can send requests to the port. It knows neither the token nor, by its own, the name
-//! in `Host` (DNS rebinding); and no script can set `Host`, `Origin` or `Sec-Fetch-Site`.
+//! Every page in a browser on this machine can send requests to the port, but no other page knows the token. A page whose own
+//! name resolves to this machine (DNS rebinding) sends that name as `Host`. No script can set `Host`, `Origin` or
+//! `Sec-Fetch-Site`.
 
 use std::net::SocketAddr;
 
@@ -78,10 +79,10 @@ impl Guard {
         if all(header::ORIGIN).iter().any(|origin| *origin != own_origin) {
             return Err((StatusCode::FORBIDDEN, "another site may not read this page"));
         }
-        // `none` is an address that the user has entered.
+        // `none`: the user has entered the address.
         let site = |site: &&[u8]| !matches!(*site, b"same-origin" | b"none");
         if all(header::HeaderName::from_static("sec-fetch-site")).iter().any(site) {
-            let message = "a link of another site leads here: copy the address into the address bar of the browser";
+            let message = "a link on another site leads here: copy the address into the address bar of the browser";
             return Err((StatusCode::FORBIDDEN, message));
         }
         if head.method != Method::GET {

@@ -14,7 +14,7 @@ use crate::engine::{CacheEngine, Listed, inline_bodies};
 use crate::error::Result;
 use crate::key::RequestKey;
 
-/// The page lists at most so many recordings: each of its loads reads all of them.
+/// The largest number of recordings that the page lists, because each load of the page reads all of them.
 const MAX_LISTED: usize = 2000;
 
 /// The recordings of a session.

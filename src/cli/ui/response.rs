@@ -21,7 +21,7 @@ pub(super) type PageResponse = Response<UnsyncBoxBody<Bytes, Infallible>>;
 /// The policy of responses that are no page.
 const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// A comment keeps a connection open that is idle for so long, and finds out whether the browser is still there.
+/// After this idle time a comment is sent. It keeps the connection open, and fails if the browser has gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Headers that keep other sites and the disk cache of the browser out.

@@ -83,7 +83,7 @@ impl LiveView {
     /// Serves the page of a proxy that records in this engine.
     ///
     /// # Errors
-    /// The store or the table of prices cannot be opened.
+    /// The store or the price table cannot be opened.
     pub(super) fn serve(
         &mut self,
         proxy: &Proxy,
@@ -116,7 +116,7 @@ impl LiveView {
         self.log.end(recorder.session().summary().to_string());
         self.stopping.cancel();
         self.connections.close();
-        // A browser that does not read its last events has to do without.
+        // A browser that does not read in time misses the last events.
         let _ = tokio::time::timeout(LAST_WAIT, self.connections.wait()).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The local certificate authority: made for one proxy, and gone with it.
 //!
-//! It can hurt nobody who trusts it: its key exists in the memory of this process only, it is valid for a day, and clients
-//! refuse its certificates for any host that is not intercepted (name constraints, RFC 5280, section 4.2.1.10).
+//! To trust it is safe: its key exists in the memory of this process only, it is valid for a day, and clients refuse its
+//! certificates for any host that is not intercepted (name constraints, RFC 5280, section 4.2.1.10).
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 const VALIDITY: Duration = Duration::from_secs(24 * 3600);
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// How many certificates are stored. A pattern with `*` selects any number of hosts.
+/// How many certificates are cached. A pattern with `*` selects any number of hosts.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// The name in its certificate.
@@ -42,7 +42,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Creates an authority that only the hosts of these patterns can have certificates of.
+    /// Creates an authority whose certificates are valid only for hosts of these patterns.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] if no key can be made.
@@ -126,8 +126,7 @@ fn set_validity(parameters: &mut CertificateParams) {
     parameters.not_after = (now + VALIDITY).into();
 }
 
-/// The names that the authority may certify. Addresses have to be excluded by themselves: a list of names does not limit
-/// them.
+/// The names that the authority may certify. Addresses need constraints of their own: a list of names does not limit them.
 fn constraints<'a>(hosts: impl Iterator<Item = &'a HostPattern>) -> NameConstraints {
     let (mut names, mut addresses) = (Vec::new(), Vec::new());
     for host in hosts {

@@ -35,7 +35,7 @@ use crate::upstream::Upstream;
 /// The hosts of the Mistral API. Requests to them share recordings.
 const API_HOSTS: [&str; 2] = ["api.mistral.ai", "codestral.mistral.ai"];
 
-/// How many destinations are stored. A pattern with `*` selects any number of hosts.
+/// How many destinations are cached. A pattern with `*` selects any number of hosts.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Which hosts a [`Proxy`](super::Proxy) intercepts, and what it does with connections to others.
@@ -242,7 +242,7 @@ impl Interceptor {
         });
         let upstream = match own {
             Some(url) => self.upstream.at(url, is_api(host))?,
-            // The option that says where the API is counts for all of its hosts.
+            // `--upstream` applies to all hosts of the API.
             None if is_api(host) && !self.upstream.is_default() => self.upstream.clone(),
             None => self.upstream.at(&url_of(host, scheme), is_api(host))?,
         };

@@ -1,4 +1,4 @@
-//! Which hosts the proxy connects to on behalf of its clients, besides the intercepted ones, and which it has.
+//! Decides to which other hosts than the intercepted ones the proxy connects for its clients, and counts these connections.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,8 @@ const MAX_SHOWN: usize = 20;
 pub(crate) struct Network {
     pub(super) is_blocked: bool,
     pub(super) allowed: Vec<HostPattern>,
-    /// Whether other machines can reach the proxy: it must not become a way into this network.
+    /// Whether other machines can reach the proxy. Then it connects to allowed hosts only, so that it is no way into this
+    /// network.
     pub(in crate::proxy) is_remote: bool,
     /// The address that the proxy listens on.
     pub(in crate::proxy) own: Option<SocketAddr>,
@@ -72,7 +73,7 @@ impl Network {
         self.allowed.iter().any(|pattern| pattern.matches(host, host.port))
     }
 
-    /// Checks an address that a host has: the proxy connects neither to itself nor, unless it is allowed, to this machine.
+    /// Checks an address of a host: the proxy connects neither to itself nor, unless that is allowed, to this machine.
     pub(super) fn check_address(&self, host: &Host, address: SocketAddr) -> Result<(), Refusal> {
         let ip = address.ip().to_canonical();
         let is_loopback = ip.is_loopback() || ip.is_unspecified();

@@ -1,4 +1,4 @@
-//! Ends the TLS of clients in the proxy.
+//! Terminates the TLS connections of clients.
 
 use std::io;
 

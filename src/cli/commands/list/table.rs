@@ -114,7 +114,7 @@ fn fitting(natural: [usize; COLUMNS], order: Order, terminal: usize) -> [usize; 
     let others = [responses, bytes, prompt, answer].map(gap).iter().sum();
     let name = name.min((terminal / 2).max(MIN_NAME_WIDTH).max(terminal.saturating_sub(others)));
     let least = if order == Order::Recorded { recorded } else { 0 };
-    // Prompt and answer say more than the time.
+    // If not all columns fit, the time is omitted first: prompt and answer are more useful.
     for recorded in [recorded, least] {
         let taken = [name, responses, bytes, recorded].map(gap).iter().sum::<usize>() + GAP;
         let Some(left) = terminal.checked_sub(taken) else {

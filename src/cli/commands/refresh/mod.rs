@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// Send at most this number of requests; the other recordings do not change.
     #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
     max_requests: usize,
-    /// Spend at most this amount in US dollars, according to the table of prices; the other recordings do not change.
+    /// Spend at most this amount in US dollars, according to the price table; the other recordings do not change.
     #[arg(long, value_name = "DOLLARS", value_parser = amount)]
     max_cost: Option<f64>,
     #[command(flatten)]

@@ -94,7 +94,7 @@ impl Review {
     }
 
     pub(super) async fn reject(&self, chain: &Chain) -> Result<()> {
-        // The old recordings stay valid, so no other request changes.
+        // The old recordings stay, so the ids in other requests do not change.
         self.close(chain, |_| Substitutions::default()).await
     }
 

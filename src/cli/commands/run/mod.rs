@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     /// Do not intercept HTTPS: the command has to use the base URL variables.
     #[arg(long, conflicts_with_all = ["intercept", "ca_file", "block_network", "allow_net"], help_heading = INTERCEPTION)]
     no_intercept: bool,
-    /// On Linux: run the command without a network but the proxy, so that a client that ignores the proxy fails.
+    /// On Linux: run the command in a network in which only the proxy is reachable, so that a client that ignores it fails.
     #[arg(long, conflicts_with = "no_intercept", help_heading = INTERCEPTION)]
     sandbox: bool,
     /// Accept a run in which the command sends no request to the API.
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     /// git can restore them.
     #[arg(long)]
     prune: bool,
-    /// When what the run records is saved: success discards it if the command or the verdict fails.
+    /// When to save what the run records. With success, it is discarded if the command or the verdict fails.
     #[arg(long, value_name = "WHEN", default_value = "always")]
     save_on: SaveOn,
     /// Run the command this many times, from the second time on in mode strict, and report the requests that differ from those
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .with_hint("use mode replay"));
     }
     let mut strict = arguments.clone();
-    // What differs is not recorded: the next run would find it.
+    // A request that differs must not be recorded, because the next run would then replay it.
     strict.proxy.mode = Some(Mode::Strict);
     repeat::run(times, || once(arguments), || once(&strict))
 }
@@ -202,7 +202,7 @@ async fn run_in_sandbox(
 /// The message of a run in which the command has sent no request to the API.
 const NO_REQUESTS: &str = "the proxy received no request from the command
 
-hint: a client that reads neither HTTPS_PROXY nor a base URL variable needs what docs/interception.md says; --allow-no-requests accepts a run without requests";
+hint: docs/interception.md says what to do for a client that reads neither HTTPS_PROXY nor a base URL variable; --allow-no-requests accepts a run without requests";
 
 impl Arguments {
     fn interception(&self, scope: Option<&Scope>) -> Result<Option<Interception>> {
@@ -224,8 +224,8 @@ impl Arguments {
         Environment::new(proxy, &base, interception, self.proxy.intercept.takes_plain_http())
     }
 
-    /// Names, deletes or reports the cassettes that the run has not used, as the options say. Returns whether the run may
-    /// end with success.
+    /// Names, deletes or reports the cassettes that the run has not used, depending on the options. Returns whether the run
+    /// may end with success.
     async fn check_unused(&self, watch: &UsageWatch, has_succeeded: bool, mode: Mode) -> Result<bool> {
         let directory = &self.proxy.directory;
         if self.prune {

@@ -27,7 +27,7 @@ pub(super) type Sent = BTreeMap<String, usize>;
 pub(super) struct Counter(Mutex<Sent>);
 
 impl Counter {
-    /// The counts so far, which begin again.
+    /// Returns the counts so far, and starts again from 0.
     pub(super) fn take(&self) -> Sent {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -58,7 +58,7 @@ pub(super) fn run(times: u16, once: impl Fn() -> Result<Ended>, again: impl Fn()
     if !first.is_success {
         return Ok(first.exit);
     }
-    // By what differs, without the values, which differ in each run.
+    // The key says what differs, without the values, which may be others in each run.
     let mut found: BTreeMap<String, (u16, String)> = BTreeMap::new();
     for number in 2..=times {
         print_message(&format!("mistral-cassette: run {number} of {times}"));
@@ -66,7 +66,8 @@ pub(super) fn run(times: u16, once: impl Fn() -> Result<Ended>, again: impl Fn()
         let misses = ended.failures.iter().filter(|error| error.kind() == ErrorKind::Miss);
         let mut of_run: BTreeMap<String, String> = misses.map(described).collect();
         if of_run.is_empty() {
-            // A changed request is a miss, and is missing beside it. So the counts say something only without a miss.
+            // A changed request is a miss, and also lowers the count of the original one, so counts are compared only without
+            // misses.
             of_run.extend(other_counts(&first.sent, &ended.sent));
         }
         if !ended.is_success && of_run.is_empty() {

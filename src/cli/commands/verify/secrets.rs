@@ -79,7 +79,7 @@ impl Scanner {
     }
 }
 
-/// A location with its slug replaced, when the slug may contain part of a secret in the file.
+/// A location, without the words of its name if they may contain a part of a secret in the file.
 pub(super) fn without_secrets(location: &str, secrets: &[Secret]) -> String {
     // The name of a file in the root of a directory has no folder.
     let (folder, file) = location.split_at(location.rfind('/').map_or(0, |slash| slash + 1));
