@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::cassettes::set_expiring;
+use super::stored_body::decode;
 use super::{CacheEngine, Counts, EngineExtensions, Lock, Size};
 use crate::error::Result;
 use crate::key::RequestKey;
@@ -125,8 +126,9 @@ impl<Near: CacheEngine, Far: CacheEngine> EngineExtensions for LayeredEngine<Nea
             return Ok(Some(body));
         }
         let found = self.far.extensions().get_body(sha256).await?;
-        if let Some(body) = &found {
-            logged(self.near.extensions().set_body(sha256, body).await);
+        // A directory may store a body in Base64, and return it so.
+        if let Some(body) = found.clone().and_then(|stored| decode(stored, sha256)) {
+            logged(self.near.extensions().set_body(sha256, &body).await);
         }
         Ok(found)
     }

@@ -51,9 +51,7 @@ pub(crate) use cassettes::inline_bodies;
 pub(crate) use cassettes::{append_responses, read_body, write_cassette};
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
-#[cfg(feature = "cli")]
-pub(crate) use directory::write_file_with;
-pub(crate) use directory::{Listed, read_file, write_file};
+pub(crate) use directory::{Listed, read_file, write_file, write_file_with};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
 #[cfg(feature = "cli")]

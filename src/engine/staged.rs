@@ -1,18 +1,18 @@
 //! Holds back what a session records until it is known whether the session succeeded.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::cassettes::read_body;
+use super::cassettes::{inline_bodies, read_body, set_expiring};
 use super::{CacheEngine, Counts, DirectoryEngine, EngineExtensions, Lock, Size};
-use crate::cassette::Blob;
+use crate::cassette::{Blob, yaml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -24,7 +24,17 @@ pub(crate) struct StagedEngine {
     staged: DirectoryEngine,
     /// The SHA-256 of each body in the folder.
     bodies: Mutex<BTreeSet<String>>,
+    /// The cassettes in the folder by name. The key in the name of a file is not complete.
+    entries: Mutex<BTreeMap<String, Entry>>,
     _folder: TempDir,
+}
+
+/// A staged cassette.
+#[derive(Clone)]
+struct Entry {
+    key: RequestKey,
+    /// How long the engine below is to keep it, if not forever.
+    ttl: Option<Duration>,
 }
 
 impl fmt::Debug for StagedEngine {
@@ -51,6 +61,7 @@ impl StagedEngine {
             base,
             staged: DirectoryEngine::new(folder.path()),
             bodies: Mutex::default(),
+            entries: Mutex::default(),
             _folder: folder,
         })
     }
@@ -74,18 +85,39 @@ impl StagedEngine {
     /// An engine failed.
     pub(crate) async fn commit(&self) -> Result<usize> {
         let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stores_bodies = true;
         for sha256 in bodies {
             let blob = Blob::External { sha256: sha256.clone() };
             let body = read_body(&self.staged, &blob, || self.staged.root().display().to_string()).await?;
-            self.base.extensions().set_body(&sha256, &body).await?;
+            stores_bodies &= self.base.extensions().set_body(&sha256, &body).await?;
         }
-        let keys = self.staged.keys().await?;
-        for key in &keys {
-            if let Some(cassette) = self.staged.get(key).await? {
-                self.base.set(key, cassette).await?;
+        let entries: Vec<Entry> = self.entries().values().cloned().collect();
+        for Entry { key, ttl } in &entries {
+            let Some(mut document) = self.staged.get(key).await? else {
+                continue;
+            };
+            if !stores_bodies {
+                let location = self.staged.location_of(key);
+                let cassette = yaml::read(&document, &location)?;
+                document = yaml::write(&inline_bodies(&self.staged, cassette, &location).await?)?;
+            }
+            match ttl {
+                Some(ttl) => set_expiring(&*self.base, key, document, *ttl).await?,
+                None => self.base.set(key, document).await?,
             }
         }
-        Ok(keys.len())
+        Ok(entries.len())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stage(&self, key: &RequestKey, cassette: Bytes, ttl: Option<Duration>) -> Result<()> {
+        self.staged.set(key, cassette).await?;
+        let key = key.clone();
+        self.entries().insert(key.name(), Entry { key, ttl });
+        Ok(())
     }
 
     /// Deletes the staged cassettes. Returns their number.
@@ -94,19 +126,17 @@ impl StagedEngine {
     /// The folder cannot be changed.
     #[cfg(feature = "cli")]
     pub(crate) async fn discard(&self) -> Result<usize> {
-        let count = self.staged().await?;
+        let count = self.staged();
         self.staged.clear().await?;
+        self.entries().clear();
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(count)
     }
 
     /// The number of staged cassettes.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
     #[cfg(feature = "cli")]
-    pub(crate) async fn staged(&self) -> Result<usize> {
-        Ok(self.staged.keys().await?.len())
+    pub(crate) fn staged(&self) -> usize {
+        self.entries().len()
     }
 }
 
@@ -121,22 +151,26 @@ impl CacheEngine for StagedEngine {
     }
 
     async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
-        self.staged.set(key, cassette).await
+        self.stage(key, cassette, None).await
     }
 
     async fn remove(&self, key: &RequestKey) -> Result<()> {
         self.staged.remove(key).await?;
+        self.entries().remove(&key.name());
         self.base.remove(key).await
     }
 
     async fn keys(&self) -> Result<Vec<RequestKey>> {
-        let mut keys: HashSet<RequestKey> = self.base.keys().await?.into_iter().collect();
-        keys.extend(self.staged.keys().await?);
-        Ok(keys.into_iter().collect())
+        let base = self.base.keys().await?;
+        let mut keys: BTreeMap<String, RequestKey> = base.into_iter().map(|key| (key.name(), key)).collect();
+        let entries = self.entries();
+        keys.extend(entries.iter().map(|(name, entry)| (name.clone(), entry.key.clone())));
+        Ok(keys.into_values().collect())
     }
 
     async fn clear(&self) -> Result<()> {
         self.staged.clear().await?;
+        self.entries().clear();
         self.base.clear().await
     }
 
@@ -166,9 +200,10 @@ impl EngineExtensions for StagedEngine {
         Ok(is_stored)
     }
 
-    /// Staged entries do not expire, and [`commit`](StagedEngine::commit) stores them without a TTL.
-    async fn set_expiring(&self, _key: &RequestKey, _cassette: &Bytes, _ttl: Duration) -> Result<bool> {
-        Ok(false)
+    /// The TTL begins with [`commit`](StagedEngine::commit).
+    async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+        self.stage(key, cassette.clone(), Some(ttl)).await?;
+        Ok(true)
     }
 
     async fn lock(&self, key: &RequestKey, ttl: Duration) -> Result<Lock> {
@@ -213,5 +248,70 @@ impl EngineExtensions for StagedEngine {
 
     fn directory(&self) -> Option<&Path> {
         self.base.extensions().directory()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassette::RecordedRequest;
+    use crate::engine::MemoryEngine;
+    use crate::key::Scope;
+
+    /// An engine without large bodies that notes TTLs.
+    #[derive(Default)]
+    struct Base {
+        engine: MemoryEngine,
+        ttls: Mutex<Vec<Duration>>,
+    }
+
+    #[async_trait]
+    impl CacheEngine for Base {
+        async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {
+            self.engine.get(key).await
+        }
+
+        async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
+            self.engine.set(key, cassette).await
+        }
+
+        fn extensions(&self) -> &dyn EngineExtensions {
+            self
+        }
+    }
+
+    #[async_trait]
+    impl EngineExtensions for Base {
+        async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
+            self.ttls.lock().unwrap().push(ttl);
+            self.engine.set(key, cassette.clone()).await?;
+            Ok(true)
+        }
+    }
+
+    #[tokio::test]
+    async fn commit_keeps_keys_and_ttls_and_bodies_that_the_engine_below_cannot_store() {
+        let base = Arc::new(Base::default());
+        let staged = StagedEngine::new(base.clone()).unwrap();
+        let request = RecordedRequest::new("POST", "/v1/chat/completions", "{}".to_owned());
+        let key = RequestKey::of(&request, &Scope::default(), &Settings::default().matching);
+        let body = Bytes::from("a large body");
+        let sha256 = crate::hash::sha256_hex(&body);
+        assert!(staged.set_body(&sha256, &body).await.unwrap());
+        let document = format!(
+            "version: 1\nkey: {}\nrecorded:\n  at: \"2026-11-28T12:00:00.000000Z\"\n  by: mistral-cassette\nrequest:\n  \
+             method: POST\n  path: /v1/chat/completions\n  body:\n    json: {{}}\nresponses:\n- status: 200\n  body:\n    \
+             file: {sha256}\n  timing_ms: [1]\n",
+            key.hash()
+        );
+        let ttl = Duration::from_secs(60);
+        assert!(staged.set_expiring(&key, &document.into(), ttl).await.unwrap());
+        assert_eq!(
+            (staged.commit().await.unwrap(), &*base.ttls.lock().unwrap()),
+            (1, &vec![ttl])
+        );
+        let document = base.get(&key).await.unwrap().unwrap();
+        let cassette = yaml::read(&document, "the engine").unwrap();
+        assert_eq!(cassette.responses[0].body, Blob::Inline(body));
     }
 }

@@ -37,10 +37,8 @@ pub(crate) use disposition::Disposition;
 #[cfg(test)]
 pub(crate) use frames::tests as frame_tests;
 pub(crate) use frames::{CONTENT_TYPE, EVENT_TYPE, Frame, FrameValue, MESSAGE_TYPE, frames_as_text, parse_frames};
-#[cfg(feature = "cli")]
-pub(crate) use headers::media_type;
 pub(crate) use headers::{
-    content_type, control_headers, header_text, header_value, is_connection_header, is_json, is_websocket,
+    content_type, control_headers, header_text, header_value, is_connection_header, is_json, is_websocket, media_type,
     strip_connection_headers, strip_control_headers, strip_response_headers,
 };
 #[cfg(feature = "cli")]

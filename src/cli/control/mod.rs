@@ -212,7 +212,7 @@ impl<'a> Controller<'a> {
             _ = signals.next() => {}
         }
         for session in std::mem::take(&mut self.sessions).values() {
-            let held_back = session.held_back().await;
+            let held_back = session.held_back();
             if held_back > 0 {
                 let message = format!(
                     "mistral-cassette: {} not saved: the session in the scope {} was not closed",

@@ -112,9 +112,9 @@ impl ControlledSession {
     }
 
     /// At the end of the process: what was held back is discarded, because nobody has said that the test succeeded.
-    pub(super) async fn held_back(&self) -> usize {
+    pub(super) fn held_back(&self) -> usize {
         match &self.staged {
-            Some(staged) => staged.staged().await.unwrap_or_default(),
+            Some(staged) => staged.staged(),
             None => 0,
         }
     }
