@@ -152,6 +152,7 @@ impl Recorder {
     ) {
         self.session().warn_unavailable(error);
         self.session().count(|summary| summary.skipped += 1);
+        self.log_use(&prepared.key, Use::NotRecorded);
         let reason = "the engine is unavailable".to_owned();
         self.report(prepared, started, status, Outcome::NotRecorded(reason));
     }

@@ -198,7 +198,8 @@ impl Relay {
                     Some(Ok(WebSocketMessage::Close(closing))) if is_awaited() => {
                         return Some(Ended::Closed(Peer::Server, closing));
                     }
-                    None | Some(Err(_)) if is_awaited() => return Some(Ended::ServerVanished(None)),
+                    None if is_awaited() => return Some(Ended::ServerVanished(None)),
+                    Some(Err(error)) if is_awaited() => return Some(Ended::ServerVanished(Some(error))),
                     None | Some(Err(_) | Ok(WebSocketMessage::Close(_))) => return None,
                     Some(Ok(message)) => self.note(|transcript, now| transcript.received(&message, now)),
                 }

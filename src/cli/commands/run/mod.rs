@@ -145,10 +145,11 @@ fn once(arguments: &Arguments) -> Result<Ended> {
             print_message(&format!("mistral-cassette: {}", NO_REQUESTS));
             exit = findings();
         }
-        if !arguments.check_unused(&watch, has_succeeded, recorder.mode()).await? {
+        let lacks_key = recorder.session().is_ended_without_key();
+        if !arguments.check_unused(&watch, has_succeeded, recorder.mode()).await? && !lacks_key {
             exit = findings();
         }
-        if !status.success() && !recorder.session().is_ended_without_key() {
+        if !status.success() && !lacks_key {
             exit = ExitCode::from(status_code(status));
         }
         Ok(Ended {
@@ -248,7 +249,7 @@ async fn save(staged: &StagedEngine, has_succeeded: bool) -> Result<()> {
         staged.commit().await?;
         return Ok(());
     }
-    let recordings = count(staged.staged().await?, "recording");
+    let recordings = count(staged.staged(), "recording");
     print_message(&format!(
         "mistral-cassette: the run failed: {recordings} not saved (--save-on success)"
     ));
