@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{StreamFormat, StreamSplitter, is_done};
+use crate::http::{StreamFormat, StreamSplitter, is_done, media_type};
 
 /// Checks whether a body is complete when only the end of its connection marks its end.
 pub(super) enum Completeness {
@@ -20,9 +20,10 @@ impl Completeness {
         if let Some(format) = StreamFormat::of(content_type) {
             return Some(Self::Events(format.splitter()));
         }
-        content_type
-            .is_some_and(|kind| kind.starts_with("application/json"))
-            .then(|| Self::Json(Nesting::default()))
+        // JSON lines, too.
+        let kind = media_type(content_type.unwrap_or_default()).to_ascii_lowercase();
+        let is_json = kind.starts_with("application/json") || kind.ends_with("+json");
+        is_json.then(|| Self::Json(Nesting::default()))
     }
 
     fn push(&mut self, piece: &[u8]) {
