@@ -406,7 +406,7 @@ fn entries_that_cannot_be_represented_are_reported_with_their_location() {
         (done.code(), done.stdout.as_str()),
         (
             1,
-            "1 interaction in 1 cassette imported, 0 unchanged, 23 not imported, 1 file of unknown format\n"
+            "1 interaction in 1 cassette imported, 0 unchanged, 23 not imported, 1 file not read\n"
         ),
         "{}",
         done.stderr

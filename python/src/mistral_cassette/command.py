@@ -18,19 +18,19 @@ _NAME = "mistral-cassette.exe" if os.name == "nt" else "mistral-cassette"
 def find_command() -> Path:
     """Returns the path of the command.
 
-    The first of these: the one that was installed with this package, the one in the variable
-    `MISTRAL_CASSETTE_COMMAND`, the one in `PATH`.
+    The first of these: the one in the variable `MISTRAL_CASSETTE_COMMAND`, the one that was installed
+    with this package, the one in `PATH`.
 
     Raises:
         SetupError: there is none.
     """
-    for folder in _script_folders():
-        if (folder / _NAME).is_file():
-            return folder / _NAME
     if named := os.environ.get(VARIABLE):
         if not Path(named).is_file():
             raise SetupError(f"there is no command: {named} ({VARIABLE})", kind="settings")
         return Path(named)
+    for folder in _script_folders():
+        if (folder / _NAME).is_file():
+            return folder / _NAME
     if found := shutil.which("mistral-cassette"):
         return Path(found)
     hint = f"install the package mistral-cassette again, or set {VARIABLE} to the path of the command"

@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let files = match unknown.len() {
         0 => String::new(),
-        number => format!(", {} of unknown format", count(number, "file")),
+        number => format!(", {} not read", count(number, "file")),
     };
     print(&format!(
         "{} in {} imported, {} unchanged, {} not imported{files}\n",
