@@ -191,7 +191,7 @@ async fn a_browser_that_does_not_read_delays_nobody_and_gets_what_it_missed() {
         last.contains(&format!("id: {number}\n")) && !last.contains("missing"),
         "{last}"
     );
-    // The first browser gets all, or is told how many are missing.
+    // The first browser gets all, or the number of those that are missing.
     let (mut read, last) = (String::new(), format!("id: {number}\n"));
     let mut chunk = String::new();
     while !chunk.contains(&last) {
