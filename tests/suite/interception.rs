@@ -477,6 +477,56 @@ async fn a_thousand_tunnels_at_once_are_served() {
     assert!(verdict.unwrap_err().to_string().contains("1 request was not recorded"));
 }
 
+/// HTTP/2 rapid reset (CVE-2023-44487).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_resets_its_requests_at_once_is_disconnected() {
+    const REQUESTS: usize = 10_000;
+    const GO_AWAY: u8 = 7;
+    const ENHANCE_YOUR_CALM: u8 = 11;
+    let directory = tempfile::tempdir().unwrap();
+    let proxy = proxy(directory.path(), Mode::Strict, "http://127.0.0.1:9").await;
+    let (url, trusted) = (proxy.url(), proxy.certificate().unwrap().to_owned());
+    let (wire, _) = connect(&url, "api.mistral.ai:443", "").await;
+    let stream = handshake(wire, tls::client(&trusted, &["h2"]), "api.mistral.ai").await;
+    let (mut read, mut write) = tokio::io::split(stream.unwrap());
+    // The preface, and empty SETTINGS.
+    let mut frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // Method GET, scheme https, path and authority, by their indexes in the static table of HPACK.
+    let head = b"\x82\x87\x04\x0a/v1/models\x01\x0eapi.mistral.ai";
+    for id in (1..).step_by(2).take(REQUESTS).map(u32::to_be_bytes) {
+        // HEADERS with the end of the request, and RST_STREAM with CANCEL.
+        frames.extend([0, 0, head.len() as u8, 1, 5]);
+        frames.extend(id.iter().chain(head));
+        frames.extend([0, 0, 4, 3, 0]);
+        frames.extend(id.iter().chain(&8_u32.to_be_bytes()));
+    }
+    let sending = tokio::spawn(async move {
+        let _ = write.write_all(&frames).await;
+        write
+    });
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(20), read.read_to_end(&mut answer));
+    // The proxy may reset the connection.
+    let _ = reading.await.expect("the connection is closed");
+    drop(sending.await.unwrap());
+    let mut rest = &answer[..];
+    let mut reasons = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, after @ ..] = rest {
+        let (frame, next) = after.split_at(u32::from_be_bytes([0, *a, *b, *c]) as usize);
+        if *kind == GO_AWAY {
+            reasons.push(frame[7]);
+        }
+        rest = next;
+    }
+    assert_eq!(reasons, [ENHANCE_YOUR_CALM]);
+    // Few of them were answered, and another client is served.
+    assert!(proxy.recorder().session().summary().failed < REQUESTS / 10);
+    let mut wire = intercepted(&url, &trusted, "api.mistral.ai", "").await;
+    wire.send("GET /v1/models", "", b"").await;
+    assert_eq!(wire.answer().await.status, 424);
+    proxy.stop().await.unwrap_err();
+}
+
 // The command.
 
 fn root(path: &str) -> PathBuf {
