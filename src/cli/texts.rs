@@ -46,6 +46,10 @@ pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
 /// The first words of an answer in the first events of a stream.
 fn start_of_answer(stream: &[u8]) -> Option<String> {
     let words = |events| answer_in(&assembled_start(stream, events)?);
+    // The answer comes after thinking, and counts more.
+    if memchr::memmem::find(stream, b"thinking").is_some() {
+        return words(EVENTS);
+    }
     let is_enough = |words: &String| words.chars().count() >= ENOUGH;
     words(FIRST_EVENTS).filter(is_enough).or_else(|| words(EVENTS))
 }
@@ -167,6 +171,24 @@ mod tests {
         let stream = chunk("A ") + &chunk("wind.") + "data: [DONE]\n\n";
         assert_eq!(answer("text/event-stream", &stream).as_deref(), Some("A wind."));
         assert_eq!(answer("text/plain", "plain"), None);
+        // The first events are not enough: they are empty, short, or thinking.
+        let thought = |word: &str| {
+            let content = json!([{ "type": "thinking", "thinking": [{ "type": "text", "text": word }] }]);
+            format!(
+                "data: {}\n\n",
+                json!({ "choices": [{ "delta": { "content": content } }] })
+            )
+        };
+        let long = "0123456789 ".repeat(6);
+        for (first, words) in [
+            (chunk("").repeat(20), long.trim_end().to_owned()),
+            (chunk("a").repeat(20), format!("{}{}", "a".repeat(20), long.trim_end())),
+            (thought("some thought ").repeat(20), long.trim_end().to_owned()),
+        ] {
+            assert_eq!(answer("text/event-stream", &(first + &chunk(&long))), Some(words));
+        }
+        let many = chunk("word ").repeat(100);
+        assert!(answer("text/event-stream", &many).unwrap().len() < EVENTS * 5 / 2);
         let frame = crate::http::frame_tests::chunk(r#"{"outputs":[{"text":"A wind.","stop_reason":"stop"}]}"#);
         let bedrock = RecordedResponse {
             status: StatusCode::OK,
