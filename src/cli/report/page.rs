@@ -1,5 +1,7 @@
 //! Builds the HTML page of `report` and of the live view from its frame, style, scripts and data.
 
+use std::convert::Infallible;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -33,9 +35,6 @@ const SCRIPT: &str = concat!(
     include_str!("page/live.js"),
     include_str!("page/start.js"),
 );
-
-/// The id of the element with the list of the recordings.
-const INDEX: &str = "index";
 
 /// A tag near the beginning of each page, by which `report` recognises its own files.
 pub(crate) const GENERATOR_TAG: &str = "<meta name=\"generator\" content=\"mistral-cassette";
@@ -85,22 +84,10 @@ impl Page {
             "recordings": summaries,
         });
         let mut bytes = 0;
-        let mut add = |text: &str| {
+        write_document(&policy(), &index, &details, |text| {
             bytes += text.len();
             write(text)
-        };
-        add(&start(&policy()))?;
-        let index = (INDEX.to_owned(), escaped(&index));
-        let details = details.into_iter().enumerate();
-        for (id, json) in [index]
-            .into_iter()
-            .chain(details.map(|(number, json)| (format!("r{number}"), json)))
-        {
-            add(&start_of_element(&id))?;
-            add(&json)?;
-            add(END_OF_ELEMENT)?;
-        }
-        add(&end())?;
+        })?;
         Ok(bytes)
     }
 }
@@ -132,14 +119,12 @@ impl LivePage<'_> {
             "prices": { "date": self.prices.date, "source": self.prices.source },
             "recordings": self.recordings,
         });
-        [
-            start(&live_policy()),
-            start_of_element(INDEX),
-            escaped(&index),
-            END_OF_ELEMENT.to_owned(),
-            end(),
-        ]
-        .concat()
+        let mut html = String::new();
+        let Ok(()) = write_document(&live_policy(), &index, &[], |text| {
+            html.push_str(text);
+            Ok::<_, Infallible>(())
+        });
+        html
     }
 }
 
@@ -163,12 +148,27 @@ pub(crate) fn live_policy() -> String {
     policy() + "; connect-src 'self'"
 }
 
-/// Starts a `script` element that the browser does not run.
-fn start_of_element(id: &str) -> String {
-    format!("<script type=\"application/json\" id=\"{id}\">")
+/// Writes the frame, with the list of the recordings and the escaped JSON of each recording as `script` elements that the
+/// browser does not run.
+fn write_document<E>(
+    policy: &str,
+    index: &Value,
+    details: &[String],
+    mut write: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let (before, after) = FRAME.split_once("{recordings}").unwrap_or((FRAME, ""));
+    write(&fill(before, &[("{policy}", policy), ("{style}", STYLE)]))?;
+    let mut element = |id: &str, json: &str| {
+        write(&format!("<script type=\"application/json\" id=\"{id}\">"))?;
+        write(json)?;
+        write("</script>\n")
+    };
+    element("index", &escaped(index))?;
+    for (number, details) in details.iter().enumerate() {
+        element(&format!("r{number}"), details)?;
+    }
+    write(&fill(after, &[("{script}", SCRIPT)]))
 }
-
-const END_OF_ELEMENT: &str = "</script>\n";
 
 /// Writes JSON with escapes for the characters that could end an element, and for the line separators of JavaScript.
 fn escaped(value: &Value) -> String {
@@ -195,23 +195,6 @@ fn escaped(value: &Value) -> String {
 /// Returns the hash of a style or script, in the form of a Content-Security-Policy.
 fn csp_hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(sha256(text.as_bytes())))
-}
-
-/// The page before its recordings.
-fn start(policy: &str) -> String {
-    let (start, _) = halves();
-    fill(start, &[("{policy}", policy), ("{style}", STYLE)])
-}
-
-/// The page after its recordings.
-fn end() -> String {
-    let (_, end) = halves();
-    fill(end, &[("{script}", SCRIPT)])
-}
-
-/// The frame before and after the recordings.
-fn halves() -> (&'static str, &'static str) {
-    FRAME.split_once("{recordings}").unwrap_or((FRAME, ""))
 }
 
 /// Replaces placeholders, each once and in this order, so that a placeholder in a text stays as it is.
