@@ -41,6 +41,7 @@ pub(crate) async fn read_body(engine: &dyn CacheEngine, blob: &Blob, location: i
 ///
 /// # Errors
 /// The same as [`read_body`].
+#[cfg(feature = "cli")]
 pub(crate) async fn inline_bodies(
     engine: &dyn CacheEngine,
     mut cassette: Cassette,

@@ -192,3 +192,31 @@ impl<Near: CacheEngine, Far: CacheEngine> EngineExtensions for LayeredEngine<Nea
         self.far.extensions().directory()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::DirectoryEngine;
+    use crate::hash::sha256_hex;
+
+    #[tokio::test]
+    async fn a_near_directory_stores_a_body_that_the_far_one_has_in_base64() {
+        let (near_folder, far_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (near, far) = (
+            DirectoryEngine::new(near_folder.path()),
+            DirectoryEngine::new(far_folder.path()),
+        );
+        // Tools would remove the blanks at the end of the line.
+        let body = Bytes::from("a line  \nanother\n");
+        let sha256 = sha256_hex(&body);
+        far.extensions().set_body(&sha256, &body).await.unwrap();
+        let layered = LayeredEngine::new(near.clone(), far);
+        let decoded = |stored: Option<Bytes>| decode(stored.unwrap(), &sha256);
+        for _ in 0..2 {
+            assert_eq!(decoded(layered.get_body(&sha256).await.unwrap()), Some(body.clone()));
+        }
+        let copy = near.extensions().get_body(&sha256).await.unwrap();
+        assert_ne!(copy.as_ref(), Some(&body), "the body is not in Base64");
+        assert_eq!(decoded(copy), Some(body.clone()));
+    }
+}

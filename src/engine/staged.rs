@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::cassettes::{inline_bodies, read_body, set_expiring};
+use super::cassettes::{read_body, set_expiring};
 use super::{CacheEngine, Counts, DirectoryEngine, EngineExtensions, Lock, Size};
-use crate::cassette::{Blob, yaml};
+use crate::cassette::Blob;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RequestKey;
 use crate::settings::Settings;
@@ -85,25 +85,18 @@ impl StagedEngine {
     /// An engine failed.
     pub(crate) async fn commit(&self) -> Result<usize> {
         let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut stores_bodies = true;
         for sha256 in bodies {
             let blob = Blob::External { sha256: sha256.clone() };
             let body = read_body(&self.staged, &blob, || self.staged.root().display().to_string()).await?;
-            stores_bodies &= self.base.extensions().set_body(&sha256, &body).await?;
+            self.base.extensions().set_body(&sha256, &body).await?;
         }
         let entries: Vec<Entry> = self.entries().values().cloned().collect();
         for Entry { key, ttl } in &entries {
-            let Some(mut document) = self.staged.get(key).await? else {
-                continue;
-            };
-            if !stores_bodies {
-                let location = self.staged.location_of(key);
-                let cassette = yaml::read(&document, &location)?;
-                document = yaml::write(&inline_bodies(&self.staged, cassette, &location).await?)?;
-            }
-            match ttl {
-                Some(ttl) => set_expiring(&*self.base, key, document, *ttl).await?,
-                None => self.base.set(key, document).await?,
+            if let Some(cassette) = self.staged.get(key).await? {
+                match ttl {
+                    Some(ttl) => set_expiring(&*self.base, key, cassette, *ttl).await?,
+                    None => self.base.set(key, cassette).await?,
+                }
             }
         }
         Ok(entries.len())
@@ -120,6 +113,14 @@ impl StagedEngine {
         Ok(())
     }
 
+    /// Deletes what is staged.
+    async fn clear_staged(&self) -> Result<()> {
+        self.staged.clear().await?;
+        self.entries().clear();
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
     /// Deletes the staged cassettes. Returns their number.
     ///
     /// # Errors
@@ -127,9 +128,7 @@ impl StagedEngine {
     #[cfg(feature = "cli")]
     pub(crate) async fn discard(&self) -> Result<usize> {
         let count = self.staged();
-        self.staged.clear().await?;
-        self.entries().clear();
-        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.clear_staged().await?;
         Ok(count)
     }
 
@@ -169,8 +168,7 @@ impl CacheEngine for StagedEngine {
     }
 
     async fn clear(&self) -> Result<()> {
-        self.staged.clear().await?;
-        self.entries().clear();
+        self.clear_staged().await?;
         self.base.clear().await
     }
 
@@ -258,11 +256,11 @@ mod tests {
     use crate::engine::MemoryEngine;
     use crate::key::Scope;
 
-    /// An engine without large bodies that notes TTLs.
+    /// An engine that notes what it stores with a TTL.
     #[derive(Default)]
     struct Base {
         engine: MemoryEngine,
-        ttls: Mutex<Vec<Duration>>,
+        expiring: Mutex<Vec<(RequestKey, Duration)>>,
     }
 
     #[async_trait]
@@ -275,6 +273,14 @@ mod tests {
             self.engine.set(key, cassette).await
         }
 
+        async fn remove(&self, key: &RequestKey) -> Result<()> {
+            self.engine.remove(key).await
+        }
+
+        async fn keys(&self) -> Result<Vec<RequestKey>> {
+            self.engine.keys().await
+        }
+
         fn extensions(&self) -> &dyn EngineExtensions {
             self
         }
@@ -283,35 +289,35 @@ mod tests {
     #[async_trait]
     impl EngineExtensions for Base {
         async fn set_expiring(&self, key: &RequestKey, cassette: &Bytes, ttl: Duration) -> Result<bool> {
-            self.ttls.lock().unwrap().push(ttl);
+            self.expiring.lock().unwrap().push((key.clone(), ttl));
             self.engine.set(key, cassette.clone()).await?;
             Ok(true)
         }
     }
 
     #[tokio::test]
-    async fn commit_keeps_keys_and_ttls_and_bodies_that_the_engine_below_cannot_store() {
+    async fn commit_stores_each_cassette_under_its_complete_key_with_its_ttl() {
         let base = Arc::new(Base::default());
         let staged = StagedEngine::new(base.clone()).unwrap();
-        let request = RecordedRequest::new("POST", "/v1/chat/completions", "{}".to_owned());
-        let key = RequestKey::of(&request, &Scope::default(), &Settings::default().matching);
-        let body = Bytes::from("a large body");
-        let sha256 = crate::hash::sha256_hex(&body);
-        assert!(staged.set_body(&sha256, &body).await.unwrap());
-        let document = format!(
-            "version: 1\nkey: {}\nrecorded:\n  at: \"2026-11-28T12:00:00.000000Z\"\n  by: mistral-cassette\nrequest:\n  \
-             method: POST\n  path: /v1/chat/completions\n  body:\n    json: {{}}\nresponses:\n- status: 200\n  body:\n    \
-             file: {sha256}\n  timing_ms: [1]\n",
-            key.hash()
-        );
-        let ttl = Duration::from_secs(60);
-        assert!(staged.set_expiring(&key, &document.into(), ttl).await.unwrap());
-        assert_eq!(
-            (staged.commit().await.unwrap(), &*base.ttls.lock().unwrap()),
-            (1, &vec![ttl])
-        );
-        let document = base.get(&key).await.unwrap().unwrap();
-        let cassette = yaml::read(&document, "the engine").unwrap();
-        assert_eq!(cassette.responses[0].body, Blob::Inline(body));
+        let key = |path: &str| {
+            let request = RecordedRequest::new("GET", path, "");
+            RequestKey::of(&request, &Scope::default(), &Settings::default().matching)
+        };
+        let (lasting, expiring, discarded) = (key("/v1/models"), key("/v1/files"), key("/v1/agents"));
+        let (cassette, ttl) = (Bytes::from("a cassette"), Duration::from_secs(60));
+        staged.set(&lasting, cassette.clone()).await.unwrap();
+        assert!(staged.set_expiring(&expiring, &cassette, ttl).await.unwrap());
+        staged.set(&discarded, cassette.clone()).await.unwrap();
+        staged.remove(&discarded).await.unwrap();
+        assert_eq!(staged.keys().await.unwrap().len(), 2);
+        assert_eq!(staged.commit().await.unwrap(), 2);
+        assert_eq!(*base.expiring.lock().unwrap(), [(expiring.clone(), ttl)]);
+        for (key, stored) in [
+            (&lasting, Some(&cassette)),
+            (&expiring, Some(&cassette)),
+            (&discarded, None),
+        ] {
+            assert_eq!(base.get(key).await.unwrap().as_ref(), stored, "{key}");
+        }
     }
 }
