@@ -187,7 +187,7 @@ impl Recorder {
         let plan = self.shared.mode.plan(upstream.has_key(&request));
         let mut exchange = match self.prepare(&mut request, &upstream, plan).await {
             Ok(exchange) => exchange,
-            Err(error) => return Box::pin(self.bypass(error, plan, request, upstream)).await,
+            Err(error) => return Box::pin(self.bypass(error, None, plan, request, upstream)).await,
         };
         if self.session().has_listener() {
             *prepared = Some(exchange.prepared.clone());
@@ -210,7 +210,9 @@ impl Recorder {
                     None => exchange.expired = Some(document),
                 },
                 Lookup::Missing => {}
-                Lookup::Unavailable(error) => return Box::pin(self.bypass(error, plan, request, upstream)).await,
+                Lookup::Unavailable(error) => {
+                    return Box::pin(self.bypass(error, Some(exchange.key()), plan, request, upstream)).await;
+                }
             }
         }
         // Boxed, so that the future of a replay stays small.
@@ -308,7 +310,11 @@ impl Recorder {
                     }
                     // A stale recording changes nothing: the request is sent, as was decided before the wait.
                     Lookup::Stale(_) | Lookup::Missing => {}
-                    Lookup::Unavailable(error) => return self.bypass(error, exchange.plan, request, upstream).await,
+                    Lookup::Unavailable(error) => {
+                        return self
+                            .bypass(error, Some(exchange.key()), exchange.plan, request, upstream)
+                            .await;
+                    }
                 }
             }
         };
@@ -328,7 +334,8 @@ impl Recorder {
             }
             Lookup::Unavailable(error) => {
                 drop(call);
-                self.bypass(error, exchange.plan, request, upstream).await
+                self.bypass(error, Some(exchange.key()), exchange.plan, request, upstream)
+                    .await
             }
         }
     }
@@ -342,13 +349,20 @@ impl Recorder {
         upstream: impl Transport,
     ) -> Result<Response> {
         match self.replay(exchange, document).await {
-            Err(error) => Box::pin(self.bypass(error, exchange.plan, request, upstream)).await,
+            Err(error) => Box::pin(self.bypass(error, Some(exchange.key()), exchange.plan, request, upstream)).await,
             replayed => replayed,
         }
     }
 
     /// Answers from the upstream and records nothing if a cache has failed and the mode allows it; else returns the error.
-    async fn bypass(&self, error: Error, plan: Plan, request: Request, upstream: impl Transport) -> Result<Response> {
+    async fn bypass(
+        &self,
+        error: Error,
+        key: Option<&RequestKey>,
+        plan: Plan,
+        request: Request,
+        upstream: impl Transport,
+    ) -> Result<Response> {
         if !self.shared.store.may_bypass(&error, plan) {
             return Err(error);
         }
@@ -357,6 +371,9 @@ impl Recorder {
         let (line, started) = (format!("{method} {}", request.target()), Instant::now());
         let response = upstream.send(request).await?;
         self.session().count(|summary| summary.skipped += 1);
+        if let Some(key) = key {
+            self.log_use(key, Use::NotRecorded);
+        }
         self.report_bypass(&line, started, response.status());
         Ok(response.without_connection_headers(method.as_str()))
     }

@@ -50,7 +50,7 @@ pub(crate) enum Use {
     Replayed,
     Recorded,
     Missed,
-    /// The upstream answered, and the response was not recorded: an existing recording is in use.
+    /// The upstream answered, and the response was not recorded. An existing recording stays in use.
     NotRecorded,
 }
 

@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn json_is_recognized_by_its_media_type() {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "application/jsonl",
+        ] {
+            let mut completeness = Completeness::of(Some(kind)).unwrap();
+            completeness.push(b"{\"a\":");
+            assert_eq!(completeness.incomplete_unit(), Some("its JSON"), "{kind}");
+        }
+        assert!(Completeness::of(None).is_none());
+    }
+
+    #[test]
     fn events_are_complete_after_a_blank_line_or_done() {
         let unit = |text: &str| {
             let mut completeness = Completeness::of(Some("text/event-stream")).unwrap();

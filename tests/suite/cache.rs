@@ -354,6 +354,37 @@ async fn an_engine_that_fails_during_a_response_does_not_affect_the_response() {
 }
 
 #[tokio::test]
+async fn a_response_that_a_failing_engine_does_not_store_is_in_the_usage_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("usage.jsonl");
+    let logging = |engine: &Arc<Moody>| {
+        let recorder = Recorder::builder(engine.clone()).mode(Mode::Replay);
+        recorder.settings(settings("")).usage_log(&file).build().unwrap()
+    };
+    let not_recorded = || std::fs::read_to_string(&file).unwrap().matches("not_recorded").count();
+    // It fails before the request is sent.
+    let (server, engine) = (counting().await, Arc::new(Moody::default()));
+    engine.fails.store(true, Ordering::SeqCst);
+    let session = logging(&engine);
+    ask(&session, &server, "hello").await;
+    session.finish().await.unwrap();
+    assert_eq!(not_recorded(), 1);
+    // It fails while the response arrives.
+    engine.fails.store(false, Ordering::SeqCst);
+    let (steps, reply) = Reply::directed("application/json");
+    let reply = std::sync::Mutex::new(Some(reply));
+    let server = Server::start(move |_, _| reply.lock().unwrap().take().unwrap()).await;
+    let session = logging(&engine);
+    let response = session.answer(question("hello"), upstream(&server)).await.unwrap();
+    engine.fails.store(true, Ordering::SeqCst);
+    steps.send(Step::Send(r#"{"id":"1"}"#.into())).unwrap();
+    drop(steps);
+    response.text().await.unwrap();
+    session.finish().await.unwrap();
+    assert_eq!(not_recorded(), 2);
+}
+
+#[tokio::test]
 async fn a_damaged_entry_is_requested_again_in_a_cache_and_not_in_a_directory() {
     let (server, engine) = (counting().await, Arc::new(MemoryEngine::new()));
     let first = ask(&recorder(Mode::Replay, &engine, ""), &server, "hello").await;

@@ -130,6 +130,22 @@ async fn a_run_with_a_refused_or_missing_key_ends_with_status_2() {
             done.stderr
         );
     }
+    // Unused recordings do not hide it.
+    let other = Project::new();
+    other.write("cassettes/models/unused-0123456789abcdef.yaml", "version: 1\n");
+    let mut command = other.command(&record);
+    command.args([
+        &server.url,
+        "--fail-unused",
+        "--all-scopes",
+        "--",
+        "python3",
+        "-c",
+        PROGRAM,
+    ]);
+    let unused = done(command.env("MISTRAL_API_KEY", WRONG));
+    assert_eq!(unused.code(), 2, "{}", unused.stderr);
+    assert!(unused.stderr.contains("1 cassette not used"), "{}", unused.stderr);
     // Another machine is not asked without a key.
     let done = run(None, "http://api.invalid", PROGRAM);
     assert_eq!(done.code(), 2);

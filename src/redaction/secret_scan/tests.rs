@@ -394,6 +394,32 @@ fn the_name_of_a_query_parameter_makes_its_value_a_secret() {
 }
 
 #[test]
+fn each_name_of_a_secret_makes_its_value_a_possible_one() {
+    for name in [
+        "my_token",
+        "SECRET",
+        "passwd",
+        "Password",
+        "db_pwd",
+        "passphrase",
+        "apikey",
+        "API_KEY",
+        "api-key",
+        "accesskey",
+        "access_key",
+        "Access-Key",
+        "privateKey",
+        "private_key",
+        "private-key",
+        "credential",
+    ] {
+        let text = format!("{name}: \"{}\"", random(LOWER, 16, 7));
+        let kinds: Vec<_> = find_in_body(text.as_bytes()).iter().map(|secret| secret.kind).collect();
+        assert_eq!(kinds, ["a possible password or token"], "{text}");
+    }
+}
+
+#[test]
 fn private_keys_are_found_in_quotes_and_in_source_code() {
     let label = ["PRIVATE", " KEY"].concat();
     let lines = [
