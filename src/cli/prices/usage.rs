@@ -27,13 +27,13 @@ pub(crate) struct Usage {
 
 impl AddAssign for Usage {
     fn add_assign(&mut self, more: Self) {
-        self.input_tokens += more.input_tokens;
-        self.cached_tokens += more.cached_tokens;
-        self.output_tokens += more.output_tokens;
-        self.pages += more.pages;
-        self.annotated_pages += more.annotated_pages;
-        self.audio_seconds += more.audio_seconds;
-        self.characters += more.characters;
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(more.cached_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        self.pages = self.pages.saturating_add(more.pages);
+        self.annotated_pages = self.annotated_pages.saturating_add(more.annotated_pages);
+        self.audio_seconds = self.audio_seconds.saturating_add(more.audio_seconds);
+        self.characters = self.characters.saturating_add(more.characters);
     }
 }
 
@@ -63,7 +63,7 @@ impl Usage {
             return Some(Self {
                 // The API charges the tokens of connectors as input.
                 input_tokens: any(["prompt_tokens", "input_tokens", "inputTokens"])
-                    + number(&usage["connector_tokens"]),
+                    .saturating_add(number(&usage["connector_tokens"])),
                 cached_tokens: number(&usage["prompt_tokens_details"]["cached_tokens"])
                     .max(number(&usage["input_tokens_details"]["cached_tokens"]))
                     .max(number(&usage["num_cached_tokens"])),
@@ -87,7 +87,7 @@ impl Usage {
 
     /// Returns the input and output tokens together.
     pub(crate) fn tokens(&self) -> u64 {
-        self.input_tokens + self.output_tokens
+        self.input_tokens.saturating_add(self.output_tokens)
     }
 }
 
@@ -254,5 +254,12 @@ data: {"response":{"usage":{"input_tokens":7,"output_tokens":3,"input_tokens_det
         );
         assert_eq!(speech.map(|usage| usage.characters), Some(5));
         assert_eq!(of("/v1/models", "", json, r#"{"data":[]}"#), None);
+        let most = format!(
+            r#"{{"usage":{{"prompt_tokens":{0},"completion_tokens":{0},"connector_tokens":{0}}}}}"#,
+            u64::MAX
+        );
+        let mut usage = of("/v1/x", "{}", json, &most).unwrap();
+        usage += usage;
+        assert_eq!((usage.tokens(), usage.output_tokens), (u64::MAX, u64::MAX));
     }
 }

@@ -57,7 +57,7 @@ impl Costs {
         let scope = scope.unwrap_or_else(none);
         let recorded = |row: &mut Row| {
             row.cassettes += 1;
-            row.tokens += usage.tokens();
+            row.tokens = row.tokens.saturating_add(usage.tokens());
             row.cost += cost.unwrap_or_default();
             row.without_price += u64::from(cost.is_none());
         };
@@ -74,7 +74,8 @@ impl Costs {
         for (replaying, times) in replays {
             let replayed = |row: &mut Row| {
                 row.replays += times;
-                row.saved_tokens += (usage.tokens() as f64 * share * *times as f64) as u64;
+                let tokens = (usage.tokens() as f64 * share * *times as f64) as u64;
+                row.saved_tokens = row.saved_tokens.saturating_add(tokens);
                 row.saved += cost.unwrap_or_default() * share * *times as f64;
             };
             replayed(self.models.entry(model.clone()).or_default());
@@ -86,7 +87,8 @@ impl Costs {
 
     /// The tokens of all cassettes.
     pub(super) fn tokens(&self) -> u64 {
-        self.models.values().map(|row| row.tokens).sum()
+        let rows = self.models.values();
+        rows.fold(0, |tokens, row| tokens.saturating_add(row.tokens))
     }
 
     pub(super) fn text(&self, prices: &Prices, has_replays: bool) -> String {
