@@ -91,15 +91,22 @@ impl StagedEngine {
             self.base.extensions().set_body(&sha256, &body).await?;
         }
         let entries: Vec<Entry> = self.entries().values().cloned().collect();
-        for Entry { key, ttl } in &entries {
-            if let Some(cassette) = self.staged.get(key).await? {
-                match ttl {
-                    Some(ttl) => set_expiring(&*self.base, key, cassette, *ttl).await?,
-                    None => self.base.set(key, cassette).await?,
-                }
-            }
+        for (saved, entry) in entries.iter().enumerate() {
+            let failed =
+                |error: Error| error.with_prefix(&format!("{saved} of {} recordings are saved", entries.len()));
+            self.commit_one(entry).await.map_err(failed)?;
         }
         Ok(entries.len())
+    }
+
+    async fn commit_one(&self, Entry { key, ttl }: &Entry) -> Result<()> {
+        let Some(cassette) = self.staged.get(key).await? else {
+            return Ok(());
+        };
+        match ttl {
+            Some(ttl) => set_expiring(&*self.base, key, cassette, *ttl).await,
+            None => self.base.set(key, cassette).await,
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -256,11 +263,13 @@ mod tests {
     use crate::engine::MemoryEngine;
     use crate::key::Scope;
 
-    /// An engine that notes what it stores with a TTL.
+    /// An engine that notes what it stores with a TTL, and can be full.
     #[derive(Default)]
     struct Base {
         engine: MemoryEngine,
         expiring: Mutex<Vec<(RequestKey, Duration)>>,
+        /// The number of cassettes for which there is space.
+        space: Option<usize>,
     }
 
     #[async_trait]
@@ -270,6 +279,9 @@ mod tests {
         }
 
         async fn set(&self, key: &RequestKey, cassette: Bytes) -> Result<()> {
+            if Some(self.engine.keys().await?.len()) == self.space {
+                return Err(Error::engine("the store is full"));
+            }
             self.engine.set(key, cassette).await
         }
 
@@ -295,14 +307,29 @@ mod tests {
         }
     }
 
+    fn key(path: &str) -> RequestKey {
+        let request = RecordedRequest::new("GET", path, "");
+        RequestKey::of(&request, &Scope::default(), &Settings::default().matching)
+    }
+
+    #[tokio::test]
+    async fn the_error_of_commit_says_how_much_is_saved() {
+        let base = Base {
+            space: Some(1),
+            ..Base::default()
+        };
+        let staged = StagedEngine::new(Arc::new(base)).unwrap();
+        for path in ["/v1/models", "/v1/files", "/v1/agents"] {
+            staged.set(&key(path), Bytes::from("a cassette")).await.unwrap();
+        }
+        let error = staged.commit().await.unwrap_err();
+        assert_eq!(error.to_string(), "1 of 3 recordings are saved: the store is full");
+    }
+
     #[tokio::test]
     async fn commit_stores_each_cassette_under_its_complete_key_with_its_ttl() {
         let base = Arc::new(Base::default());
         let staged = StagedEngine::new(base.clone()).unwrap();
-        let key = |path: &str| {
-            let request = RecordedRequest::new("GET", path, "");
-            RequestKey::of(&request, &Scope::default(), &Settings::default().matching)
-        };
         let (lasting, expiring, discarded) = (key("/v1/models"), key("/v1/files"), key("/v1/agents"));
         let (cassette, ttl) = (Bytes::from("a cassette"), Duration::from_secs(60));
         staged.set(&lasting, cassette.clone()).await.unwrap();
