@@ -212,9 +212,13 @@ impl Import<'_> {
             match positions.get(&new.key) {
                 Some(at) => {
                     let cassette = &mut cassettes[*at].cassette;
-                    if new.cassette.recorded.is_exact() {
-                        cassette.recorded = cassette.recorded.followed_by(new.cassette.recorded);
-                    }
+                    let recorded = new.cassette.recorded;
+                    // As in a cassette that was recorded here: the time of the last response, and those of earlier ones if
+                    // they are exact.
+                    cassette.recorded = match recorded.is_exact() {
+                        true => cassette.recorded.followed_by(recorded),
+                        false => recorded,
+                    };
                     cassette.responses.extend(new.cassette.responses);
                     cassettes[*at].locations.extend(new.locations);
                     cassettes[*at].warnings.extend(new.warnings);
