@@ -411,6 +411,14 @@ fn each_name_of_a_secret_makes_its_value_a_possible_one() {
         "privateKey",
         "private_key",
         "private-key",
+        "SECRET_KEY",
+        "secretKey",
+        "encryption_key",
+        "signing-key",
+        "MASTER_KEY",
+        "authkey",
+        "auth_key",
+        "auth-key",
         "credential",
     ] {
         let text = format!("{name}: \"{}\"", random(LOWER, 16, 7));

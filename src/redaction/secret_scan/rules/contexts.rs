@@ -287,10 +287,16 @@ pub(super) const OTHERS: &[Rule] = &[
             "privatekey",
             "private_key",
             "private-key",
+            "signing",
+            "encryption",
+            "master",
+            "authkey",
+            "auth_key",
+            "auth-key",
             "credential",
         ],
         pattern: concat!(
-            r#"(?i)([a-z0-9_.-]{0,40}(?:token|secret|passw(?:or)?d|pwd|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|credential))"#,
+            r#"(?i)([a-z0-9_.-]{0,40}(?:token|secret|passw(?:or)?d|pwd|passphrase|(?:api|access|private|secret|signing|encryption|master|auth)[_-]?key|credential))"#,
             assignment!(),
             r#"([a-z0-9_+/~!@#%^*=.-]{8,200})(?:[^a-z0-9(\[]|$)"#
         ),
