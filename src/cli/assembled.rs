@@ -6,8 +6,10 @@ use crate::http::{Event, parse_events, parse_json};
 
 /// The beginning of the response in a stream, from this number of events.
 pub(crate) fn assembled_start(body: &[u8], events: usize) -> Option<Value> {
-    // Each event ends with a blank line. Additional blank lines only make the start shorter.
-    let end = memchr::memmem::find_iter(body, "\n\n").nth(events);
+    // Each event ends with a blank line. Additional blank lines only make the start shorter. Comments are no events.
+    let ends = memchr::memmem::find_iter(body, "\n\n");
+    let is_event = |end: &usize| body.get(end + 2).is_none_or(|byte| *byte != b':');
+    let end = ends.filter(is_event).nth(events);
     assembled(&parse_events(&body[..end.unwrap_or(body.len())]))
 }
 
@@ -15,7 +17,6 @@ pub(crate) fn assembled_start(body: &[u8], events: usize) -> Option<Value> {
 pub(crate) fn assembled(events: &[Event]) -> Option<Value> {
     let mut response = Map::new();
     let mut outputs: Vec<Value> = Vec::new();
-    let mut text = String::new();
     for Event { data, .. } in events {
         let Some(Value::Object(event)) = parse_json(data.as_bytes()) else {
             continue;
@@ -27,29 +28,64 @@ pub(crate) fn assembled(events: &[Event]) -> Option<Value> {
             add_choice(&mut response, choice);
         }
         match event.get("type").and_then(Value::as_str) {
-            Some("message.output.delta") => add_text(
-                output(&mut outputs, &event, "message.output"),
-                "content",
-                &event["content"],
-            ),
-            Some("function.call.delta") => add_text(
-                output(&mut outputs, &event, "function.call"),
-                "arguments",
-                &event["arguments"],
-            ),
-            Some("transcription.text.delta") => {
-                text.push_str(event.get("text").and_then(Value::as_str).unwrap_or_default())
+            Some(kind) => add_event(&mut response, &mut outputs, kind, &event),
+            // What an API answers in place of a stream: `{object: "error", message, …}`, `{error: …}`, `{detail: …}`.
+            None if !event.contains_key("choices") => {
+                for name in ["object", "message", "error", "detail"] {
+                    if let Some(value) = event.get(name) {
+                        response.insert(name.to_owned(), value.clone());
+                    }
+                }
             }
-            _ => {}
+            None => {}
         }
     }
     if !outputs.is_empty() {
         response.insert("outputs".to_owned(), Value::Array(outputs));
     }
-    if !text.is_empty() {
-        response.insert("text".to_owned(), Value::String(text));
-    }
     (!response.is_empty()).then_some(Value::Object(response))
+}
+
+/// Adds an event of a conversation, of a transcription, or of the Responses API.
+fn add_event(response: &mut Map<String, Value>, outputs: &mut Vec<Value>, kind: &str, event: &Map<String, Value>) {
+    let member = |name: &str| event.get(name).cloned().unwrap_or_default();
+    let mut grow = |id: &str, kind: &str, name: &str, more: &str| {
+        add_text(output(outputs, event, id, kind), name, &member(more));
+    };
+    match kind {
+        "message.output.delta" => grow("id", "message.output", "content", "content"),
+        "function.call.delta" => grow("id", "function.call", "arguments", "arguments"),
+        "tool.execution.started" | "tool.execution.delta" => grow("id", "tool.execution", "arguments", "arguments"),
+        "response.output_text.delta" => grow("item_id", "message", "content", "delta"),
+        "response.reasoning_text.delta" => grow("item_id", "reasoning", "content", "delta"),
+        "response.function_call_arguments.delta" => grow("item_id", "function_call", "arguments", "delta"),
+        "response.output_item.added" if event["item"]["type"] == "function_call" => {
+            if let Value::Object(mut item) = member("item") {
+                item.insert("arguments".to_owned(), Value::String(String::new()));
+                outputs.push(Value::Object(item));
+            }
+        }
+        "transcription.text.delta" => {
+            let mut text = response.remove("text").unwrap_or_else(|| Value::String(String::new()));
+            if let (Value::String(text), Some(more)) = (&mut text, event.get("text").and_then(Value::as_str)) {
+                text.push_str(more);
+            }
+            response.insert("text".to_owned(), text);
+        }
+        "response.completed" | "response.incomplete" | "response.failed" => {
+            for name in ["usage", "error"] {
+                if let Some(value) = event["response"].get(name).filter(|value| !value.is_null()) {
+                    response.insert(name.to_owned(), value.clone());
+                }
+            }
+        }
+        "error" | "conversation.response.error" => response.extend([
+            ("type".to_owned(), member("type")),
+            ("code".to_owned(), member("code")),
+            ("message".to_owned(), member("message")),
+        ]),
+        _ => {}
+    }
 }
 
 /// Appends the delta of a choice to the choice with its index.
@@ -96,8 +132,8 @@ fn add_call(message: &mut Value, call: &Value) {
 }
 
 /// The output with the id of this event, or a new one.
-fn output<'a>(outputs: &'a mut Vec<Value>, event: &Map<String, Value>, kind: &str) -> &'a mut Value {
-    let id = event.get("id").cloned().unwrap_or_default();
+fn output<'a>(outputs: &'a mut Vec<Value>, event: &Map<String, Value>, id: &str, kind: &str) -> &'a mut Value {
+    let id = event.get(id).cloned().unwrap_or_default();
     let at = outputs
         .iter()
         .position(|output| output["id"] == id && output["type"] == kind)

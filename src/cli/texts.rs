@@ -56,19 +56,30 @@ fn start_of_answer(stream: &[u8]) -> Option<String> {
 
 /// The first words of an answer in the JSON of a response.
 pub(crate) fn answer_in(value: &Value) -> Option<String> {
-    let messages = value["choices"].as_array().into_iter().flatten();
-    let outputs = value["outputs"].as_array().into_iter().flatten();
-    None.or_else(|| messages.map(|choice| &choice["message"]).find_map(of_message))
+    let items = |name: &str| value[name].as_array().into_iter().flatten();
+    // An answer counts more than the calls and the thinking before it.
+    let is_before_the_answer = |output: &&Value| output["type"] == "tool.execution" || output["type"] == "reasoning";
+    let words = |text: &Value| first_words(text.as_str()?);
+    None.or_else(|| items("choices").map(|choice| &choice["message"]).find_map(of_message))
         .or_else(|| {
+            let outputs = items("outputs").chain(items("output"));
             outputs
-                .filter(|output| output["type"] != "tool.execution")
+                .filter(|output| !is_before_the_answer(output))
                 .find_map(of_message)
         })
-        .or_else(|| first_words(value["text"].as_str()?))
-        .or_else(|| first_words(value["pages"][0]["markdown"].as_str()?))
-        .or_else(|| first_words(value["message"].as_str()?))
-        .or_else(|| first_words(value["error"]["message"].as_str()?))
-        .or_else(|| first_words(value["detail"].as_str()?))
+        .or_else(|| words(&value["text"]))
+        .or_else(|| words(&value["pages"][0]["markdown"]))
+        .or_else(|| error_in(&value["message"]))
+        .or_else(|| error_in(&value["error"]))
+        .or_else(|| error_in(&value["detail"]))
+        .or_else(|| items("outputs").chain(items("output")).find_map(of_message))
+}
+
+/// The first words of an error: a text, `{message}`, or the details of an invalid request, `[{msg}]`, also in `{detail}`.
+fn error_in(error: &Value) -> Option<String> {
+    [error, &error["message"], &error[0]["msg"], &error["detail"][0]["msg"]]
+        .into_iter()
+        .find_map(|text| first_words(text.as_str()?))
 }
 
 /// The first words of a message, or its first tool call.
@@ -159,6 +170,31 @@ mod tests {
             (json!({ "text": "spoken" }), Some("spoken")),
             (json!({ "pages": [{ "markdown": "# Menu" }] }), Some("# Menu")),
             (json!({ "object": "error", "message": "too long" }), Some("too long")),
+            (
+                json!({ "output": [
+                    { "type": "reasoning", "content": [{ "type": "reasoning_text", "text": "Hm." }] },
+                    { "type": "message", "content": [{ "type": "output_text", "text": "A wind." }] },
+                ] }),
+                Some("A wind."),
+            ),
+            (
+                json!({ "output": [{ "type": "function_call", "name": "weather", "arguments": "{}" }] }),
+                Some("weather({})"),
+            ),
+            (
+                json!({ "outputs": [{ "type": "tool.execution", "name": "web", "arguments": "{}" }] }),
+                Some("web({})"),
+            ),
+            (
+                json!({ "detail": [{ "loc": ["body"], "msg": "field required" }] }),
+                Some("field required"),
+            ),
+            (
+                json!({ "message": { "detail": [{ "msg": "too few" }] } }),
+                Some("too few"),
+            ),
+            (json!({ "error": { "message": "no quota" } }), Some("no quota")),
+            (json!({ "error": "no quota" }), Some("no quota")),
             (json!({ "data": [{ "embedding": [0.1] }] }), None),
         ] {
             assert_eq!(
@@ -171,6 +207,39 @@ mod tests {
         let stream = chunk("A ") + &chunk("wind.") + "data: [DONE]\n\n";
         assert_eq!(answer("text/event-stream", &stream).as_deref(), Some("A wind."));
         assert_eq!(answer("text/plain", "plain"), None);
+        let event = |event: Value| {
+            format!(
+                "event: {}\ndata: {event}\n\n",
+                event["type"].as_str().unwrap_or("message")
+            )
+        };
+        let delta = |kind: &str, text: &str| event(json!({ "type": kind, "item_id": "a", "delta": text }));
+        for (stream, words) in [
+            (
+                delta("response.reasoning_text.delta", "Hm.") + &delta("response.output_text.delta", "A wind."),
+                "A wind.",
+            ),
+            (
+                event(
+                    json!({ "type": "response.output_item.added", "item": { "type": "function_call", "id": "a", "name": "at" } }),
+                ) + &delta("response.function_call_arguments.delta", "{\"x\":")
+                    + &delta("response.function_call_arguments.delta", "1}"),
+                "at({\"x\":1})",
+            ),
+            (event(json!({ "object": "error", "message": "too many" })), "too many"),
+            (event(json!({ "type": "error", "message": "too many" })), "too many"),
+            (
+                event(json!({ "type": "conversation.response.error", "message": "too many" })),
+                "too many",
+            ),
+            (
+                event(json!({ "type": "response.failed", "response": { "error": { "message": "too many" } } })),
+                "too many",
+            ),
+            (": wait\n\n".repeat(EVENTS) + &chunk("A wind."), "A wind."),
+        ] {
+            assert_eq!(answer("text/event-stream", &stream).as_deref(), Some(words), "{stream}");
+        }
         // The first events are not enough: they are empty, short, or thinking.
         let thought = |word: &str| {
             let content = json!([{ "type": "thinking", "thinking": [{ "type": "text", "text": word }] }]);

@@ -222,8 +222,16 @@ impl Page {
     fn chunk(&mut self, chunk: &Value) {
         match (chunk["type"].as_str(), chunk) {
             // The chunks of Bedrock have no type.
-            (Some("text") | None, Value::Object(chunk)) if chunk.get("text").is_some_and(Value::is_string) => {
+            (Some("text" | "output_text" | "reasoning_text") | None, Value::Object(chunk))
+                if chunk.get("text").is_some_and(Value::is_string) =>
+            {
                 self.block(chunk["text"].as_str().unwrap_or_default());
+                if let Some(annotations) = chunk
+                    .get("annotations")
+                    .filter(|list| **list != Value::Array(Vec::new()))
+                {
+                    self.line(&format!("(annotations: {})", self.value(annotations)));
+                }
             }
             (Some("thinking"), _) => {
                 self.line("(thinking)");
@@ -278,18 +286,31 @@ impl Page {
                 .unwrap_or_default()
         };
         let (choices, outputs) = (take("choices"), take("outputs"));
-        if let Value::Array(choices) = choices {
-            for choice in &choices {
-                self.message(&choice["message"]);
-                if let Some(reason) = choice["finish_reason"]
-                    .as_str()
-                    .filter(|reason| !matches!(*reason, "stop" | "end_turn"))
-                {
-                    self.line(&format!("(finished: {reason})"));
+        // The name in the Responses API. With another vendor, this is an object.
+        let outputs = match value["output"].is_array() {
+            true => value["output"].take(),
+            false => outputs,
+        };
+        let is_answer = choices.is_array() || outputs.is_array();
+        for choice in choices.as_array().into_iter().flatten() {
+            self.message(&choice["message"]);
+            if let Some(reason) = choice["finish_reason"]
+                .as_str()
+                .filter(|reason| !matches!(*reason, "stop" | "end_turn"))
+            {
+                self.line(&format!("(finished: {reason})"));
+            }
+        }
+        for output in outputs.as_array().into_iter().flatten() {
+            self.message(output);
+        }
+        if is_answer {
+            // The error of a stream that failed after its first events.
+            for name in ["message", "error", "detail"] {
+                if let Some(error) = value.get(name).filter(|error| !error.is_null()) {
+                    self.line(&format!("({name}: {})", self.value(error)));
                 }
             }
-        } else if let Value::Array(outputs) = outputs {
-            outputs.iter().for_each(|output| self.message(output));
         } else {
             self.line("");
             if self.extent == Extent::Cut {

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let is_table = listing.output.format == Format::Text;
     let store = listing.directory.open()?;
     let (mut rows, mut errors) = (Vec::new(), Vec::new());
-    let work = async |document: Document| Row::of(document, is_table);
+    let work = async |document: Document| Row::of(&store, document, is_table).await;
     runtime()?.block_on(store.each(work, |row| match row {
         Ok(row) => rows.push(row),
         Err(error) => errors.push(error),

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::cassette::{Blob, Form, Recorded, RecordedBody, RecordedResponse};
+use crate::cassette::{Blob, Cassette, Form, Recorded, RecordedBody, RecordedResponse};
 use crate::cli::output::count;
-use crate::cli::store::Document;
+use crate::cli::store::{Document, Store};
 use crate::cli::texts::{answer_in, answer_of, prompt_of};
-use crate::engine::Listed;
+use crate::engine::{Listed, inline_bodies};
 use crate::error::Result;
 
 /// A cassette in the list.
@@ -33,12 +33,11 @@ pub(super) struct Row {
 
 impl Row {
     /// Reads what is shown; `with_texts` says whether prompt and answer are.
-    pub(super) fn of(document: Document, with_texts: bool) -> Result<Self> {
-        let cassette = document.cassette?;
-        let request = &cassette.request;
-        let (mut prompt, mut answer) = (String::new(), None);
+    pub(super) async fn of(store: &Store, document: Document, with_texts: bool) -> Result<Self> {
+        let mut cassette = document.cassette?;
+        let (mut prompt, mut answer) = (None, None);
         if with_texts {
-            prompt = prompt_of(request).unwrap_or_else(|| request.line());
+            prompt = prompt_of(&cassette.request);
         }
         let mut responses = Vec::new();
         for response in &cassette.responses {
@@ -51,18 +50,33 @@ impl Row {
             }
             responses.push((response.status.as_u16(), body.name()));
         }
+        let request_body = if with_texts {
+            ""
+        } else {
+            request_form(&cassette.request.body)
+        };
+        if with_texts && (prompt.is_none() || answer.is_none()) && has_external_body(&mut cassette) {
+            // A body that cannot be read has no text here; `verify` reports it.
+            if let Ok(complete) = inline_bodies(&*store.engine, cassette.clone(), &document.location).await {
+                prompt = prompt_of(&complete.request);
+                answer = complete.responses.first().and_then(answer_of);
+            }
+        }
+        if with_texts && prompt.is_none() {
+            prompt = Some(cassette.request.line());
+        }
         Ok(Self {
-            request_body: if with_texts { "" } else { request_form(&request.body) },
+            request_body,
             responses,
             listed: document.listed,
+            size: document.bytes.len(),
+            prompt: prompt.unwrap_or_default(),
+            answer: answer.unwrap_or_default(),
             key: cassette.key,
             method: cassette.request.method,
             path: cassette.request.path,
             query: cassette.request.query,
             recorded: cassette.recorded,
-            size: document.bytes.len(),
-            prompt,
-            answer: answer.unwrap_or_default(),
         })
     }
 
@@ -118,6 +132,11 @@ impl<'a> BodyForm<'a> {
             Self::File => "file",
         }
     }
+}
+
+fn has_external_body(cassette: &mut Cassette) -> bool {
+    let bodies = cassette.bodies_mut();
+    bodies.iter().any(|body| matches!(body, Blob::External { .. }))
 }
 
 fn request_form(body: &RecordedBody) -> &'static str {
