@@ -12,6 +12,7 @@ pub(crate) mod import_export;
 mod intercept;
 mod messages;
 mod output;
+mod output_file;
 mod pager;
 mod parallel;
 mod prices;

@@ -1,5 +1,6 @@
 //! The store of a command's cassettes: a directory, or a cache.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use tokio::task::block_in_place;
 use super::parallel::{in_order, processors};
 use super::progress::Progress;
 use crate::cassette::{Cassette, yaml};
-use crate::engine::{CacheEngine, DirectoryEngine, Listed, inline_bodies, is_directory, open, read_file};
+use crate::engine::{
+    CacheEngine, DirectoryEngine, Listed, database_file, inline_bodies, is_directory, open, read_file,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
 
@@ -27,6 +30,8 @@ pub(super) struct Store {
     location: String,
     /// `Some` for a directory: commands then see all cassette files, and not only those that the engine finds.
     pub(super) directory: Option<DirectoryEngine>,
+    /// `Some` for a SQLite database.
+    database: Option<PathBuf>,
 }
 
 /// A cassette as it was read.
@@ -58,6 +63,7 @@ impl Store {
                 engine: Arc::new(directory.clone()),
                 location: location.to_owned(),
                 directory: Some(directory),
+                database: None,
             });
         }
         let engine = open(location)?;
@@ -66,21 +72,36 @@ impl Store {
             engine,
             location: location.to_owned(),
             directory: None,
+            database: database_file(location),
         })
     }
 
-    /// Checks that a directory exists. [`list`](Self::list) does so too.
+    /// Checks that a directory or a SQLite database exists. [`list`](Self::list) does so too.
     pub(super) fn check_exists(&self) -> Result<()> {
-        match &self.directory {
-            Some(directory) => directory.check_exists(),
+        if let Some(directory) = &self.directory {
+            return directory.check_exists();
+        }
+        match self.missing_database() {
+            Some(file) => Err(Error::engine(format!(
+                "cannot read {}: it does not exist",
+                file.display()
+            ))),
             None => Ok(()),
         }
+    }
+
+    /// The file of a SQLite database that does not exist. The engine would create it.
+    fn missing_database(&self) -> Option<&Path> {
+        self.database.as_deref().filter(|file| !file.exists())
     }
 
     /// The settings of the store.
     pub(super) async fn settings(&self) -> Result<Settings> {
         if let Some(directory) = &self.directory {
             return directory.extensions().settings();
+        }
+        if self.missing_database().is_some() {
+            return Ok(Settings::default());
         }
         match self.engine.extensions().get_settings().await? {
             Some(document) => Settings::from_yaml(&document, "the settings in the engine"),
@@ -93,6 +114,7 @@ impl Store {
         if let Some(directory) = &self.directory {
             return directory.list();
         }
+        self.check_exists()?;
         let keys = self.engine.keys().await?;
         let mut listed: Vec<Listed> = keys
             .into_iter()
@@ -138,7 +160,12 @@ impl Store {
     }
 
     fn gone(&self, listed: &Listed) -> Error {
-        Error::engine(format!("cannot read {}: it no longer exists", self.location_of(listed)))
+        let location = self.location_of(listed);
+        if self.directory.is_some() && listed.name.contains(char::REPLACEMENT_CHARACTER) {
+            let message = format!("cannot read {location}: its name is not UTF-8");
+            return Error::new(ErrorKind::Cassette, message).with_hint("rename the file");
+        }
+        Error::engine(format!("cannot read {location}: it no longer exists"))
     }
 
     async fn document_if_there(&self, listed: &Listed) -> Result<Option<Bytes>> {

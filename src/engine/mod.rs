@@ -51,7 +51,7 @@ pub(crate) use cassettes::inline_bodies;
 pub(crate) use cassettes::{append_responses, read_body, write_cassette};
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
-pub(crate) use directory::{Listed, read_file, write_file, write_file_with};
+pub(crate) use directory::{Listed, read_file, remove_abandoned, write_file, write_file_with};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
 #[cfg(feature = "cli")]
@@ -59,9 +59,9 @@ pub(crate) use maintenance::EntryStats;
 pub(crate) use maintenance::key_of;
 pub use maintenance::{Copied, Stats, copy, stats};
 pub use memory::MemoryEngine;
-#[cfg(feature = "cli")]
-pub(crate) use open::is_directory;
 pub use open::open;
+#[cfg(feature = "cli")]
+pub(crate) use open::{database_file, is_directory};
 pub(crate) use sized_lru::SizedLru;
 #[cfg(feature = "sql")]
 pub use sql::SqlEngine;

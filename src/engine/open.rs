@@ -49,6 +49,16 @@ pub(crate) fn is_directory(location: &str) -> bool {
     scheme_of(location).is_none()
 }
 
+/// Returns the file of a SQLite database; `None` for another location.
+#[cfg(feature = "cli")]
+pub(crate) fn database_file(location: &str) -> Option<std::path::PathBuf> {
+    #[cfg(feature = "sql")]
+    let file = super::sql::database_file(location);
+    #[cfg(not(feature = "sql"))]
+    let file = Some(location).and(None);
+    file
+}
+
 /// Returns the scheme of a URL. A path has none, including `C:\cassettes`.
 fn scheme_of(location: &str) -> Option<&str> {
     let (scheme, _) = location.split_once(':')?;

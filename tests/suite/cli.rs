@@ -385,6 +385,38 @@ fn a_missing_directory_is_an_error_that_names_it() {
     }
 }
 
+#[cfg(feature = "sql")]
+#[test]
+fn a_missing_database_is_an_error_and_is_not_created() {
+    let project = Project::new();
+    for command in ["list", "verify", "stats", "report", "clear", "rekey"] {
+        let done = project.run(&[command, "--dir", "sqlite:no.db"]);
+        assert_eq!(
+            (done.code(), done.stdout.as_str(), done.stderr.as_str()),
+            (2, "", "error: cannot read no.db: it does not exist\n"),
+            "{command}"
+        );
+    }
+    assert!(project.tree().is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_name_is_not_utf_8_is_reported() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let project = recorded(&[chat(FRANCE)]).await;
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9-83d8b2b94cb13f9b.yaml");
+    let path = the_cassette(&project);
+    fs::rename(&path, path.with_file_name(name)).unwrap();
+    for command in ["list", "verify"] {
+        let done = project.run(&[command]);
+        let output = done.stdout + &done.stderr;
+        assert!(output.contains("its name is not UTF-8"), "{output}");
+        assert!(!done.status.success(), "{command}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn list_names_a_damaged_file_with_its_line_and_lists_the_others() {
     let _redacted = without_what_varies();

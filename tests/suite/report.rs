@@ -89,7 +89,7 @@ fn report(project: &Project, more: &[&str]) {
     assert_eq!((done.code(), done.stderr.as_str()), (0, ""), "{}", done.stdout);
 }
 
-/// A body of this size.
+/// A price table whose costs are easy to compute.
 const PRICES: &str = "date: '2026-11-21'
 source: nowhere
 models:
@@ -450,4 +450,35 @@ fn a_file_that_is_not_a_report_is_not_replaced() {
     let done = project.run(&["report", "--out", "-"]);
     assert_eq!(done.code(), 0, "{}", done.stderr);
     assert!(done.stdout.starts_with("<!doctype html>") && done.stdout.ends_with("</html>\n"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_report_stays_and_a_pipe_is_written_to() {
+    use std::process::{Command, Stdio};
+
+    let project = Project::new();
+    import(&project, "cassettes", &[Row::chat("Hello", "Hello.")]);
+    project.write("site/page.html", "");
+    let link = project.path().join("report.html");
+    std::os::unix::fs::symlink("site/page.html", &link).unwrap();
+    report(&project, &[]);
+    assert!(link.is_symlink());
+    let page = std::fs::read(project.path().join("site/page.html")).unwrap();
+    assert!(page.starts_with(b"<!doctype html>"));
+
+    let pipe = project.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in [&["report"][..], &["export", "--to", "jsonl"]] {
+        let mut reader = Command::new("cat");
+        let reader = reader.arg(&pipe).stdout(Stdio::piped()).spawn().unwrap();
+        let done = project.run(&[command, &["--out", "pipe"]].concat());
+        let read = reader.wait_with_output().unwrap().stdout;
+        assert_eq!(done.code(), 0, "{command:?}: {}", done.stderr);
+        assert!(
+            read.starts_with(b"<!doctype html>") || read.starts_with(b"{\""),
+            "{command:?}"
+        );
+        assert!(!pipe.is_file(), "{command:?}");
+    }
 }

@@ -1,13 +1,13 @@
 //! `export`: writes recordings to a file for other tools.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::arguments::Directory;
 use crate::cli::import_export::{Frame, OrderedTexts, TargetFormat, frame, interactions_of, recorded_at, write_one};
 use crate::cli::output::{count, print, print_message, scope_names, success_if};
+use crate::cli::output_file::write_output_file;
 use crate::cli::runtime::runtime;
 use crate::cli::store::{Document, Store};
 use crate::engine::Listed;
@@ -45,10 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         exported.write(arguments.to, print)?;
         print_message(&summary);
     } else {
-        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", arguments.out)).with_source(error);
-        let mut file = BufWriter::new(File::create(&arguments.out).map_err(failed)?);
-        exported.write(arguments.to, |text| file.write_all(text.as_bytes()).map_err(failed))?;
-        file.flush().map_err(failed)?;
+        write_output_file(Path::new(&arguments.out), |write| exported.write(arguments.to, write))?;
         print(&format!("{summary}\n"))?;
     }
     Ok(success_if(failures.is_empty()))

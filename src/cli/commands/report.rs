@@ -2,18 +2,18 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::arguments::{Directory, PriceTable};
 use crate::cli::comparison::{Row, Status, compare_sides, read_side, side_of};
 use crate::cli::output::{count, print, print_error, success_if};
+use crate::cli::output_file::{is_device, write_output_file};
 use crate::cli::parallel::{in_order, processors};
 use crate::cli::report::{Change, Entry, GENERATOR_TAG, Page, Recording};
 use crate::cli::runtime::runtime;
 use crate::cli::store::{Document, Store, without_password};
-use crate::engine::write_file_with;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
@@ -53,13 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         page.write(entries, print)?;
         return Ok(success_if(errors.is_empty()));
     }
-    let bytes = write_file_with(out, |file| {
-        let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", out.display())).with_source(error);
-        let mut file = BufWriter::new(file);
-        let bytes = page.write(entries, |text| file.write_all(text.as_bytes()).map_err(failed))?;
-        file.flush().map_err(failed)?;
-        Ok(bytes)
-    })?;
+    let bytes = write_output_file(out, |write| page.write(entries, write))?;
     print(&format!("{contents} in {}, {bytes} bytes\n", arguments.out))?;
     Ok(success_if(errors.is_empty()))
 }
@@ -76,6 +70,10 @@ struct Report {
 
 /// Refuses to replace a file that is not a report.
 fn check(out: &Path) -> Result<()> {
+    // Reading a named pipe would wait for another process.
+    if is_device(out) {
+        return Ok(());
+    }
     let mut start = Vec::new();
     let read = File::open(out).and_then(|file| file.take(1024).read_to_end(&mut start));
     let is_report = memchr::memmem::find(&start, GENERATOR_TAG.as_bytes()).is_some();

@@ -112,7 +112,7 @@ pub(super) fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) -> io::Result
 }
 
 /// Removes temporary files of processes that were killed while they wrote.
-pub(super) fn remove_abandoned(folder: &Path) {
+pub(crate) fn remove_abandoned(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

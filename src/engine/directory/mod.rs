@@ -18,8 +18,8 @@ use bytes::Bytes;
 use self::cache::FileCache;
 #[cfg(feature = "cli")]
 pub(crate) use self::file::write_file_with;
-use self::file::{check_writable, failed, read_file_and_state, remove_abandoned, walk};
-pub(crate) use self::file::{read_file, write_file};
+use self::file::{check_writable, failed, read_file_and_state, walk};
+pub(crate) use self::file::{read_file, remove_abandoned, write_file};
 use self::lock::Attempt;
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
 use super::stored_body::{decode, encode};
@@ -138,13 +138,9 @@ impl DirectoryEngine {
 
     fn listed(&self, path: &Path) -> Option<Listed> {
         let inside = path.strip_prefix(&self.root).ok()?;
-        let folders: Vec<&str> = inside
-            .parent()?
-            .iter()
-            .map(|folder| folder.to_str())
-            .collect::<Option<_>>()?;
-        let file = inside.file_name()?.to_str()?;
-        let name = folders.iter().chain([&file]).copied().collect::<Vec<_>>().join("/");
+        // A name that is not UTF-8 is listed too, so that a command reports that the file cannot be read.
+        let names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).collect();
+        let name = names.join("/");
         let key = RequestKey::from_file_name(&name);
         layout::is_cassette(&name).then_some(Listed { name, key })
     }

@@ -56,6 +56,15 @@ impl Address {
         }
     }
 
+    /// Returns the file of a SQLite database.
+    #[cfg(feature = "cli")]
+    pub(super) fn file(&self) -> Option<std::path::PathBuf> {
+        match &self.options {
+            Options::Sqlite(options) => Some(options.get_filename().to_path_buf()),
+            Options::Postgres(_) => None,
+        }
+    }
+
     /// Returns the name of a table with its schema.
     pub(super) fn table(&self, name: &str) -> String {
         format!("{}{name}", self.schema)

@@ -73,6 +73,12 @@ impl SqlEngine {
     }
 }
 
+/// Returns the file of a SQLite database; `None` for another location.
+#[cfg(feature = "cli")]
+pub(super) fn database_file(location: &str) -> Option<std::path::PathBuf> {
+    Address::parse(location).ok()?.file()
+}
+
 #[async_trait]
 impl CacheEngine for SqlEngine {
     async fn get(&self, key: &RequestKey) -> Result<Option<Bytes>> {

@@ -51,16 +51,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 async fn read(store: &Store, prices: &Prices, used: Option<&Used>) -> Result<(Stats, Costs)> {
+    let all = store.list().await?.into_iter();
+    let listed: Vec<Listed> = all.filter(|listed| listed.key.is_some()).collect();
     let mut stats = Stats {
         counts: store.engine.extensions().counts().await?,
         ..Stats::default()
     };
-    let listed: Vec<Listed> = store
-        .list()
-        .await?
-        .into_iter()
-        .filter(|listed| listed.key.is_some())
-        .collect();
     let (mut costs, mut bodies, mut errors) = (Costs::default(), BTreeSet::new(), Vec::new());
     let work = async |document: Document| one(store, document, prices).await;
     store.each_of(&listed, work, |read| match read {
