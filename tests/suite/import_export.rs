@@ -283,7 +283,8 @@ fn imported_times_and_origins_are_those_of_the_source_and_secrets_are_redacted()
     assert!(name.starts_with("suite/ruby/chat-completions/"), "{name}");
     let chat = String::from_utf8(chat.clone()).unwrap();
     for reported in [
-        "at: \"2026-11-21T09:59:58Z\"",
+        // That of the last of two responses.
+        "at: \"2026-11-21T09:59:59Z\"",
         concat!("by: mistral-cassette ", env!("CARGO_PKG_VERSION"), "\n"),
         "from: https://api.example.com\n",
         "message: Too fast, [REDACTED].",

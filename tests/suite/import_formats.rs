@@ -458,24 +458,6 @@ fn the_time_of_a_ruby_cassette_can_be_a_yaml_time() {
 }
 
 #[test]
-fn a_cassette_of_several_responses_has_the_time_of_the_last() {
-    let interaction = |answer: &str, time: &str| {
-        format!(
-            "- request:\n    method: post\n    uri: https://api.mistral.ai{CHAT}\n    body: {{encoding: UTF-8, string: '{REQUEST}'}}\n    headers: {{}}\n  response:\n    status: {{code: 200, message: OK}}\n    headers: {{}}\n    body: {{encoding: UTF-8, string: '{answer}'}}\n  recorded_at: Fri, 02 Jan 2026 {time} GMT\n"
-        )
-    };
-    let two = interaction(r#"{"id":"a"}"#, "03:04:05") + &interaction(r#"{"id":"b"}"#, "03:04:06");
-    let ruby = format!("---\nhttp_interactions:\n{two}recorded_with: VCR 2.9\n");
-    let (project, done) = import_text("a.yml", ruby);
-    assert_counts(&done, 2, 0);
-    assert!(
-        imported(&project).contains("2026-01-02T03:04:06Z"),
-        "{}",
-        imported(&project)
-    );
-}
-
-#[test]
 fn an_unpaired_surrogate_loses_at_most_its_interaction() {
     let line = |request: &str, answer: &str| {
         format!(
