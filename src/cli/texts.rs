@@ -1,6 +1,9 @@
 //! The first words of a request and of a response.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::assembled::{assembled, assembled_start};
 use super::messages;
@@ -39,7 +42,38 @@ pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
     match response.stream_format() {
         Some(StreamFormat::Events) => start_of_answer(bytes),
         Some(format) => answer_in(&assembled(&format.parse(bytes))?),
-        None => answer_in(&serde_json::from_slice(bytes).ok()?),
+        None => answer_in(&serde_json::from_slice::<WithoutData>(bytes).ok()?.0),
+    }
+}
+
+/// A JSON object without its member `data`: the vectors, models or files in a list are not parsed, as they have no words.
+struct WithoutData(Value);
+
+impl<'de> Deserialize<'de> for WithoutData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = WithoutData;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut object = Map::new();
+                while let Some(name) = members.next_key::<String>()? {
+                    if name == "data" {
+                        members.next_value::<IgnoredAny>()?;
+                    } else {
+                        object.insert(name, members.next_value()?);
+                    }
+                }
+                Ok(WithoutData(Value::Object(object)))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 

@@ -1,6 +1,5 @@
 //! `report`: writes an HTML page that shows the recordings.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -9,9 +8,9 @@ use std::process::ExitCode;
 use crate::cli::arguments::{Directory, PriceTable};
 use crate::cli::comparison::{Row, Status, compare_sides, read_side, side_of};
 use crate::cli::output::{count, print, print_error, success_if};
-use crate::cli::output_file::{is_device, write_output_file};
+use crate::cli::output_file::{TextWriter, is_device, write_output_file};
 use crate::cli::parallel::{in_order, processors};
-use crate::cli::report::{Change, Entry, GENERATOR_TAG, Page, Recording};
+use crate::cli::report::{Change, GENERATOR_TAG, Page, PageWriter, Recording};
 use crate::cli::runtime::runtime;
 use crate::cli::store::{Document, Store, without_password};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,28 +41,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !to_stdout && !arguments.force {
         check(out)?;
     }
-    let Report {
-        page,
-        entries,
-        contents,
-        errors,
-    } = read(arguments)?;
-    errors.iter().for_each(print_error);
-    if to_stdout {
-        page.write(entries, print)?;
-        return Ok(success_if(errors.is_empty()));
+    let store = arguments.directory.open()?;
+    store.check_exists()?;
+    let page = Page {
+        location: store.location().to_owned(),
+        since: arguments
+            .since
+            .as_deref()
+            .map(|since| without_password(since).to_owned()),
+        prices: arguments.prices.read()?,
+        with_media: arguments.with_media,
+    };
+    let write = |write: TextWriter<'_>| match &arguments.since {
+        None => write_all(&store, page.begin(write)?),
+        Some(since) => {
+            let (recordings, old_errors) = read_changes(&store, since, &arguments.directory.dir)?;
+            write_changes(page.begin(write)?, &recordings, old_errors)
+        }
+    };
+    let written = if to_stdout {
+        write(&mut print)?
+    } else {
+        write_output_file(out, write)?
+    };
+    written.errors.iter().for_each(print_error);
+    if !to_stdout {
+        let Written { contents, bytes, .. } = &written;
+        print(&format!("{contents} in {}, {bytes} bytes\n", arguments.out))?;
     }
-    let bytes = write_output_file(out, |write| page.write(entries, write))?;
-    print(&format!("{contents} in {}, {bytes} bytes\n", arguments.out))?;
-    Ok(success_if(errors.is_empty()))
+    Ok(success_if(written.errors.is_empty()))
 }
 
-/// What is reported.
-struct Report {
-    page: Page,
-    entries: Vec<Entry>,
+/// What was written.
+struct Written {
     /// How many recordings there are, as the header of the page counts them.
     contents: String,
+    bytes: usize,
     /// The errors of unreadable cassettes.
     errors: Vec<Error>,
 }
@@ -91,67 +104,41 @@ fn check(out: &Path) -> Result<()> {
     }
 }
 
-fn read(arguments: &Arguments) -> Result<Report> {
-    let store = arguments.directory.open()?;
-    let page = Page {
-        location: store.location().to_owned(),
-        since: arguments
-            .since
-            .as_deref()
-            .map(|since| without_password(since).to_owned()),
-        problems: Vec::new(),
-        prices: arguments.prices.read()?,
-        with_media: arguments.with_media,
-    };
-    match &arguments.since {
-        None => read_all(&store, page),
-        Some(since) => {
-            let (recordings, old_errors) = read_changes(&store, since, &arguments.directory.dir)?;
-            Ok(report_changes(page, &recordings, old_errors))
-        }
-    }
-}
-
-/// Reads the recordings, and makes the entry of each when it is read: all together may not fit into memory.
-fn read_all(store: &Store, page: Page) -> Result<Report> {
-    let (mut entries, mut errors) = (Vec::new(), Vec::new());
+/// Writes each recording when it is read: all together may not fit into memory.
+fn write_all(store: &Store, mut writer: PageWriter<'_>) -> Result<Written> {
+    let (mut number, mut errors, mut added) = (0, Vec::new(), Ok(()));
+    let page = writer.page();
     let work = async |document: Document| {
         let (listed, cassette) = store.with_bodies(document).await;
-        let recording = Recording {
-            name: listed.name,
-            cassette,
-            change: None,
-        };
+        let recording = Recording::new(listed.name, cassette, None);
         (page.entry(&recording), recording.cassette.err())
     };
     runtime()?.block_on(store.each(work, |(entry, error)| {
-        entries.push(entry);
+        number += 1;
         errors.extend(error);
+        if added.is_ok() {
+            added = writer.add(entry);
+        }
     }))?;
-    Ok(Report {
-        contents: count(entries.len(), "recording"),
-        page,
-        entries,
+    added?;
+    Ok(Written {
+        contents: count(number, "recording"),
+        bytes: writer.end(&[])?,
         errors,
     })
 }
 
-/// The report of recordings that were compared with earlier ones, some of which could not be read.
-fn report_changes(page: Page, recordings: &[Recording], old_errors: Vec<Error>) -> Report {
-    let page = Page {
-        problems: old_errors.iter().map(Error::report).collect(),
-        ..page
-    };
-    let mut entries = Vec::new();
-    let Ok(()) = in_order(
+/// Writes recordings that were compared with earlier ones, some of which could not be read.
+fn write_changes(mut writer: PageWriter<'_>, recordings: &[Recording], old_errors: Vec<Error>) -> Result<Written> {
+    let page = writer.page();
+    in_order(
         recordings,
         processors(),
         |recording| page.entry(recording),
-        |entry| {
-            entries.push(entry);
-            Ok::<_, Infallible>(())
-        },
-    );
+        |entry| writer.add(entry),
+    )?;
+    let problems: Vec<String> = old_errors.iter().map(Error::report).collect();
+    let bytes = writer.end(&problems)?;
     let is_gone = |recording: &&Recording| {
         let change = recording.change.as_ref();
         change.is_some_and(|change| change.kind == Status::Gone.name())
@@ -161,15 +148,14 @@ fn report_changes(page: Page, recordings: &[Recording], old_errors: Vec<Error>) 
     let errors = recordings
         .iter()
         .filter_map(|recording| recording.cassette.as_ref().err().cloned());
-    Report {
+    Ok(Written {
         contents: match gone {
             0 => present,
             gone => format!("{present} and {gone} gone"),
         },
+        bytes,
         errors: errors.chain(old_errors).collect(),
-        page,
-        entries,
-    }
+    })
 }
 
 /// Reads the recordings and compares them with earlier ones, sorted by name. The errors are those of earlier ones.
@@ -186,11 +172,8 @@ fn read_changes(store: &Store, since: &str, directory: &str) -> Result<(Vec<Reco
         .filter(|row| row.status != Status::Gone || !is_damaged(row))
         .filter_map(recording)
         .collect();
-    recordings.extend(damaged.into_iter().map(|(name, error)| Recording {
-        name,
-        cassette: Err(error),
-        change: None,
-    }));
+    let damaged = damaged.into_iter();
+    recordings.extend(damaged.map(|(name, error)| Recording::new(name, Err(error), None)));
     recordings.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((recordings, old_errors))
 }
@@ -202,13 +185,10 @@ fn recording(row: Row) -> Option<Recording> {
         (None, Some(old)) => (old, None),
         (None, None) => return None,
     };
-    Some(Recording {
-        name: row.name,
-        cassette: Ok(cassette),
-        change: Some(Change {
-            kind: status.name(),
-            differences: row.differences,
-            old,
-        }),
-    })
+    let change = Change {
+        kind: status.name(),
+        differences: row.differences,
+        old,
+    };
+    Some(Recording::new(row.name, Ok(cassette), Some(change)))
 }

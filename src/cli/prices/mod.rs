@@ -3,5 +3,5 @@
 mod table;
 mod usage;
 
-pub(crate) use self::table::{CostEstimate, Prices, format_dollars};
+pub(crate) use self::table::{CostEstimate, Prices, format_dollars, usages};
 pub(crate) use self::usage::{Usage, model_of};

@@ -135,14 +135,25 @@ impl Prices {
 
     /// Adds up the usage of a recording and its cost. The bodies must be inline.
     pub(crate) fn estimate(&self, cassette: &Cassette) -> CostEstimate {
+        self.estimate_of(cassette, &usages(cassette))
+    }
+
+    /// Does the same with the usage of each response.
+    pub(crate) fn estimate_of(&self, cassette: &Cassette, usages: &[Option<Usage>]) -> CostEstimate {
         let mut usage = Usage::default();
-        for response in &cassette.responses {
-            usage += Usage::of(&cassette.request, response).unwrap_or_default();
-        }
+        usages.iter().flatten().for_each(|one| usage += *one);
         let model = model_of(cassette);
         let cost = self.cost(model.as_deref(), &usage);
         CostEstimate { model, usage, cost }
     }
+}
+
+/// The usage of each response of a recording. The bodies must be inline.
+pub(crate) fn usages(cassette: &Cassette) -> Vec<Option<Usage>> {
+    let responses = cassette.responses.iter();
+    responses
+        .map(|response| Usage::of(&cassette.request, response))
+        .collect()
 }
 
 /// Formats an amount: `$12.30`, `$0.0042`, `< $0.000001`.

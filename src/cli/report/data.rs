@@ -8,7 +8,7 @@ use super::recording::{Change, Recording};
 use super::summary::usage_value;
 use crate::cassette::{Blob, Cassette, RecordedBody, RecordedResponse};
 use crate::cli::messages;
-use crate::cli::prices::Usage;
+use crate::cli::prices::{Usage, usages};
 use crate::diff::{ChangeTag, Difference, cut, pieces};
 use crate::error::Error;
 use crate::http::{StreamFormat, frames_as_text};
@@ -31,25 +31,26 @@ const MAX_VALUE: usize = 20_000;
 /// Returns everything that the page shows of a recording.
 pub(crate) fn details(recording: &Recording, with_media: bool) -> Value {
     let mut details = match &recording.cassette {
-        Ok(cassette) => cassette_value(cassette, with_media),
+        Ok(cassette) => cassette_value(cassette, recording.usages(), with_media),
         Err(error) => json!({ "error": Error::report(error) }),
     };
     if let Some(Change { differences, old, .. }) = &recording.change {
         details["differences"] = differences.iter().take(MAX_DIFFERENCES).map(difference_value).collect();
         details["more_differences"] = json!(differences.len().saturating_sub(MAX_DIFFERENCES));
-        details["old"] = old.as_ref().map_or(Value::Null, |old| cassette_value(old, with_media));
+        let old = old.as_ref();
+        details["old"] = old.map_or(Value::Null, |old| cassette_value(old, &usages(old), with_media));
     }
     details
 }
 
-fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
-    let response_value = |response: &RecordedResponse| {
+fn cassette_value(cassette: &Cassette, usages: &[Option<Usage>], with_media: bool) -> Value {
+    let response_value = |(response, usage): (&RecordedResponse, &Option<Usage>)| {
         let mut value = json!({
             "status": response.status.as_u16(),
             "reason": response.status.canonical_reason(),
             "headers": response.headers,
             "timing_ms": response.timing_ms,
-            "usage": Usage::of(&cassette.request, response).as_ref().map(usage_value),
+            "usage": usage.as_ref().map(usage_value),
             "body": response_body_value(response, with_media),
         });
         if let Some(events) = frames_as_events(response) {
@@ -81,7 +82,7 @@ fn cassette_value(cassette: &Cassette, with_media: bool) -> Value {
         "test": cassette.recorded.test,
         "line": cassette.request.line(),
         "body": body,
-        "responses": cassette.responses.iter().map(response_value).collect::<Vec<_>>(),
+        "responses": cassette.responses.iter().zip(usages).map(response_value).collect::<Vec<_>>(),
     })
 }
 

@@ -10,6 +10,6 @@ mod recording;
 mod summary;
 
 pub(crate) use self::data::details;
-pub(crate) use self::page::{Entry, GENERATOR_TAG, LivePage, Page, live_policy};
+pub(crate) use self::page::{GENERATOR_TAG, LivePage, Page, PageWriter, live_policy};
 pub(crate) use self::recording::{Change, Recording};
 pub(crate) use self::summary::summary;

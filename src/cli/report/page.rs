@@ -1,7 +1,5 @@
 //! Builds the HTML page of `report` and of the live view from its frame, style, scripts and data.
 
-use std::convert::Infallible;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 use super::data;
 use super::recording::Recording;
 use super::summary::summary;
+use crate::cli::output_file::TextWriter;
 use crate::cli::prices::Prices;
 use crate::error::Result;
 use crate::hash::sha256;
@@ -45,8 +44,6 @@ pub(crate) struct Page {
     pub(crate) location: String,
     /// What the recordings are compared with, as text.
     pub(crate) since: Option<String>,
-    /// The errors in what the recordings are compared with.
-    pub(crate) problems: Vec<String>,
     pub(crate) prices: Prices,
     /// Whether the page includes large media.
     pub(crate) with_media: bool,
@@ -67,28 +64,69 @@ impl Page {
         }
     }
 
-    /// Writes the page as one document that loads nothing; returns its number of bytes. The entries are sorted by name.
+    /// Begins to write the page as one document that loads nothing.
     ///
     /// # Errors
     /// Those of `write`.
-    pub(crate) fn write(&self, entries: Vec<Entry>, mut write: impl FnMut(&str) -> Result<()>) -> Result<usize> {
-        let (summaries, details): (Vec<Value>, Vec<String>) =
-            entries.into_iter().map(|entry| (entry.summary, entry.details)).unzip();
+    pub(crate) fn begin<'a>(&'a self, write: TextWriter<'a>) -> Result<PageWriter<'a>> {
+        let mut writer = PageWriter {
+            page: self,
+            write,
+            summaries: Vec::new(),
+            bytes: 0,
+        };
+        writer.write(&head(&policy()))?;
+        Ok(writer)
+    }
+}
+
+/// Writes a page: the details of each recording when it is added, and the list of all at the end.
+pub(crate) struct PageWriter<'a> {
+    page: &'a Page,
+    write: TextWriter<'a>,
+    summaries: Vec<Value>,
+    bytes: usize,
+}
+
+impl<'a> PageWriter<'a> {
+    pub(crate) fn page(&self) -> &'a Page {
+        self.page
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        self.bytes += text.len();
+        (self.write)(text)
+    }
+
+    /// Adds a recording. They are sorted by name.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(crate) fn add(&mut self, entry: Entry) -> Result<()> {
+        self.write(&element_start(&format!("r{}", self.summaries.len())))?;
+        self.write(&entry.details)?;
+        self.write(ELEMENT_END)?;
+        self.summaries.push(entry.summary);
+        Ok(())
+    }
+
+    /// Ends the page, with the errors in what the recordings are compared with. Returns its number of bytes.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(crate) fn end(mut self, problems: &[String]) -> Result<usize> {
         let index = json!({
-            "location": self.location,
-            "since": self.since,
+            "location": self.page.location,
+            "since": self.page.since,
             "by": concat!("mistral-cassette ", env!("CARGO_PKG_VERSION")),
             "at": now(),
-            "problems": self.problems,
-            "prices": { "date": self.prices.date, "source": self.prices.source },
-            "recordings": summaries,
+            "problems": problems,
+            "prices": { "date": self.page.prices.date, "source": self.page.prices.source },
+            "recordings": std::mem::take(&mut self.summaries),
         });
-        let mut bytes = 0;
-        write_document(&policy(), &index, &details, |text| {
-            bytes += text.len();
-            write(text)
-        })?;
-        Ok(bytes)
+        self.write(&index_element(&index))?;
+        self.write(&tail())?;
+        Ok(self.bytes)
     }
 }
 
@@ -119,12 +157,7 @@ impl LivePage<'_> {
             "prices": { "date": self.prices.date, "source": self.prices.source },
             "recordings": self.recordings,
         });
-        let mut html = String::new();
-        let Ok(()) = write_document(&live_policy(), &index, &[], |text| {
-            html.push_str(text);
-            Ok::<_, Infallible>(())
-        });
-        html
+        [head(&live_policy()), index_element(&index), tail()].concat()
     }
 }
 
@@ -148,34 +181,41 @@ pub(crate) fn live_policy() -> String {
     policy() + "; connect-src 'self'"
 }
 
-/// Writes the frame, with the list of the recordings and the escaped JSON of each recording as `script` elements that the
-/// browser does not run.
-fn write_document<E>(
-    policy: &str,
-    index: &Value,
-    details: &[String],
-    mut write: impl FnMut(&str) -> Result<(), E>,
-) -> Result<(), E> {
-    let (before, after) = FRAME.split_once("{recordings}").unwrap_or((FRAME, ""));
-    write(&fill(before, &[("{policy}", policy), ("{style}", STYLE)]))?;
-    let mut element = |id: &str, json: &str| {
-        write(&format!("<script type=\"application/json\" id=\"{id}\">"))?;
-        write(json)?;
-        write("</script>\n")
-    };
-    element("index", &escaped(index))?;
-    for (number, details) in details.iter().enumerate() {
-        element(&format!("r{number}"), details)?;
-    }
-    write(&fill(after, &[("{script}", SCRIPT)]))
+/// What follows the JSON in an element of [`element_start`].
+const ELEMENT_END: &str = "</script>\n";
+
+/// The start of an element with escaped JSON: a `script` that the browser does not run.
+fn element_start(id: &str) -> String {
+    format!("<script type=\"application/json\" id=\"{id}\">")
+}
+
+/// The list of the recordings.
+fn index_element(index: &Value) -> String {
+    [&element_start("index"), &escaped(index), ELEMENT_END].concat()
+}
+
+/// The frame before and after the recordings.
+fn frame() -> (&'static str, &'static str) {
+    FRAME.split_once("{recordings}").unwrap_or((FRAME, ""))
+}
+
+fn head(policy: &str) -> String {
+    fill(frame().0, &[("{policy}", policy), ("{style}", STYLE)])
+}
+
+fn tail() -> String {
+    fill(frame().1, &[("{script}", SCRIPT)])
 }
 
 /// Writes JSON with escapes for the characters that could end an element, and for the line separators of JavaScript.
 fn escaped(value: &Value) -> String {
-    let mut json = value.to_string();
-    for (character, escape) in [('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")] {
-        if json.contains(character) {
-            json = json.replace(character, escape);
+    let mut json = serde_json::to_string(value).expect("a value of JSON");
+    // Both separators begin with these bytes, and so do other signs.
+    if memchr::memmem::find(json.as_bytes(), b"\xe2\x80").is_some() {
+        for (character, escape) in [('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")] {
+            if json.contains(character) {
+                json = json.replace(character, escape);
+            }
         }
     }
     let mut text = String::new();
@@ -228,16 +268,16 @@ mod tests {
         let page = Page {
             location: "{script}".to_owned(),
             since: None,
-            problems: Vec::new(),
             prices: Prices::new(None).unwrap(),
             with_media: false,
         };
         let mut html = String::new();
-        let bytes = page.write(Vec::new(), |text| {
+        let mut write = |text: &str| {
             html.push_str(text);
             Ok(())
-        });
-        assert_eq!(bytes.unwrap(), html.len());
+        };
+        let bytes = page.begin(&mut write).unwrap().end(&[]).unwrap();
+        assert_eq!(bytes, html.len());
         let between = |before: &str, after: &str| {
             let (_, rest) = html.split_once(before).unwrap();
             rest.split_once(after).unwrap().0.to_owned()

@@ -1,6 +1,9 @@
 //! The recordings on the page.
 
+use std::sync::OnceLock;
+
 use crate::cassette::Cassette;
+use crate::cli::prices::{Usage, usages};
 use crate::diff::Difference;
 use crate::error::Error;
 
@@ -11,6 +14,26 @@ pub(crate) struct Recording {
     pub(crate) cassette: Result<Cassette, Error>,
     /// `None` without `--since`.
     pub(crate) change: Option<Change>,
+    usages: OnceLock<Vec<Option<Usage>>>,
+}
+
+impl Recording {
+    pub(crate) fn new(name: String, cassette: Result<Cassette, Error>, change: Option<Change>) -> Self {
+        Self {
+            name,
+            cassette,
+            change,
+            usages: OnceLock::new(),
+        }
+    }
+
+    /// The usage of each response.
+    pub(super) fn usages(&self) -> &[Option<Usage>] {
+        self.usages.get_or_init(|| match &self.cassette {
+            Ok(cassette) => usages(cassette),
+            Err(_) => Vec::new(),
+        })
+    }
 }
 
 /// The change of a recording since an earlier version.

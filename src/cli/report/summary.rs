@@ -20,13 +20,13 @@ pub(crate) fn summary(recording: &Recording, prices: &Prices) -> Value {
         }
     }
     match &recording.cassette {
-        Ok(cassette) => add(&mut summary, cassette, prices),
+        Ok(cassette) => add(&mut summary, cassette, recording.usages(), prices),
         Err(_) => summary["is_damaged"] = json!(true),
     }
     summary
 }
 
-fn add(summary: &mut Value, cassette: &Cassette, prices: &Prices) {
+fn add(summary: &mut Value, cassette: &Cassette, usages: &[Option<Usage>], prices: &Prices) {
     let line = cassette.request.line();
     let statuses = cassette.responses.iter().map(|response| response.status.as_u16());
     summary["statuses"] = statuses.collect();
@@ -34,7 +34,7 @@ fn add(summary: &mut Value, cassette: &Cassette, prices: &Prices) {
     summary["answer"] = json!(cassette.responses.first().and_then(answer_of));
     summary["at"] = json!(cassette.recorded.second());
     summary["test"] = json!(cassette.recorded.test);
-    let CostEstimate { model, usage, cost } = prices.estimate(cassette);
+    let CostEstimate { model, usage, cost } = prices.estimate_of(cassette, usages);
     summary["model"] = json!(model);
     // In US dollars; null when the price is unknown.
     summary["cost"] = json!(cost);

@@ -116,9 +116,5 @@ impl Recordings {
 }
 
 fn of(name: String, cassette: Result<Cassette>) -> Recording {
-    Recording {
-        name,
-        cassette,
-        change: None,
-    }
+    Recording::new(name, cassette, None)
 }
