@@ -111,8 +111,15 @@ fn parse_with<T>(
         let what = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(what, _)| what);
-        (line, what.to_owned())
+        (line, without_advice(what).to_owned())
     })
+}
+
+/// A message of the YAML library without its advice, which is for the programmer.
+fn without_advice(what: &str) -> &str {
+    let advice = [", set DuplicateKeyPolicy", "; use Option<"];
+    let start = advice.iter().filter_map(|advice| what.find(advice)).min();
+    &what[..start.unwrap_or(what.len())]
 }
 
 /// Returns the number of the line that contains a byte, from 1.
