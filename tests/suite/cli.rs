@@ -967,6 +967,25 @@ async fn verify_finds_secrets_and_does_not_print_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_secrets_outside_of_bodies() {
+    let secret = ["sk-", "a1b2c3d4e5f6g7h8i9j0klmn"].concat();
+    for (from, to) in [
+        ("version: 1", format!("version: 1 # {secret}")),
+        ("version: 1", format!("# {secret}\nversion: 1")),
+        ("recorded:", format!("recorded:\n  test: {secret}")),
+        ("responses:\n", format!("responses: !{secret}\n")),
+        ("path: ", format!("query: a={secret}\n  path: ")),
+    ] {
+        let project = recorded(&[chat(FRANCE)]).await;
+        edit(&the_cassette(&project), from, &to);
+        let done = project.run(&["verify"]);
+        assert_eq!(done.code(), 1, "{to}: {}", done.stdout);
+        let line = regex::Regex::new(r"\.yaml:\d+: it contains an API key").unwrap();
+        assert!(line.is_match(&done.stdout), "{to}: {}", done.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_secrets_in_headers_and_binary_data() {
     let project = recorded(&[download()]).await;
     let cassette = the_cassette(&project);
