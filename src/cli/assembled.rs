@@ -2,33 +2,41 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::{Event, parse_events, parse_json};
-
-/// The beginning of the response in a stream, from this number of events.
-pub(crate) fn assembled_start(body: &[u8], events: usize) -> Option<Value> {
-    // Each event ends with a blank line. Additional blank lines only make the start shorter. Comments are no events.
-    let ends = memchr::memmem::find_iter(body, "\n\n");
-    let is_event = |end: &usize| body.get(end + 2).is_none_or(|byte| *byte != b':');
-    let end = ends.filter(is_event).nth(events);
-    assembled(&parse_events(&body[..end.unwrap_or(body.len())]))
-}
+use crate::http::Event;
 
 /// The response that the events of a stream add up to; `None` when they are not events of this API.
 pub(crate) fn assembled(events: &[Event]) -> Option<Value> {
-    let mut response = Map::new();
-    let mut outputs: Vec<Value> = Vec::new();
-    for Event { data, .. } in events {
-        let Some(Value::Object(event)) = parse_json(data.as_bytes()) else {
-            continue;
-        };
+    let mut assembly = Assembly::default();
+    assembly.add(events);
+    assembly.value()
+}
+
+/// The response that the events so far add up to.
+#[derive(Default)]
+pub(crate) struct Assembly {
+    response: Map<String, Value>,
+    outputs: Vec<Value>,
+}
+
+impl Assembly {
+    pub(crate) fn add(&mut self, events: &[Event]) {
+        for event in events {
+            if let Ok(Value::Object(event)) = serde_json::from_str(&event.data) {
+                self.add_one(&event);
+            }
+        }
+    }
+
+    fn add_one(&mut self, event: &Map<String, Value>) {
+        let Self { response, outputs } = self;
         if let Some(usage) = event.get("usage").filter(|usage| !usage.is_null()) {
             response.insert("usage".to_owned(), usage.clone());
         }
         for choice in event.get("choices").and_then(Value::as_array).into_iter().flatten() {
-            add_choice(&mut response, choice);
+            add_choice(response, choice);
         }
         match event.get("type").and_then(Value::as_str) {
-            Some(kind) => add_event(&mut response, &mut outputs, kind, &event),
+            Some(kind) => add_event(response, outputs, kind, event),
             // What an API answers in place of a stream: `{object: "error", message, …}`, `{error: …}`, `{detail: …}`.
             None if !event.contains_key("choices") => {
                 for name in ["object", "message", "error", "detail"] {
@@ -40,10 +48,15 @@ pub(crate) fn assembled(events: &[Event]) -> Option<Value> {
             None => {}
         }
     }
-    if !outputs.is_empty() {
-        response.insert("outputs".to_owned(), Value::Array(outputs));
+
+    /// The response; `None` when the events are not those of this API.
+    pub(crate) fn value(&self) -> Option<Value> {
+        let mut response = self.response.clone();
+        if !self.outputs.is_empty() {
+            response.insert("outputs".to_owned(), Value::Array(self.outputs.clone()));
+        }
+        (!response.is_empty()).then_some(Value::Object(response))
     }
-    (!response.is_empty()).then_some(Value::Object(response))
 }
 
 /// Adds an event of a conversation, of a transcription, or of the Responses API.
@@ -203,6 +216,7 @@ fn is_text(chunk: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::parse_events;
 
     fn stream(contents: &[Value]) -> String {
         let event = |content| json!({ "choices": [{ "index": 0, "delta": { "content": content } }] });
@@ -232,8 +246,11 @@ mod tests {
             "!",
         ]);
         assert_eq!(content(assembled(&parse_events(body.as_bytes()))), all);
-        let start = json!([{ "type": "thinking", "thinking": [text("Let me ")] }]);
-        assert_eq!(content(assembled_start(body.as_bytes(), 1)), start);
-        assert_eq!(content(assembled_start(body.as_bytes(), 100)), all);
+        let events = parse_events(body.as_bytes());
+        let mut assembly = Assembly::default();
+        assembly.add(&events[..3]);
+        assert_eq!(content(assembly.value())[0], all[0]);
+        assembly.add(&events[3..]);
+        assert_eq!(content(assembly.value()), all);
     }
 }

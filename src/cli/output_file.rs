@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::engine::{remove_abandoned, write_file_with};
 use crate::error::{Error, ErrorKind, Result};
 
+/// The bytes that are written at once. The texts of a report have a few kilobytes each.
+const BUFFER: usize = 256 * 1024;
+
 /// Writes the text of an output file.
 pub(crate) type TextWriter<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
@@ -18,7 +21,7 @@ pub(crate) type TextWriter<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 pub(crate) fn write_output_file<T>(path: &Path, write: impl FnOnce(TextWriter<'_>) -> Result<T>) -> Result<T> {
     let write_to = |file: &mut File| {
         let failed = |error| Error::new(ErrorKind::Io, format!("cannot write {}", path.display())).with_source(error);
-        let mut file = BufWriter::new(file);
+        let mut file = BufWriter::with_capacity(BUFFER, file);
         let written = write(&mut |text| file.write_all(text.as_bytes()).map_err(failed))?;
         file.flush().map_err(failed)?;
         Ok(written)

@@ -3,11 +3,11 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-/// How many items a thread works on before it hands over their results.
-const BATCH: usize = 4;
+/// How many items a thread works on at most before it hands over their results.
+const MAX_BATCH: usize = 16;
 
 /// How many batches of a thread wait to be taken. The thread then waits, too, so that memory does not grow.
-const WAITING: usize = 5;
+const WAITING: usize = 2;
 
 /// The number of processors that this process may use.
 pub(crate) fn processors() -> usize {
@@ -25,14 +25,16 @@ pub(crate) fn in_order<I: Sync, T: Send, E>(
     work: impl Fn(&I) -> T + Sync,
     mut take: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
-    let batches = items.len().div_ceil(BATCH);
-    let threads = threads.clamp(1, batches.max(1));
+    let threads = threads.clamp(1, items.len().max(1));
+    // Each thread gets several batches also of few items: those of a cache take some time each.
+    let batch = (items.len() / (4 * threads)).clamp(1, MAX_BATCH);
+    let batches = items.len().div_ceil(batch);
     let work = &work;
     thread::scope(|scope| {
         let start = |number: usize| -> Receiver<Vec<T>> {
             let (sender, receiver) = sync_channel(WAITING);
             scope.spawn(move || {
-                for batch in items.chunks(BATCH).skip(number).step_by(threads) {
+                for batch in items.chunks(batch).skip(number).step_by(threads) {
                     // Nobody takes results after an error.
                     if sender.send(batch.iter().map(work).collect()).is_err() {
                         return;
@@ -84,7 +86,7 @@ mod tests {
             if taken < 50 { Ok(()) } else { Err("enough") }
         };
         assert_eq!(in_order(&items, 2, work, take), Err("enough"));
-        let most = 50 + 2 * BATCH * (WAITING + 2);
+        let most = 50 + 2 * MAX_BATCH * (WAITING + 2);
         assert!(started.load(Ordering::Relaxed) <= most);
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::assembled::{assembled, assembled_start};
+use super::assembled::{Assembly, assembled};
 use super::messages;
 use crate::cassette::{Blob, RecordedBody, RecordedRequest, RecordedResponse};
-use crate::http::StreamFormat;
+use crate::http::{StreamFormat, parse_events};
 use crate::key::description_of;
 
 /// How many characters are read at most.
@@ -24,11 +24,16 @@ const ENOUGH: usize = 60;
 /// The first words of a prompt, or of what else describes a request best; `None` when nothing does.
 pub(crate) fn prompt_of(request: &RecordedRequest) -> Option<String> {
     match &request.body {
-        RecordedBody::Blob(Blob::Inline(bytes)) => first_words(&description_of(&serde_json::from_slice(bytes).ok()?)?),
+        RecordedBody::Blob(Blob::Inline(bytes)) => prompt_in(&serde_json::from_slice(bytes).ok()?),
         RecordedBody::Blob(Blob::External { .. }) => None,
         RecordedBody::Multipart(parts) => parts.iter().find_map(|part| first_words(part.filename.as_ref()?)),
         RecordedBody::Messages(messages) => first_words(&messages::text_of_client(messages)),
     }
+}
+
+/// The first words of a prompt in the JSON of a request.
+pub(crate) fn prompt_in(value: &Value) -> Option<String> {
+    first_words(&description_of(value)?)
 }
 
 /// The first words of an answer: text of the model, a tool call, an error. `None` when there are none.
@@ -36,13 +41,25 @@ pub(crate) fn answer_of(response: &RecordedResponse) -> Option<String> {
     if !response.messages.is_empty() {
         return first_words(&messages::text_of_api(response));
     }
+    if let Some(value) = plain_json(response) {
+        return answer_in(&value);
+    }
     let Blob::Inline(bytes) = &response.body else {
         return None;
     };
-    match response.stream_format() {
-        Some(StreamFormat::Events) => start_of_answer(bytes),
-        Some(format) => answer_in(&assembled(&format.parse(bytes))?),
-        None => answer_in(&serde_json::from_slice::<WithoutData>(bytes).ok()?.0),
+    match response.stream_format()? {
+        StreamFormat::Events => start_of_answer(bytes),
+        format => answer_in(&assembled(&format.parse(bytes))?),
+    }
+}
+
+/// The JSON object of a response that is no stream, without its member `data`.
+pub(crate) fn plain_json(response: &RecordedResponse) -> Option<Value> {
+    match &response.body {
+        Blob::Inline(bytes) if response.stream_format().is_none() && response.messages.is_empty() => {
+            serde_json::from_slice::<WithoutData>(bytes).ok().map(|object| object.0)
+        }
+        _ => None,
     }
 }
 
@@ -79,13 +96,24 @@ impl<'de> Deserialize<'de> for WithoutData {
 
 /// The first words of an answer in the first events of a stream.
 fn start_of_answer(stream: &[u8]) -> Option<String> {
-    let words = |events| answer_in(&assembled_start(stream, events)?);
-    // The answer comes after thinking, and counts more.
-    if memchr::memmem::find(stream, b"thinking").is_some() {
-        return words(EVENTS);
+    let mut response = Assembly::default();
+    let mut rest = stream;
+    let mut words = None;
+    // Each event ends with a blank line. Comments are no events.
+    for events in [FIRST_EVENTS, EVENTS - FIRST_EVENTS] {
+        let ends = memchr::memmem::find_iter(rest, "\n\n").map(|end| end + 2);
+        let end = ends.filter(|end| rest.get(*end) != Some(&b':')).nth(events - 1);
+        let (start, other) = rest.split_at(end.unwrap_or(rest.len()));
+        response.add(&parse_events(start));
+        rest = other;
+        words = response.value().as_ref().and_then(answer_in);
+        // The answer comes after thinking, and counts more.
+        let is_enough = |words: &String| words.chars().count() >= ENOUGH;
+        if words.as_ref().is_some_and(is_enough) && memchr::memmem::find(stream, b"thinking").is_none() {
+            break;
+        }
     }
-    let is_enough = |words: &String| words.chars().count() >= ENOUGH;
-    words(FIRST_EVENTS).filter(is_enough).or_else(|| words(EVENTS))
+    words
 }
 
 /// The first words of an answer in the JSON of a response.

@@ -4,4 +4,4 @@ mod table;
 mod usage;
 
 pub(crate) use self::table::{CostEstimate, Prices, format_dollars, usages};
-pub(crate) use self::usage::{Usage, model_of};
+pub(crate) use self::usage::{Usage, model_in, model_of};

@@ -135,14 +135,13 @@ impl Prices {
 
     /// Adds up the usage of a recording and its cost. The bodies must be inline.
     pub(crate) fn estimate(&self, cassette: &Cassette) -> CostEstimate {
-        self.estimate_of(cassette, &usages(cassette))
+        self.estimate_of(model_of(cassette), &usages(cassette))
     }
 
-    /// Does the same with the usage of each response.
-    pub(crate) fn estimate_of(&self, cassette: &Cassette, usages: &[Option<Usage>]) -> CostEstimate {
+    /// Does the same with the model and the usage of each response.
+    pub(crate) fn estimate_of(&self, model: Option<String>, usages: &[Option<Usage>]) -> CostEstimate {
         let mut usage = Usage::default();
         usages.iter().flatten().for_each(|one| usage += *one);
-        let model = model_of(cassette);
         let cost = self.cost(model.as_deref(), &usage);
         CostEstimate { model, usage, cost }
     }

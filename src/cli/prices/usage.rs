@@ -41,7 +41,16 @@ impl Usage {
     /// Reads the usage of one response. The bodies of request and response must be inline. `None` when there is no
     /// usage.
     pub(crate) fn of(request: &RecordedRequest, response: &RecordedResponse) -> Option<Self> {
-        // Speech is charged by the characters of the request, and the response has no usage.
+        Self::of_speech(request, response).or_else(|| Self::reported(&Reported::by(response)?, request))
+    }
+
+    /// Does the same with the JSON of a response that is no stream.
+    pub(crate) fn in_json(request: &RecordedRequest, response: &RecordedResponse, json: &Value) -> Option<Self> {
+        Self::of_speech(request, response).or_else(|| Self::reported(&Reported::in_json(json), request))
+    }
+
+    /// Speech is charged by the characters of the request, and the response has no usage.
+    fn of_speech(request: &RecordedRequest, response: &RecordedResponse) -> Option<Self> {
         if request.path.ends_with("/audio/speech")
             && response.status.is_success()
             && let Some(text) = member(request, "input")
@@ -51,7 +60,7 @@ impl Usage {
                 ..Self::default()
             });
         }
-        Self::reported(&Reported::by(response)?, request)
+        None
     }
 
     /// Reads the usage that the API reports in a response.
@@ -106,31 +115,39 @@ impl Reported {
             return None;
         };
         if response.stream_format().is_some() || !response.messages.is_empty() {
-            let mut json = json_with_usage(response)?;
-            return Some(Self {
-                usage: json["usage"].take(),
-                usage_info: json["usage_info"].take(),
-            });
+            return json_with_usage(response).as_ref().map(Self::in_json);
         }
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         serde_json::from_slice(bytes).ok().filter(|_| is_object)
+    }
+
+    fn in_json(json: &Value) -> Self {
+        Self {
+            usage: json["usage"].clone(),
+            usage_info: json["usage_info"].clone(),
+        }
     }
 }
 
 /// Returns the model that the request names, else the model that a response names.
 pub(crate) fn model_of(cassette: &Cassette) -> Option<String> {
+    member(&cassette.request, "model").or_else(|| model_of_responses(cassette))
+}
+
+/// Does the same with the JSON of the request.
+pub(crate) fn model_in(request: &Value, cassette: &Cassette) -> Option<String> {
+    let named = request["model"].as_str();
+    named.map(str::to_owned).or_else(|| model_of_responses(cassette))
+}
+
+fn model_of_responses(cassette: &Cassette) -> Option<String> {
     let named = |value: &Value| value["model"].as_str().map(str::to_owned);
     let in_response = |json: Value| {
         let outputs = json["outputs"].as_array().into_iter().flatten();
         named(&json).or_else(|| outputs.rev().find_map(named))
     };
-    member(&cassette.request, "model").or_else(|| {
-        cassette
-            .responses
-            .iter()
-            .filter_map(json_with_usage)
-            .find_map(in_response)
-    })
+    let responses = cassette.responses.iter();
+    responses.filter_map(json_with_usage).find_map(in_response)
 }
 
 /// Returns a text member of a JSON body, or a part of a form.

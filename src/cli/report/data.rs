@@ -31,7 +31,7 @@ const MAX_VALUE: usize = 20_000;
 /// Returns everything that the page shows of a recording.
 pub(crate) fn details(recording: &Recording, with_media: bool) -> Value {
     let mut details = match &recording.cassette {
-        Ok(cassette) => cassette_value(cassette, recording.usages(), with_media),
+        Ok(cassette) => cassette_value(cassette, &recording.facts().usages, with_media),
         Err(error) => json!({ "error": Error::report(error) }),
     };
     if let Some(Change { differences, old, .. }) = &recording.change {

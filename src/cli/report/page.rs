@@ -51,7 +51,8 @@ pub(crate) struct Page {
 
 /// A recording as the page contains it.
 pub(crate) struct Entry {
-    summary: Value,
+    /// The escaped JSON of the summary.
+    summary: String,
     /// The escaped JSON of the details.
     details: String,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Entry {
 impl Page {
     pub(crate) fn entry(&self, recording: &Recording) -> Entry {
         Entry {
-            summary: summary(recording, &self.prices),
+            summary: escaped(&summary(recording, &self.prices)),
             details: escaped(&data::details(recording, self.with_media)),
         }
     }
@@ -84,7 +85,7 @@ impl Page {
 pub(crate) struct PageWriter<'a> {
     page: &'a Page,
     write: TextWriter<'a>,
-    summaries: Vec<Value>,
+    summaries: Vec<String>,
     bytes: usize,
 }
 
@@ -122,9 +123,8 @@ impl<'a> PageWriter<'a> {
             "at": now(),
             "problems": problems,
             "prices": { "date": self.page.prices.date, "source": self.page.prices.source },
-            "recordings": std::mem::take(&mut self.summaries),
         });
-        self.write(&index_element(&index))?;
+        self.write(&index_element(&index, &self.summaries))?;
         self.write(&tail())?;
         Ok(self.bytes)
     }
@@ -155,9 +155,9 @@ impl LivePage<'_> {
             "at": now(),
             "problems": [],
             "prices": { "date": self.prices.date, "source": self.prices.source },
-            "recordings": self.recordings,
         });
-        [head(&live_policy()), index_element(&index), tail()].concat()
+        let summaries: Vec<String> = self.recordings.iter().map(escaped).collect();
+        [head(&live_policy()), index_element(&index, &summaries), tail()].concat()
     }
 }
 
@@ -189,9 +189,13 @@ fn element_start(id: &str) -> String {
     format!("<script type=\"application/json\" id=\"{id}\">")
 }
 
-/// The list of the recordings.
-fn index_element(index: &Value) -> String {
-    [&element_start("index"), &escaped(index), ELEMENT_END].concat()
+/// The list of the recordings: an object with other members, and the escaped JSON of the summaries as `recordings`. As values,
+/// the summaries would take several kilobytes each.
+fn index_element(index: &Value, summaries: &[String]) -> String {
+    let (index, summaries) = (escaped(index), summaries.join(","));
+    let members = index.trim_start_matches('{');
+    let json = format!("{{\"recordings\":[{summaries}],{members}");
+    [&element_start("index"), &json, ELEMENT_END].concat()
 }
 
 /// The frame before and after the recordings.

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use crate::cassette::Cassette;
-use crate::cli::prices::{Usage, usages};
+use crate::cassette::{Blob, Cassette, RecordedBody};
+use crate::cli::prices::{Usage, model_in, model_of};
+use crate::cli::texts::{answer_in, answer_of, plain_json, prompt_in, prompt_of};
 use crate::diff::Difference;
 use crate::error::Error;
 
@@ -14,7 +15,53 @@ pub(crate) struct Recording {
     pub(crate) cassette: Result<Cassette, Error>,
     /// `None` without `--since`.
     pub(crate) change: Option<Change>,
-    usages: OnceLock<Vec<Option<Usage>>>,
+    facts: OnceLock<Facts>,
+}
+
+/// What the page shows of the bodies of a recording beside the bodies themselves. Each body is parsed once.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// The first words of the prompt.
+    pub(super) prompt: Option<String>,
+    /// The first words of the first answer.
+    pub(super) answer: Option<String>,
+    pub(super) model: Option<String>,
+    /// The usage of each response.
+    pub(super) usages: Vec<Option<Usage>>,
+}
+
+impl Facts {
+    fn of(cassette: &Cassette) -> Self {
+        let request = &cassette.request;
+        let json = match &request.body {
+            RecordedBody::Blob(Blob::Inline(bytes)) => serde_json::from_slice(bytes).ok(),
+            _ => None,
+        };
+        let (prompt, model) = match &json {
+            Some(json) => (prompt_in(json), model_in(json, cassette)),
+            None => (prompt_of(request), model_of(cassette)),
+        };
+        let (mut answer, mut usages) = (None, Vec::new());
+        for (number, response) in cassette.responses.iter().enumerate() {
+            let json = plain_json(response);
+            if number == 0 {
+                answer = match &json {
+                    Some(json) => answer_in(json),
+                    None => answer_of(response),
+                };
+            }
+            usages.push(match &json {
+                Some(json) => Usage::in_json(request, response, json),
+                None => Usage::of(request, response),
+            });
+        }
+        Self {
+            prompt,
+            answer,
+            model,
+            usages,
+        }
+    }
 }
 
 impl Recording {
@@ -23,15 +70,15 @@ impl Recording {
             name,
             cassette,
             change,
-            usages: OnceLock::new(),
+            facts: OnceLock::new(),
         }
     }
 
-    /// The usage of each response.
-    pub(super) fn usages(&self) -> &[Option<Usage>] {
-        self.usages.get_or_init(|| match &self.cassette {
-            Ok(cassette) => usages(cassette),
-            Err(_) => Vec::new(),
+    /// The bodies are read with the first call.
+    pub(super) fn facts(&self) -> &Facts {
+        self.facts.get_or_init(|| match &self.cassette {
+            Ok(cassette) => Facts::of(cassette),
+            Err(_) => Facts::default(),
         })
     }
 }

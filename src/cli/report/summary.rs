@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::recording::Recording;
+use super::recording::{Facts, Recording};
 use crate::cassette::Cassette;
 use crate::cli::prices::{CostEstimate, Prices, Usage};
-use crate::cli::texts::{answer_of, prompt_of};
 use crate::key::scope_and_endpoint;
 
 /// Returns the summary of a recording, whose bodies are inline.
@@ -20,21 +19,21 @@ pub(crate) fn summary(recording: &Recording, prices: &Prices) -> Value {
         }
     }
     match &recording.cassette {
-        Ok(cassette) => add(&mut summary, cassette, recording.usages(), prices),
+        Ok(cassette) => add(&mut summary, cassette, recording.facts(), prices),
         Err(_) => summary["is_damaged"] = json!(true),
     }
     summary
 }
 
-fn add(summary: &mut Value, cassette: &Cassette, usages: &[Option<Usage>], prices: &Prices) {
-    let line = cassette.request.line();
+fn add(summary: &mut Value, cassette: &Cassette, facts: &Facts, prices: &Prices) {
+    let title = facts.prompt.clone().unwrap_or_else(|| cassette.request.line());
     let statuses = cassette.responses.iter().map(|response| response.status.as_u16());
     summary["statuses"] = statuses.collect();
-    summary["title"] = json!(prompt_of(&cassette.request).unwrap_or(line));
-    summary["answer"] = json!(cassette.responses.first().and_then(answer_of));
+    summary["title"] = title.into();
+    summary["answer"] = json!(facts.answer);
     summary["at"] = json!(cassette.recorded.second());
     summary["test"] = json!(cassette.recorded.test);
-    let CostEstimate { model, usage, cost } = prices.estimate_of(cassette, usages);
+    let CostEstimate { model, usage, cost } = prices.estimate_of(facts.model.clone(), &facts.usages);
     summary["model"] = json!(model);
     // In US dollars; null when the price is unknown.
     summary["cost"] = json!(cost);
