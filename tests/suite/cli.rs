@@ -415,6 +415,7 @@ async fn a_file_whose_name_is_not_utf_8_is_reported() {
         assert!(output.contains("its name is not UTF-8"), "{output}");
         assert!(!done.status.success(), "{command}");
     }
+    assert_eq!(project.run(&["clear", "--yes"]).stdout, "0 cassettes removed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -967,20 +968,32 @@ async fn verify_finds_secrets_and_does_not_print_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_secrets_outside_of_bodies() {
+async fn verify_finds_secrets_in_any_text_of_a_document() {
     let secret = ["sk-", "a1b2c3d4e5f6g7h8i9j0klmn"].concat();
-    for (from, to) in [
-        ("version: 1", format!("version: 1 # {secret}")),
-        ("version: 1", format!("# {secret}\nversion: 1")),
-        ("recorded:", format!("recorded:\n  test: {secret}")),
-        ("responses:\n", format!("responses: !{secret}\n")),
-        ("path: ", format!("query: a={secret}\n  path: ")),
+    let key = "a8Kq27LmZ0Xv94TbRn61WcYp83GdJf5E";
+    for (from, to, kind) in [
+        ("version: 1", format!("version: 1 # {secret}"), "an API key"),
+        ("version: 1", format!("# {secret}\nversion: 1"), "an API key"),
+        (
+            "version: 1",
+            format!("\u{feff}%A {secret}\n---\nversion: 1"),
+            "an API key",
+        ),
+        ("recorded:", format!("recorded:\n  test: {secret}"), "an API key"),
+        ("responses:\n", format!("responses: !{secret}\n"), "an API key"),
+        ("path: ", format!("query: a={secret}\n  path: "), "an API key"),
+        // The name that makes it a secret is in another text.
+        (
+            "content-type: application/json\n",
+            format!("content-type: application/json\n    x-note: mistral\n    x-value: {key}\n"),
+            "a Mistral API key",
+        ),
     ] {
         let project = recorded(&[chat(FRANCE)]).await;
         edit(&the_cassette(&project), from, &to);
         let done = project.run(&["verify"]);
         assert_eq!(done.code(), 1, "{to}: {}", done.stdout);
-        let line = regex::Regex::new(r"\.yaml:\d+: it contains an API key").unwrap();
+        let line = regex::Regex::new(&format!(r"\.yaml:\d+: it contains {kind}")).unwrap();
         assert!(line.is_match(&done.stdout), "{to}: {}", done.stdout);
     }
 }

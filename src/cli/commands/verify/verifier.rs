@@ -1,6 +1,5 @@
 //! Checks cassettes and the other files of a store.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
@@ -8,9 +7,7 @@ use bytes::Bytes;
 
 use super::problem::Problem;
 use super::secrets::{Scanner, Secret, without_secrets};
-use crate::cassette::{
-    Blob, Cassette, Content, Message, Recorded, RecordedBody, RecordedPart, RecordedRequest, RecordedResponse,
-};
+use crate::cassette::{Blob, Cassette, RecordedResponse};
 use crate::cli::api::{Api, Compared, Report, Skipped};
 use crate::cli::severity::Severity;
 use crate::cli::store::{Document, Store};
@@ -127,8 +124,9 @@ impl<'a> Verifier<'a> {
             bytes,
             cassette,
         } = document;
+        // A document that is not a readable cassette may contain a secret too.
         let mut checked = Checked {
-            secrets: Vec::new(),
+            secrets: self.scanner.scan(&bytes),
             key: None,
             problems: Vec::new(),
             compared: self.api.map(|_| Ok(Err(Skipped::Unreadable))),
@@ -136,14 +134,10 @@ impl<'a> Verifier<'a> {
             location,
         };
         match cassette {
-            Err(error) => {
-                // A document that is not a readable cassette may contain a secret too.
-                checked.secrets = self.scanner.scan(&bytes);
-                checked.problems.push(without_location(&error, &checked.location));
-            }
+            Err(error) => checked.problems.push(without_location(&error, &checked.location)),
             Ok(cassette) => {
                 checked.key = Some(cassette.key.clone());
-                let messages = self.content(&bytes, cassette, &mut checked).await;
+                let messages = self.content(cassette, &mut checked).await;
                 let messages = messages.into_iter().map(|message| (None, message));
                 checked.problems.extend(messages);
             }
@@ -172,9 +166,10 @@ impl<'a> Verifier<'a> {
             .collect()
     }
 
-    /// The problems in the content of a cassette. Adds its secrets, and compares it with the description.
-    async fn content(&self, document: &Bytes, mut cassette: Cassette, checked: &mut Checked) -> BTreeSet<String> {
-        let mut in_bodies = Vec::new();
+    /// The problems in the content of a cassette. Adds secrets that its document contains in base64 or that a cache stores
+    /// outside of it, and compares it with the description.
+    async fn content(&self, mut cassette: Cassette, checked: &mut Checked) -> BTreeSet<String> {
+        let secrets = &mut checked.secrets;
         let mut found = BTreeSet::new();
         if texts_of(&cassette).any(|text| self.patterns.redact_text(text) != *text) {
             found.insert(NOT_REDACTED.to_owned());
@@ -188,7 +183,7 @@ impl<'a> Verifier<'a> {
                 }
                 Ok(bytes) => {
                     if matches!(blob, Blob::Inline(_)) || self.store.directory.is_none() {
-                        in_bodies.extend(self.scanner.scan(&bytes));
+                        self.add_secrets(&bytes, secrets);
                     }
                     if self.patterns.redact_body(&bytes) != bytes {
                         found.insert(NOT_REDACTED.to_owned());
@@ -197,8 +192,6 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        let secrets = &mut checked.secrets;
-        *secrets = self.secrets(document, &cassette, in_bodies);
         let encodings: BTreeSet<&str> = cassette
             .responses
             .iter()
@@ -217,24 +210,13 @@ impl<'a> Verifier<'a> {
         found
     }
 
-    /// The secrets in a document, and those in its bodies of a kind that the document does not show: it has them in base64, or
-    /// a cache stores them outside of it.
-    fn secrets(&self, document: &Bytes, cassette: &Cassette, in_bodies: Vec<Secret>) -> Vec<Secret> {
-        // What is found in the values is searched again for its lines.
-        let is_clean = in_bodies.is_empty()
-            && has_only_values(document)
-            && self.scanner.scan(&texts_outside_of_bodies(cassette)).is_empty();
-        let mut secrets = if is_clean {
-            Vec::new()
-        } else {
-            self.scanner.scan(document)
-        };
-        for secret in in_bodies {
+    /// Adds the secrets in a body, except those of a kind that the document of its cassette contains.
+    fn add_secrets(&self, body: &Bytes, secrets: &mut Vec<Secret>) {
+        for secret in self.scanner.scan(body) {
             if !secrets.iter().any(|known| known.message == secret.message) {
                 secrets.push(Secret { line: None, ..secret });
             }
         }
-        secrets
     }
 
     /// The mismatches between key, name and request.
@@ -312,81 +294,6 @@ fn texts_of(cassette: &Cassette) -> impl Iterator<Item = &String> {
         .chain(headers.map(|(_, value)| value))
 }
 
-/// Whether each text of a document is in a value. Comments, tags, anchors and directives are not. Some texts look like one.
-fn has_only_values(document: &[u8]) -> bool {
-    let mut signs = memchr::memchr3_iter(b'#', b'!', b'&', document);
-    let is_in_value = |at: usize| {
-        let before = at.checked_sub(1).and_then(|before| document.get(before));
-        document[at] != b'#' && before.is_some_and(u8::is_ascii_alphanumeric)
-    };
-    signs.all(is_in_value) && !document.trim_ascii_start().starts_with(b"%")
-}
-
-/// The texts of a cassette outside of its bodies, each on a line.
-fn texts_outside_of_bodies(cassette: &Cassette) -> Bytes {
-    // All members are named, so that a new one is not forgotten.
-    let Cassette {
-        key: _,
-        recorded,
-        history: _,
-        request,
-        responses,
-    } = cassette;
-    let Recorded {
-        at,
-        earlier_us: _,
-        by,
-        from,
-        test,
-    } = recorded;
-    let RecordedRequest {
-        host,
-        method,
-        path,
-        query,
-        content_type,
-        body,
-    } = request;
-    let optional = [from, test, host, query, content_type].into_iter().flatten();
-    let mut texts: Vec<Cow<'_, str>> = Vec::new();
-    texts.extend([at, by, method, path].into_iter().chain(optional).map(Cow::from));
-    if let RecordedBody::Multipart(parts) = body {
-        for part in parts {
-            let RecordedPart {
-                name,
-                filename,
-                content_type,
-                headers,
-                content: _,
-            } = part;
-            let optional = [filename, content_type].into_iter().flatten();
-            texts.extend([name].into_iter().chain(optional).map(Cow::from));
-            texts.extend(headers.iter().map(header_line));
-        }
-    }
-    for response in responses {
-        let RecordedResponse {
-            status: _,
-            headers,
-            body: _,
-            timing_ms: _,
-            messages,
-        } = response;
-        texts.extend(headers.iter().map(header_line));
-        texts.extend(messages.iter().filter_map(|message| match message {
-            // It is always in the document, and so not among the bodies.
-            Message::Sent(Content::Text(Blob::Inline(text))) => Some(String::from_utf8_lossy(text)),
-            Message::Closed(close) => Some(Cow::from(&close.reason)),
-            Message::Sent(_) | Message::Audio(_) | Message::Received(_) => None,
-        }));
-    }
-    texts.join("\n").into()
-}
-
-fn header_line((name, value): &(String, String)) -> Cow<'_, str> {
-    format!("{name}: {value}").into()
-}
-
 /// The line, the message and the hint of an error, without the location that it names: `cannot read LOCATION: line N: …`.
 fn without_location(error: &Error, location: &str) -> (Option<u64>, String) {
     let message = error.message();
@@ -413,21 +320,6 @@ fn without_location(error: &Error, location: &str) -> (Option<u64>, String) {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-
-    #[test]
-    fn a_document_with_more_than_values_is_known() {
-        assert!(has_only_values(b"version: 1\nbody: 'Hello, wind! AT&T'\n"));
-        for document in [
-            "version: 1 # text",
-            "#text\nversion: 1",
-            "path: !text /v1",
-            "path: &text /v1",
-            "[&text 1]",
-            "%TAG ! text\n---\nversion: 1",
-        ] {
-            assert!(!has_only_values(document.as_bytes()), "{document}");
-        }
-    }
 
     #[test]
     fn a_problem_has_the_line_of_its_error_and_no_second_location() {
