@@ -26,7 +26,7 @@ pub(crate) fn in_order<I: Sync, T: Send, E>(
     mut take: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
     let threads = threads.clamp(1, items.len().max(1));
-    // Each thread gets several batches also of few items: those of a cache take some time each.
+    // If there are few items, batches are small, so that each thread gets some: reading an item of a cache takes long.
     let batch = (items.len() / (4 * threads)).clamp(1, MAX_BATCH);
     let batches = items.len().div_ceil(batch);
     let work = &work;

@@ -50,13 +50,15 @@ pub(crate) fn is_directory(location: &str) -> bool {
 }
 
 /// Returns the file of a SQLite database; `None` for another location.
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", feature = "sql"))]
 pub(crate) fn database_file(location: &str) -> Option<std::path::PathBuf> {
-    #[cfg(feature = "sql")]
-    let file = super::sql::database_file(location);
-    #[cfg(not(feature = "sql"))]
-    let file = Some(location).and(None);
-    file
+    super::sql::database_file(location)
+}
+
+/// Without the feature, there are no databases.
+#[cfg(all(feature = "cli", not(feature = "sql")))]
+pub(crate) fn database_file(_location: &str) -> Option<std::path::PathBuf> {
+    None
 }
 
 /// Returns the scheme of a URL. A path has none, including `C:\cassettes`.

@@ -455,6 +455,7 @@ fn a_file_that_is_not_a_report_is_not_replaced() {
 #[cfg(unix)]
 #[test]
 fn a_link_to_a_report_stays_and_a_pipe_is_written_to() {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::{Command, Stdio};
 
     let project = Project::new();
@@ -467,8 +468,25 @@ fn a_link_to_a_report_stays_and_a_pipe_is_written_to() {
     let page = std::fs::read(project.path().join("site/page.html")).unwrap();
     assert!(page.starts_with(b"<!doctype html>"));
 
+    // Also one to a file that does not exist yet. A file that only its owner can read stays so.
+    std::os::unix::fs::symlink("site/new.jsonl", project.path().join("link.jsonl")).unwrap();
+    let new = project.path().join("site/new.jsonl");
+    let export = || {
+        let done = project.run(&["export", "--to", "jsonl", "--out", "link.jsonl"]);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+    };
+    export();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+    export();
+    assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(project.path().join("link.jsonl").is_symlink());
+
     let pipe = project.path().join("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // A named pipe in the directory is no cassette.
+    let other = project
+        .path()
+        .join("cassettes/chat-completions/pipe-0123456789abcdef.yaml");
+    assert!(Command::new("mkfifo").args([&pipe, &other]).status().unwrap().success());
     for command in [&["report"][..], &["export", "--to", "jsonl"]] {
         let mut reader = Command::new("cat");
         let reader = reader.arg(&pipe).stdout(Stdio::piped()).spawn().unwrap();

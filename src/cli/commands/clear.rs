@@ -18,7 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = arguments.directory.open()?;
     runtime()?.block_on(async {
-        let number = count(store.list().await?.len(), "cassette");
+        let listed = store.list().await?;
+        let number = count(listed.iter().filter(|listed| listed.key.is_some()).count(), "cassette");
         if !arguments.confirmation.yes {
             return Err(Error::new(
                 ErrorKind::Settings,

@@ -215,10 +215,11 @@ impl Import<'_> {
                     let recorded = new.cassette.recorded;
                     // As in a cassette that was recorded here: the time of the last response, and those of earlier ones if
                     // they are exact.
-                    cassette.recorded = match recorded.is_exact() {
-                        true => cassette.recorded.followed_by(recorded),
-                        false => recorded,
-                    };
+                    if recorded.is_exact() {
+                        cassette.recorded = cassette.recorded.followed_by(recorded);
+                    } else if recorded.time() >= cassette.recorded.time() {
+                        cassette.recorded = recorded;
+                    }
                     cassette.responses.extend(new.cassette.responses);
                     cassettes[*at].locations.extend(new.locations);
                     cassettes[*at].warnings.extend(new.warnings);

@@ -138,7 +138,7 @@ impl Prices {
         self.estimate_of(model_of(cassette), &usages(cassette))
     }
 
-    /// Does the same with the model and the usage of each response.
+    /// [`estimate`](Self::estimate) with the model and the usage of each response.
     pub(crate) fn estimate_of(&self, model: Option<String>, usages: &[Option<Usage>]) -> CostEstimate {
         let mut usage = Usage::default();
         usages.iter().flatten().for_each(|one| usage += *one);

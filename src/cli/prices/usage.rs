@@ -44,7 +44,7 @@ impl Usage {
         Self::of_speech(request, response).or_else(|| Self::reported(&Reported::by(response)?, request))
     }
 
-    /// Does the same with the JSON of a response that is no stream.
+    /// [`of`](Self::of) with the parsed JSON of a response that is no stream.
     pub(crate) fn in_json(request: &RecordedRequest, response: &RecordedResponse, json: &Value) -> Option<Self> {
         Self::of_speech(request, response).or_else(|| Self::reported(&Reported::in_json(json), request))
     }
@@ -134,7 +134,7 @@ pub(crate) fn model_of(cassette: &Cassette) -> Option<String> {
     member(&cassette.request, "model").or_else(|| model_of_responses(cassette))
 }
 
-/// Does the same with the JSON of the request.
+/// [`model_of`] with the parsed JSON of the request.
 pub(crate) fn model_in(request: &Value, cassette: &Cassette) -> Option<String> {
     let named = request["model"].as_str();
     named.map(str::to_owned).or_else(|| model_of_responses(cassette))

@@ -189,8 +189,8 @@ fn element_start(id: &str) -> String {
     format!("<script type=\"application/json\" id=\"{id}\">")
 }
 
-/// The list of the recordings: an object with other members, and the escaped JSON of the summaries as `recordings`. As values,
-/// the summaries would take several kilobytes each.
+/// The list of the recordings: an object with other members, and the escaped JSON of the summaries as `recordings`. Summaries
+/// are kept as text, because a [`Value`] takes several kilobytes of memory.
 fn index_element(index: &Value, summaries: &[String]) -> String {
     let (index, summaries) = (escaped(index), summaries.join(","));
     let members = index.trim_start_matches('{');
@@ -214,7 +214,7 @@ fn tail() -> String {
 /// Writes JSON with escapes for the characters that could end an element, and for the line separators of JavaScript.
 fn escaped(value: &Value) -> String {
     let mut json = serde_json::to_string(value).expect("a value of JSON");
-    // Both separators begin with these bytes, and so do other signs.
+    // Both separators begin with these bytes, as some other characters do.
     if memchr::memmem::find(json.as_bytes(), b"\xe2\x80").is_some() {
         for (character, escape) in [('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")] {
             if json.contains(character) {

@@ -18,7 +18,7 @@ pub(crate) struct Recording {
     facts: OnceLock<Facts>,
 }
 
-/// What the page shows of the bodies of a recording beside the bodies themselves. Each body is parsed once.
+/// What the page shows of the bodies of a recording beside the bodies themselves. Each JSON body is parsed once.
 #[derive(Default)]
 pub(super) struct Facts {
     /// The first words of the prompt.
@@ -74,7 +74,7 @@ impl Recording {
         }
     }
 
-    /// The bodies are read with the first call.
+    /// The first call parses the bodies.
     pub(super) fn facts(&self) -> &Facts {
         self.facts.get_or_init(|| match &self.cassette {
             Ok(cassette) => Facts::of(cassette),

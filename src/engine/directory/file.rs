@@ -105,7 +105,9 @@ pub(super) fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) -> io::Result
         match entry.file_type()? {
             _ if is_hidden => {}
             kind if kind.is_dir() => walk(&entry.path(), found)?,
-            _ => found(entry.path()),
+            // Opening a named pipe would wait for another process.
+            kind if kind.is_file() || kind.is_symlink() => found(entry.path()),
+            _ => {}
         }
     }
     Ok(())

@@ -138,10 +138,10 @@ impl DirectoryEngine {
 
     fn listed(&self, path: &Path) -> Option<Listed> {
         let inside = path.strip_prefix(&self.root).ok()?;
-        // A name that is not UTF-8 is listed too, so that a command reports that the file cannot be read.
+        // A file whose name is not UTF-8 is never found. It is listed, so that a command reports it.
         let names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).collect();
         let name = names.join("/");
-        let key = RequestKey::from_file_name(&name);
+        let key = inside.to_str().and_then(|_| RequestKey::from_file_name(&name));
         layout::is_cassette(&name).then_some(Listed { name, key })
     }
 

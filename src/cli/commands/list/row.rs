@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::cassette::{Blob, Cassette, Form, Recorded, RecordedBody, RecordedResponse};
+use crate::cassette::{Blob, Form, Recorded, RecordedBody, RecordedResponse};
 use crate::cli::output::count;
 use crate::cli::store::{Document, Store};
 use crate::cli::texts::{answer_in, answer_of, prompt_of};
@@ -50,34 +50,35 @@ impl Row {
             }
             responses.push((response.status.as_u16(), body.name()));
         }
-        let request_body = if with_texts {
-            ""
-        } else {
-            request_form(&cassette.request.body)
-        };
-        if with_texts && (prompt.is_none() || answer.is_none()) && has_external_body(&mut cassette) {
-            // A body that cannot be read has no text here; `verify` reports it.
-            if let Ok(complete) = inline_bodies(&*store.engine, cassette.clone(), &document.location).await {
-                prompt = prompt_of(&complete.request);
-                answer = complete.responses.first().and_then(answer_of);
-            }
-        }
-        if with_texts && prompt.is_none() {
-            prompt = Some(cassette.request.line());
-        }
-        Ok(Self {
-            request_body,
+        let mut row = Self {
+            request_body: "",
             responses,
             listed: document.listed,
+            key: cassette.key.clone(),
+            method: cassette.request.method.clone(),
+            path: cassette.request.path.clone(),
+            query: cassette.request.query.clone(),
+            recorded: cassette.recorded.clone(),
             size: document.bytes.len(),
-            prompt: prompt.unwrap_or_default(),
-            answer: answer.unwrap_or_default(),
-            key: cassette.key,
-            method: cassette.request.method,
-            path: cassette.request.path,
-            query: cassette.request.query,
-            recorded: cassette.recorded,
-        })
+            prompt: String::new(),
+            answer: String::new(),
+        };
+        if !with_texts {
+            row.request_body = request_form(&cassette.request.body);
+            return Ok(row);
+        }
+        let line = cassette.request.line();
+        let is_external = |body: &&mut Blob| matches!(body, Blob::External { .. });
+        if (prompt.is_none() || answer.is_none()) && cassette.bodies_mut().iter().any(is_external) {
+            // A body that cannot be read has no text here; `verify` reports it.
+            if let Ok(cassette) = inline_bodies(&*store.engine, cassette, &document.location).await {
+                prompt = prompt_of(&cassette.request);
+                answer = cassette.responses.first().and_then(answer_of);
+            }
+        }
+        row.prompt = prompt.unwrap_or(line);
+        row.answer = answer.unwrap_or_default();
+        Ok(row)
     }
 
     /// The status and form of each response; equal neighbors are counted: `429 json, 200 events ×3`.
@@ -132,11 +133,6 @@ impl<'a> BodyForm<'a> {
             Self::File => "file",
         }
     }
-}
-
-fn has_external_body(cassette: &mut Cassette) -> bool {
-    let bodies = cassette.bodies_mut();
-    bodies.iter().any(|body| matches!(body, Blob::External { .. }))
 }
 
 fn request_form(body: &RecordedBody) -> &'static str {
