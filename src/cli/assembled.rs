@@ -21,30 +21,23 @@ pub(crate) struct Assembly {
 impl Assembly {
     pub(crate) fn add(&mut self, events: &[Event]) {
         for event in events {
-            if let Ok(Value::Object(event)) = serde_json::from_str(&event.data) {
+            if let Ok(event @ Value::Object(_)) = serde_json::from_str(&event.data) {
                 self.add_one(&event);
             }
         }
     }
 
-    fn add_one(&mut self, event: &Map<String, Value>) {
+    fn add_one(&mut self, event: &Value) {
         let Self { response, outputs } = self;
-        if let Some(usage) = event.get("usage").filter(|usage| !usage.is_null()) {
-            response.insert("usage".to_owned(), usage.clone());
-        }
-        for choice in event.get("choices").and_then(Value::as_array).into_iter().flatten() {
+        copy(response, event, &["usage"]);
+        for choice in event["choices"].as_array().into_iter().flatten() {
             add_choice(response, choice);
         }
-        match event.get("type").and_then(Value::as_str) {
+        match event["type"].as_str() {
+            // What an API answers in place of an event: `{object: "error", type, message, …}`, `{error: …}`, `{detail: …}`.
+            _ if event["object"] == "error" => copy(response, event, &["object", "type", "message", "code"]),
             Some(kind) => add_event(response, outputs, kind, event),
-            // What an API answers in place of a stream: `{object: "error", message, …}`, `{error: …}`, `{detail: …}`.
-            None if !event.contains_key("choices") => {
-                for name in ["object", "message", "error", "detail"] {
-                    if let Some(value) = event.get(name) {
-                        response.insert(name.to_owned(), value.clone());
-                    }
-                }
-            }
+            None if event["choices"].is_null() => copy(response, event, &["object", "message", "error", "detail"]),
             None => {}
         }
     }
@@ -60,10 +53,9 @@ impl Assembly {
 }
 
 /// Adds an event of a conversation, of a transcription, or of the Responses API.
-fn add_event(response: &mut Map<String, Value>, outputs: &mut Vec<Value>, kind: &str, event: &Map<String, Value>) {
-    let member = |name: &str| event.get(name).cloned().unwrap_or_default();
+fn add_event(response: &mut Map<String, Value>, outputs: &mut Vec<Value>, kind: &str, event: &Value) {
     let mut grow = |id: &str, kind: &str, name: &str, more: &str| {
-        add_text(output(outputs, event, id, kind), name, &member(more));
+        add_text(output(outputs, event, id, kind), name, &event[more]);
     };
     match kind {
         "message.output.delta" => grow("id", "message.output", "content", "content"),
@@ -73,31 +65,31 @@ fn add_event(response: &mut Map<String, Value>, outputs: &mut Vec<Value>, kind: 
         "response.reasoning_text.delta" => grow("item_id", "reasoning", "content", "delta"),
         "response.function_call_arguments.delta" => grow("item_id", "function_call", "arguments", "delta"),
         "response.output_item.added" if event["item"]["type"] == "function_call" => {
-            if let Value::Object(mut item) = member("item") {
-                item.insert("arguments".to_owned(), Value::String(String::new()));
-                outputs.push(Value::Object(item));
-            }
+            let mut item = event["item"].clone();
+            item["arguments"] = Value::String(String::new());
+            outputs.push(item);
         }
         "transcription.text.delta" => {
             let mut text = response.remove("text").unwrap_or_else(|| Value::String(String::new()));
-            if let (Value::String(text), Some(more)) = (&mut text, event.get("text").and_then(Value::as_str)) {
+            if let (Value::String(text), Some(more)) = (&mut text, event["text"].as_str()) {
                 text.push_str(more);
             }
             response.insert("text".to_owned(), text);
         }
         "response.completed" | "response.incomplete" | "response.failed" => {
-            for name in ["usage", "error"] {
-                if let Some(value) = event["response"].get(name).filter(|value| !value.is_null()) {
-                    response.insert(name.to_owned(), value.clone());
-                }
-            }
+            copy(response, &event["response"], &["usage", "error"]);
         }
-        "error" | "conversation.response.error" => response.extend([
-            ("type".to_owned(), member("type")),
-            ("code".to_owned(), member("code")),
-            ("message".to_owned(), member("message")),
-        ]),
+        "error" | "conversation.response.error" => copy(response, event, &["type", "code", "message", "error"]),
         _ => {}
+    }
+}
+
+/// Copies the members that are there and not null.
+fn copy(to: &mut Map<String, Value>, from: &Value, names: &[&str]) {
+    for name in names {
+        if let Some(value) = from.get(name).filter(|value| !value.is_null()) {
+            to.insert((*name).to_owned(), value.clone());
+        }
     }
 }
 
@@ -145,14 +137,13 @@ fn add_call(message: &mut Value, call: &Value) {
 }
 
 /// The output with the id of this event, or a new one.
-fn output<'a>(outputs: &'a mut Vec<Value>, event: &Map<String, Value>, id: &str, kind: &str) -> &'a mut Value {
-    let id = event.get(id).cloned().unwrap_or_default();
+fn output<'a>(outputs: &'a mut Vec<Value>, event: &Value, id: &str, kind: &str) -> &'a mut Value {
+    let id = event[id].clone();
     let at = outputs
         .iter()
         .position(|output| output["id"] == id && output["type"] == kind)
         .unwrap_or_else(|| {
-            let name = event.get("name").cloned().unwrap_or_default();
-            outputs.push(json!({ "type": kind, "id": id, "name": name }));
+            outputs.push(json!({ "type": kind, "id": id, "name": event["name"] }));
             outputs.len() - 1
         });
     &mut outputs[at]
@@ -246,6 +237,26 @@ mod tests {
             "!",
         ]);
         assert_eq!(content(assembled(&parse_events(body.as_bytes()))), all);
+        // An event without its members adds nothing.
+        for kind in [
+            "message.output.delta",
+            "function.call.delta",
+            "tool.execution.started",
+            "response.output_text.delta",
+            "response.output_item.added",
+            "response.completed",
+            "response.failed",
+            "transcription.text.delta",
+            "conversation.response.error",
+            "error",
+        ] {
+            let event = format!("data: {}\n\n", json!({ "type": kind }));
+            let response = assembled(&parse_events(event.as_bytes())).unwrap_or_default();
+            assert!(
+                response["usage"].is_null() && response["message"].is_null(),
+                "{kind}: {response}"
+            );
+        }
         let events = parse_events(body.as_bytes());
         let mut assembly = Assembly::default();
         assembly.add(&events[..3]);

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::engine::{remove_abandoned, write_file_with};
+use crate::engine::{folder_of, remove_abandoned, write_file_with};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The bytes that are written at once. The texts of a report have a few kilobytes each.
@@ -48,11 +48,6 @@ fn target_of(path: &Path) -> PathBuf {
     let target = |path: &Path| Ok(folder_of(path).join(fs::read_link(path)?));
     let target: std::io::Result<PathBuf> = fs::canonicalize(path).or_else(|_| target(path));
     target.unwrap_or_else(|_| path.to_owned())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }
 
 /// Whether a path leads to something that is neither a file nor a folder: a device, a named pipe.

@@ -145,11 +145,10 @@ impl Store {
     pub(super) async fn remove(&self, listed: &Listed) -> Result<()> {
         if let Some(directory) = &self.directory {
             let path = directory.root().join(&listed.name);
-            if !path.exists() {
-                return Err(self.gone(listed));
-            }
-            return std::fs::remove_file(&path)
-                .map_err(|error| Error::engine(format!("cannot remove {}", path.display())).with_source(error));
+            return std::fs::remove_file(&path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => self.gone(listed),
+                _ => Error::engine(format!("cannot remove {}", path.display())).with_source(error),
+            });
         }
         match &listed.key {
             Some(key) => self.engine.remove(key).await,

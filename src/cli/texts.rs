@@ -291,6 +291,15 @@ mod tests {
             (event(json!({ "object": "error", "message": "too many" })), "too many"),
             (event(json!({ "type": "error", "message": "too many" })), "too many"),
             (
+                event(json!({ "type": "error", "error": "too many", "reason": "x" })),
+                "too many",
+            ),
+            (
+                chunk("")
+                    + &event(json!({ "object": "error", "type": "invalid_request_error", "message": "too many" })),
+                "too many",
+            ),
+            (
                 event(json!({ "type": "conversation.response.error", "message": "too many" })),
                 "too many",
             ),

@@ -287,9 +287,10 @@ impl Page {
         };
         let (choices, outputs) = (take("choices"), take("outputs"));
         // The name in the Responses API. With another vendor, this is an object.
-        let outputs = match value["output"].is_array() {
-            true => value["output"].take(),
-            false => outputs,
+        let outputs = if value["output"].is_array() {
+            value["output"].take()
+        } else {
+            outputs
         };
         let is_answer = choices.is_array() || outputs.is_array();
         for choice in choices.as_array().into_iter().flatten() {
@@ -364,5 +365,40 @@ fn shorten(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(shorten),
         Value::Object(members) => members.values_mut().for_each(shorten),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(events: &[Value]) -> String {
+        let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        whole_response(&RecordedResponse {
+            status: StatusCode::OK,
+            headers: vec![("content-type".to_owned(), "text/event-stream".to_owned())],
+            body: Bytes::from(stream).into(),
+            timing_ms: vec![1; events.len()],
+            messages: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_stream_of_the_responses_api_is_put_together() {
+        let delta = |text: &str| json!({ "type": "response.output_text.delta", "item_id": "a", "delta": text });
+        let shown = shown(&[delta("A "), delta("wind."), json!({ "type": "response.completed" })]);
+        assert!(shown.contains("A wind."), "{shown}");
+    }
+
+    #[test]
+    fn an_error_that_ends_a_stream_is_shown() {
+        let answer = json!({ "choices": [{ "index": 0, "delta": { "content": "A wind." } }] });
+        let error = json!({ "object": "error", "type": "internal", "message": "too busy" });
+        let shown = shown(&[answer, error]);
+        assert!(shown.contains("A wind.") && shown.contains("too busy"), "{shown}");
     }
 }

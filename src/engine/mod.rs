@@ -51,7 +51,7 @@ pub(crate) use cassettes::inline_bodies;
 pub(crate) use cassettes::{append_responses, read_body, write_cassette};
 pub use directory::DirectoryEngine;
 #[cfg(feature = "cli")]
-pub(crate) use directory::{Listed, read_file, remove_abandoned, write_file, write_file_with};
+pub(crate) use directory::{Listed, folder_of, read_file, remove_abandoned, write_file, write_file_with};
 pub use extensions::{Counts, EngineExtensions, Lease, Lock, Size};
 pub use layered::LayeredEngine;
 #[cfg(feature = "cli")]

@@ -389,8 +389,9 @@ fn a_missing_directory_is_an_error_that_names_it() {
 #[test]
 fn a_missing_database_is_an_error_and_is_not_created() {
     let project = Project::new();
-    for command in ["list", "verify", "stats", "report", "clear", "rekey"] {
-        let done = project.run(&[command, "--dir", "sqlite:no.db"]);
+    for command in ["list", "verify", "stats", "report", "clear", "rekey", "show x"] {
+        let arguments: Vec<&str> = command.split(' ').chain(["--dir", "sqlite:no.db"]).collect();
+        let done = project.run(&arguments);
         assert_eq!(
             (done.code(), done.stdout.as_str(), done.stderr.as_str()),
             (2, "", "error: cannot read no.db: it does not exist\n"),

@@ -55,6 +55,9 @@ impl Consumer {
             folder,
         };
         consumer.clear();
+        let ignored = done(Command::new(&consumer.binaries[1]).args(["--list", "--ignored", "--format", "terse"]));
+        let ignored = ignored.stdout.lines().filter_map(|line| line.strip_suffix(": test"));
+        assert_eq!(ignored.collect::<Vec<_>>(), MUST_FAIL);
         consumer
     }
 

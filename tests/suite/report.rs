@@ -463,6 +463,13 @@ fn a_link_to_a_report_stays_and_a_pipe_is_written_to() {
     project.write("site/page.html", "");
     let link = project.path().join("report.html");
     std::os::unix::fs::symlink("site/page.html", &link).unwrap();
+    // That of a process that was killed.
+    let abandoned = project.path().join(".mistral-cassette-old.tmp");
+    let file = std::fs::File::create(&abandoned).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600))
+        .unwrap();
+    assert_eq!(project.run(&["report", "--out", "new.html"]).code(), 0);
+    assert!(!abandoned.exists());
     report(&project, &[]);
     assert!(link.is_symlink());
     let page = std::fs::read(project.path().join("site/page.html")).unwrap();

@@ -59,7 +59,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// Also those of `write`.
 pub(crate) fn write_file_with<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> Result<T>) -> Result<T> {
-    let folder = path.parent().map_or(Path::new("."), or_current);
+    let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
     #[cfg(unix)]
@@ -133,6 +133,11 @@ pub(crate) fn remove_abandoned(folder: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The folder of a path; the current one for a name alone.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().map_or(Path::new("."), or_current)
 }
 
 fn or_current(folder: &Path) -> &Path {

@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::cache::FileCache;
-#[cfg(feature = "cli")]
-pub(crate) use self::file::write_file_with;
 use self::file::{check_writable, failed, read_file_and_state, walk};
+#[cfg(feature = "cli")]
+pub(crate) use self::file::{folder_of, write_file_with};
 pub(crate) use self::file::{read_file, remove_abandoned, write_file};
 use self::lock::Attempt;
 use super::layout::{self, BODIES, EXTENSION, SETTINGS};
